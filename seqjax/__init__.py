@@ -1,0 +1,58 @@
+"""seqjax: write the gate equations as one pure function; get everything else."""
+
+from seqjax import nn
+from seqjax.cells.elman import elman
+from seqjax.cells.gru import gru
+from seqjax.cells.lstm import LSTMState, lstm
+from seqjax.cells.minimal_gated import minimal_gated
+from seqjax.core import initializers
+from seqjax.core.bidirectional import BidirectionalState, bidirectional
+from seqjax.core.cell import Cell, factory
+from seqjax.core.gated import gated
+from seqjax.core.gates import Gates, layer_norm
+from seqjax.core.masks import length_mask, segment_starts
+from seqjax.core.noise import (
+    DropoutState,
+    Randomness,
+    ZoneoutState,
+    dropout,
+    seed_carry,
+    zoneout,
+)
+from seqjax.core.stack import StackState, learned_initial_carry, residual, stack
+from seqjax.core.trees import cast
+from seqjax.engines.scan import scan, trajectory
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BidirectionalState",
+    "Cell",
+    "DropoutState",
+    "Gates",
+    "LSTMState",
+    "Randomness",
+    "StackState",
+    "ZoneoutState",
+    "bidirectional",
+    "cast",
+    "dropout",
+    "elman",
+    "factory",
+    "gated",
+    "gru",
+    "initializers",
+    "layer_norm",
+    "learned_initial_carry",
+    "length_mask",
+    "lstm",
+    "minimal_gated",
+    "nn",
+    "residual",
+    "scan",
+    "seed_carry",
+    "segment_starts",
+    "stack",
+    "trajectory",
+    "zoneout",
+]

@@ -1,0 +1,1 @@
+"""The catalogue: one family of cells per file."""

@@ -1,0 +1,193 @@
+"""What a cell is: a record of pure functions over a parameter pytree."""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, ParamSpec, Protocol
+
+import jax
+
+from seqjax.core.types import Carry, Params, PRNGKeyArray, PyTree
+
+
+class InitFn(Protocol):
+    """`(key, in_features) -> params`."""
+
+    def __call__(self, key: PRNGKeyArray, in_features: int, /) -> Params: ...
+
+
+class InitialCarryFn(Protocol):
+    """`(params, batch_shape) -> carry`, every leaf with leading `batch_shape`."""
+
+    def __call__(self, params: Params, batch_shape: tuple[int, ...] = ()) -> Carry: ...
+
+
+class StepFn(Protocol):
+    """`(params, carry, x) -> (carry, y)`: one time step, `x` is `(*batch, inputs)`."""
+
+    def __call__(self, params: Params, carry: Carry, x: PyTree, /) -> tuple[Carry, PyTree]: ...
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True, repr=False)
+class Cell:
+    """A recurrence, as pure functions over a parameter pytree.
+
+    A cell holds no arrays. It is hashable and static: pass it to `jax.jit` like any other
+    argument or close over it. `functools.partial(cell.step, params)` is a body for
+    `jax.lax.scan`.
+
+    Args:
+      init: `(key, in_features) -> params`.
+      initial_carry: `(params, batch_shape=()) -> carry`; leaves are
+        `(*batch_shape, ...)`. The state before the first step and after a reset.
+      step: `(params, carry, x) -> (carry, y)`; `x` is `(*batch, inputs)`, `y` is
+        `(*batch, features)`. The carry keeps its structure, shapes and dtypes.
+      features: width of the output `y`.
+      input_ndim: rank of one step's input without batch dimensions, 1 for a feature
+        vector, 3 for an image; for inputs that are pytrees, one number for all leaves or a
+        tree of numbers with the structure of the input.
+      causal: whether step t of the output depends on no later input. A cell that is not
+        causal has no `step`; it runs over whole sequences by `sequence`.
+      output: `carry -> y` where the output is a function of the new carry alone.
+      sequence: how to run over a whole sequence in terms of the scans of the parts (see
+        `seqjax.core.run.SequenceFn`). Needed when the cell is not causal.
+      structure: what an execution engine may exploit, a `Gated` for gated cells.
+      name: how the cell prints.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> def step(decay, carry, x):
+      ...     carry = decay * carry + x
+      ...     return carry, carry
+      >>> average = sj.Cell(
+      ...     init=lambda key, in_features: jnp.float32(0.5),
+      ...     initial_carry=lambda decay, batch_shape=(): jnp.zeros((*batch_shape, 1)),
+      ...     step=step,
+      ...     features=1,
+      ... )
+      >>> params = average.init(jax.random.key(0), 1)
+      >>> carry, ys = sj.scan(average, params, jnp.ones((3, 1)))
+      >>> ys[:, 0]
+      Array([1.  , 1.5 , 1.75], dtype=float32)
+    """
+
+    init: InitFn
+    initial_carry: InitialCarryFn
+    step: StepFn
+    features: int
+    input_ndim: Any = 1
+    causal: bool = True
+    output: Callable[[Carry], Any] | None = None
+    sequence: Callable[..., Any] | None = None
+    structure: Hashable = None
+    name: str = ""
+
+    def __post_init__(self):
+        for field in ("init", "initial_carry", "step"):
+            if not callable(getattr(self, field)):
+                raise TypeError(
+                    f"Cell: `{field}` must be a function, got {getattr(self, field)!r}."
+                )
+        positive_int("Cell", "features", self.features)
+        if not self.causal and self.sequence is None:
+            raise TypeError("Cell: a cell that is not causal needs `sequence`; got None.")
+
+    def __repr__(self) -> str:
+        return self.name or f"Cell(step={spell(self.step)}, features={self.features})"
+
+
+P = ParamSpec("P")
+
+
+def factory(build: Callable[P, Cell]) -> Callable[P, Cell]:
+    """Makes equal calls return the same cell, and gives the cell the call as its repr.
+
+    JAX compiles again whenever a static argument is not equal to the one it saw, so two
+    calls of a function that makes a cell would compile twice. Put this decorator on
+    functions that return a `Cell`, and building a cell twice never does.
+
+    Args:
+      build: a function whose arguments are hashable (numbers, strings, functions, cells,
+        initializers; mappings and lists of such are fine too) and which returns a `Cell`.
+
+    Returns:
+      The function, with the same signature.
+
+    Raises:
+      TypeError: from the call, if an argument cannot be hashed.
+
+    Example:
+      >>> import seqjax as sj
+      >>> sj.lstm(8) is sj.lstm(features=8)
+      True
+      >>> sj.lstm(8, forget_bias=2.0)
+      lstm(8, forget_bias=2.0)
+    """
+    signature = inspect.signature(build)
+    made: dict[Hashable, Cell] = {}
+
+    @functools.wraps(build)
+    def make(*args: P.args, **kwargs: P.kwargs) -> Cell:
+        bound = signature.bind(*args, **kwargs)
+        call = _spell_call(build.__name__, bound)
+        bound.apply_defaults()
+        try:
+            recipe = tuple((name, _freeze(value)) for name, value in bound.arguments.items())
+            known = made.get(recipe)
+        except TypeError as error:
+            raise TypeError(
+                f"{call}: every argument must be hashable, because a cell holds no arrays; "
+                f"{error}. Pass numbers, functions or initializers, and put arrays into the "
+                "parameters."
+            ) from None
+        if known is None:
+            cell = build(*bound.args, **bound.kwargs)
+            known = made[recipe] = dataclasses.replace(cell, name=call)
+        return known
+
+    return make
+
+
+def positive_int(owner: str, name: str, value: Any) -> int:
+    """`value` as an int, or an error that names who wanted it."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value.__index__() < 1:
+        raise ValueError(f"{owner}: `{name}` must be a positive whole number, got {value!r}.")
+    return value.__index__()
+
+
+def spell(value: Any) -> str:
+    """A short name for a value in the repr of a cell."""
+    if isinstance(value, Cell):
+        return repr(value)
+    if isinstance(value, str):
+        return repr(value)
+    return getattr(value, "__name__", None) or repr(value)
+
+
+def _spell_call(name: str, bound: inspect.BoundArguments) -> str:
+    words = []
+    for key, value in bound.arguments.items():
+        parameter = bound.signature.parameters[key]
+        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            words += [spell(item) for item in value]
+        elif parameter.default is inspect.Parameter.empty and (
+            parameter.kind is not inspect.Parameter.KEYWORD_ONLY
+        ):
+            words.append(spell(value))
+        elif value is not parameter.default and value != parameter.default:
+            words.append(f"{key}={spell(value)}")
+    return f"{name}({', '.join(words)})"
+
+
+def _freeze(value: Any) -> Hashable:
+    if isinstance(value, Mapping):
+        frozen = tuple((key, _freeze(item)) for key, item in value.items())
+    elif isinstance(value, list):
+        frozen = tuple(_freeze(item) for item in value)
+    else:
+        frozen = value
+    hash(frozen)
+    return frozen

@@ -1,0 +1,330 @@
+"""From one update rule to a cell: the products, biases and parameters around it."""
+
+import collections
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.core import initializers
+from seqjax.core.cell import Cell, factory, positive_int, spell
+from seqjax.core.gates import (
+    Gates,
+    initialize_gates,
+    like_features,
+    normalize,
+    project,
+    project_blocks,
+)
+from seqjax.core.types import Array, Carry, Initializer, Params, PRNGKeyArray, PyTree
+
+
+@factory
+def gated(
+    update: Callable[..., Any],
+    *,
+    features: int,
+    gates: int,
+    state: type | None = None,
+    hidden: str | None = None,
+    parameters: Mapping[str, Initializer] | None = None,
+    recurrent_bias: bool = False,
+    blocks: int = 1,
+    modulate: Callable[..., Array] | None = None,
+    modulated: int = 0,
+    projection: int | None = None,
+    layer_norm: bool = False,
+    input_init: Initializer = initializers.Glorot(),
+    recurrent_init: Initializer = initializers.Orthogonal(),
+    bias_init: Initializer = initializers.Constant(0.0),
+) -> Cell:
+    """A cell from its gate equations.
+
+    At each step, with `h` the hidden state:
+
+        x_g = input[:, g] x + bias[g]         for every gate g
+        r_g = recurrent[:, g] h
+        state = update(state, x, r)
+        y = hidden leaf of the new state
+
+    Parameters are a dict: `input` `(in_features, gates, features)`, `recurrent`
+    `(features, gates, features)`, `bias` `(gates, features)`, and what the options add.
+
+    Args:
+      update: `(state, x, r) -> state`, or `(state, x, r, p)` when `parameters` are given.
+        `x` and `r` hold `gates` arrays `(*batch, features)`: they index and unpack by
+        gate, and `x + r` adds gate by gate. `p` has the extra parameters as attributes.
+        Everything in it should work unit by unit on the last axis.
+      features: width of the state, and of the output unless `projection` is given.
+      gates: number of gates, candidates included.
+      state: a NamedTuple class for a state with several leaves, each `(*batch, features)`.
+        Without it the state is one array, the hidden state itself.
+      hidden: the field of `state` that feeds the recurrent product and is the output;
+        the first field unless given.
+      parameters: names of extra parameters of shape `(features,)` and how they start, for
+        peepholes and the like.
+      recurrent_bias: add a `recurrent_bias` `(gates, features)` to `r`, apart from `bias`.
+      blocks: number of equal diagonal blocks (heads) of the recurrent weights, which are
+        then `(blocks, features / blocks, gates, features / blocks)`. `blocks=features` is
+        a diagonal recurrence.
+      modulate: `(state, x, r) -> (*batch, features)` (and `p`, as for `update`): what the
+        last `modulated` gates see in place of `h`; here `r` holds the gates before them.
+        The GRU of the paper applies its reset gate this way.
+      modulated: how many gates, the last ones, take the product with `modulate`'s result.
+      projection: width of a projected hidden state: the hidden leaf that `update` returns
+        is multiplied by `projection` `(features, projection)`, and `recurrent` is
+        `(projection, gates, features)`.
+      layer_norm: normalise `input x` and `recurrent h` before they meet, each over all
+        gates, with gains `input_gain` and `recurrent_gain` `(gates, features)`.
+      input_init: initializer of each gate's input weights `(in_features, features)`.
+      recurrent_init: initializer of each gate's (and block's) recurrent weights.
+      bias_init: initializer of `bias` `(gates, features)`.
+
+    Returns:
+      A `Cell`. Equal calls return equal cells as long as `update` is the same function:
+      put `sj.factory` or `functools.cache` on a function that defines `update` inside.
+
+    Raises:
+      ValueError: if sizes or names do not fit together.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> def minimal_gated_unit(features):
+      ...     def update(h, x, r):
+      ...         forget = jax.nn.sigmoid(x[0] + r[0])
+      ...         return (1 - forget) * h + forget * jnp.tanh(x[1] + forget * r[1])
+      ...     return sj.gated(update, features=features, gates=2)
+      >>> cell = minimal_gated_unit(4)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> jax.tree.map(jnp.shape, params)
+      {'bias': (2, 4), 'input': (3, 2, 4), 'recurrent': (4, 2, 4)}
+      >>> carry, ys = sj.scan(cell, params, jnp.ones((2, 5, 3)))
+      >>> ys.shape
+      (2, 5, 4)
+    """
+    structure = Gated(
+        update=update,
+        features=positive_int("gated", "features", features),
+        gates=positive_int("gated", "gates", gates),
+        state=state,
+        hidden=hidden,
+        parameters=tuple((parameters or {}).items()),
+        recurrent_bias=recurrent_bias,
+        blocks=positive_int("gated", "blocks", blocks),
+        modulate=modulate,
+        modulated=modulated,
+        projection=None
+        if projection is None
+        else positive_int("gated", "projection", projection),
+        layer_norm=layer_norm,
+        input_init=input_init,
+        recurrent_init=recurrent_init,
+        bias_init=bias_init,
+    )
+    return Cell(
+        init=structure.init,
+        initial_carry=structure.initial_carry,
+        step=structure.step,
+        features=structure.hidden_features,
+        output=structure.hidden_of,
+        structure=structure,
+    )
+
+
+_OWN = {
+    "input",
+    "recurrent",
+    "bias",
+    "recurrent_bias",
+    "projection",
+    "input_gain",
+    "recurrent_gain",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Gated:
+    """The parts of a gated cell, apart, so that an engine can arrange them in time.
+
+    `step` is `advance` after `project_inputs`; the first depends on the input alone, so it
+    can be done for many steps in one product. The fields are the arguments of `gated`.
+    """
+
+    update: Callable[..., Any]
+    features: int
+    gates: int
+    state: Any
+    hidden: str | None
+    parameters: tuple[tuple[str, Initializer], ...]
+    recurrent_bias: bool
+    blocks: int
+    modulate: Callable[..., Array] | None
+    modulated: int
+    projection: int | None
+    layer_norm: bool
+    input_init: Initializer
+    recurrent_init: Initializer
+    bias_init: Initializer
+
+    def __post_init__(self):
+        fields = getattr(self.state, "_fields", None)
+        if self.state is not None and not fields:
+            raise ValueError(
+                f"gated: `state` must be a NamedTuple class, got {self.state!r}. Write "
+                "`class MyState(NamedTuple): hidden: Array; ...` and pass `state=MyState`."
+            )
+        if self.hidden is not None and self.hidden not in (fields or ()):
+            raise ValueError(
+                f"gated: `hidden={self.hidden!r}` is not a field of the state; its fields are "
+                f"{list(fields or ())}."
+            )
+        if self.features % self.blocks:
+            raise ValueError(
+                f"gated: `blocks={self.blocks}` does not divide `features={self.features}`."
+            )
+        if self.blocks > 1 and self.projection is not None:
+            raise ValueError("gated: `blocks` and `projection` cannot be combined.")
+        if not 0 <= self.modulated <= self.gates or (self.modulate is None) != (
+            self.modulated == 0
+        ):
+            raise ValueError(
+                "gated: `modulate` and `modulated` go together: pass the function and how many "
+                f"of the {self.gates} gates it feeds; got modulate={self.modulate}, "
+                f"modulated={self.modulated}."
+            )
+        if self.modulated and self.projection is not None:
+            raise ValueError("gated: `modulate` and `projection` cannot be combined.")
+        taken = _OWN.intersection(name for name, _ in self.parameters)
+        if taken:
+            raise ValueError(
+                f"gated: the names {sorted(taken)} belong to gated itself; rename the extra "
+                "parameters."
+            )
+
+    @property
+    def hidden_features(self) -> int:
+        """Width of the hidden state and of the output."""
+        return self.features if self.projection is None else self.projection
+
+    @property
+    def hidden_field(self) -> str | None:
+        """Name of the state's leaf that feeds the recurrent product."""
+        return self.hidden or (self.state._fields[0] if self.state else None)
+
+    def hidden_of(self, state: Carry) -> Array:
+        """The leaf of the state that feeds the recurrent product and is the output."""
+        field = self.hidden_field
+        return state if field is None else getattr(state, field)
+
+    def init(self, key: PRNGKeyArray, in_features: int) -> Params:
+        in_features = positive_int("init", "in_features", in_features)
+        dtype = jnp.result_type(float)
+        keys = iter(jax.random.split(key, 4 + len(self.parameters)))
+        block = self.hidden_features // self.blocks
+        unit = self.features // self.blocks
+        recurrent_shape = (block, self.gates, unit)
+        if self.blocks > 1:
+            recurrent_shape = (self.blocks, *recurrent_shape)
+        gate_shape = (self.gates, self.features)
+        params = {
+            "input": initialize_gates(
+                next(keys), self.input_init, (in_features, *gate_shape), dtype
+            ),
+            "recurrent": initialize_gates(
+                next(keys), self.recurrent_init, recurrent_shape, dtype
+            ),
+            "bias": self.bias_init(next(keys), gate_shape, dtype),
+        }
+        projection_key = next(keys)
+        if self.recurrent_bias:
+            params["recurrent_bias"] = jnp.zeros(gate_shape, dtype)
+        if self.projection is not None:
+            shape = (self.features, self.projection)
+            params["projection"] = self.input_init(projection_key, shape, dtype)
+        if self.layer_norm:
+            params["input_gain"] = jnp.ones(gate_shape, dtype)
+            params["recurrent_gain"] = jnp.ones(gate_shape, dtype)
+        for name, initializer in self.parameters:
+            params[name] = initializer(next(keys), (self.features,), dtype)
+        return params
+
+    def initial_carry(self, params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
+        dtype = params["recurrent"].dtype
+
+        def zeros(name: str | None) -> Array:
+            hidden = name == self.hidden_field
+            width = self.hidden_features if hidden else self.features
+            return jnp.zeros((*batch_shape, width), dtype)
+
+        if self.state is None:
+            return zeros(None)
+        return self.state(*map(zeros, self.state._fields))
+
+    def step(self, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
+        return self.advance(params, carry, self.project_inputs(params, x))
+
+    def project_inputs(self, params: Params, x: Array) -> Gates:
+        """The input part of every gate, a function of the input alone."""
+        in_features = params["input"].shape[0]
+        if x.ndim < 1 or x.shape[-1] != in_features:
+            raise ValueError(
+                f"{self}: expected inputs of width {in_features}, which is what the parameters "
+                f"were made for by `init(key, {in_features})`; got inputs of shape {x.shape}."
+            )
+        gates = project(x, params["input"])
+        if self.layer_norm:
+            gates = normalize(gates, params["input_gain"])
+        return gates.map(lambda gate, bias: gate + like_features(bias, gate), params["bias"])
+
+    def advance(self, params: Params, carry: Carry, x: Gates) -> tuple[Carry, Array]:
+        """One step from the input part of the gates."""
+        early = self.gates - self.modulated
+        hidden = self.hidden_of(carry)
+        extra = self._extra(params, x[0])
+        r = self._recur(params, hidden, slice(0, early))
+        if self.modulate is not None:
+            modulated = self.modulate(carry, x, r, *extra)
+            late = self._recur(params, modulated, slice(early, self.gates))
+            r = Gates([*r, *late])
+        state = self.update(carry, x, r, *extra)
+        if self.projection is not None:
+            projected = self.hidden_of(state) @ params["projection"]
+            field = self.hidden_field
+            state = projected if field is None else state._replace(**{field: projected})
+        state = self._settle(state, carry)
+        return state, self.hidden_of(state)
+
+    def _recur(self, params: Params, hidden: Array, which: slice) -> Gates:
+        multiply = project if self.blocks == 1 else project_blocks
+        r = multiply(hidden, params["recurrent"][..., which, :])
+        if self.layer_norm:
+            r = normalize(r, params["recurrent_gain"][which])
+        if self.recurrent_bias:
+            biases = params["recurrent_bias"][which]
+            r = r.map(lambda gate, bias: gate + like_features(bias, gate), biases)
+        return r
+
+    def _extra(self, params: Params, like: Array) -> tuple[NamedTuple, ...]:
+        """The extra parameters, ready to meet arrays of the rank of `like`."""
+        if not self.parameters:
+            return ()
+        names = [name for name, _ in self.parameters]
+        values = (like_features(params[name], like) for name in names)
+        return (collections.namedtuple("Parameters", names)(*values),)
+
+    def _settle(self, state: PyTree, carry: Carry) -> PyTree:
+        """`state` with the carry's dtypes, or an error if it is not of the carry's form."""
+        expected = jax.tree.map(jnp.shape, carry)
+        got = jax.tree.map(jnp.shape, state)
+        if expected != got:
+            raise ValueError(
+                f"{self}: `update` must return a state like the one it was given, with shapes "
+                f"{expected}; it returned {got}."
+            )
+        return jax.tree.map(lambda new, old: new.astype(old.dtype), state, carry)
+
+    def __str__(self) -> str:
+        return f"gated({spell(self.update)}, features={self.features}, gates={self.gates})"

@@ -1,0 +1,284 @@
+"""Noise that regularises: dropout and zoneout, with randomness that travels in the carry."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.core.cell import Cell, factory
+from seqjax.core.masks import select
+from seqjax.core.run import Run
+from seqjax.core.stack import expect_cell, no_step
+from seqjax.core.types import Array, Carry, PRNGKeyArray
+
+
+class Randomness(NamedTuple):
+    """Where the random numbers of one cell come from, one stream for each row.
+
+    `key` is `(*batch,)` typed keys, or None: no noise. `count` `(*batch,)` int32 says how
+    many draws were made. A masked step draws nothing; a reset moves on to the next draw.
+    """
+
+    key: PRNGKeyArray | None
+    count: Array
+
+
+class DropoutState(NamedTuple):
+    """The carry of the cell inside, and its randomness."""
+
+    cell: Carry
+    randomness: Randomness
+
+
+class ZoneoutState(NamedTuple):
+    """The carry of the cell inside, and its randomness."""
+
+    cell: Carry
+    randomness: Randomness
+
+
+def seed_carry(carry: Carry, key: PRNGKeyArray) -> Carry:
+    """The carry with noise switched on.
+
+    Every dropout and zoneout inside gets a stream of its own, and so does every row, so a
+    row's noise does not depend on what else is in the batch.
+
+    Args:
+      carry: from `cell.initial_carry`, or from an earlier scan.
+      key: a key from `jax.random.key`.
+
+    Returns:
+      The carry with new keys; a carry of a cell without noise comes back as it is.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.dropout(sj.gru(4), 0.5)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> carry = sj.seed_carry(cell.initial_carry(params, (2,)), jax.random.key(1))
+      >>> carry, ys = sj.scan(cell, params, jnp.ones((2, 5, 3)), carry)
+      >>> bool((ys == 0).any())
+      True
+    """
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        key = jax.random.wrap_key_data(key)
+    streams = iter(range(len(jax.tree.leaves(carry, is_leaf=_is_randomness))))
+
+    def seed(node: Any) -> Any:
+        stream = next(streams)
+        if not _is_randomness(node):
+            return node
+        shape = node.count.shape
+        return Randomness(
+            jax.random.split(jax.random.fold_in(key, stream), shape),
+            jnp.zeros(shape, jnp.int32),
+        )
+
+    return jax.tree.map(seed, carry, is_leaf=_is_randomness)
+
+
+def restart(flags: Array, initial: Carry, carry: Carry) -> Carry:
+    """The initial carry where a row's flag is set, else the carry; keys stay."""
+
+    def pick(start: Any, now: Any) -> Any:
+        if _is_randomness(now):
+            return Randomness(now.key, now.count + flags)
+        return select(flags, start, now)
+
+    return jax.tree.map(pick, initial, carry, is_leaf=_is_randomness)
+
+
+@factory
+def dropout(cell: Cell, rate: float, *, variational: bool = False) -> Cell:
+    """A cell whose outputs are dropped at random.
+
+        y = where(keep, y / (1 - rate), 0),   keep ~ Bernoulli(1 - rate)
+
+    It is off until the carry has a key: `sj.seed_carry(carry, key)`.
+
+    Args:
+      cell: any cell. In a stack, dropout of one layer is dropout of the next one's input.
+      rate: probability that a unit is dropped, in [0, 1).
+      variational: one mask for a whole sequence, drawn anew at every reset, instead of one
+        for every step.
+
+    Returns:
+      A cell with the given cell's parameters and the carry
+      `DropoutState(cell, randomness)`.
+
+    Raises:
+      ValueError: if the rate is not in [0, 1).
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.dropout(sj.gru(4), 0.5)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> xs = jnp.ones((2, 5, 3))
+      >>> _, ys = sj.scan(cell, params, xs)                      # off: no key
+      >>> bool((ys == sj.scan(sj.gru(4), params, xs)[1]).all())
+      True
+
+    Source: Srivastava et al. 2014; between layers: Zaremba et al. 2014, arXiv:1409.2329;
+    variational: Gal and Ghahramani 2016, arXiv:1512.05287 (their masks on the recurrent
+    connection are not applied here).
+    """
+    expect_cell("dropout", cell)
+    mask = _dropout_mask(cell.features, _rate("dropout", rate), variational)
+
+    def initial_carry(params, batch_shape=()):
+        return DropoutState(
+            cell.initial_carry(params, batch_shape), mask.initial_carry((), batch_shape)
+        )
+
+    def step(params, carry, x):
+        inner, y = cell.step(params, carry.cell, x)
+        randomness, y = mask.step((), carry.randomness, y)
+        return DropoutState(inner, randomness), y
+
+    def sequence(scan, params, carry, initial, xs, steps):
+        run = scan(cell, params, carry.cell, initial.cell, xs, steps)
+        dropped = scan(mask, (), carry.randomness, initial.randomness, run.ys, steps)
+        return Run(
+            carry=DropoutState(run.carry, dropped.carry),
+            ys=dropped.ys,
+            carries=DropoutState(run.carries, dropped.carries),
+        )
+
+    return Cell(
+        init=cell.init,
+        initial_carry=initial_carry,
+        step=step if cell.causal else no_step("dropout", (cell,)),
+        features=cell.features,
+        input_ndim=cell.input_ndim,
+        causal=cell.causal,
+        sequence=sequence,
+    )
+
+
+@factory
+def zoneout(cell: Cell, rate: Any) -> Cell:
+    """A cell whose units keep their old value at random.
+
+        carry = where(hold, carry, new_carry),   hold ~ Bernoulli(rate)
+        carry = rate * carry + (1 - rate) * new_carry       without a key: the mean
+
+    Args:
+      cell: a cell whose output is a leaf of its carry, such as every gated cell.
+      rate: probability that a unit keeps its value, in [0, 1); or one number for each leaf
+        of the carry, as in `LSTMState(hidden=0.05, cell=0.5)`.
+
+    Returns:
+      A cell with the given cell's parameters and the carry
+      `ZoneoutState(cell, randomness)`. Noise is on when the carry has a key
+      (`sj.seed_carry`).
+
+    Raises:
+      ValueError: if a rate is not in [0, 1), or the cell's output is no part of its carry.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.zoneout(sj.lstm(4), 0.1)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> sj.scan(cell, params, jnp.ones((5, 3)))[1].shape
+      (5, 4)
+
+    Source: Krueger et al. 2016, arXiv:1606.01305.
+    """
+    expect_cell("zoneout", cell)
+    output = cell.output
+    if output is None:
+        raise ValueError(
+            f"zoneout({cell}): the output of this cell is not a part of its carry. Put zoneout "
+            "around each layer inside the stack, dropout or residual instead."
+        )
+    for number in jax.tree.leaves(rate):
+        _rate("zoneout", number)
+
+    def initial_carry(params, batch_shape=()):
+        return ZoneoutState(
+            cell.initial_carry(params, batch_shape),
+            Randomness(None, jnp.zeros(batch_shape, jnp.int32)),
+        )
+
+    def step(params, carry, x):
+        key, count = carry.randomness
+        new, _ = cell.step(params, carry.cell, x)
+        leaves, structure = jax.tree.flatten(new)
+        mixed = []
+        for stream, (old_leaf, leaf, hold) in enumerate(
+            zip(jax.tree.leaves(carry.cell), leaves, _spread(cell, rate, new), strict=True)
+        ):
+            if key is None:
+                mixed.append((hold * old_leaf + (1 - hold) * leaf).astype(leaf.dtype))
+            else:
+                kept = _draw(key, count, stream, hold, leaf.shape[count.ndim :])
+                mixed.append(jnp.where(kept, old_leaf, leaf))
+        new = jax.tree.unflatten(structure, mixed)
+        count = count if key is None else count + 1
+        return ZoneoutState(new, Randomness(key, count)), output(new)
+
+    return Cell(
+        init=cell.init,
+        initial_carry=initial_carry,
+        step=step,
+        features=cell.features,
+        input_ndim=cell.input_ndim,
+    )
+
+
+def _is_randomness(node: Any) -> bool:
+    return isinstance(node, Randomness)
+
+
+def _rate(owner: str, rate: Any) -> float:
+    if not isinstance(rate, (int, float)) or not 0 <= rate < 1:
+        raise ValueError(f"{owner}: a rate is a probability in [0, 1), got {rate!r}.")
+    return float(rate)
+
+
+def _spread(cell: Cell, rate: Any, carry: Carry) -> list[float]:
+    """The rate of every leaf of the carry."""
+    try:
+        spread = jax.tree.map(
+            lambda number, part: jax.tree.map(lambda _: number, part), rate, carry
+        )
+    except (ValueError, TypeError):
+        raise ValueError(
+            f"zoneout({cell}): the rates {rate!r} do not fit the carry "
+            f"{jax.tree.map(jnp.shape, carry)}; give one number, or one for each leaf."
+        ) from None
+    return jax.tree.leaves(spread)
+
+
+def _draw(
+    key: PRNGKeyArray, count: Array, stream: int, rate: float, shape: tuple[int, ...]
+) -> Array:
+    """True with probability `rate`: `(*batch, *shape)`, each row from its own key."""
+
+    def draw(row_key, row_count):
+        row_key = jax.random.fold_in(jax.random.fold_in(row_key, row_count), stream)
+        return jax.random.bernoulli(row_key, rate, shape)
+
+    for _ in range(count.ndim):
+        draw = jax.vmap(draw)
+    return draw(key, count)
+
+
+@factory
+def _dropout_mask(features: int, rate: float, variational: bool) -> Cell:
+    """A cell without parameters that drops its inputs; its carry is its randomness."""
+
+    def initial_carry(params, batch_shape=()):
+        return Randomness(None, jnp.zeros(batch_shape, jnp.int32))
+
+    def step(params, carry, x):
+        key, count = carry
+        if key is None or rate == 0:
+            return carry, x
+        dropped = _draw(key, count, 0, rate, x.shape[count.ndim :])
+        y = jnp.where(dropped, jnp.zeros_like(x), x / (1 - rate)).astype(x.dtype)
+        return Randomness(key, count if variational else count + 1), y
+
+    return Cell(lambda key, in_features: (), initial_carry, step, features)

@@ -1,0 +1,99 @@
+"""What every engine is told about a run, and what it gives back."""
+
+import dataclasses
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.core.cell import Cell
+from seqjax.core.masks import opposite_resets
+from seqjax.core.types import Array, Carry, Inputs, Params, PyTree, StepFlags
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """Which steps count, where the state starts anew, in which order and at what cost.
+
+    Args:
+      valid: `(*batch, time)` bool, or None if all steps count.
+      resets: `(*batch, time)` bool, or None for no reset.
+      reverse: process the last step first.
+      truncate: cut the gradient every so many valid steps; None for never.
+      checkpoint_every: store the carry every so many steps only; None for every step.
+      record: also return the carry after every step.
+    """
+
+    valid: StepFlags | None = None
+    resets: StepFlags | None = None
+    reverse: bool = dataclasses.field(default=False, metadata={"static": True})
+    truncate: int | None = dataclasses.field(default=None, metadata={"static": True})
+    checkpoint_every: int | None = dataclasses.field(default=None, metadata={"static": True})
+    record: bool = dataclasses.field(default=False, metadata={"static": True})
+
+    def opposite(self) -> "Steps":
+        """The same boundaries and masks, processed in the other direction."""
+        resets = self.resets
+        if resets is not None:
+            resets = opposite_resets(resets, self.valid, reverse=self.reverse)
+        return dataclasses.replace(self, resets=resets, reverse=not self.reverse)
+
+    def cuts(self, batch_shape: tuple[int, ...], time: int) -> StepFlags | None:
+        """The steps before which the gradient is cut: `(*batch, time)` or `(time,)`.
+
+        Every `truncate` steps in the order of processing. A masked step is as if it were
+        not there, so it is not counted.
+        """
+        if self.truncate is None:
+            return None
+        valid = jnp.ones((time,), bool) if self.valid is None else self.valid
+        axis = valid.ndim - 1
+        count = jax.lax.cumsum(valid.astype(jnp.int32), axis=axis, reverse=self.reverse) - 1
+        return valid & (count > 0) & (count % self.truncate == 0)
+
+
+class Run(NamedTuple):
+    """The result of running a cell over a sequence.
+
+    `carry` after the last step, `ys` `(*batch, time, features)` with zeros at masked
+    steps, `carries` the carry after every step (`(*batch, time, ...)`) if recorded.
+    """
+
+    carry: Carry
+    ys: PyTree
+    carries: Carry | None
+
+
+class ScanFn(Protocol):
+    """Runs a cell over a sequence; `initial` is the carry that a reset goes back to."""
+
+    def __call__(
+        self, cell: Cell, params: Params, carry: Carry, initial: Carry, xs: Inputs, steps: Steps
+    ) -> Run: ...
+
+
+class SequenceFn(Protocol):
+    """How a composite cell runs over a sequence, given the `scan` for its parts."""
+
+    def __call__(
+        self,
+        scan: ScanFn,
+        params: Params,
+        carry: Carry,
+        initial: Carry,
+        xs: Inputs,
+        steps: Steps,
+    ) -> Run: ...
+
+
+def zero_masked(values: PyTree, valid: Array | None) -> PyTree:
+    """Zeros at the masked steps of `(*batch, time, ...)` arrays, by selection."""
+    if valid is None:
+        return values
+
+    def zero(leaf: Array) -> Array:
+        flags = valid.reshape(valid.shape + (1,) * (leaf.ndim - valid.ndim))
+        return jnp.where(flags, leaf, jnp.zeros_like(leaf))
+
+    return jax.tree.map(zero, values)

@@ -1,0 +1,28 @@
+"""Helpers for pytrees of arrays."""
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.core.types import DTypeLike, PyTree
+
+
+def cast(tree: PyTree, dtype: DTypeLike) -> PyTree:
+    """The tree with its floating-point leaves in another dtype; other leaves stay.
+
+    Use it to hold parameters in bfloat16, or to compute in bfloat16 with parameters in
+    float32 (the gradient of the cast is float32 again).
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.lstm(4)
+      >>> params = sj.cast(cell.init(jax.random.key(0), 3), jnp.bfloat16)
+      >>> cell.step(params, cell.initial_carry(params), jnp.ones(3))[1].dtype
+      dtype(bfloat16)
+    """
+
+    def convert(leaf):
+        floating = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+        return jnp.asarray(leaf, dtype) if floating else leaf
+
+    return jax.tree.map(convert, tree)

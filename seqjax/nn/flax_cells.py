@@ -1,0 +1,106 @@
+"""Flax cells as cells of ours, and ours as Flax's."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from flax import nnx
+
+from seqjax.core.cell import Cell, factory
+from seqjax.core.stack import expect_cell
+from seqjax.core.types import Carry, PyTree
+from seqjax.nn.parameters import to_arrays, to_variables
+
+
+@factory
+def from_flax(build: Callable[..., nnx.RNNCellBase], features: int) -> Cell:
+    """A Flax NNX cell as a `Cell`: masks, resets, stacks and training come with it.
+
+    The parameters are the Flax module itself, which is a pytree.
+
+    Args:
+      build: `(in_features, *, rngs) -> nnx.RNNCellBase`.
+      features: width of the cell's output.
+
+    Returns:
+      A `Cell`. The initial carry is the one the Flax cell makes with key 0; all Flax cells
+      start from zeros by default.
+
+    Example:
+      >>> import functools, jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> from flax import nnx
+      >>> build = functools.partial(nnx.LSTMCell, hidden_features=4)
+      >>> cell = sj.nn.from_flax(build, features=4)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> carry, ys = sj.scan(cell, params, jnp.ones((2, 5, 3)))
+      >>> ys.shape
+      (2, 5, 4)
+    """
+
+    def init(key, in_features):
+        module = build(in_features, rngs=nnx.Rngs(key))
+        if not isinstance(module, nnx.RNNCellBase):
+            raise TypeError(
+                f"from_flax: `build` must return an nnx.RNNCellBase, got {type(module)}. Wrap a "
+                "Linen cell with nnx.bridge first."
+            )
+        return module
+
+    def initial_carry(module, batch_shape=()):
+        if module.num_feature_axes != 1:
+            raise ValueError("from_flax: only cells over feature vectors can be wrapped.")
+        # Flax needs the width of the input although no cell's carry depends on it.
+        return module.initialize_carry((*batch_shape, 1), nnx.Rngs(0))
+
+    def step(module, carry, x):
+        new, y = module(carry, x)
+        # Some Flax cells widen their carry; ours keep its dtype.
+        return jax.tree.map(lambda leaf, old: leaf.astype(old.dtype), new, carry), y
+
+    return Cell(init=init, initial_carry=initial_carry, step=step, features=features)
+
+
+class FlaxCell(nnx.RNNCellBase):
+    """One of our cells as a Flax cell, for `nnx.RNN`, `nnx.Bidirectional` and the like.
+
+    Args:
+      cell: any cell over feature vectors that has a `step`.
+      in_features: width of the inputs.
+      rngs: the parameters' key is drawn from its `params` stream.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> from flax import nnx
+      >>> rnn = nnx.RNN(sj.nn.FlaxCell(sj.gru(4), 3, rngs=nnx.Rngs(0)))
+      >>> rnn(jnp.ones((2, 5, 3))).shape
+      (2, 5, 4)
+    """
+
+    def __init__(self, cell: Cell, in_features: int, *, rngs: nnx.Rngs):
+        expect_cell("FlaxCell", cell)
+        self.cell = cell
+        self.in_features = in_features
+        self.variables = to_variables(cell.init(rngs.params(), in_features))
+
+    def __call__(self, carry: Carry, inputs: PyTree) -> tuple[Carry, PyTree]:
+        return self.cell.step(to_arrays(self.variables), carry, inputs)
+
+    def initialize_carry(
+        self, input_shape: tuple[int, ...], rngs: Any = None, carry_init: Any = None
+    ) -> Carry:
+        """The initial carry for inputs of shape `(*batch, in_features)`.
+
+        The cell decides how it starts, so `carry_init` must be None.
+        """
+        if carry_init is not None:
+            raise ValueError(
+                f"FlaxCell({self.cell}): the cell has its own initial carry; use "
+                "sj.learned_initial_carry, or pass the carry itself, instead of carry_init."
+            )
+        return self.cell.initial_carry(to_arrays(self.variables), tuple(input_shape[:-1]))
+
+    @property
+    def num_feature_axes(self) -> int:
+        return 1

@@ -1,0 +1,112 @@
+"""Predicting the next token: embedding, cell, head."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+
+from seqjax.core.cell import Cell
+from seqjax.core.types import Array, Carry, PRNGKeyArray
+from seqjax.nn.rnn import RNN
+
+
+class LanguageModel(nnx.Module):
+    """A recurrent language model.
+
+        x = embedding[token]
+        carry, y = cell.step(params, carry, x)
+        logits = y W + b                           W = embedding' if tied
+
+    Args:
+      vocabulary_size: number of tokens.
+      cell: any cell with a `step`.
+      embedding_size: width of the embedding.
+      tied: use the embedding as the head's weights; needs `embedding_size ==
+        cell.features`.
+      rngs: the source of the parameters' keys.
+
+    Raises:
+      ValueError: if the head is tied and the widths differ, or the cell sees the future.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> from flax import nnx
+      >>> model = sj.nn.LanguageModel(50, sj.lstm(16), embedding_size=8, rngs=nnx.Rngs(0))
+      >>> carry, logits = model(jnp.zeros((2, 5), int))
+      >>> logits.shape
+      (2, 5, 50)
+
+    Source: Mikolov et al. 2010 (Interspeech); tied head: Press and Wolf 2016,
+    arXiv:1608.05859.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        cell: Cell,
+        *,
+        embedding_size: int,
+        tied: bool = False,
+        rngs: nnx.Rngs,
+    ):
+        if not cell.causal:
+            raise ValueError(
+                f"LanguageModel: {cell} sees the future, so it cannot predict it; use a "
+                "forward cell."
+            )
+        if tied and embedding_size != cell.features:
+            raise ValueError(
+                "LanguageModel: a tied head needs embedding_size equal to the cell's features; "
+                f"got {embedding_size} and {cell.features}."
+            )
+        self.vocabulary_size = vocabulary_size
+        self.embedding = nnx.Embed(vocabulary_size, embedding_size, rngs=rngs)
+        self.rnn = RNN(cell, embedding_size, rngs=rngs)
+        self.tied = tied
+        if tied:
+            self.bias = nnx.Param(jnp.zeros((vocabulary_size,)))
+        else:
+            self.head = nnx.Linear(cell.features, vocabulary_size, rngs=rngs)
+
+    def __call__(
+        self,
+        tokens: Array,
+        carry: Carry | None = None,
+        *,
+        key: PRNGKeyArray | None = None,
+        **options: Any,
+    ) -> tuple[Carry, Array]:
+        """Logits of the next token after each of `tokens` `(*batch, time)`.
+
+        Args:
+          tokens: ints.
+          carry: where to start; by default the initial carry.
+          key: switches dropout and zoneout on.
+          **options: `lengths`, `mask`, `resets` and the other options of `sj.scan`.
+
+        Returns:
+          `(carry, logits)`, logits `(*batch, time, vocabulary_size)`.
+        """
+        if key is not None and carry is None:
+            carry = self.initial_carry(tokens.shape[:-1])
+        carry, ys = self.rnn(self._embed(tokens), carry, key=key, **options)
+        return carry, self._logits(ys)
+
+    def step(self, carry: Carry, token: Array) -> tuple[Carry, Array]:
+        """One token `(*batch,)` in, the logits of the next `(*batch, vocabulary_size)` out."""
+        carry, y = self.rnn.step(carry, self._embed(token))
+        return carry, self._logits(y)
+
+    def initial_carry(self, batch_shape: tuple[int, ...] = ()) -> Carry:
+        """The carry before the first token."""
+        return self.rnn.initial_carry(batch_shape)
+
+    def _embed(self, tokens: Array) -> Array:
+        return self.embedding(tokens)
+
+    def _logits(self, ys: Array) -> Array:
+        if not self.tied:
+            return self.head(ys)
+        bias = self.bias.get_value()
+        return self.embedding.attend(ys) + bias.reshape((1,) * (ys.ndim - 1) + bias.shape)

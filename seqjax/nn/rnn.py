@@ -1,0 +1,99 @@
+"""A recurrent layer around any cell."""
+
+from typing import Any
+
+from flax import nnx
+
+from seqjax.core.cell import Cell
+from seqjax.core.noise import seed_carry
+from seqjax.core.stack import expect_cell
+from seqjax.core.trees import cast
+from seqjax.core.types import Carry, DTypeLike, Inputs, Params, PRNGKeyArray, PyTree
+from seqjax.engines.scan import scan
+from seqjax.nn.parameters import to_arrays, to_variables
+
+
+class RNN(nnx.Module):
+    """A Flax module that holds a cell's parameters and runs it by `sj.scan`.
+
+    Args:
+      cell: any cell.
+      in_features: width of the inputs.
+      dtype: dtype of the parameters, by default JAX's own (float32).
+      rngs: the parameters' key is drawn from its `params` stream.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> from flax import nnx
+      >>> rnn = sj.nn.RNN(sj.lstm(4), 3, rngs=nnx.Rngs(0))
+      >>> carry, ys = rnn(jnp.ones((2, 5, 3)), lengths=jnp.array([5, 3]))
+      >>> ys.shape
+      (2, 5, 4)
+    """
+
+    def __init__(
+        self, cell: Cell, in_features: int, *, dtype: DTypeLike | None = None, rngs: nnx.Rngs
+    ):
+        expect_cell("RNN", cell)
+        params = cell.init(rngs.params(), in_features)
+        self.cell = cell
+        self.in_features = in_features
+        self.variables = to_variables(params if dtype is None else cast(params, dtype))
+
+    @property
+    def params(self) -> Params:
+        """The cell's parameters, as `cell.init` returns them."""
+        return to_arrays(self.variables)
+
+    def __call__(
+        self,
+        xs: Inputs,
+        carry: Carry | None = None,
+        *,
+        lengths: Any = None,
+        mask: Any = None,
+        resets: Any = None,
+        reverse: bool = False,
+        truncate: int | None = None,
+        checkpoint_every: int | None = None,
+        method: str = "auto",
+        key: PRNGKeyArray | None = None,
+    ) -> tuple[Carry, PyTree]:
+        """Runs the cell over `xs` `(*batch, time, in_features)`: see `sj.scan`.
+
+        Args:
+          xs, carry, lengths, mask, resets, reverse, truncate, checkpoint_every, method: as
+            for `sj.scan`.
+          key: switches the noise of dropout and zoneout on, when there is no carry that
+            already has it on.
+
+        Returns:
+          `(carry, ys)`.
+        """
+        if key is not None:
+            if carry is None:
+                probe = xs.shape[:-2]
+                carry = self.initial_carry(probe)
+            carry = seed_carry(carry, key)
+        return scan(
+            self.cell,
+            self.params,
+            xs,
+            carry,
+            lengths=lengths,
+            mask=mask,
+            resets=resets,
+            reverse=reverse,
+            truncate=truncate,
+            checkpoint_every=checkpoint_every,
+            method=method,
+        )
+
+    def step(self, carry: Carry, x: PyTree) -> tuple[Carry, PyTree]:
+        """One time step, `x` is `(*batch, in_features)`."""
+        return self.cell.step(self.params, carry, x)
+
+    def initial_carry(self, batch_shape: tuple[int, ...] = ()) -> Carry:
+        """The carry before the first step."""
+        return self.cell.initial_carry(self.params, batch_shape)
