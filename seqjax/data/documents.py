@@ -1,0 +1,106 @@
+"""Text files as documents."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from seqjax.core.errors import InputError
+
+SUFFIXES = (".txt", ".md")
+"""What is read when a folder is given; a file given by name may end in anything."""
+
+
+class Document(NamedTuple):
+    """A text that stands by itself: no state flows from one document into another."""
+
+    name: str
+    text: str
+
+
+def read_documents(paths: Iterable[str | Path]) -> list[Document]:
+    """One document for each text file, folders searched through, in order of name.
+
+    Args:
+      paths: files, or folders in which every `.txt` and `.md` file is taken.
+
+    Returns:
+      The documents, at least one, none empty.
+
+    Raises:
+      InputError: if a path is missing, a folder holds no text, or a file is empty, binary
+        or not UTF-8; the message names the file.
+    """
+    files: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            found = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES)
+            if not found:
+                raise InputError(
+                    f"The folder {path} holds no file that ends in {' or '.join(SUFFIXES)}. Name "
+                    "the files themselves if their names end in something else."
+                )
+            files += found
+        elif path.exists():
+            files.append(path)
+        else:
+            raise InputError(f"There is no file or folder {path}.")
+    return [read_document(file) for file in files]
+
+
+def read_document(path: str | Path) -> Document:
+    """Reads one UTF-8 text file; see `read_documents`."""
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror or error}.") from None
+    if b"\0" in content:
+        raise InputError(
+            f"{path} is not a text file (it has a zero byte at position {content.index(0)}). "
+            "Convert it to plain UTF-8 text first."
+        )
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is not UTF-8: byte {content[error.start]:#04x} at position {error.start}. "
+            f"Convert it, for example with `iconv -f latin1 -t utf-8 {path} > new.txt`."
+        ) from None
+    text = text.replace("\r\n", "\n")
+    if not text.strip():
+        raise InputError(f"{path} is empty.")
+    return Document(str(path), text)
+
+
+def split_documents(
+    documents: Sequence[Document], fraction: float
+) -> tuple[list[Document], list[Document]]:
+    """Documents to train on and documents held out, at least one of each.
+
+    With three documents or more, whole documents are held out, evenly spread over the list,
+    until they make up `fraction` of the text. With fewer, the end of each is held out.
+
+    Args:
+      documents: at least one.
+      fraction: share of the characters to hold out, between 0 and 1.
+
+    Returns:
+      `(train, held_out)`.
+    """
+    if len(documents) < 3:
+        cuts = [max(1, int(len(text) * (1 - fraction))) for _, text in documents]
+        pairs = list(zip(documents, cuts, strict=True))
+        return (
+            [Document(document.name, document.text[:cut]) for document, cut in pairs],
+            [
+                Document(f"{document.name} (end)", document.text[cut:])
+                for document, cut in pairs
+                if document.text[cut:]
+            ],
+        )
+    count = min(len(documents) - 1, max(1, round(len(documents) * fraction)))
+    chosen = {(2 * i + 1) * len(documents) // (2 * count) for i in range(count)}
+    return (
+        [document for i, document in enumerate(documents) if i not in chosen],
+        [document for i, document in enumerate(documents) if i in chosen],
+    )

@@ -1,0 +1,146 @@
+"""Checkpoints of a run: the last few and the best, each whole or not there at all."""
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from seqjax.core.errors import InputError
+from seqjax.core.types import PyTree
+
+KEEP_LAST = 2
+
+
+class Checkpoints:
+    """The checkpoints below a folder.
+
+    orbax writes each into a temporary folder and renames it when it is complete, so a run
+    killed while writing leaves the checkpoints before it as they were. A digest of all
+    arrays is kept beside them; what is read must match it.
+
+    Args:
+      folder: made if it is not there.
+      read_only: leave everything as it is.
+    """
+
+    def __init__(self, folder: Path, *, read_only: bool = False):
+        # Imported here: the library works without orbax.
+        from orbax.checkpoint import v1 as ocp
+
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        policies = ocp.training.preservation_policies
+        self.folder = folder
+        self._checkpointer = ocp.training.Checkpointer(
+            folder.absolute(),
+            preservation_policy=policies.PreserveAll()
+            if read_only
+            else policies.AnyPreservationPolicy(
+                [
+                    policies.LatestN(KEEP_LAST),
+                    policies.BestN(
+                        get_metric_fn=lambda metrics: metrics["bits_per_character"],
+                        reverse=True,
+                        n=1,
+                        keep_checkpoints_without_metrics=False,
+                    ),
+                ]
+            ),
+            save_decision_policy=ocp.training.save_decision_policies.InitialSavePolicy(),
+            cleanup_tmp_directories=not read_only,
+        )
+
+    def save(self, step: int, state: PyTree, bits_per_character: float | None) -> None:
+        """Writes a checkpoint and waits until it is complete."""
+        arrays = _named_arrays(state)
+        self._checkpointer.save(
+            step,
+            arrays,
+            force=True,
+            overwrite=True,
+            metrics=None
+            if bits_per_character is None
+            else {"bits_per_character": bits_per_character},
+            custom_metadata={"sha256": _digest(arrays)},
+        )
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps of which there are checkpoints, in order."""
+        return sorted(checkpoint.step for checkpoint in self._checkpointer.checkpoints)
+
+    @property
+    def best(self) -> int | None:
+        """The step with the fewest bits per character in validation."""
+        scored = {
+            checkpoint.step: checkpoint.metrics["bits_per_character"]
+            for checkpoint in self._checkpointer.checkpoints
+            if checkpoint.metrics
+        }
+        return min(scored, key=scored.__getitem__) if scored else None
+
+    def load(self, step: int, like: PyTree) -> PyTree:
+        """The state of a step.
+
+        Args:
+          step: one of `steps`.
+          like: a state of the same settings, for structure, shapes and dtypes.
+
+        Raises:
+          InputError: if the checkpoint is damaged or belongs to other settings.
+        """
+        return self._restore(step, _named_arrays(like), like)
+
+    def load_model(self, step: int, like: PyTree) -> PyTree:
+        """Only the model of a state; arguments and errors as for `load`."""
+        named = {f"model/{name}": array for name, array in _named_arrays(like).items()}
+        return self._restore(step, named, like)
+
+    def _restore(self, step: int, wanted: dict[str, np.ndarray], like: PyTree) -> PyTree:
+        where = f"The checkpoint of step {step} in {self.folder}"
+        try:
+            arrays = self._checkpointer.load(step)
+            digest = self._checkpointer.metadata(step).custom_metadata["sha256"]
+        except Exception as error:  # orbax raises whatever its storage raised
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            raise InputError(f"{where} is damaged and cannot be read ({reason[:200]}).") from None
+        if _digest(arrays) != digest:
+            raise InputError(f"{where} is damaged: its numbers are not the ones written.")
+        shapes = lambda tree: {name: (a.shape, a.dtype) for name, a in tree.items()}  # noqa: E731
+        have, want = shapes(arrays), shapes(wanted)
+        other = sorted(name for name in want if have.get(name) != want[name])
+        if other:
+            name = other[0]
+            raise InputError(
+                f"{where} is of another configuration: {name} is {have.get(name)} there and "
+                f"{want.get(name)} in the settings. Has config.json been changed, or the code of "
+                "the cell?"
+            )
+        leaves, structure = jax.tree.flatten(like)
+        loaded = [_unpack(arrays[name], leaf) for name, leaf in zip(wanted, leaves, strict=True)]
+        return jax.tree.unflatten(structure, loaded)
+
+
+def _named_arrays(state: PyTree) -> dict[str, np.ndarray]:
+    """The leaves in NumPy, by their path; keys as the numbers behind them."""
+    named = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
+        if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        named[jax.tree_util.keystr(path, simple=True, separator="/")] = np.asarray(leaf)
+    return named
+
+
+def _unpack(array: Any, like: Any) -> Any:
+    if jax.numpy.issubdtype(like.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(like))
+    return array
+
+
+def _digest(arrays: dict[str, Any]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(name.encode() + np.asarray(arrays[name]).tobytes())
+    return digest.hexdigest()
