@@ -4,25 +4,28 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any, ParamSpec, Protocol
+from typing import Any, ParamSpec, Protocol, runtime_checkable
 
 import jax
 
 from seqjax.core.types import Carry, Params, PRNGKeyArray, PyTree
 
 
+@runtime_checkable
 class InitFn(Protocol):
     """`(key, in_features) -> params`."""
 
     def __call__(self, key: PRNGKeyArray, in_features: int, /) -> Params: ...
 
 
+@runtime_checkable
 class InitialCarryFn(Protocol):
     """`(params, batch_shape) -> carry`, every leaf with leading `batch_shape`."""
 
     def __call__(self, params: Params, batch_shape: tuple[int, ...] = ()) -> Carry: ...
 
 
+@runtime_checkable
 class StepFn(Protocol):
     """`(params, carry, x) -> (carry, y)`: one time step, `x` is `(*batch, inputs)`."""
 

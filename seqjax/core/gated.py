@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -307,7 +307,7 @@ class Gated:
             r = r.map(lambda gate, bias: gate + like_features(bias, gate), biases)
         return r
 
-    def _extra(self, params: Params, like: Array) -> tuple[NamedTuple, ...]:
+    def _extra(self, params: Params, like: Array) -> tuple[Any, ...]:
         """The extra parameters, ready to meet arrays of the rank of `like`."""
         if not self.parameters:
             return ()

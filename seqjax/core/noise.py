@@ -9,7 +9,7 @@ from seqjax.core.cell import Cell, factory
 from seqjax.core.masks import select
 from seqjax.core.run import Run
 from seqjax.core.stack import expect_cell, no_step
-from seqjax.core.types import Array, Carry, PRNGKeyArray
+from seqjax.core.types import Array, Carry, PRNGKeyArray, RowKeys
 
 
 class Randomness(NamedTuple):
@@ -19,7 +19,7 @@ class Randomness(NamedTuple):
     many draws were made. A masked step draws nothing; a reset moves on to the next draw.
     """
 
-    key: PRNGKeyArray | None
+    key: RowKeys | None
     count: Array
 
 
@@ -253,7 +253,7 @@ def _spread(cell: Cell, rate: Any, carry: Carry) -> list[float]:
 
 
 def _draw(
-    key: PRNGKeyArray, count: Array, stream: int, rate: float, shape: tuple[int, ...]
+    key: RowKeys, count: Array, stream: int, rate: float, shape: tuple[int, ...]
 ) -> Array:
     """True with probability `rate`: `(*batch, *shape)`, each row from its own key."""
 

@@ -1,7 +1,7 @@
 """What every engine is told about a run, and what it gives back."""
 
 import dataclasses
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -65,6 +65,7 @@ class Run(NamedTuple):
     carries: Carry | None
 
 
+@runtime_checkable
 class ScanFn(Protocol):
     """Runs a cell over a sequence; `initial` is the carry that a reset goes back to."""
 
@@ -73,6 +74,7 @@ class ScanFn(Protocol):
     ) -> Run: ...
 
 
+@runtime_checkable
 class SequenceFn(Protocol):
     """How a composite cell runs over a sequence, given the `scan` for its parts."""
 

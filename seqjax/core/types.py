@@ -12,10 +12,10 @@ Axis names, the same everywhere:
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Shaped
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, PyTree, Shaped
 
 Params = PyTree
 """A pytree of arrays, made by `cell.init`."""
@@ -24,6 +24,7 @@ Carry = PyTree
 """A pytree of arrays with leading batch dimensions: what a cell remembers."""
 
 Lengths = Int[Array, "*batch"]
+RowKeys = Key[Array, "*batch"]
 StepFlags = Bool[Array, "*batch time"]
 Inputs = PyTree
 """One array `(*batch, time, *step_shape)`, or a pytree of such arrays."""
@@ -31,6 +32,7 @@ Inputs = PyTree
 Activation = Callable[[Array], Array]
 
 
+@runtime_checkable
 class Initializer(Protocol):
     """`(key, shape, dtype) -> array`: what `jax.nn.initializers` makes.
 
@@ -55,6 +57,7 @@ __all__ = [
     "PRNGKeyArray",
     "Params",
     "PyTree",
+    "RowKeys",
     "Shaped",
     "StepFlags",
 ]

@@ -37,7 +37,7 @@ class OptimizerConfig:
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     """The update rule, from optax."""
-    learning_rate: float = 8e-3
+    learning_rate: float = 1e-2
     """Peak of the learning rate."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """What the learning rate does after the warm-up: fall to 2 percent, or stay."""
@@ -57,7 +57,7 @@ class DataConfig:
     """Files, or folders of .txt and .md files. Without it: the plays of Shakespeare."""
     held_out: float = 0.1
     """Share of your own text to validate on, in whole files where there are three or more."""
-    batch: int = 32
+    batch: int = 64
     """Parallel streams: each reads its own part of the text."""
     time: int = 64
     """Characters of each stream in a step; gradients stop there, the state flows on."""
@@ -70,7 +70,7 @@ class TrainConfig:
     model: ModelConfig = ModelConfig()
     optimization: OptimizerConfig = OptimizerConfig()
     data: DataConfig = DataConfig()
-    steps: int = 5000
+    steps: int = 4000
     """Updates of the parameters."""
     seed: int = 0
     """For parameters and dropout."""

@@ -1,0 +1,42 @@
+"""Strict numerics, a compile cache that lasts, and several CPU devices."""
+
+import os
+from pathlib import Path
+
+# Before JAX starts. Unoptimised code is compiled faster than optimised code saves.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import hypothesis
+import jax
+import jaxtyping
+import pytest
+
+CACHE = Path(__file__).parent.parent / ".cache" / "jax"
+
+jax.config.update("jax_platforms", os.environ.get("SEQJAX_TEST_PLATFORM", "cpu"))
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_compilation_cache_dir", str(CACHE))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+hypothesis.settings.register_profile(
+    "seqjax", deadline=None, derandomize=True, max_examples=25, print_blob=True
+)
+hypothesis.settings.load_profile("seqjax")
+
+
+@pytest.fixture
+def no_shape_checks():
+    """Our own messages, not those of the run-time type checker that only tests use."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def x64():
+    """Float64 inside the test."""
+    with jax.enable_x64(True):
+        yield

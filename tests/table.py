@@ -1,0 +1,90 @@
+"""Every built-in cell, in every variant, as one row: what spans all cells runs over this."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+import seqjax as sj
+from seqjax.core.cell import Cell
+
+IN_FEATURES = 3
+
+
+class Row(NamedTuple):
+    """A cell, and whether it is one of the few on which slow checks run."""
+
+    name: str
+    cell: Cell
+    core: bool = False
+
+
+def _decayed_average():
+    """A plain Cell that is not gated, with an integer leaf in its carry."""
+
+    def init(key, in_features):
+        return {"decay": jnp.full((in_features,), 0.5)}
+
+    def initial_carry(params, batch_shape=()):
+        width = params["decay"].shape[0]
+        zeros = jnp.zeros((*batch_shape, width), params["decay"].dtype)
+        return {"average": zeros, "steps": jnp.zeros(batch_shape, jnp.int32)}
+
+    def step(params, carry, x):
+        decay = jnp.broadcast_to(params["decay"], x.shape)
+        average = (decay * carry["average"] + x).astype(carry["average"].dtype)
+        return {"average": average, "steps": carry["steps"] + 1}, average
+
+    return sj.Cell(init, initial_carry, step, IN_FEATURES)
+
+
+flax_gru = functools.partial(
+    nnx.GRUCell, hidden_features=4, dtype=jnp.float64, param_dtype=jnp.float64
+)
+
+TABLE = [
+    Row("elman", sj.elman(4), core=True),
+    Row("elman_relu", sj.elman(4, activation=jax.nn.relu)),
+    Row("elman_layer_norm", sj.elman(4, layer_norm=True)),
+    Row("lstm", sj.lstm(4), core=True),
+    Row("lstm_peepholes", sj.lstm(4, peepholes=True)),
+    Row("lstm_coupled", sj.lstm(4, coupled=True, peepholes=True)),
+    Row("lstm_projection", sj.lstm(4, projection=2)),
+    Row("lstm_layer_norm", sj.lstm(4, layer_norm=True)),
+    Row("lstm_heads", sj.lstm(4, blocks=2)),
+    Row("gru", sj.gru(4), core=True),
+    Row("gru_reset_before", sj.gru(4, reset="before")),
+    Row("gru_diagonal", sj.gru(4, blocks=4)),
+    Row("gru_reset_before_heads_layer_norm", sj.gru(4, reset="before", blocks=2, layer_norm=True)),
+    Row("minimal_gated", sj.minimal_gated(4), core=True),
+    Row("minimal_gated_reset_before", sj.minimal_gated(4, reset="before")),
+    Row("not_gated", _decayed_average()),
+    Row("stack", sj.stack(sj.lstm(3), sj.gru(4))),
+    Row("residual", sj.residual(sj.gru(IN_FEATURES))),
+    Row("learned_initial_carry", sj.learned_initial_carry(sj.lstm(4))),
+    Row("dropout", sj.dropout(sj.gru(4), 0.4)),
+    Row("dropout_variational", sj.dropout(sj.elman(4), 0.4, variational=True)),
+    Row("zoneout", sj.zoneout(sj.lstm(4), sj.LSTMState(hidden=0.2, cell=0.5))),
+    Row(
+        "all_together",
+        sj.stack(
+            sj.dropout(sj.zoneout(sj.gru(IN_FEATURES), 0.3), 0.3),
+            sj.residual(sj.learned_initial_carry(sj.elman(IN_FEATURES))),
+        ),
+    ),
+    Row("bidirectional", sj.bidirectional(sj.gru(2)), core=True),
+    Row("bidirectional_sum", sj.bidirectional(sj.lstm(2), sj.elman(2), merge="sum")),
+    Row(
+        "bidirectional_inside",
+        sj.stack(
+            sj.bidirectional(sj.learned_initial_carry(sj.elman(2)), merge=jnp.maximum),
+            sj.dropout(sj.residual(sj.bidirectional(sj.elman(2), merge="sum")), 0.3),
+        ),
+    ),
+    Row("flax_gru", sj.nn.from_flax(flax_gru, 4)),
+]
+
+CELLS = {row.name: row.cell for row in TABLE}
+CORE = {row.name: row.cell for row in TABLE if row.core}
