@@ -105,9 +105,11 @@ def _make_case(cell, in_features, inputs, seed) -> _Case:
     def disturb(tree: PyTree) -> PyTree:
         """Values that start as zeros or ones would hide mistakes in how they are used."""
         return jax.tree.map(
-            lambda leaf: np.asarray(leaf) + 0.3 * random.standard_normal(leaf.shape)
-            if _is_float(leaf)
-            else leaf,
+            lambda leaf: (
+                np.asarray(leaf) + 0.3 * random.standard_normal(leaf.shape)
+                if _is_float(leaf)
+                else leaf
+            ),
             tree,
         )
 
@@ -409,7 +411,13 @@ class _Loop:
             stops = resets[t] or cut
             d_carry = [np.zeros_like(leaf) for leaf in d_start] if stops else d_start
         carry = jax.tree.map(_numbers, carry)
-        return {"carry": carry, "ys": ys, "d_params": d_params, "d_carry": d_carry, "d_xs": d_xs}
+        return {
+            "carry": carry,
+            "ys": ys,
+            "d_params": d_params,
+            "d_carry": d_carry,
+            "d_xs": d_xs,
+        }
 
 
 def _is_float(leaf: Any) -> bool:

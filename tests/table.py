@@ -57,7 +57,10 @@ TABLE = [
     Row("gru", sj.gru(4), core=True),
     Row("gru_reset_before", sj.gru(4, reset="before")),
     Row("gru_diagonal", sj.gru(4, blocks=4)),
-    Row("gru_reset_before_heads_layer_norm", sj.gru(4, reset="before", blocks=2, layer_norm=True)),
+    Row(
+        "gru_reset_before_heads_layer_norm",
+        sj.gru(4, reset="before", blocks=2, layer_norm=True),
+    ),
     Row("minimal_gated", sj.minimal_gated(4), core=True),
     Row("minimal_gated_reset_before", sj.minimal_gated(4, reset="before")),
     Row("not_gated", _decayed_average()),

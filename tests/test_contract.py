@@ -148,6 +148,4 @@ def test_a_gate_in_ten_lines():
         "input": (3, 2, 4), "recurrent": (4, 2, 4), "bias": (2, 4),
     }  # fmt: skip
     xs = jax.random.normal(jax.random.key(1), (2, 6, 3))
-    np.testing.assert_array_equal(
-        sj.scan(own, params, xs)[1], sj.scan(ours, params, xs)[1]
-    )
+    np.testing.assert_array_equal(sj.scan(own, params, xs)[1], sj.scan(ours, params, xs)[1])

@@ -61,9 +61,7 @@ def segment_starts(segment_ids: ArrayLike, *, reverse: bool = False) -> StepFlag
     return jnp.concatenate([change, edge] if reverse else [edge, change], axis=-1)
 
 
-def opposite_resets(
-    resets: StepFlags, valid: StepFlags | None, *, reverse: bool
-) -> StepFlags:
+def opposite_resets(resets: StepFlags, valid: StepFlags | None, *, reverse: bool) -> StepFlags:
     """The resets, for a pass in the other direction, that mark the same boundaries.
 
     A reset before step t separates t from the valid step processed before it. A pass in

@@ -72,9 +72,7 @@ def stack(*cells: Cell) -> Cell:
 
     def sequence(scan, params, carry, initial, xs, steps):
         runs = []
-        for cell, p, c, start in zip(
-            cells, params, carry.layers, initial.layers, strict=True
-        ):
+        for cell, p, c, start in zip(cells, params, carry.layers, initial.layers, strict=True):
             runs.append(scan(cell, p, c, start, xs, steps))
             xs = runs[-1].ys
         return Run(
@@ -196,9 +194,9 @@ def learned_initial_carry(cell: Cell) -> Cell:
         start = cell.initial_carry(params.cell, batch_shape)
         learned = iter(jax.tree.leaves(params.initial_carry))
         return jax.tree.map(
-            lambda leaf: jnp.broadcast_to(next(learned), leaf.shape)
-            if is_learned(leaf)
-            else leaf,
+            lambda leaf: (
+                jnp.broadcast_to(next(learned), leaf.shape) if is_learned(leaf) else leaf
+            ),
             start,
         )
 

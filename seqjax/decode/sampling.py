@@ -13,9 +13,7 @@ from seqjax.core.types import Array, Carry, PRNGKeyArray
 from seqjax.nn.language_model import LanguageModel
 
 
-def sample(
-    key: PRNGKeyArray, logits: Array, temperature: Any, top_k: Any, top_p: Any
-) -> Array:
+def sample(key: PRNGKeyArray, logits: Array, temperature: Any, top_k: Any, top_p: Any) -> Array:
     """Draws one token from each row of logits.
 
         p = softmax(logits / temperature), restricted to the `top_k` likeliest tokens, and of

@@ -98,28 +98,40 @@ class Checkpoints:
         named = {f"model/{name}": array for name, array in _named_arrays(like).items()}
         return self._restore(step, named, like)
 
-    def _restore(self, step: int, wanted: dict[str, np.ndarray], like: PyTree) -> PyTree:
-        where = f"The checkpoint of step {step} in {self.folder}"
+    def arrays(self, step: int) -> dict[str, np.ndarray]:
+        """All arrays of a checkpoint, by name, checked against their digest."""
+        where = self._name(step)
         try:
             arrays = self._checkpointer.load(step)
             digest = self._checkpointer.metadata(step).custom_metadata["sha256"]
         except Exception as error:  # orbax raises whatever its storage raised
             reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-            raise InputError(f"{where} is damaged and cannot be read ({reason[:200]}).") from None
+            raise InputError(
+                f"{where} is damaged and cannot be read ({reason[:200]})."
+            ) from None
         if _digest(arrays) != digest:
             raise InputError(f"{where} is damaged: its numbers are not the ones written.")
+        return arrays
+
+    def _name(self, step: int) -> str:
+        return f"The checkpoint of step {step} in {self.folder}"
+
+    def _restore(self, step: int, wanted: dict[str, np.ndarray], like: PyTree) -> PyTree:
+        arrays = self.arrays(step)
         shapes = lambda tree: {name: (a.shape, a.dtype) for name, a in tree.items()}  # noqa: E731
         have, want = shapes(arrays), shapes(wanted)
         other = sorted(name for name in want if have.get(name) != want[name])
         if other:
             name = other[0]
             raise InputError(
-                f"{where} is of another configuration: {name} is {have.get(name)} there and "
+                f"{self._name(step)} is of another configuration: {name} is {have.get(name)} there and "
                 f"{want.get(name)} in the settings. Has config.json been changed, or the code of "
                 "the cell?"
             )
         leaves, structure = jax.tree.flatten(like)
-        loaded = [_unpack(arrays[name], leaf) for name, leaf in zip(wanted, leaves, strict=True)]
+        loaded = [
+            _unpack(arrays[name], leaf) for name, leaf in zip(wanted, leaves, strict=True)
+        ]
         return jax.tree.unflatten(structure, loaded)
 
 

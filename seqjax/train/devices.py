@@ -1,5 +1,6 @@
 """Which devices share the work."""
 
+import contextlib
 import os
 
 import jax
@@ -18,7 +19,9 @@ def use_cpu_cores() -> None:
     batch over devices is what makes a recurrent model use all cores.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    jax.config.update("jax_num_cpu_devices", cores or 1)
+    # Too late where JAX already runs, as in a notebook: then its devices are used as they are.
+    with contextlib.suppress(RuntimeError):
+        jax.config.update("jax_num_cpu_devices", cores or 1)
 
 
 def make_mesh(batch: int, devices: int | None) -> jax.sharding.Mesh:
@@ -41,4 +44,6 @@ def make_mesh(batch: int, devices: int | None) -> jax.sharding.Mesh:
             f"--devices {devices} does not divide --batch {batch}; every device takes the same "
             "number of rows."
         )
-    return jax.make_mesh((devices,), (AXIS,), axis_types=(AxisType.Auto,), devices=local[:devices])
+    return jax.make_mesh(
+        (devices,), (AXIS,), axis_types=(AxisType.Auto,), devices=local[:devices]
+    )

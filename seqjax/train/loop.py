@@ -120,7 +120,9 @@ def train(config: TrainConfig, say: Callable[[str], None] = print) -> Outcome:
 
     yardstick = compressed_bits_per_character("".join(text for _, text in texts.held_out))
     say(_summary(config, folder, texts, corpus, vocabulary, state, yardstick, mesh))
-    loop = _Loop(config, folder, vocabulary, checkpoints, Evaluator(held_out, mesh, config.dtype))
+    loop = _Loop(
+        config, folder, vocabulary, checkpoints, Evaluator(held_out, mesh, config.dtype)
+    )
     step = make_train_step(optimizer, mesh, time=config.data.time, dtype=config.dtype)
     everywhere = jax.sharding.NamedSharding(mesh, jax.P())
     try:
@@ -248,8 +250,10 @@ class _Loop:
         if broken < 0:
             return
         steps = self.checkpoints.steps
-        kept = f"The last good checkpoint is that of step {steps[-1]}." if steps else (
-            "No checkpoint was written before it."
+        kept = (
+            f"The last good checkpoint is that of step {steps[-1]}."
+            if steps
+            else ("No checkpoint was written before it.")
         )
         raise InputError(
             f"The loss or its gradient became NaN or inf at step {broken}, so training stopped. "

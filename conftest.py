@@ -5,6 +5,7 @@ from pathlib import Path
 
 # Before JAX starts. Unoptimised code is compiled faster than optimised code saves.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+os.environ.setdefault("SEQJAX_FAST", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import hypothesis
@@ -12,7 +13,7 @@ import jax
 import jaxtyping
 import pytest
 
-CACHE = Path(__file__).parent.parent / ".cache" / "jax"
+CACHE = Path(__file__).parent / ".cache" / "jax"
 
 jax.config.update("jax_platforms", os.environ.get("SEQJAX_TEST_PLATFORM", "cpu"))
 jax.config.update("jax_num_cpu_devices", 4)

@@ -1,0 +1,96 @@
+"""Sampling follows the distribution it is asked for; generation is the model's own."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import seqjax as sj
+from seqjax.core.errors import InputError
+from seqjax.decode.sampling import PIECE, check_sampling, generate, sample
+
+logits = jnp.log(jnp.array([0.5, 0.1, 0.3, 0.1]))
+
+
+def frequencies(temperature=1.0, top_k=4, top_p=1.0):
+    drawn = sample(
+        jax.random.key(0), jnp.broadcast_to(logits, (20_000, 4)), temperature, top_k, top_p
+    )
+    return np.bincount(np.array(drawn), minlength=4) / 20_000
+
+
+def test_temperature():
+    np.testing.assert_allclose(frequencies(), [0.5, 0.1, 0.3, 0.1], atol=0.02)
+    squared = np.array([0.25, 0.01, 0.09, 0.01])
+    np.testing.assert_allclose(frequencies(0.5), squared / squared.sum(), atol=0.02)
+    np.testing.assert_array_equal(frequencies(0.0), [1, 0, 0, 0])
+
+
+def test_top_k():
+    np.testing.assert_allclose(frequencies(top_k=2), [0.625, 0, 0.375, 0], atol=0.02)
+    np.testing.assert_array_equal(frequencies(top_k=1), [1, 0, 0, 0])
+
+
+def test_top_p():
+    np.testing.assert_allclose(frequencies(top_p=0.7), [0.625, 0, 0.375, 0], atol=0.02)
+    np.testing.assert_array_equal(frequencies(top_p=0.01), [1, 0, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ((-1.0, None, None), "temperature"),
+        ((1.0, 0, None), "top-k"),
+        ((1.0, None, 1.5), "top-p"),
+    ],
+)
+def test_settings_that_make_no_sense(settings, message):
+    with pytest.raises(InputError, match=message):
+        check_sampling(*settings)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return sj.nn.LanguageModel(9, sj.gru(8), embedding_size=4, rngs=nnx.Rngs(0))
+
+
+def greedy(model, prompt, length):
+    pieces = generate(
+        model, np.array(prompt, np.int32), jax.random.key(0),
+        length=length, boundary=0, temperature=0.0,
+    )  # fmt: skip
+    return np.concatenate(list(pieces))
+
+
+@pytest.mark.parametrize("prompt_length", [0, 1, PIECE - 1, PIECE, 2 * PIECE + 3])
+def test_generation_is_step_by_step(model, prompt_length):
+    """Greedy generation equals the model called on everything so far, each time anew."""
+    prompt = [1 + i % 8 for i in range(prompt_length)]
+    got = greedy(model, prompt, 5)
+    tokens = [0, *prompt]
+    for token in got:
+        _, logits = model(jnp.array(tokens), resets=jnp.array(tokens) == 0)
+        assert int(logits[-1].argmax()) == int(token)
+        tokens.append(int(token))
+
+
+def test_any_length_comes_out(model):
+    for length in (1, PIECE, PIECE + 1):
+        assert len(greedy(model, [1], length)) == length
+
+
+def test_the_same_seed_writes_the_same_text(model):
+    def text(seed):
+        pieces = generate(
+            model,
+            np.array([1]),
+            jax.random.key(seed),
+            length=40,
+            boundary=0,
+            top_k=5,
+            top_p=0.9,
+        )
+        return np.concatenate(list(pieces)).tolist()
+
+    assert text(0) == text(0) != text(1)

@@ -1,0 +1,77 @@
+"""One result on every kind of mesh: Auto, Explicit, and by hand with shard_map."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding
+
+import seqjax as sj
+from tests.table import CELLS, IN_FEATURES
+
+NAMES = ["lstm", "gru_reset_before_heads_layer_norm", "bidirectional_inside", "all_together"]
+ROWS, TIME = 4, 5
+
+
+@pytest.fixture(params=NAMES)
+def case(request):
+    cell = CELLS[request.param]
+    params = cell.init(jax.random.key(0), IN_FEATURES)
+    xs = jax.random.normal(jax.random.key(1), (ROWS, TIME, IN_FEATURES))
+    flags = {
+        "mask": jax.random.bernoulli(jax.random.key(2), 0.7, (ROWS, TIME)),
+        "resets": jax.random.bernoulli(jax.random.key(3), 0.3, (ROWS, TIME)),
+    }
+    return cell, params, xs, flags
+
+
+def run(cell, params, xs, flags):
+    return sj.scan(cell, params, xs, truncate=2, **flags)
+
+
+def loss(params, cell, xs, flags):
+    carry, ys = run(cell, params, xs, flags)
+    leaves = [
+        leaf for leaf in jax.tree.leaves(carry) if jnp.issubdtype(leaf.dtype, jnp.floating)
+    ]
+    return jnp.square(ys).sum() + sum(leaf.sum() for leaf in leaves)
+
+
+def same(got, wanted):
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), got, wanted
+    )
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+def test_jit_on_a_mesh(case, kind):
+    cell, params, xs, flags = case
+    wanted = run(cell, params, xs, flags), jax.grad(loss)(params, cell, xs, flags)
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(kind,))
+    with jax.set_mesh(mesh):
+        rows = NamedSharding(mesh, jax.P("data"))
+        split = jax.device_put((xs, flags), rows)
+        params = jax.device_put(params, NamedSharding(mesh, jax.P()))
+        carry, ys = jax.jit(run, static_argnums=0)(cell, params, *split)
+        gradient = jax.jit(jax.grad(loss), static_argnums=1)(params, cell, *split)
+    assert ys.sharding.is_equivalent_to(rows, ys.ndim)
+    same(((carry, ys), gradient), wanted)
+
+
+def test_shard_map(case):
+    cell, params, xs, flags = case
+    wanted = run(cell, params, xs, flags), jax.grad(loss)(params, cell, xs, flags)
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
+
+    def local(params, xs, flags):
+        own = jax.tree.map(lambda leaf: jax.lax.pcast(leaf, "data", to="varying"), params)
+        gradient = jax.lax.psum(jax.grad(loss)(own, cell, xs, flags), "data")
+        return run(cell, params, xs, flags), gradient
+
+    split = jax.shard_map(
+        local,
+        mesh=mesh,
+        in_specs=(jax.P(), jax.P("data"), jax.P("data")),
+        out_specs=(jax.P("data"), jax.P()),
+    )
+    same(jax.jit(split)(params, xs, flags), wanted)

@@ -1,0 +1,67 @@
+"""The architecture, enforced: imports point up, files stay small, the core needs little."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "seqjax"
+ORDER = [
+    "core", "engines", "cells", "gradients", "nn", "decode", "losses", "metrics", "data", "train",
+    "interop", "bench", "cli", "testing",
+]  # fmt: skip
+# `testing` may be imported by users' tests only; the laws stand on the scan alone.
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_up(path):
+    own = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    if own == "__init__":
+        return
+    for name in imported(path):
+        if name.startswith("seqjax."):
+            other = name.split(".")[1]
+            assert ORDER.index(other) <= ORDER.index(own), f"{own} imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_stay_small(path):
+    assert len(path.read_text().splitlines()) <= 450
+    assert path.name != "utils.py"
+
+
+def test_no_folder_is_called_like_a_public_function():
+    import seqjax as sj
+
+    folders = {path.name for path in ROOT.iterdir()} | {path.stem for path in ROOT.glob("*.py")}
+    assert not folders & set(sj.__all__) - {"nn"}
+
+
+def test_the_import_needs_five_packages_only():
+    """Everything else is blocked; jax and flax may bring what they need themselves."""
+    code = """
+import sys
+import jax, flax.nnx, optax, numpy, jaxtyping
+before = set(sys.modules)
+import seqjax
+new = {name.split(".")[0] for name in set(sys.modules) - before}
+allowed = {"seqjax", "jax", "jaxlib", "flax", "optax", "numpy", "jaxtyping"}
+print(sorted(name for name in new - allowed if name not in sys.stdlib_module_names))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"

@@ -1,0 +1,173 @@
+"""The update: truncated BPTT on streams, one program, the same on any number of devices."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from seqjax.data.documents import Document
+from seqjax.data.streams import window
+from seqjax.data.vocabulary import BOUNDARY, CharacterVocabulary
+from seqjax.losses import cross_entropy
+from seqjax.train.config import ModelConfig, OptimizerConfig
+from seqjax.train.devices import make_mesh
+from seqjax.train.evaluation import Evaluator
+from seqjax.train.model import build_model, build_optimizer
+from seqjax.train.step import make_train_step, place, start
+
+DOCUMENTS = [
+    Document(str(i), f"document {i} is about {'abcdefgh'[i] * 40}. ") for i in range(8)
+]
+VOCABULARY = CharacterVocabulary.of(text for _, text in DOCUMENTS)
+CORPUS = VOCABULARY.corpus(DOCUMENTS)
+STREAMS, TIME = 4, 16
+
+
+def prepare(devices=2, optimizer=None, **model):
+    mesh = make_mesh(STREAMS, devices)
+    config = ModelConfig(**({"cell": "gru", "features": 8, "embedding": 4} | model))
+    optimizer = optimizer or build_optimizer(OptimizerConfig(), 100)
+    state = start(
+        build_model(config, len(VOCABULARY), 0), optimizer, len(CORPUS), STREAMS,
+        seed=0, dtype="float32", mesh=mesh,
+    )  # fmt: skip
+    step = make_train_step(optimizer, mesh, time=TIME, dtype="float32")
+    corpus = jax.device_put(CORPUS, jax.NamedSharding(mesh, jax.P()))
+    return step, state, corpus
+
+
+def test_one_program_and_no_transfers():
+    step, state, corpus = prepare(dropout=0.2, layers=2)
+    state, _ = step(state, corpus)
+    with jax.transfer_guard("disallow"):
+        for _ in range(5):
+            state, metrics = step(state, corpus)
+    assert step._cache_size() == 1
+    assert np.isfinite(metrics.loss) and int(state.step) == 6
+
+
+def test_the_loss_is_that_of_the_next_window():
+    """Without learning, the losses of three steps are those of one long scan."""
+    step, state, corpus = prepare(optimizer=optax.sgd(0.0))
+    model = jax.device_get(state.model)
+    inputs, targets = window(jnp.asarray(CORPUS), jnp.asarray(state.positions), 3 * TIME)
+    losses = []
+    for _ in range(3):
+        state, metrics = step(state, corpus)
+        losses.append(float(metrics.loss))
+    _, logits = model(inputs, resets=inputs == BOUNDARY)
+    parts = [
+        float(cross_entropy(logits[:, part], targets[:, part])) / (STREAMS * TIME)
+        for part in (slice(i * TIME, (i + 1) * TIME) for i in range(3))
+    ]
+    np.testing.assert_allclose(losses, parts, rtol=1e-5)
+
+
+def test_gradients_stop_at_the_window():
+    """The update equals that of a loss in which the carry is a constant."""
+    rate = 0.1
+    step, state, corpus = prepare(optimizer=optax.sgd(rate))
+    state, _ = step(state, corpus)
+    before = jax.device_get(state)
+    inputs, targets = window(jnp.asarray(CORPUS), jnp.asarray(before.positions), TIME)
+
+    def loss(model):
+        _, logits = model(inputs, before.carry, resets=inputs == BOUNDARY)
+        return cross_entropy(logits, targets) / targets.size
+
+    gradient = jax.grad(loss)(before.model)
+    after, metrics = step(state, corpus)
+    np.testing.assert_allclose(metrics.gradient_norm, optax.global_norm(gradient), rtol=1e-4)
+    jax.tree.map(
+        lambda new, old, g: np.testing.assert_allclose(
+            new, old - rate * g, rtol=1e-3, atol=1e-6
+        ),
+        jax.device_get(after.model),
+        before.model,
+        gradient,
+    )
+
+
+def test_nothing_flows_from_one_document_into_the_next():
+    """Other text before a boundary changes no logit after it."""
+    model = build_model(ModelConfig(features=8, embedding=4), len(VOCABULARY), 0)
+
+    def logits(first):
+        documents = [Document("first", first), DOCUMENTS[1]]
+        tokens = jnp.asarray(VOCABULARY.corpus(documents).astype(np.int32))
+        return model(tokens, resets=tokens == BOUNDARY)[1][len(first) + 1 :]
+
+    np.testing.assert_array_equal(logits("document a"), logits("cabbages a"))
+
+
+@pytest.mark.parametrize("options", [{}, {"dropout": 0.3}])
+def test_the_same_on_any_number_of_devices(options):
+    results = []
+    for devices in (1, 2, 4):
+        step, state, corpus = prepare(devices, **options)
+        for _ in range(4):
+            state, metrics = step(state, corpus)
+        results.append(jax.device_get((state.model, metrics.loss)))
+    for other in results[1:]:
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5),
+            results[0],
+            other,
+        )
+
+
+def test_gradients_are_summed_over_devices_once_and_outside_the_loops():
+    step, state, corpus = prepare()
+    program = step.lower(state, corpus).compile().as_text()
+    loops = set(re.findall(r"(?:body|condition)=%([\w.\-]+)", program))
+    assert loops
+    inside = False
+    found = 0
+    for line in program.splitlines():
+        header = re.match(r"(?:ENTRY )?%([\w.\-]+) .*\{$", line)
+        if header:
+            inside = header[1] in loops
+        if "all-reduce(" in line:
+            assert not inside, line
+            found += 1
+    assert found >= 1
+
+
+def test_the_first_broken_step_is_remembered():
+    step, state, corpus = prepare(optimizer=optax.sgd(0.0))
+    state, _ = step(state, corpus)
+    host = jax.device_get(state)
+    model = jax.tree.map(lambda leaf: leaf * np.nan, host.model)
+    state = place(host._replace(model=model), make_mesh(STREAMS, 2))
+    for _ in range(3):
+        state, _ = step(state, corpus)
+    assert int(state.broken_at) == 2 and int(state.step) == 4
+
+
+def test_it_learns():
+    step, state, corpus = prepare(features=32)
+    losses = []
+    for _ in range(100):
+        state, metrics = step(state, corpus)
+        losses.append(float(metrics.loss))
+    assert losses[-1] < 0.4 * losses[0]
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_evaluation_is_the_cost_of_the_text(devices):
+    """Rows side by side with a warm-up cost as much as one pass, document by document."""
+    model = build_model(ModelConfig(features=8, embedding=4), len(VOCABULARY), 0)
+    nats = 0.0
+    for document in DOCUMENTS:
+        tokens = jnp.asarray(VOCABULARY.corpus([document]).astype(np.int32))
+        _, logits = model(tokens[:-1])
+        nats += float(cross_entropy(logits, tokens[1:]))
+    characters = sum(len(text) for _, text in DOCUMENTS)
+    mesh = make_mesh(64, devices)
+    placed = jax.device_put(model, jax.NamedSharding(mesh, jax.P()))
+    score = Evaluator(CORPUS, mesh)(placed)
+    assert score.characters == characters
+    assert score.bits_per_character == pytest.approx(nats / np.log(2) / characters, rel=1e-4)
