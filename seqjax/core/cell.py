@@ -135,20 +135,13 @@ def factory(build: Callable[P, Cell]) -> Callable[P, Cell]:
     @functools.wraps(build)
     def make(*args: P.args, **kwargs: P.kwargs) -> Cell:
         bound = signature.bind(*args, **kwargs)
-        call = _spell_call(build.__name__, bound)
+        given = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        try:
-            recipe = tuple((name, _freeze(value)) for name, value in bound.arguments.items())
-            known = made.get(recipe)
-        except TypeError as error:
-            raise TypeError(
-                f"{call}: every argument must be hashable, because a cell holds no arrays; "
-                f"{error}. Pass numbers, functions or initializers, and put arrays into the "
-                "parameters."
-            ) from None
+        recipe = tuple(_freeze(build, *argument) for argument in bound.arguments.items())
+        known = made.get(recipe)
         if known is None:
             cell = build(*bound.args, **bound.kwargs)
-            known = made[recipe] = dataclasses.replace(cell, name=call)
+            known = made[recipe] = dataclasses.replace(cell, name=_spell_call(build, given))
         return known
 
     return make
@@ -170,7 +163,7 @@ def spell(value: Any) -> str:
     return getattr(value, "__name__", None) or repr(value)
 
 
-def _spell_call(name: str, bound: inspect.BoundArguments) -> str:
+def _spell_call(build: Callable, bound: inspect.BoundArguments) -> str:
     words = []
     for key, value in bound.arguments.items():
         parameter = bound.signature.parameters[key]
@@ -182,15 +175,21 @@ def _spell_call(name: str, bound: inspect.BoundArguments) -> str:
             words.append(spell(value))
         elif value is not parameter.default and value != parameter.default:
             words.append(f"{key}={spell(value)}")
-    return f"{name}({', '.join(words)})"
+    return f"{build.__name__}({', '.join(words)})"
 
 
-def _freeze(value: Any) -> Hashable:
+def _freeze(build: Callable, name: str, value: Any) -> Hashable:
+    """A hashable stand-in for an argument; 2 and 2.0 are told apart."""
     if isinstance(value, Mapping):
-        frozen = tuple((key, _freeze(item)) for key, item in value.items())
-    elif isinstance(value, list):
-        frozen = tuple(_freeze(item) for item in value)
+        frozen = tuple(value.items())
     else:
-        frozen = value
-    hash(frozen)
-    return frozen
+        frozen = tuple(value) if isinstance(value, list) else value
+    try:
+        hash(frozen)
+    except TypeError:
+        raise TypeError(
+            f"{build.__name__}: `{name}` must be hashable, because a cell holds no arrays; got "
+            f"{type(value).__name__}. Pass numbers, functions or initializers, and put arrays "
+            "into the parameters."
+        ) from None
+    return name, type(value), frozen

@@ -1,7 +1,7 @@
 """Mistakes in what a user passes, told apart from mistakes of ours."""
 
 
-class InputError(ValueError):
+class InputError(Exception):
     """Something the user gave cannot be used; the message says what to do about it.
 
     The command line prints the message alone, without a traceback.

@@ -94,6 +94,17 @@ def layer_norm(x: Array, gain: Array, bias: Array | float = 0.0) -> Array:
 
     For use inside an update: `gain` and `bias` come from the cell's `parameters`.
 
+    Args:
+      x: `(*batch, features)`.
+      gain: broadcasts against `x`.
+      bias: broadcasts against `x`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> sj.layer_norm(jnp.array([1.0, 3.0]), gain=jnp.ones(2)).round(3)
+      Array([-1.,  1.], dtype=float32)
+
     Source: Ba, Kiros and Hinton 2016, arXiv:1607.06450.
     """
     return _standardize([x])[0] * gain + bias

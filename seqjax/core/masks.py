@@ -1,13 +1,14 @@
 """Which steps count and where a state starts anew: lengths, segments, masks, resets."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import ArrayLike
 
 from seqjax.core.types import Array, StepFlags
 
 
-def length_mask(lengths: ArrayLike, time: int) -> StepFlags:
+def length_mask(lengths: Any, time: int) -> StepFlags:
     """The steps before each row's length.
 
     `mask[..., t] = t < lengths[...]`
@@ -33,7 +34,7 @@ def length_mask(lengths: ArrayLike, time: int) -> StepFlags:
     return steps < lengths[..., None]
 
 
-def segment_starts(segment_ids: ArrayLike, *, reverse: bool = False) -> StepFlags:
+def segment_starts(segment_ids: Any, *, reverse: bool = False) -> StepFlags:
     """The resets of rows that hold several sequences one after the other.
 
     `starts[..., t] = t == 0 or segment_ids[..., t] != segment_ids[..., t - 1]`

@@ -88,6 +88,15 @@ def restart(flags: Array, initial: Carry, carry: Carry) -> Carry:
     return jax.tree.map(pick, initial, carry, is_leaf=_is_randomness)
 
 
+def with_keys_of(initial: Carry, carry: Carry) -> Carry:
+    """The initial carry with the keys of another one, so that both have one structure."""
+
+    def adopt(start: Any, now: Any) -> Any:
+        return start._replace(key=now.key) if _is_randomness(start) else start
+
+    return jax.tree.map(adopt, initial, carry, is_leaf=_is_randomness)
+
+
 @factory
 def dropout(cell: Cell, rate: float, *, variational: bool = False) -> Cell:
     """A cell whose outputs are dropped at random.

@@ -273,8 +273,8 @@ def _flags(name: str, value: Any, batch_shape: tuple[int, ...], time: int) -> Ar
     return value
 
 
-def _lengths(value: Any, batch_shape: tuple[int, ...], time: int) -> Array:
-    lengths = jnp.asarray(value)
+def _lengths(value: Any, batch_shape: tuple[int, ...], time: int) -> Any:
+    lengths = value if isinstance(value, jax.Array) else np.asarray(value)
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise TypeError(
             f"scan: `lengths` must be whole numbers, got dtype {lengths.dtype}. A bool "
@@ -286,7 +286,9 @@ def _lengths(value: Any, batch_shape: tuple[int, ...], time: int) -> Array:
             f"{lengths.shape}."
         )
     if not isinstance(lengths, jax.core.Tracer) and lengths.size:
-        low, high = int(jnp.min(lengths)), int(jnp.max(lengths))
+        # In NumPy, because inside `jit` even known numbers become tracers in jax.numpy.
+        known = np.asarray(lengths)
+        low, high = known.min(), known.max()
         if low < 0 or high > time:
             raise ValueError(
                 f"scan: `lengths` must lie between 0 and the {time} steps of xs; got values "

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 
 from seqjax.core.cell import Cell
 from seqjax.core.masks import select
-from seqjax.core.noise import restart
+from seqjax.core.noise import restart, with_keys_of
 from seqjax.core.run import Run, Steps, zero_masked
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
-from seqjax.engines.placement import place_like_result
+from seqjax.engines.placement import place_like_result, place_rows
 
 
 def sequential(
@@ -51,7 +51,9 @@ def sequential(
         return new, (y, new if steps.record else None)
 
     inputs = jax.tree.map(time_major, (zero_masked(xs, valid), valid, resets, cuts))
-    carry, initial = place_like_result(body, (carry, initial), inputs)
+    initial = with_keys_of(initial, carry)
+    carry, initial = place_rows((carry, initial), xs, batch_ndim)
+    carry, initial = place_like_result(body, (carry, initial), inputs, params)
     carry, outputs = scan_in_chunks(
         body, carry, inputs, time=time, every=steps.checkpoint_every, reverse=steps.reverse
     )

@@ -105,7 +105,7 @@ def make_train_step(
             model, state.carry, inputs, targets
         )
         loss, gradient = jax.lax.pmean((loss, gradient), AXIS)
-        norm = optax.global_norm(gradient)
+        norm = optax.tree.norm(gradient)
         change, optimizer_state = optimizer.update(gradient, state.optimizer, state.model)
         broken = (state.broken_at < 0) & ~(jnp.isfinite(loss) & jnp.isfinite(norm))
         state = TrainState(

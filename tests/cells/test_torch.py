@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import seqjax as sj
+from seqjax.core.bidirectional import BidirectionalParameters
 from tests.golden import make
 
 GATES = {"elman": 1, "lstm": 4, "lstm_projection": 4, "gru": 3}
@@ -48,7 +49,7 @@ def arrange(case: str, found: dict, prefix: str = "") -> object:
         if direction == "forward":
             return forward
         backward = convert(kind, found, f"l{index}_reverse", prefix)
-        return sj.core.bidirectional.BidirectionalParameters(forward, backward)
+        return BidirectionalParameters(forward, backward)
 
     return tuple(layer(index) for index in range(int(layers)))
 

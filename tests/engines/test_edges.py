@@ -83,7 +83,6 @@ def test_the_reset_of_a_masked_step_does_not_happen(case):
     same(
         sj.scan(cell, params, xs, mask=mask, resets=resets),
         sj.scan(cell, params, xs, mask=mask),
-        0,
     )
 
 

@@ -10,7 +10,8 @@ import pytest
 from jax.test_util import check_grads
 
 import seqjax as sj
-from seqjax.testing import _Loop, _make_case, _numbers, _Weights, _with_gradient
+from seqjax.testing.case import Weights, make_case, numbers, with_gradient
+from seqjax.testing.loop import Loop
 from tests.table import CORE, IN_FEATURES
 
 
@@ -48,30 +49,28 @@ flags = st.lists(st.booleans(), min_size=ROWS * STEPS, max_size=ROWS * STEPS).ma
 )
 
 
-class TestAnyMaskAndResets:
-    """Values and gradients equal backpropagation by hand for any mask and any resets."""
+@pytest.fixture(scope="module")
+def tools():
+    with jax.enable_x64(True):
+        case = make_case(sj.learned_initial_carry(sj.lstm(2)), 2, None, 0)
+        weights = Weights(case)
+        settings = [
+            {"reverse": reverse, "truncate": truncate}
+            for reverse in (False, True)
+            for truncate in (None, 2)
+        ]
+        runs = [with_gradient(case.cell, weights, **setting) for setting in settings]
+        return case, weights, Loop(case), list(zip(settings, runs, strict=True))
 
-    @pytest.fixture(scope="class")
-    def tools(self):
-        with jax.enable_x64(True):
-            case = _make_case(sj.learned_initial_carry(sj.lstm(2)), 2, None, 0)
-            weights = _Weights(case)
-            settings = [
-                {"reverse": reverse, "truncate": truncate}
-                for reverse in (False, True)
-                for truncate in (None, 2)
-            ]
-            runs = [_with_gradient(case.cell, weights, **setting) for setting in settings]
-            return case, weights, _Loop(case), list(zip(settings, runs, strict=True))
 
-    @hypothesis.given(mask=flags, resets=flags, which=st.integers(0, 3))
-    @hypothesis.settings(suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
-    def test_equal(self, tools, mask, resets, which):
-        case, weights, loop, runs = tools
-        setting, run = runs[which]
-        with jax.enable_x64(True):
-            got = run(case.params, case.carry, case.xs, mask=mask, resets=resets)
-            wanted = loop.run(case.xs, mask, resets, weights, **setting)
-        chex.assert_trees_all_close(
-            jax.tree.map(_numbers, got), jax.tree.map(_numbers, wanted), rtol=1e-10, atol=1e-10
-        )
+@hypothesis.given(mask=flags, resets=flags, which=st.integers(0, 3))
+def test_any_mask_and_any_resets(tools, mask, resets, which):
+    """Values and gradients equal backpropagation by hand."""
+    case, weights, loop, runs = tools
+    setting, run = runs[which]
+    with jax.enable_x64(True):
+        got = run(case.params, case.carry, case.xs, mask=mask, resets=resets)
+        wanted = loop.run(case.xs, mask, resets, weights, **setting)
+    chex.assert_trees_all_close(
+        jax.tree.map(numbers, got), jax.tree.map(numbers, wanted), rtol=1e-10, atol=1e-10
+    )

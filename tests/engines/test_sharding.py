@@ -29,6 +29,13 @@ def run(cell, params, xs, flags):
     return sj.scan(cell, params, xs, truncate=2, **flags)
 
 
+def noisy(cell, params, xs, keys):
+    """With one key for each row, so that a row's noise is the same wherever it runs."""
+    carry = sj.seed_carry(cell.initial_carry(params, xs.shape[:1]), jax.random.key(0))
+    carry = carry._replace(randomness=carry.randomness._replace(key=keys))
+    return sj.scan(cell, params, xs, carry, resets=xs[..., 0] > 1)
+
+
 def loss(params, cell, xs, flags):
     carry, ys = run(cell, params, xs, flags)
     leaves = [
@@ -75,3 +82,18 @@ def test_shard_map(case):
         out_specs=(jax.P("data"), jax.P()),
     )
     same(jax.jit(split)(params, xs, flags), wanted)
+
+
+def test_noise_does_not_depend_on_where_a_row_runs():
+    cell = sj.dropout(sj.gru(4), 0.5)
+    params = cell.init(jax.random.key(0), IN_FEATURES)
+    xs = jax.random.normal(jax.random.key(1), (ROWS, TIME, IN_FEATURES))
+    keys = jax.random.split(jax.random.key(2), ROWS)
+    _, wanted = noisy(cell, params, xs, keys)
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
+    rows = jax.P("data")
+    split = jax.shard_map(
+        lambda p, x, k: noisy(cell, p, x, k)[1],
+        mesh=mesh, in_specs=(jax.P(), rows, rows), out_specs=rows,
+    )  # fmt: skip
+    same(jax.jit(split)(params, xs, keys), wanted)

@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 
 import seqjax as sj
+from seqjax.nn.parameters import to_arrays
 
 xs = jax.random.normal(jax.random.key(1), (2, 5, 3))
 
@@ -108,7 +109,7 @@ def test_a_linen_cell_is_refused():
 @pytest.mark.parametrize("cell", [sj.lstm(4), sj.stack(sj.gru(4), sj.zoneout(sj.gru(4), 0.1))])
 def test_a_cell_inside_flax(cell):
     flax_cell = sj.nn.FlaxCell(cell, 3, rngs=nnx.Rngs(0))
-    params = sj.nn.parameters.to_arrays(flax_cell.variables)
+    params = to_arrays(flax_cell.variables)
     carry, ys = nnx.RNN(flax_cell, return_carry=True)(xs)
     close((carry, ys), sj.scan(cell, params, xs))
     with pytest.raises(ValueError, match="carry_init"):
