@@ -46,9 +46,7 @@ def test_a_step_is_a_body_for_lax_scan():
     cell = sj.lstm(4)
     params = cell.init(jax.random.key(0), 3)
     xs = jax.random.normal(jax.random.key(1), (5, 3))
-    carry, ys = jax.lax.scan(
-        functools.partial(cell.step, params), cell.initial_carry(params), xs
-    )
+    carry, ys = jax.lax.scan(functools.partial(cell.step, params), cell.initial_carry(params), xs)
     _, wanted = sj.scan(cell, params, xs)
     np.testing.assert_allclose(ys, wanted, rtol=1e-6)
     assert isinstance(carry, sj.LSTMState)

@@ -28,9 +28,7 @@ def test_padding_does_not_count_even_if_it_is_nan():
 
 
 def test_low_precision_logits_are_summed_in_float32():
-    assert (
-        cross_entropy(jnp.zeros((3, 4), jnp.bfloat16), jnp.zeros(3, int)).dtype == jnp.float32
-    )
+    assert cross_entropy(jnp.zeros((3, 4), jnp.bfloat16), jnp.zeros(3, int)).dtype == jnp.float32
 
 
 def test_yardsticks():

@@ -20,9 +20,7 @@ def test_the_code_of_the_readme_runs():
 
 def test_the_readme_names_every_function():
     missing = [
-        name
-        for name in sj.__all__
-        if name[0].islower() and not re.search(rf"\b{name}\b", README)
+        name for name in sj.__all__ if name[0].islower() and not re.search(rf"\b{name}\b", README)
     ]
     assert not missing
 

@@ -1,7 +1,7 @@
 """Long short-term memory and its variants."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -78,9 +78,7 @@ def lstm(
     """
     forget = 0 if coupled else 1
     if isinstance(forget_bias, initializers.Chrono):
-        bias_init = dataclasses.replace(
-            forget_bias, forget=forget, input=None if coupled else 0
-        )
+        bias_init = dataclasses.replace(forget_bias, forget=forget, input=None if coupled else 0)
     elif callable(forget_bias):
         bias_init = forget_bias
     else:
@@ -94,7 +92,8 @@ def lstm(
         parameters["cell_gain"] = initializers.Constant(1.0)
         parameters["cell_bias"] = initializers.Constant(0.0)
 
-    def update(state, x, r, p=None):
+    # `p` holds the extra parameters; without any, `update` is called without it.
+    def update(state, x, r, p: Any = None):
         c = state.cell
         if coupled:
             f, g, o = x + r

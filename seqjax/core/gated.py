@@ -116,9 +116,7 @@ def gated(
         blocks=positive_int("gated", "blocks", blocks),
         modulate=modulate,
         modulated=modulated,
-        projection=None
-        if projection is None
-        else positive_int("gated", "projection", projection),
+        projection=None if projection is None else positive_int("gated", "projection", projection),
         layer_norm=layer_norm,
         input_init=input_init,
         recurrent_init=recurrent_init,
@@ -233,9 +231,7 @@ class Gated:
             "input": initialize_gates(
                 next(keys), self.input_init, (in_features, *gate_shape), dtype
             ),
-            "recurrent": initialize_gates(
-                next(keys), self.recurrent_init, recurrent_shape, dtype
-            ),
+            "recurrent": initialize_gates(next(keys), self.recurrent_init, recurrent_shape, dtype),
             "bias": self.bias_init(next(keys), gate_shape, dtype),
         }
         projection_key = next(keys)

@@ -84,9 +84,7 @@ def opposite_resets(resets: StepFlags, valid: StepFlags | None, *, reverse: bool
     if valid is None:
         return jnp.concatenate([resets[..., 1:], last], axis=-1)
     steps = jax.lax.broadcasted_iota(jnp.int32, resets.shape, resets.ndim - 1)
-    next_valid = jax.lax.cummin(
-        jnp.where(valid, steps, time), axis=resets.ndim - 1, reverse=True
-    )
+    next_valid = jax.lax.cummin(jnp.where(valid, steps, time), axis=resets.ndim - 1, reverse=True)
     after = jnp.concatenate(
         [next_valid[..., 1:], jnp.full_like(next_valid[..., :1], time)], axis=-1
     )

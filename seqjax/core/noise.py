@@ -15,12 +15,12 @@ from seqjax.core.types import Array, Carry, PRNGKeyArray, RowKeys
 class Randomness(NamedTuple):
     """Where the random numbers of one cell come from, one stream for each row.
 
-    `key` is `(*batch,)` typed keys, or None: no noise. `count` `(*batch,)` int32 says how
-    many draws were made. A masked step draws nothing; a reset moves on to the next draw.
+    `key` is `(*batch,)` typed keys, or None: no noise. `draws` `(*batch,)` int32 counts the
+    draws that were made. A masked step draws nothing; a reset moves on to the next draw.
     """
 
     key: RowKeys | None
-    count: Array
+    draws: Array
 
 
 class DropoutState(NamedTuple):
@@ -68,7 +68,7 @@ def seed_carry(carry: Carry, key: PRNGKeyArray) -> Carry:
         stream = next(streams)
         if not _is_randomness(node):
             return node
-        shape = node.count.shape
+        shape = node.draws.shape
         return Randomness(
             jax.random.split(jax.random.fold_in(key, stream), shape),
             jnp.zeros(shape, jnp.int32),
@@ -82,7 +82,7 @@ def restart(flags: Array, initial: Carry, carry: Carry) -> Carry:
 
     def pick(start: Any, now: Any) -> Any:
         if _is_randomness(now):
-            return Randomness(now.key, now.count + flags)
+            return Randomness(now.key, now.draws + flags)
         return select(flags, start, now)
 
     return jax.tree.map(pick, initial, carry, is_leaf=_is_randomness)
@@ -212,7 +212,7 @@ def zoneout(cell: Cell, rate: Any) -> Cell:
         )
 
     def step(params, carry, x):
-        key, count = carry.randomness
+        key, draws = carry.randomness
         new, _ = cell.step(params, carry.cell, x)
         leaves, structure = jax.tree.flatten(new)
         mixed = []
@@ -222,11 +222,11 @@ def zoneout(cell: Cell, rate: Any) -> Cell:
             if key is None:
                 mixed.append((hold * old_leaf + (1 - hold) * leaf).astype(leaf.dtype))
             else:
-                kept = _draw(key, count, stream, hold, leaf.shape[count.ndim :])
+                kept = _draw(key, draws, stream, hold, leaf.shape[draws.ndim :])
                 mixed.append(jnp.where(kept, old_leaf, leaf))
         new = jax.tree.unflatten(structure, mixed)
-        count = count if key is None else count + 1
-        return ZoneoutState(new, Randomness(key, count)), output(new)
+        draws = draws if key is None else draws + 1
+        return ZoneoutState(new, Randomness(key, draws)), output(new)
 
     return Cell(
         init=cell.init,
@@ -261,18 +261,16 @@ def _spread(cell: Cell, rate: Any, carry: Carry) -> list[float]:
     return jax.tree.leaves(spread)
 
 
-def _draw(
-    key: RowKeys, count: Array, stream: int, rate: float, shape: tuple[int, ...]
-) -> Array:
+def _draw(key: RowKeys, draws: Array, stream: int, rate: float, shape: tuple[int, ...]) -> Array:
     """True with probability `rate`: `(*batch, *shape)`, each row from its own key."""
 
-    def draw(row_key, row_count):
-        row_key = jax.random.fold_in(jax.random.fold_in(row_key, row_count), stream)
+    def draw(row_key, row_draws):
+        row_key = jax.random.fold_in(jax.random.fold_in(row_key, row_draws), stream)
         return jax.random.bernoulli(row_key, rate, shape)
 
-    for _ in range(count.ndim):
+    for _ in range(draws.ndim):
         draw = jax.vmap(draw)
-    return draw(key, count)
+    return draw(key, draws)
 
 
 @factory
@@ -283,11 +281,11 @@ def _dropout_mask(features: int, rate: float, variational: bool) -> Cell:
         return Randomness(None, jnp.zeros(batch_shape, jnp.int32))
 
     def step(params, carry, x):
-        key, count = carry
+        key, draws = carry
         if key is None or rate == 0:
             return carry, x
-        dropped = _draw(key, count, 0, rate, x.shape[count.ndim :])
+        dropped = _draw(key, draws, 0, rate, x.shape[draws.ndim :])
         y = jnp.where(dropped, jnp.zeros_like(x), x / (1 - rate)).astype(x.dtype)
-        return Randomness(key, count if variational else count + 1), y
+        return Randomness(key, draws if variational else draws + 1), y
 
     return Cell(lambda key, in_features: (), initial_carry, step, features)

@@ -57,10 +57,7 @@ def stack(*cells: Cell) -> Cell:
 
     def initial_carry(params, batch_shape=()):
         return StackState(
-            tuple(
-                cell.initial_carry(p, batch_shape)
-                for cell, p in zip(cells, params, strict=True)
-            )
+            tuple(cell.initial_carry(p, batch_shape) for cell, p in zip(cells, params, strict=True))
         )
 
     def step(params, carry, x):
@@ -194,9 +191,7 @@ def learned_initial_carry(cell: Cell) -> Cell:
         start = cell.initial_carry(params.cell, batch_shape)
         learned = iter(jax.tree.leaves(params.initial_carry))
         return jax.tree.map(
-            lambda leaf: (
-                jnp.broadcast_to(next(learned), leaf.shape) if is_learned(leaf) else leaf
-            ),
+            lambda leaf: jnp.broadcast_to(next(learned), leaf.shape) if is_learned(leaf) else leaf,
             start,
         )
 

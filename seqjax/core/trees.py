@@ -1,12 +1,14 @@
 """Helpers for pytrees of arrays."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
-from seqjax.core.types import DTypeLike, PyTree
+from seqjax.core.types import DTypeLike
 
 
-def cast(tree: PyTree, dtype: DTypeLike) -> PyTree:
+def cast(tree: Any, dtype: DTypeLike) -> Any:
     """The tree with its floating-point leaves in another dtype; other leaves stay.
 
     Use it to hold parameters in bfloat16, or to compute in bfloat16 with parameters in

@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -300,8 +301,8 @@ def _lengths(value: Any, batch_shape: tuple[int, ...], time: int) -> Any:
 def _check_carry(cell: Cell, params: Params, carry: Carry, batch_shape: tuple) -> None:
     expected = jax.eval_shape(lambda p: cell.initial_carry(p, batch_shape), params)
     is_noise = lambda node: isinstance(node, Randomness)  # noqa: E731
-    # Keys are there only when noise is on, so only the counts are compared.
-    counts = lambda node: node.count if is_noise(node) else node  # noqa: E731
+    # Keys are there only when noise is on, so only the counts of draws are compared.
+    counts = lambda node: node.draws if is_noise(node) else node  # noqa: E731
     wanted, got = (
         jax.tree_util.tree_flatten_with_path(jax.tree.map(counts, tree, is_leaf=is_noise))
         for tree in (expected, carry)

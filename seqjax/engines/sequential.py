@@ -85,9 +85,7 @@ def scan_in_chunks(
     chunks, rest = divmod(time, every)
     first = rest if reverse else 0
     whole = jax.tree.map(
-        lambda leaf: leaf[first : first + chunks * every].reshape(
-            chunks, every, *leaf.shape[1:]
-        ),
+        lambda leaf: leaf[first : first + chunks * every].reshape(chunks, every, *leaf.shape[1:]),
         xs,
     )
     # Inside a scan nothing can be merged across the checkpoint, so no barrier is needed.

@@ -47,14 +47,14 @@ def from_flax(build: Callable[..., nnx.RNNCellBase], features: int) -> Cell:
             )
         return module
 
-    def initial_carry(module, batch_shape=()):
-        if module.num_feature_axes != 1:
+    def initial_carry(params, batch_shape=()):
+        if params.num_feature_axes != 1:
             raise ValueError("from_flax: only cells over feature vectors can be wrapped.")
         # Flax needs the width of the input although no cell's carry depends on it.
-        return module.initialize_carry((*batch_shape, 1), nnx.Rngs(0))
+        return params.initialize_carry((*batch_shape, 1), nnx.Rngs(0))
 
-    def step(module, carry, x):
-        new, y = module(carry, x)
+    def step(params, carry, x):
+        new, y = params(carry, x)
         # Some Flax cells widen their carry; ours keep its dtype.
         return jax.tree.map(lambda leaf, old: leaf.astype(old.dtype), new, carry), y
 

@@ -1,7 +1,6 @@
 """A cell under test: its parameters, inputs, masks and the loss that is differentiated."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -22,6 +21,8 @@ ROWS, STEPS = 4, 7
 
 @dataclasses.dataclass(frozen=True)
 class Case:
+    """A cell with everything a law needs to be checked on it."""
+
     cell: Cell
     params: Params
     carry: Carry
@@ -49,6 +50,7 @@ class Case:
 
 
 def make_case(cell, in_features, inputs, seed) -> Case:
+    """Random parameters and inputs, with masks and resets of every kind."""
     key = jax.random.key(seed)
     random = np.random.default_rng(seed)
 
@@ -109,7 +111,7 @@ class Weights:
         return sum(((weight * value).sum() for weight, value in pairs), jnp.zeros(()))
 
 
-def with_gradient(cell: Cell, weights: Weights, **setting: Any):
+def with_gradient(cell: Cell, weights: Weights, **setting: Any) -> Any:
     """A compiled scan that also returns the gradients of the weighted sum of its results."""
 
     def run(params, carry, xs, mask=None, resets=None):

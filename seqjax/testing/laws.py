@@ -140,7 +140,14 @@ def _check_against_loop(case: Case, method: str) -> None:
             _check_batches(case, method, result["carry"], result["ys"])
         if setting == {"reverse": True}:
             carries = trajectory(
-                cell, params, case.xs, carry, mask=case.mask, resets=case.resets, **setting
+                cell,
+                params,
+                case.xs,
+                carry,
+                mask=case.mask,
+                resets=case.resets,
+                reverse=True,
+                method=method,
             )
             law = "the trajectory ends in the carry"
             case.expect(law, steps_of(carries, 0), result["carry"])
@@ -211,7 +218,7 @@ def _check_whole_sequences(case: Case, method: str) -> None:
     ]
     joined = jax.tree.map(lambda *parts: np.concatenate(parts, 1), *parts)
     case.expect("reset = separate sequences", packed, joined)
-    options = {"mask": case.mask, "resets": case.resets}
+    options: dict[str, Any] = {"mask": case.mask, "resets": case.resets}
     whole = scan(cell, params, case.xs, case.carry, **options, method=method)
     _check_batches(case, method, *whole)
 
@@ -219,7 +226,7 @@ def _check_whole_sequences(case: Case, method: str) -> None:
 def _check_batches(case: Case, method: str, *whole: PyTree) -> None:
     """`whole` is the carry and the outputs of the whole batch, with masks and resets."""
     cell, params, xs = case.cell, case.params, case.xs
-    options = {"mask": case.mask, "resets": case.resets}
+    options: dict[str, Any] = {"mask": case.mask, "resets": case.resets}
     one = scan(
         cell,
         params,
@@ -239,5 +246,3 @@ def _check_batches(case: Case, method: str, *whole: PyTree) -> None:
         xs, case.carry, options
     )
     case.expect("vmap = batch", mapped, whole)
-
-

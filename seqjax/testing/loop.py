@@ -29,9 +29,7 @@ class Loop:
         @jax.jit
         def step_vjp(params, carry, x, d_carry, d_y):
             def step(p, c, x_):
-                new, y = cell.step(
-                    put_floats(params, p), put_floats(carry, c), put_floats(x, x_)
-                )
+                new, y = cell.step(put_floats(params, p), put_floats(carry, c), put_floats(x, x_))
                 return floats(new), y
 
             parts = tuple(map(floats, (params, carry, x)))
@@ -92,5 +90,3 @@ class Loop:
             "d_carry": d_carry,
             "d_xs": d_xs,
         }
-
-

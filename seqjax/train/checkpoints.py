@@ -30,25 +30,25 @@ class Checkpoints:
         # Imported here: the library works without orbax.
         from orbax.checkpoint import v1 as ocp
 
+        # What goes wrong is reported by us, in one line.
         logging.getLogger("absl").setLevel(logging.ERROR)
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         policies = ocp.training.preservation_policies
-        self.folder = folder
-        self._checkpointer = ocp.training.Checkpointer(
-            folder.absolute(),
-            preservation_policy=policies.PreserveAll()
+        best = policies.BestN(
+            get_metric_fn=lambda metrics: metrics["bits_per_character"],
+            reverse=True,
+            n=1,
+            keep_checkpoints_without_metrics=False,
+        )
+        keep: Any = (
+            policies.PreserveAll()
             if read_only
-            else policies.AnyPreservationPolicy(
-                [
-                    policies.LatestN(KEEP_LAST),
-                    policies.BestN(
-                        get_metric_fn=lambda metrics: metrics["bits_per_character"],
-                        reverse=True,
-                        n=1,
-                        keep_checkpoints_without_metrics=False,
-                    ),
-                ]
-            ),
-            save_decision_policy=ocp.training.save_decision_policies.InitialSavePolicy(),
+            else policies.AnyPreservationPolicy([policies.LatestN(KEEP_LAST), best])
+        )
+        self.folder = folder
+        self._checkpointer: Any = ocp.training.Checkpointer(
+            str(folder.absolute()),
+            preservation_policy=keep,
             cleanup_tmp_directories=not read_only,
         )
 
@@ -106,9 +106,7 @@ class Checkpoints:
             digest = self._checkpointer.metadata(step).custom_metadata["sha256"]
         except Exception as error:  # orbax raises whatever its storage raised
             reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-            raise InputError(
-                f"{where} is damaged and cannot be read ({reason[:200]})."
-            ) from None
+            raise InputError(f"{where} is damaged and cannot be read ({reason[:200]}).") from None
         if _digest(arrays) != digest:
             raise InputError(f"{where} is damaged: its numbers are not the ones written.")
         return arrays
@@ -124,14 +122,12 @@ class Checkpoints:
         if other:
             name = other[0]
             raise InputError(
-                f"{self._name(step)} is of another configuration: {name} is {have.get(name)} there and "
-                f"{want.get(name)} in the settings. Has config.json been changed, or the code of "
+                f"{self._name(step)} is of another configuration: {name} is "
+                f"{have.get(name)} there and {want.get(name)} in the settings. Has config.json been changed, or the code of "
                 "the cell?"
             )
         leaves, structure = jax.tree.flatten(like)
-        loaded = [
-            _unpack(arrays[name], leaf) for name, leaf in zip(wanted, leaves, strict=True)
-        ]
+        loaded = [_unpack(arrays[name], leaf) for name, leaf in zip(wanted, leaves, strict=True)]
         return jax.tree.unflatten(structure, loaded)
 
 

@@ -134,11 +134,9 @@ def from_json(text: str) -> TrainConfig:
 
 
 def _build(kind: Any, value: Any) -> Any:
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         kinds = typing.get_type_hints(kind)
-        known = {
-            name: _build(kinds[name], item) for name, item in value.items() if name in kinds
-        }
+        known = {name: _build(kinds[name], item) for name, item in value.items() if name in kinds}
         return kind(**known)
     if isinstance(kind, types.UnionType):
         inner = next(arg for arg in typing.get_args(kind) if arg is not type(None))

@@ -44,6 +44,4 @@ def make_mesh(batch: int, devices: int | None) -> jax.sharding.Mesh:
             f"--devices {devices} does not divide --batch {batch}; every device takes the same "
             "number of rows."
         )
-    return jax.make_mesh(
-        (devices,), (AXIS,), axis_types=(AxisType.Auto,), devices=local[:devices]
-    )
+    return jax.make_mesh((devices,), (AXIS,), axis_types=(AxisType.Auto,), devices=local[:devices])

@@ -120,9 +120,7 @@ def train(config: TrainConfig, say: Callable[[str], None] = print) -> Outcome:
 
     yardstick = compressed_bits_per_character("".join(text for _, text in texts.held_out))
     say(_summary(config, folder, texts, corpus, vocabulary, state, yardstick, mesh))
-    loop = _Loop(
-        config, folder, vocabulary, checkpoints, Evaluator(held_out, mesh, config.dtype)
-    )
+    loop = _Loop(config, folder, vocabulary, checkpoints, Evaluator(held_out, mesh, config.dtype))
     step = make_train_step(optimizer, mesh, time=config.data.time, dtype=config.dtype)
     everywhere = jax.sharding.NamedSharding(mesh, jax.P())
     try:

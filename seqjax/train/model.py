@@ -4,6 +4,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import optax
 from flax import nnx
@@ -27,7 +28,7 @@ CELLS: dict[str, Callable[[int], Cell]] = {
 }
 
 
-def find_cell(name: str) -> Callable[[int], Cell]:
+def find_cell(name: str) -> Callable[[int], Any]:
     """The function `features -> Cell` behind a name of ours or behind `module:function`.
 
     Raises:
@@ -52,7 +53,7 @@ def find_cell(name: str) -> Callable[[int], Cell]:
             f"--cell {name}: there is no module {module_name!r} in this folder or among the "
             "installed packages."
         ) from None
-    function = getattr(module, function_name, None)
+    function: Any = getattr(module, function_name, None)
     if not callable(function):
         raise InputError(f"--cell {name}: {module_name} has no function {function_name!r}.")
     return function

@@ -1,7 +1,7 @@
 """One update of a language model by truncated backpropagation through time."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +10,10 @@ from jax.sharding import Mesh, NamedSharding
 
 from seqjax.core.noise import seed_carry
 from seqjax.core.trees import cast
-from seqjax.core.types import Array, Carry, DTypeLike, PyTree
+from seqjax.core.types import Array, DTypeLike
 from seqjax.data.streams import start_positions, window
 from seqjax.data.vocabulary import BOUNDARY
 from seqjax.losses import cross_entropy
-from seqjax.nn.language_model import LanguageModel
 from seqjax.train.devices import AXIS
 
 
@@ -25,12 +24,12 @@ class TrainState(NamedTuple):
     whose loss or gradient was NaN or inf, -1 while there is none.
     """
 
-    model: LanguageModel
-    optimizer: PyTree
-    carry: Carry
-    positions: Array
-    step: Array
-    broken_at: Array
+    model: Any  # a LanguageModel; trees of the same form hold shardings, hence the Any
+    optimizer: Any
+    carry: Any
+    positions: Any
+    step: Any
+    broken_at: Any
 
 
 class StepMetrics(NamedTuple):
@@ -48,7 +47,7 @@ def shardings(mesh: Mesh) -> TrainState:
 
 
 def start(
-    model: LanguageModel,
+    model: Any,
     optimizer: optax.GradientTransformation,
     corpus_length: int,
     streams: int,
@@ -119,7 +118,5 @@ def make_train_step(
         return state, StepMetrics(loss, norm)
 
     parts = TrainState(jax.P(), jax.P(), jax.P(AXIS), jax.P(AXIS), jax.P(), jax.P())
-    split = jax.shard_map(
-        update, mesh=mesh, in_specs=(parts, jax.P()), out_specs=(parts, jax.P())
-    )
+    split = jax.shard_map(update, mesh=mesh, in_specs=(parts, jax.P()), out_specs=(parts, jax.P()))
     return jax.jit(split, donate_argnums=0)

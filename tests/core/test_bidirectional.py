@@ -26,9 +26,7 @@ def test_two_scans_and_a_merge(merge, join, reverse):
     lengths = jnp.array([6, 4, 0])
     carry, ys = sj.scan(cell, params, xs, lengths=lengths, reverse=reverse)
     ahead_carry, ahead = sj.scan(forward, params.forward, xs, lengths=lengths, reverse=reverse)
-    back_carry, back = sj.scan(
-        backward, params.backward, xs, lengths=lengths, reverse=not reverse
-    )
+    back_carry, back = sj.scan(backward, params.backward, xs, lengths=lengths, reverse=not reverse)
     np.testing.assert_allclose(ys, join(ahead, back), rtol=1e-6)
     assert ys.shape[-1] == cell.features
     for got, wanted in ((carry.forward, ahead_carry), (carry.backward, back_carry)):

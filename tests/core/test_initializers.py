@@ -31,9 +31,7 @@ def test_input_weights_know_the_fan_of_one_gate():
 
 
 def test_forget_bias():
-    assert (
-        sj.lstm(3).init(jax.random.key(0), 2)["bias"] == jnp.array([[0], [1], [0], [0]])
-    ).all()
+    assert (sj.lstm(3).init(jax.random.key(0), 2)["bias"] == jnp.array([[0], [1], [0], [0]])).all()
     coupled = sj.lstm(3, coupled=True, forget_bias=2.0).init(jax.random.key(0), 2)["bias"]
     assert (coupled == jnp.array([[2], [0], [0]])).all()
 

@@ -73,9 +73,7 @@ def test_zoneout_without_a_key_mixes_by_the_mean():
     old = jax.tree.map(lambda leaf: leaf + 0.7, start.cell)
     carry, y = cell.step(params, start._replace(cell=old), xs[:, 0])
     new, _ = inner.step(params, old, xs[:, 0])
-    np.testing.assert_allclose(
-        carry.cell.hidden, 0.2 * old.hidden + 0.8 * new.hidden, rtol=1e-6
-    )
+    np.testing.assert_allclose(carry.cell.hidden, 0.2 * old.hidden + 0.8 * new.hidden, rtol=1e-6)
     np.testing.assert_allclose(carry.cell.cell, 0.5 * old.cell + 0.5 * new.cell, rtol=1e-6)
     np.testing.assert_array_equal(y, carry.cell.hidden)
 

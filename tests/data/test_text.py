@@ -59,9 +59,7 @@ def test_vocabulary_round_trip():
     text = "Ünïcode ☃ 𝄞 text\n"
     vocabulary = CharacterVocabulary.of([text])
     assert vocabulary.decode(vocabulary.encode(text)) == text
-    assert vocabulary.encode("☃x☃").tolist().count(UNKNOWN) == 0 or "x" not in text
     assert vocabulary.encode("§").tolist() == [UNKNOWN]
-    assert vocabulary.unknown("a§b¶") == "¶§ab".replace("ab", "ab") or True
     assert set(vocabulary.unknown("e§¶")) == {"§", "¶"}
     assert vocabulary.decode([BOUNDARY, UNKNOWN]) == "\n\n\ufffd"
     assert vocabulary.encode("").shape == (0,)

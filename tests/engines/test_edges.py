@@ -46,12 +46,8 @@ def test_no_steps(case):
 def test_a_row_of_length_zero_keeps_the_carry_it_was_given(case, reverse):
     cell, params, xs = case
     start = jax.tree.map(lambda leaf: leaf + 0.3, cell.initial_carry(params, (3,)))
-    carry, ys = sj.scan(
-        cell, params, xs, start, lengths=jnp.array([TIME, 0, 2]), reverse=reverse
-    )
-    same(
-        jax.tree.map(lambda leaf: leaf[1], carry), jax.tree.map(lambda leaf: leaf[1], start), 0
-    )
+    carry, ys = sj.scan(cell, params, xs, start, lengths=jnp.array([TIME, 0, 2]), reverse=reverse)
+    same(jax.tree.map(lambda leaf: leaf[1], carry), jax.tree.map(lambda leaf: leaf[1], start), 0)
     assert not ys[1].any() and not ys[2, 2:].any()
     assert ys[2, :2].any()
 
@@ -111,9 +107,7 @@ def test_packed_rows_equal_separate_sequences(case):
     cell, params, xs = case
     ids = jnp.array([1, 1, 2, 2, 2, 3])
     _, packed = sj.scan(cell, params, xs[0], resets=sj.segment_starts(ids))
-    apart = [
-        sj.scan(cell, params, xs[0][start:end])[1] for start, end in ((0, 2), (2, 5), (5, 6))
-    ]
+    apart = [sj.scan(cell, params, xs[0][start:end])[1] for start, end in ((0, 2), (2, 5), (5, 6))]
     same(packed, jnp.concatenate(apart))
 
 
@@ -159,9 +153,7 @@ def test_checkpointing_stores_less(case):
         def loss(params):
             return sj.scan(cell, params, xs, checkpoint_every=every)[1].sum()
 
-        return (
-            jax.jit(jax.grad(loss)).lower(params).compile().memory_analysis().temp_size_in_bytes
-        )
+        return jax.jit(jax.grad(loss)).lower(params).compile().memory_analysis().temp_size_in_bytes
 
     assert saved(32) < 0.5 * saved(None)
 

@@ -38,16 +38,12 @@ def noisy(cell, params, xs, keys):
 
 def loss(params, cell, xs, flags):
     carry, ys = run(cell, params, xs, flags)
-    leaves = [
-        leaf for leaf in jax.tree.leaves(carry) if jnp.issubdtype(leaf.dtype, jnp.floating)
-    ]
+    leaves = [leaf for leaf in jax.tree.leaves(carry) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     return jnp.square(ys).sum() + sum(leaf.sum() for leaf in leaves)
 
 
 def same(got, wanted):
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), got, wanted
-    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), got, wanted)
 
 
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])

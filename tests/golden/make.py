@@ -49,12 +49,8 @@ def run_torch(case: str) -> dict[str, np.ndarray]:
     xs = torch.randn(BATCH, TIME, INPUTS, dtype=torch.float64, requires_grad=True)
     start = [torch.randn(states, BATCH, width, dtype=torch.float64, requires_grad=True)]
     if kind.startswith("lstm"):
-        start.append(
-            torch.randn(states, BATCH, FEATURES, dtype=torch.float64, requires_grad=True)
-        )
-    packed = torch.nn.utils.rnn.pack_padded_sequence(
-        xs, torch.tensor(LENGTHS), batch_first=True
-    )
+        start.append(torch.randn(states, BATCH, FEATURES, dtype=torch.float64, requires_grad=True))
+    packed = torch.nn.utils.rnn.pack_padded_sequence(xs, torch.tensor(LENGTHS), batch_first=True)
     out, end = net(packed, tuple(start) if len(start) > 1 else start[0])
     ys, _ = torch.nn.utils.rnn.pad_packed_sequence(out, batch_first=True)
     end = list(end) if isinstance(end, tuple) else [end]

@@ -82,9 +82,7 @@ def test_modules_train_with_plain_jax_and_optax():
     assert value < 0.1
 
 
-@pytest.mark.parametrize(
-    "kind", [nnx.LSTMCell, nnx.OptimizedLSTMCell, nnx.GRUCell, nnx.SimpleCell]
-)
+@pytest.mark.parametrize("kind", [nnx.LSTMCell, nnx.OptimizedLSTMCell, nnx.GRUCell, nnx.SimpleCell])
 def test_a_flax_cell_as_a_cell(kind):
     """The same values as `nnx.RNN`, and a working state at length 0 besides."""
     build = functools.partial(kind, hidden_features=4)

@@ -18,9 +18,7 @@ from seqjax.train.evaluation import Evaluator
 from seqjax.train.model import build_model, build_optimizer
 from seqjax.train.step import make_train_step, place, start
 
-DOCUMENTS = [
-    Document(str(i), f"document {i} is about {'abcdefgh'[i] * 40}. ") for i in range(8)
-]
+DOCUMENTS = [Document(str(i), f"document {i} is about {'abcdefgh'[i] * 40}. ") for i in range(8)]
 VOCABULARY = CharacterVocabulary.of(text for _, text in DOCUMENTS)
 CORPUS = VOCABULARY.corpus(DOCUMENTS)
 STREAMS, TIME = 4, 16
@@ -39,14 +37,17 @@ def prepare(devices=2, optimizer=None, **model):
     return step, state, corpus
 
 
-def test_one_program_and_no_transfers():
+def test_one_program_and_no_transfers(caplog):
     step, state, corpus = prepare(dropout=0.2, layers=2)
-    state, _ = step(state, corpus)
-    with jax.transfer_guard("disallow"):
-        for _ in range(5):
-            state, metrics = step(state, corpus)
-    assert step._cache_size() == 1
-    assert np.isfinite(metrics.loss) and int(state.step) == 6
+    with jax.log_compiles():
+        state, _ = step(state, corpus)
+        assert "Compiling jit(update)" in caplog.text
+        caplog.clear()
+        with jax.transfer_guard("disallow"):
+            for _ in range(6):
+                state, metrics = step(state, corpus)
+    assert not caplog.records
+    assert np.isfinite(metrics.loss) and int(state.step) == 7
 
 
 def test_the_loss_is_that_of_the_next_window():
@@ -82,9 +83,7 @@ def test_gradients_stop_at_the_window():
     after, metrics = step(state, corpus)
     np.testing.assert_allclose(metrics.gradient_norm, optax.tree.norm(gradient), rtol=1e-4)
     jax.tree.map(
-        lambda new, old, g: np.testing.assert_allclose(
-            new, old - rate * g, rtol=1e-3, atol=1e-6
-        ),
+        lambda new, old, g: np.testing.assert_allclose(new, old - rate * g, rtol=1e-3, atol=1e-6),
         jax.device_get(after.model),
         before.model,
         gradient,
