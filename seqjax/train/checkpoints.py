@@ -123,8 +123,8 @@ class Checkpoints:
             name = other[0]
             raise InputError(
                 f"{self._name(step)} is of another configuration: {name} is "
-                f"{have.get(name)} there and {want.get(name)} in the settings. Has config.json been changed, or the code of "
-                "the cell?"
+                f"{have.get(name)} there and {want.get(name)} in the settings. Has "
+                "config.json been changed, or the code of the cell?"
             )
         leaves, structure = jax.tree.flatten(like)
         loaded = [_unpack(arrays[name], leaf) for name, leaf in zip(wanted, leaves, strict=True)]
