@@ -143,5 +143,5 @@ def initialize_gates(
     for size in blocks:
         count *= size
     keys = jax.random.split(key, count)
-    drawn = jnp.stack([initializer(k, (inputs, features), dtype) for k in keys])
+    drawn = jax.vmap(lambda k: initializer(k, (inputs, features), dtype))(keys)
     return jnp.moveaxis(drawn.reshape(*blocks, gates, inputs, features), -3, -2)

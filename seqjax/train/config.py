@@ -25,7 +25,7 @@ class ModelConfig:
     """Width of the character embedding."""
     tied: bool = False
     """Use the embedding as the head's weights; needs embedding equal to features."""
-    dropout: float = 0.0
+    dropout: float = 0.1
     """Probability that an output of a layer is dropped."""
     variational: bool = False
     """One dropout mask for a whole document instead of one for every step."""
@@ -35,8 +35,8 @@ class ModelConfig:
 class OptimizerConfig:
     """How parameters are updated."""
 
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    """The update rule, from optax."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """The update rule, from optax; adamw without weight decay is adam."""
     learning_rate: float = 1e-2
     """Peak of the learning rate."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -45,8 +45,8 @@ class OptimizerConfig:
     """Steps over which the learning rate rises from zero."""
     clip: float = 1.0
     """Largest norm of the gradient over all parameters; larger ones are scaled down."""
-    weight_decay: float = 0.0
-    """For adamw."""
+    weight_decay: float = 0.1
+    """Share of the learning rate by which parameters shrink in a step."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,8 +119,6 @@ class TrainConfig:
             raise InputError(f"--dropout must be in [0, 1), got {self.model.dropout}.")
         if not 0 < self.data.held_out < 1:
             raise InputError(f"--held-out must be between 0 and 1, got {self.data.held_out}.")
-        if self.optimization.weight_decay and self.optimization.optimizer != "adamw":
-            raise InputError("--weight-decay needs --optimizer adamw.")
 
 
 def to_json(config: Any) -> str:

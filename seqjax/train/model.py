@@ -109,8 +109,9 @@ def build_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransf
     rise = optax.linear_schedule(peak / (warmup + 1), peak, warmup)
     schedule = optax.join_schedules([rise, after], [warmup])
     rule = {
-        "adam": lambda: optax.adam(schedule, b2=0.99),
         "adamw": lambda: optax.adamw(schedule, b2=0.99, weight_decay=config.weight_decay),
-        "sgd": lambda: optax.sgd(schedule, momentum=0.9),
+        "sgd": lambda: optax.chain(
+            optax.add_decayed_weights(config.weight_decay), optax.sgd(schedule, momentum=0.9)
+        ),
     }[config.optimizer]()
     return optax.chain(optax.clip_by_global_norm(config.clip), rule)

@@ -37,7 +37,7 @@ def test_forget_bias():
 
 
 def test_chrono():
-    cell = sj.lstm(2000, forget_bias=initializers.Chrono(100), blocks=2000)
+    cell = sj.lstm(2000, forget_bias=initializers.Chrono(100), blocks=2000)  # diagonal: small
     bias = cell.init(jax.random.key(0), 1)["bias"]
     np.testing.assert_array_equal(bias[0], -bias[1])
     assert not bias[2:].any()

@@ -123,10 +123,12 @@ def test_packed_rows_in_reverse(case):
     same(packed, jnp.concatenate(apart))
 
 
-def test_reverse_is_the_flipped_scan(case):
-    cell, params, xs = case
-    if not cell.causal:
-        pytest.skip("forward and backward exchange their parts: see test_bidirectional")
+@pytest.mark.parametrize("name", [name for name in CORE if CORE[name].causal])
+def test_reverse_is_the_flipped_scan(name):
+    """For cells with two directions, which exchange their parts: see test_bidirectional."""
+    cell = CORE[name]
+    params = cell.init(jax.random.key(0), IN_FEATURES)
+    xs = jax.random.normal(jax.random.key(1), (3, TIME, IN_FEATURES))
     carry, ys = sj.scan(cell, params, xs, reverse=True)
     flipped_carry, flipped = sj.scan(cell, params, xs[:, ::-1])
     same((carry, ys), (flipped_carry, flipped[:, ::-1]))

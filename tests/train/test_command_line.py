@@ -105,7 +105,7 @@ def my_cell(features):
 
 def test_layers_dropout_bfloat16_and_tied_weights():
     options = ["--layers", "2", "--dropout", "0.2", "--variational", "--dtype", "bfloat16"]
-    tied = ["--tied", "--features", "8", "--embedding", "8", "--optimizer", "adamw"]
+    tied = ["--tied", "--features", "8", "--embedding", "8", "--optimizer", "sgd"]
     argv = ["train", "--text", "text.txt", *SMALL, *options, *tied, "--weight-decay", "0.01"]
     assert main(argv) == 0
     assert main(["evaluate", "runs/lm-1"]) == 0
@@ -125,7 +125,7 @@ def test_layers_dropout_bfloat16_and_tied_weights():
         (["--tied"], "--tied needs --embedding equal"),
         (["--devices", "3"], "--devices 3 does not divide --batch 4"),
         (["--devices", "64"], "--devices 64: this machine has"),
-        (["--weight-decay", "0.1"], "needs --optimizer adamw"),
+        (["--weight-decay", "-1"], "--weight-decay must be 0 or more"),
         (["--held-out", "1"], "--held-out must be between"),
         (["--resume", "nowhere"], "nowhere is not the folder of a run"),
     ],
