@@ -5,6 +5,7 @@ import errno
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ usage: seqjax COMMAND [OPTIONS]
 
 `seqjax COMMAND --help` lists the options of a command.
 """
+
+FAILED = 2
+"""Exit status after an error."""
 
 STOPPED = 128
 """Added to the number of the signal for the exit status, as shells do."""
@@ -70,10 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = {"train": _train, "generate": _generate, "evaluate": _evaluate}
     if command in ("", "-h", "--help"):
         print(USAGE, end="")
-        return 0 if command else 2
+        return 0 if command else FAILED
     if command not in commands:
         print(f"error: there is no command {command!r}\n\n{USAGE}", end="", file=sys.stderr)
-        return 2
+        return FAILED
     try:
         use_cpu_cores()
         return commands[command](rest)
@@ -86,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return STOPPED + signal.SIGINT
     except (InputError, OSError) as error:
         print(f"error: {_explain(error)}", file=sys.stderr)
-        return 2
+        return FAILED
     except ModuleNotFoundError as error:
         if error.name not in ("orbax", "tensorboardX", "tqdm", "tyro"):
             raise
@@ -95,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "pip install 'seqjax[train]' brings.",
             file=sys.stderr,
         )
-        return 2
+        return FAILED
 
 
 def _explain(error: Exception) -> str:
@@ -209,5 +213,20 @@ def _evaluate(arguments: Sequence[str]) -> int:
     return 0
 
 
+def entry() -> None:
+    """`main` as a program: nothing but its own words reaches the terminal.
+
+    When the disk is full, threads of the checkpoint and log writers fail too, and again at
+    exit. What matters of it has reached `main` as an error.
+    """
+    threading.excepthook = lambda _: None
+    status = main()
+    if status == FAILED:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

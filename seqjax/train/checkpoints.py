@@ -33,8 +33,8 @@ class Checkpoints:
         from orbax.checkpoint import v1 as ocp
 
         # What goes wrong is reported by us, in one line.
-        logging.getLogger("absl").setLevel(logging.ERROR)
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        for name in ("absl", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         policies = ocp.training.preservation_policies
         best = policies.BestN(
             get_metric_fn=lambda metrics: metrics["bits_per_character"],

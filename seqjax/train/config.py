@@ -70,7 +70,7 @@ class TrainConfig:
     model: ModelConfig = ModelConfig()
     optimization: OptimizerConfig = OptimizerConfig()
     data: DataConfig = DataConfig()
-    steps: int = 4000
+    steps: int = 3600
     """Updates of the parameters."""
     seed: int = 0
     """For parameters and dropout."""
