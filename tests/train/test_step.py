@@ -26,7 +26,7 @@ STREAMS, TIME = 4, 16
 
 def prepare(devices=2, optimizer=None, **model):
     mesh = make_mesh(STREAMS, devices)
-    config = ModelConfig(**({"cell": "gru", "features": 8, "embedding": 4} | model))
+    config = ModelConfig(**({"cell": "gru", "features": 8, "embedding": 4, "dropout": 0.0} | model))
     optimizer = optimizer or build_optimizer(OptimizerConfig(), 100)
     state = start(
         build_model(config, len(VOCABULARY), 0), optimizer, len(CORPUS), STREAMS,
