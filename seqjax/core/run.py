@@ -39,7 +39,7 @@ class Steps:
             resets = opposite_resets(resets, self.valid, reverse=self.reverse)
         return dataclasses.replace(self, resets=resets, reverse=not self.reverse)
 
-    def cuts(self, batch_shape: tuple[int, ...], time: int) -> StepFlags | None:
+    def cuts(self, time: int) -> StepFlags | None:
         """The steps before which the gradient is cut: `(*batch, time)` or `(time,)`.
 
         Every `truncate` steps in the order of processing. A masked step is as if it were

@@ -30,7 +30,7 @@ def sequential(
     valid, resets = steps.valid, steps.resets
     if resets is not None and valid is not None:
         resets = resets & valid
-    cuts = steps.cuts(batch_shape, time)
+    cuts = steps.cuts(time)
 
     def time_major(leaf: Array) -> Array:
         return jnp.moveaxis(leaf, leaf.ndim - 1 if leaf.ndim <= batch_ndim else batch_ndim, 0)
@@ -75,13 +75,14 @@ def scan_in_chunks(
     The backward pass computes each chunk again from the carry at its start. When `every`
     does not divide `time`, the chunk processed last is shorter.
     """
-    if every is None or every >= time:
-        run = lambda carry, xs: jax.lax.scan(body, carry, xs, reverse=reverse)  # noqa: E731
-        return run(carry, xs) if every is None else jax.checkpoint(run)(carry, xs)
 
     def chunk(carry: Carry, xs: PyTree):
         return jax.lax.scan(body, carry, xs, reverse=reverse)
 
+    if every is None:
+        return chunk(carry, xs)
+    if every >= time:
+        return jax.checkpoint(chunk)(carry, xs)
     chunks, rest = divmod(time, every)
     first = rest if reverse else 0
     whole = jax.tree.map(
