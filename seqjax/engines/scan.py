@@ -174,7 +174,7 @@ def _checked_run(
     truncate = _every("truncate", truncate)
     checkpoint_every = _every("checkpoint_every", checkpoint_every)
     xs = jax.tree.map(jnp.asarray, xs)
-    batch_shape, time = _shape_of_batch(cell, xs)
+    batch_shape, time = shape_of_batch(cell, xs)
     valid = _flags("mask", mask, batch_shape, time)
     if lengths is not None:
         within = length_mask(_lengths(lengths, batch_shape, time), time)
@@ -226,7 +226,7 @@ def _every(name: str, value: Any) -> int | None:
     return value.__index__()
 
 
-def _shape_of_batch(cell: Cell, xs: Inputs) -> tuple[tuple[int, ...], int]:
+def shape_of_batch(cell: Cell, xs: Inputs) -> tuple[tuple[int, ...], int]:
     """The batch shape and the number of steps, on which all inputs must agree."""
     if not jax.tree.leaves(xs):
         raise ValueError("scan: `xs` holds no arrays.")

@@ -88,8 +88,6 @@ class LanguageModel(nnx.Module):
         Returns:
           `(carry, logits)`, logits `(*batch, time, vocabulary_size)`.
         """
-        if key is not None and carry is None:
-            carry = self.initial_carry(tokens.shape[:-1])
         carry, ys = self.rnn(self._embed(tokens), carry, key=key, **options)
         return carry, self._logits(ys)
 

@@ -9,7 +9,7 @@ from seqjax.core.noise import seed_carry
 from seqjax.core.stack import expect_cell
 from seqjax.core.trees import cast
 from seqjax.core.types import Carry, DTypeLike, Inputs, Params, PRNGKeyArray, PyTree
-from seqjax.engines.scan import scan
+from seqjax.engines.scan import scan, shape_of_batch
 from seqjax.nn.parameters import to_arrays, to_variables
 
 
@@ -65,16 +65,15 @@ class RNN(nnx.Module):
         Args:
           xs, carry, lengths, mask, resets, reverse, truncate, checkpoint_every, method: as
             for `sj.scan`.
-          key: switches the noise of dropout and zoneout on, when there is no carry that
-            already has it on.
+          key: switches the noise of dropout and zoneout on, with new streams of random
+            numbers. A carry that already has it on keeps it on without a key.
 
         Returns:
           `(carry, ys)`.
         """
         if key is not None:
             if carry is None:
-                probe = xs.shape[:-2]
-                carry = self.initial_carry(probe)
+                carry = self.initial_carry(shape_of_batch(self.cell, xs)[0])
             carry = seed_carry(carry, key)
         return scan(
             self.cell,
