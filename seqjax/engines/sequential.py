@@ -28,8 +28,6 @@ def sequential(
     batch_ndim = xs_leaf.ndim - 1 - step_ndim
     batch_shape, time = xs_leaf.shape[:batch_ndim], xs_leaf.shape[batch_ndim]
     valid, resets = steps.valid, steps.resets
-    if resets is not None and valid is not None:
-        resets = resets & valid
     cuts = steps.cuts(time)
 
     def time_major(leaf: Array) -> Array:
@@ -47,6 +45,7 @@ def sequential(
         start = carry if reset_now is None else restart(reset_now, initial, carry)
         new, y = cell.step(params, start, x)
         if valid_now is not None:
+            # Back to the carry before any reset: that of a masked step does not happen either.
             new = jax.tree.map(lambda a, b: select(valid_now, a, b), new, carry)
         return new, (y, new if steps.record else None)
 

@@ -51,18 +51,20 @@ def test_one_program_and_no_transfers(caplog):
 
 
 def test_the_loss_is_that_of_the_next_window():
-    """Without learning, the losses of three steps are those of one long scan."""
+    """Without learning, the losses of steps are those of one long scan, boundaries included."""
+    windows = 6
     step, state, corpus = prepare(optimizer=optax.sgd(0.0))
     model = jax.device_get(state.model)
-    inputs, targets = window(jnp.asarray(CORPUS), jnp.asarray(state.positions), 3 * TIME)
+    inputs, targets = window(jnp.asarray(CORPUS), jnp.asarray(state.positions), windows * TIME)
+    assert (np.array(inputs) == BOUNDARY)[:, 1:].any(1).all()
     losses = []
-    for _ in range(3):
+    for _ in range(windows):
         state, metrics = step(state, corpus)
         losses.append(float(metrics.loss))
     _, logits = model(inputs, resets=inputs == BOUNDARY)
     parts = [
         float(cross_entropy(logits[:, part], targets[:, part])) / (STREAMS * TIME)
-        for part in (slice(i * TIME, (i + 1) * TIME) for i in range(3))
+        for part in (slice(i * TIME, (i + 1) * TIME) for i in range(windows))
     ]
     np.testing.assert_allclose(losses, parts, rtol=1e-5)
 
