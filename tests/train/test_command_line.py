@@ -165,12 +165,6 @@ def test_resume_with_another_text(run, capsys, tmp_path):
     assert "The text has changed" in fails(capsys, "train", "--resume", "run")
 
 
-# When a checkpoint cannot be read, orbax leaves its own threads behind in disorder.
-orbax_leaves_tasks_behind = pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)
-
-
 def damage(run, step):
     """Flips some bytes in the middle of every file that holds numbers."""
     files = [path for path in (run / "checkpoints" / str(step)).rglob("d/*") if path.is_file()]
@@ -182,7 +176,6 @@ def damage(run, step):
         path.write_bytes(content)
 
 
-@orbax_leaves_tasks_behind
 def test_a_damaged_checkpoint(run, capsys):
     damage(run, 20)
     message = fails(capsys, "generate", "run", "--checkpoint", "20")
@@ -197,7 +190,6 @@ def test_a_damaged_checkpoint(run, capsys):
     np.testing.assert_array_equal(again.arrays(10)["step"], wanted["step"])
 
 
-@orbax_leaves_tasks_behind
 def test_all_checkpoints_damaged(run, capsys):
     damage(run, 10)
     damage(run, 20)
