@@ -21,6 +21,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+# Start JAX now: the command line, called in a test, must find these devices and not ask for
+# its own.
+jax.devices()
 
 hypothesis.settings.register_profile(
     "seqjax", deadline=None, derandomize=True, max_examples=25, print_blob=True
