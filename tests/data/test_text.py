@@ -111,8 +111,6 @@ def test_a_corpus_shorter_than_a_window():
 
 
 def test_shakespeare():
-    if not sources.is_installed(sources.SHAKESPEARE):
-        pytest.skip("the package with the plays is not installed")
     documents = sources.load(sources.SHAKESPEARE)
     assert len(documents) == 38 and len({name for name, _ in documents}) == 38
     names = [name for name, _ in documents]
@@ -120,8 +118,6 @@ def test_shakespeare():
 
 
 def test_a_source_of_another_version(monkeypatch):
-    if not sources.is_installed(sources.SHAKESPEARE):
-        pytest.skip("the package with the plays is not installed")
     import dataclasses
 
     other = dataclasses.replace(sources.SHAKESPEARE, sha256="0" * 64)
