@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,12 +13,14 @@ from seqjax.core import initializers
 from seqjax.core.cell import Cell, factory, positive_int, spell
 from seqjax.core.gates import (
     Gates,
+    add_bias,
     initialize_gates,
     like_features,
     normalize,
     project,
     project_blocks,
 )
+from seqjax.core.recurrence import Affine, Multiply, multiply
 from seqjax.core.types import Array, Carry, Initializer, Params, PRNGKeyArray, PyTree
 
 
@@ -127,8 +130,18 @@ def gated(
         initial_carry=structure.initial_carry,
         step=structure.step,
         features=structure.hidden_features,
-        output=structure.hidden_of,
+        output=structure.output,
         structure=structure,
+    )
+
+
+def _only_summed(jaxpr: Any, x: Any, r: Any) -> bool:
+    """Whether a program uses two of its inputs only to add them up."""
+    users = [eqn for eqn in jaxpr.eqns if any(var is x or var is r for var in eqn.invars)]
+    kept = any(var is x or var is r for var in jaxpr.outvars)
+    return not kept and all(
+        eqn.primitive.name == "add" and {id(var) for var in eqn.invars} == {id(x), id(r)}
+        for eqn in users
     )
 
 
@@ -212,10 +225,43 @@ class Gated:
         """Name of the state's leaf that feeds the recurrent product."""
         return self.hidden or (self.state._fields[0] if self.state else None)
 
-    def hidden_of(self, state: Carry) -> Array:
+    def output(self, state: Carry) -> Array:
         """The leaf of the state that feeds the recurrent product and is the output."""
         field = self.hidden_field
         return state if field is None else getattr(state, field)
+
+    @property
+    def unit_parameters(self) -> tuple[str, ...]:
+        """Names of the parameters that act unit by unit after the products."""
+        own = ()
+        if self.layer_norm:
+            own = ("recurrent_gain",) + ("recurrent_bias",) * self.recurrent_bias
+        return own + tuple(name for name, _ in self.parameters)
+
+    @functools.cached_property
+    def summed_gates(self) -> frozenset[int]:
+        """The gates i of which `update` and `modulate` see only the sum `x[i] + r[i]`."""
+        if self.layer_norm:
+            return frozenset()
+
+        def see(carry, x, r, extra):
+            early = Gates(r[: self.gates - self.modulated])
+            modulated = self.modulate and self.modulate(carry, Gates(x), early, *extra)
+            return modulated, self.update(carry, Gates(x), Gates(r), *extra)
+
+        params = jax.eval_shape(lambda: self.init(jax.random.key(0), 1))
+        unit = jax.ShapeDtypeStruct((self.features,), params["bias"].dtype)
+        gates = [unit] * self.gates
+        # What `update` is given, though with a projection its hidden leaf is narrower.
+        carry = unit if self.state is None else self.state(*[unit] * len(self.state._fields))
+        extra = jax.eval_shape(lambda p: self._extra(p, jnp.zeros(unit.shape)), params)
+        jaxpr = jax.make_jaxpr(see)(carry, gates, gates, extra).jaxpr
+        first = len(jax.tree.leaves(carry))
+        x = jaxpr.invars[first : first + self.gates]
+        r = jaxpr.invars[first + self.gates : first + 2 * self.gates]
+        return frozenset(
+            gate for gate, pair in enumerate(zip(x, r, strict=True)) if _only_summed(jaxpr, *pair)
+        )
 
     def init(self, key: PRNGKeyArray, in_features: int) -> Params:
         in_features = positive_int("init", "in_features", in_features)
@@ -273,35 +319,37 @@ class Gated:
         gates = project(x, params["input"])
         if self.layer_norm:
             gates = normalize(gates, params["input_gain"])
-        return gates.map(lambda gate, bias: gate + like_features(bias, gate), params["bias"])
+        return add_bias(gates, params["bias"])
 
-    def advance(self, params: Params, carry: Carry, x: Gates) -> tuple[Carry, Array]:
+    def advance(
+        self, params: Params, carry: Carry, x: Gates, multiply: Multiply = multiply
+    ) -> tuple[Carry, Array]:
         """One step from the input part of the gates."""
         early = self.gates - self.modulated
-        hidden = self.hidden_of(carry)
+        hidden = self.output(carry)
         extra = self._extra(params, x[0])
-        r = self._recur(params, hidden, slice(0, early))
+        r = self._recur(params, hidden, slice(0, early), multiply)
         if self.modulate is not None:
             modulated = self.modulate(carry, x, r, *extra)
-            late = self._recur(params, modulated, slice(early, self.gates))
+            late = self._recur(params, modulated, slice(early, self.gates), multiply)
             r = Gates([*r, *late])
         state = self.update(carry, x, r, *extra)
         if self.projection is not None:
-            projected = self.hidden_of(state) @ params["projection"]
+            projected = multiply(jnp.matmul, self.output(state), Affine(params["projection"]), None)
             field = self.hidden_field
             state = projected if field is None else state._replace(**{field: projected})
         state = self._settle(state, carry)
-        return state, self.hidden_of(state)
+        return state, self.output(state)
 
-    def _recur(self, params: Params, hidden: Array, which: slice) -> Gates:
-        multiply = project if self.blocks == 1 else project_blocks
-        r = multiply(hidden, params["recurrent"][..., which, :])
-        if self.layer_norm:
-            r = normalize(r, params["recurrent_gain"][which])
-        if self.recurrent_bias:
-            biases = params["recurrent_bias"][which]
-            r = r.map(lambda gate, bias: gate + like_features(bias, gate), biases)
-        return r
+    def _recur(self, params: Params, hidden: Array, which: slice, multiply: Multiply) -> Gates:
+        product = project if self.blocks == 1 else project_blocks
+        bias = params["recurrent_bias"][which] if self.recurrent_bias else None
+        weights = params["recurrent"][..., which, :]
+        if not self.layer_norm:
+            return multiply(product, hidden, Affine(weights, bias), which)
+        r = multiply(product, hidden, Affine(weights), which)
+        r = normalize(r, params["recurrent_gain"][which])
+        return r if bias is None else add_bias(r, bias)
 
     def _extra(self, params: Params, like: Array) -> tuple[Any, ...]:
         """The extra parameters, ready to meet arrays of the rank of `like`."""

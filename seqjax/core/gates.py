@@ -84,6 +84,11 @@ def project_blocks(h: Array, weights: Array) -> Gates:
     return Gates(part.reshape(h.shape) for part in jnp.split(products, gates, axis=-1))
 
 
+def add_bias(gates: Gates, bias: Array) -> Gates:
+    """Each gate with its row of `bias` `(gates, features)` added."""
+    return gates.map(lambda gate, row: gate + like_features(row, gate), bias)
+
+
 def like_features(parameter: Array, like: Array) -> Array:
     """A `(features,)` parameter with leading axes of size 1 up to the rank of `like`."""
     return parameter.reshape((1,) * (like.ndim - parameter.ndim) + parameter.shape)

@@ -20,6 +20,8 @@ class Steps:
       valid: `(*batch, time)` bool, or None if all steps count.
       resets: `(*batch, time)` bool, or None for no reset.
       reverse: process the last step first.
+      cuts: `(*batch, time)` or `(time,)` bool, the steps before which the gradient is cut,
+        or None for none; what becomes of `truncate` once the order is known.
       truncate: cut the gradient every so many valid steps; None for never.
       checkpoint_every: store the carry every so many steps only; None for every step.
       record: also return the carry after every step.
@@ -27,6 +29,7 @@ class Steps:
 
     valid: StepFlags | None = None
     resets: StepFlags | None = None
+    cuts: Array | None = None
     reverse: bool = dataclasses.field(default=False, metadata={"static": True})
     truncate: int | None = dataclasses.field(default=None, metadata={"static": True})
     checkpoint_every: int | None = dataclasses.field(default=None, metadata={"static": True})
@@ -39,18 +42,18 @@ class Steps:
             resets = opposite_resets(resets, self.valid, reverse=self.reverse)
         return dataclasses.replace(self, resets=resets, reverse=not self.reverse)
 
-    def cuts(self, time: int) -> StepFlags | None:
-        """The steps before which the gradient is cut: `(*batch, time)` or `(time,)`.
+    def counted(self, time: int) -> "Steps":
+        """With `cuts` in place of `truncate`: every so many steps in the order of processing.
 
-        Every `truncate` steps in the order of processing. A masked step is as if it were
-        not there, so it is not counted.
+        A masked step is as if it were not there, so it is not counted.
         """
         if self.truncate is None:
-            return None
+            return self
         valid = jnp.ones((time,), bool) if self.valid is None else self.valid
         axis = valid.ndim - 1
         count = jax.lax.cumsum(valid.astype(jnp.int32), axis=axis, reverse=self.reverse) - 1
-        return valid & (count > 0) & (count % self.truncate == 0)
+        cuts = valid & (count > 0) & (count % self.truncate == 0)
+        return dataclasses.replace(self, cuts=cuts, truncate=None)
 
 
 class Run(NamedTuple):

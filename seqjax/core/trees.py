@@ -1,11 +1,28 @@
 """Helpers for pytrees of arrays."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from seqjax.core.types import DTypeLike
+
+
+def is_float(leaf: Any) -> bool:
+    """Whether the leaf can be differentiated."""
+    return jnp.issubdtype(leaf.dtype, jnp.inexact)
+
+
+def floats(tree: Any) -> list:
+    """The leaves that can be differentiated."""
+    return [leaf for leaf in jax.tree.leaves(tree) if is_float(leaf)]
+
+
+def put_floats(tree: Any, floats: Sequence) -> Any:
+    """The tree with its floating-point leaves replaced, in order."""
+    new = iter(floats)
+    return jax.tree.map(lambda leaf: next(new) if is_float(leaf) else leaf, tree)
 
 
 def cast(tree: Any, dtype: DTypeLike) -> Any:

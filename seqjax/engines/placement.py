@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 
+from seqjax.core.run import Run, ScanFn
 from seqjax.core.types import Array, Carry, PyTree
 
 
@@ -92,3 +93,7 @@ def _place_like(value: Array, like: Array | jax.ShapeDtypeStruct) -> Array:
     if target != now_spec:
         value = jax.reshard(value, jax.P(*target))
     return value
+
+
+def apart(run: ScanFn, cell, params, carry, initial, xs, steps) -> Run:
+    return run(cell, params, carry, initial, xs, steps)

@@ -14,10 +14,11 @@ from seqjax.core.noise import Randomness
 from seqjax.core.run import Run, Steps
 from seqjax.core.stack import expect_cell
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
-from seqjax.engines.sequential import sequential
+from seqjax.engines.parts import run_cell
+from seqjax.engines.placement import apart
 
-METHODS = {"plain": sequential}
-"""Name -> engine. `"auto"` picks among them."""
+METHODS = ("auto", "plain", "recompute", "store")
+"""The ways to run a cell; see `scan`."""
 
 
 def scan(
@@ -61,7 +62,12 @@ def scan(
         one scan); values do not change. Masked steps are not counted.
       checkpoint_every: store the carry every k steps only and compute the rest again in the
         backward pass: exact gradients, less memory.
-      method: `"auto"`, or the name of one path: `"plain"`.
+      method: how to run; all ways give the same numbers. `"plain"` is a `lax.scan` over
+        `step` that JAX differentiates. `"recompute"` and `"store"` are for gated cells, alone
+        or inside other cells, and have a backward pass of their own: it keeps the carries
+        and computes the gates again, or keeps the gates as well (`sj.memory_report` tells
+        what that takes). `"auto"` picks one of these two by size where it can, and goes the
+        plain way where it cannot.
 
     Returns:
       `(carry, ys)`: the carry after the last step, with the structure, shapes and dtypes it
@@ -166,8 +172,8 @@ def _checked_run(
     record: bool,
 ) -> Run:
     expect_cell("scan", cell)
-    if method not in ("auto", *METHODS):
-        names = ", ".join(map(repr, ("auto", *METHODS)))
+    if method not in METHODS:
+        names = ", ".join(map(repr, METHODS))
         raise ValueError(f"scan: `method` must be one of {names}; got {method!r}.")
     if not isinstance(reverse, (bool, np.bool_)):
         raise TypeError(f"scan: `reverse` must be True or False, got {reverse!r}.")
@@ -206,14 +212,10 @@ def _run(
     batch_shape: tuple[int, ...],
 ) -> Run:
     initial = cell.initial_carry(params, batch_shape)
-    engine = METHODS["plain" if method == "auto" else method]
-
-    def run_part(cell, params, carry, initial, xs, steps) -> Run:
-        if cell.causal:
-            return engine(cell, params, carry, initial, xs, steps)
-        return cell.sequence(run_part, params, carry, initial, xs, steps)
-
-    return run_part(cell, params, initial if carry is None else carry, initial, xs, steps)
+    start = initial if carry is None else carry
+    if method == "plain":
+        return run_cell(method, cell, params, start, initial, xs, steps)
+    return apart(partial(run_cell, method), cell, params, start, initial, xs, steps)
 
 
 def _every(name: str, value: Any) -> int | None:

@@ -1,6 +1,5 @@
 """The plain path: a `lax.scan` over `step`, differentiated by JAX. The oracle for the rest."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,7 +9,7 @@ from seqjax.core.cell import Cell
 from seqjax.core.masks import select
 from seqjax.core.noise import restart, with_keys_of
 from seqjax.core.run import Run, Steps, zero_masked
-from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
+from seqjax.core.types import Array, Carry, Inputs, Params
 from seqjax.engines.placement import place_like_result, place_rows
 
 
@@ -19,19 +18,12 @@ def sequential(
 ) -> Run:
     """Runs `cell.step` over time, one step after the other.
 
-    Before step t the gradient is cut if `truncate` says so, then the state is reset if
-    `resets` says so, then the cell steps. Masked steps see zeros, keep the carry, and put
-    out zeros: all by selection, so a NaN in them reaches neither values nor gradients.
+    Before step t the gradient is cut if `cuts` says so, then the state is reset if `resets`
+    says so, then the cell steps. Masked steps see zeros, keep the carry, and put out zeros:
+    all by selection, so a NaN in them reaches neither values nor gradients.
     """
-    xs_leaf = jax.tree.leaves(xs)[0]
-    step_ndim = jax.tree.leaves(cell.input_ndim)[0]
-    batch_ndim = xs_leaf.ndim - 1 - step_ndim
-    batch_shape, time = xs_leaf.shape[:batch_ndim], xs_leaf.shape[batch_ndim]
-    valid, resets = steps.valid, steps.resets
-    cuts = steps.cuts(time)
-
-    def time_major(leaf: Array) -> Array:
-        return jnp.moveaxis(leaf, leaf.ndim - 1 if leaf.ndim <= batch_ndim else batch_ndim, 0)
+    batch_shape = batch_shape_of(cell, xs)
+    batch_ndim = len(batch_shape)
 
     def body(carry: Carry, now: Any):
         x, valid_now, reset_now, cut_now = now
@@ -49,52 +41,26 @@ def sequential(
             new = jax.tree.map(lambda a, b: select(valid_now, a, b), new, carry)
         return new, (y, new if steps.record else None)
 
-    inputs = jax.tree.map(time_major, (zero_masked(xs, valid), valid, resets, cuts))
+    flags = (steps.valid, steps.resets, steps.cuts)
+    inputs = time_major((zero_masked(xs, steps.valid), *flags), batch_ndim)
     initial = with_keys_of(initial, carry)
     carry, initial = place_rows((carry, initial), xs, batch_ndim)
     carry, initial = place_like_result(body, (carry, initial), inputs, params)
-    carry, outputs = scan_in_chunks(
-        body, carry, inputs, time=time, every=steps.checkpoint_every, reverse=steps.reverse
-    )
+    carry, outputs = jax.lax.scan(body, carry, inputs, reverse=steps.reverse)
     ys, carries = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, batch_ndim), outputs)
-    return Run(carry, zero_masked(ys, valid), carries)
+    return Run(carry, zero_masked(ys, steps.valid), carries)
 
 
-def scan_in_chunks(
-    body: Callable[[Carry, PyTree], tuple[Carry, PyTree]],
-    carry: Carry,
-    xs: PyTree,
-    *,
-    time: int,
-    every: int | None,
-    reverse: bool,
-) -> tuple[Carry, PyTree]:
-    """`lax.scan` that stores the carry every `every` steps only, or at every step if None.
+def batch_shape_of(cell: Cell, xs: Inputs) -> tuple[int, ...]:
+    """The batch dimensions of inputs `(*batch, time, *step_shape)`."""
+    leaf, step_ndim = jax.tree.leaves(xs)[0], jax.tree.leaves(cell.input_ndim)[0]
+    return leaf.shape[: leaf.ndim - 1 - step_ndim]
 
-    The backward pass computes each chunk again from the carry at its start. When `every`
-    does not divide `time`, the chunk processed last is shorter.
-    """
 
-    def chunk(carry: Carry, xs: PyTree):
-        return jax.lax.scan(body, carry, xs, reverse=reverse)
+def time_major(tree: Any, batch_ndim: int) -> Any:
+    """Leaves `(*batch, time, ...)` or `(time,)` with time in front."""
 
-    if every is None:
-        return chunk(carry, xs)
-    if every >= time:
-        return jax.checkpoint(chunk)(carry, xs)
-    chunks, rest = divmod(time, every)
-    first = rest if reverse else 0
-    whole = jax.tree.map(
-        lambda leaf: leaf[first : first + chunks * every].reshape(chunks, every, *leaf.shape[1:]),
-        xs,
-    )
-    # Inside a scan nothing can be merged across the checkpoint, so no barrier is needed.
-    inner = jax.checkpoint(chunk, prevent_cse=False)
-    carry, ys = jax.lax.scan(inner, carry, whole, reverse=reverse)
-    ys = jax.tree.map(lambda leaf: leaf.reshape(chunks * every, *leaf.shape[2:]), ys)
-    if not rest:
-        return carry, ys
-    tail = jax.tree.map(lambda leaf: leaf[:rest] if reverse else leaf[-rest:], xs)
-    carry, tail_ys = jax.checkpoint(chunk)(carry, tail)
-    parts = (tail_ys, ys) if reverse else (ys, tail_ys)
-    return carry, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), *parts)
+    def move(leaf: Array) -> Array:
+        return jnp.moveaxis(leaf, min(leaf.ndim - 1, batch_ndim), 0)
+
+    return jax.tree.map(move, tree)

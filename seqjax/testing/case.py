@@ -9,7 +9,7 @@ import numpy as np
 
 from seqjax.core.cell import Cell
 from seqjax.core.noise import seed_carry
-from seqjax.core.trees import cast
+from seqjax.core.trees import cast, floats, is_float, put_floats
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
 from seqjax.engines.scan import scan
 
@@ -129,22 +129,6 @@ def with_gradient(cell: Cell, weights: Weights, **setting: Any) -> Any:
         return {"carry": end, "ys": ys, **dict(zip(names, gradients, strict=True))}
 
     return jax.jit(run)
-
-
-def is_float(leaf: Any) -> bool:
-    """Whether the leaf can be differentiated."""
-    return jnp.issubdtype(leaf.dtype, jnp.inexact)
-
-
-def floats(tree: PyTree) -> list:
-    """The leaves that can be differentiated."""
-    return [leaf for leaf in jax.tree.leaves(tree) if is_float(leaf)]
-
-
-def put_floats(tree: PyTree, floats: list[Array]) -> PyTree:
-    """The tree with its floating-point leaves replaced, in order."""
-    new = iter(floats)
-    return jax.tree.map(lambda leaf: next(new) if is_float(leaf) else leaf, tree)
 
 
 def arrays(tree: PyTree) -> list[np.ndarray]:

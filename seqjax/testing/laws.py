@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax.core.cell import Cell
-from seqjax.core.trees import cast
+from seqjax.core.trees import cast, is_float
 from seqjax.core.types import Inputs, PRNGKeyArray, PyTree
 from seqjax.engines.scan import scan, trajectory
 from seqjax.testing.case import (
@@ -16,7 +16,6 @@ from seqjax.testing.case import (
     STEPS,
     Case,
     Weights,
-    is_float,
     make_case,
     poison,
     row_of,

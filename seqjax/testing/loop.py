@@ -5,13 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax.core.noise import restart
+from seqjax.core.trees import floats, put_floats
 from seqjax.testing.case import (
     ROWS,
     STEPS,
     Case,
-    floats,
     numbers,
-    put_floats,
     row_of,
     steps_of,
 )
