@@ -1,7 +1,7 @@
 """What every engine is told about a run, and what it gives back."""
 
 import dataclasses
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -102,3 +102,18 @@ def zero_masked(values: PyTree, valid: Array | None) -> PyTree:
         return jnp.where(flags, leaf, jnp.zeros_like(leaf))
 
     return jax.tree.map(zero, values)
+
+
+def batch_shape_of(cell: Cell, xs: Inputs) -> tuple[int, ...]:
+    """The batch dimensions of inputs `(*batch, time, *step_shape)`."""
+    leaf, step_ndim = jax.tree.leaves(xs)[0], jax.tree.leaves(cell.input_ndim)[0]
+    return leaf.shape[: leaf.ndim - 1 - step_ndim]
+
+
+def time_major(tree: Any, batch_ndim: int) -> Any:
+    """Leaves `(*batch, time, ...)` or `(time,)` with time in front."""
+
+    def move(leaf: Array) -> Array:
+        return jnp.moveaxis(leaf, min(leaf.ndim - 1, batch_ndim), 0)
+
+    return jax.tree.map(move, tree)

@@ -6,10 +6,9 @@ import jax.numpy as jnp
 from seqjax.core.cell import Cell
 from seqjax.core.noise import with_keys_of
 from seqjax.core.recurrence import Recurrence
-from seqjax.core.run import Run, Steps, zero_masked
+from seqjax.core.run import Run, Steps, batch_shape_of, time_major, zero_masked
 from seqjax.core.types import Array, Carry, Params
 from seqjax.engines.backprop import Flags, Plan, run
-from seqjax.engines.sequential import batch_shape_of, time_major
 
 TILE_BYTES = 4e6
 STORE_BYTES = 0

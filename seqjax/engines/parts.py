@@ -8,10 +8,10 @@ import jax.numpy as jnp
 
 from seqjax.core.cell import Cell
 from seqjax.core.recurrence import Recurrence
-from seqjax.core.run import Run, Steps
+from seqjax.core.run import Run, Steps, batch_shape_of, time_major
 from seqjax.core.types import Carry, Inputs, Params
 from seqjax.engines.bptt import bptt
-from seqjax.engines.sequential import batch_shape_of, sequential, time_major
+from seqjax.engines.sequential import sequential
 from seqjax.engines.tiles import over_tiles
 
 

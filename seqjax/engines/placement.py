@@ -1,11 +1,18 @@
 """Carries that live where the data lives: Explicit meshes and `shard_map`."""
 
+import math
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import jax
+import jax.numpy as jnp
+from jax.sharding import AxisType
 
-from seqjax.core.run import Run, ScanFn
-from seqjax.core.types import Array, Carry, PyTree
+from seqjax.core.cell import Cell
+from seqjax.core.noise import with_keys_of
+from seqjax.core.run import Run, ScanFn, Steps, batch_shape_of
+from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
 
 
 def place_rows(carries: PyTree, xs: PyTree, batch_ndim: int) -> PyTree:
@@ -95,5 +102,92 @@ def _place_like(value: Array, like: Array | jax.ShapeDtypeStruct) -> Array:
     return value
 
 
-def apart(run: ScanFn, cell, params, carry, initial, xs, steps) -> Run:
-    return run(cell, params, carry, initial, xs, steps)
+def apart(
+    run: ScanFn,
+    cell: Cell,
+    params: Params,
+    carry: Carry,
+    initial: Carry,
+    xs: Inputs,
+    steps: Steps,
+) -> Run:
+    """Runs the rows of each device apart, so that gradients are summed over devices once.
+
+    A weight that all rows share gets its gradient from all of them. Left to the compiler,
+    rows on several devices are summed up wherever a product over rows is made, and that is
+    inside the loop over time. Here every share of the rows gets a copy of the parameters,
+    outside of all loops; the sum over the copies is the only one over devices.
+
+    On an Explicit mesh the shares are those of the sharding, and `shard_map` runs them. On an
+    Auto mesh nobody knows them yet: there are as many as devices, as one more batch dimension,
+    which the compiler splits as it splits the rows. Inside `shard_map` the copies are there,
+    one on each device, as soon as the parameters are said to vary.
+    """
+    first = jax.tree.leaves(xs)[0]
+    batch_ndim = len(batch_shape_of(cell, xs))
+    call = partial(run, cell)
+    parts = (params, carry, with_keys_of(initial, carry), xs, steps)
+    _, spec = _placement(first)
+    rows = spec[:batch_ndim]
+    axes = {axis for entry in rows for axis in _axes(entry)}
+    if axes:
+        specs = (jax.P(), *(jax.P(*rows),) * 4)
+        parts = tuple(
+            jax.tree.map(partial(_with_spec, spec=spec, axes=axes), part)
+            for part, spec in zip(parts, specs, strict=True)
+        )
+        call = jax.shard_map(
+            lambda *parts: run(cell, *_all_varying(parts)),
+            mesh=jax.typeof(first).sharding.mesh,
+            in_specs=specs,
+            out_specs=jax.P(*rows),
+            axis_names=axes,
+        )
+        return call(*parts)
+    parts = _all_varying(parts)
+    shares = _shares(first, batch_ndim)
+    if shares == 1:
+        return call(*parts)
+    copies = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (shares, *leaf.shape)), params)
+    split = lambda leaf: leaf.reshape(shares, leaf.shape[0] // shares, *leaf.shape[1:])  # noqa: E731
+    join = lambda leaf: leaf.reshape(-1, *leaf.shape[2:])  # noqa: E731
+    return jax.tree.map(join, jax.vmap(call)(copies, *jax.tree.map(split, parts[1:])))
+
+
+def _shares(first: Array, batch_ndim: int) -> int:
+    """How many devices an Auto mesh may split the first batch dimension over."""
+    mesh = jax.typeof(first).sharding.mesh
+    if mesh.empty:
+        mesh = jax.sharding.get_abstract_mesh()
+    if not batch_ndim or mesh.empty or not first.shape[0]:
+        return 1
+    kinds = zip(mesh.axis_sizes, mesh.axis_types, strict=True)
+    devices = math.prod(size for size, kind in kinds if kind is AxisType.Auto)
+    return math.gcd(devices, first.shape[0])
+
+
+def _all_varying(tree: PyTree) -> PyTree:
+    """Inside `shard_map`: every leaf varies over all the axes that any leaf varies over."""
+    leaves = jax.tree.leaves(tree)
+    axes = frozenset().union(*(_placement(leaf)[0] for leaf in leaves))
+
+    def vary(leaf: Array) -> Array:
+        missing = tuple(axes - _placement(leaf)[0])
+        return jax.lax.pcast(leaf, missing, to="varying") if missing else leaf
+
+    return jax.tree.map(vary, tree) if axes else tree
+
+
+def _with_spec(leaf: Array, spec: jax.P, axes: set[str]) -> Array:
+    """The leaf split over `axes` as `spec` says, over other axes as it was."""
+    _, now = _placement(leaf)
+    kept = [tuple(axis for axis in _axes(entry) if axis not in axes) or None for entry in now]
+    wanted = [entry or had for entry, had in zip((*spec, *[None] * len(now)), kept, strict=False)]
+    return leaf if wanted == list(now) else jax.reshard(leaf, jax.P(*wanted))
+
+
+def _axes(entry: Any) -> tuple[str, ...]:
+    """The mesh axes in one entry of a partition spec."""
+    if entry is None:
+        return ()
+    return entry if isinstance(entry, tuple) else (entry,)

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from seqjax.core.cell import Cell
 from seqjax.core.masks import select
 from seqjax.core.noise import restart, with_keys_of
-from seqjax.core.run import Run, Steps, zero_masked
-from seqjax.core.types import Array, Carry, Inputs, Params
+from seqjax.core.run import Run, Steps, batch_shape_of, time_major, zero_masked
+from seqjax.core.types import Carry, Inputs, Params
 from seqjax.engines.placement import place_like_result, place_rows
 
 
@@ -49,18 +49,3 @@ def sequential(
     carry, outputs = jax.lax.scan(body, carry, inputs, reverse=steps.reverse)
     ys, carries = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, batch_ndim), outputs)
     return Run(carry, zero_masked(ys, steps.valid), carries)
-
-
-def batch_shape_of(cell: Cell, xs: Inputs) -> tuple[int, ...]:
-    """The batch dimensions of inputs `(*batch, time, *step_shape)`."""
-    leaf, step_ndim = jax.tree.leaves(xs)[0], jax.tree.leaves(cell.input_ndim)[0]
-    return leaf.shape[: leaf.ndim - 1 - step_ndim]
-
-
-def time_major(tree: Any, batch_ndim: int) -> Any:
-    """Leaves `(*batch, time, ...)` or `(time,)` with time in front."""
-
-    def move(leaf: Array) -> Array:
-        return jnp.moveaxis(leaf, min(leaf.ndim - 1, batch_ndim), 0)
-
-    return jax.tree.map(move, tree)
