@@ -15,7 +15,8 @@ weights it makes, and what the rest is. That is enough for a derivative of our o
 """
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -81,7 +82,7 @@ def run(
 
     def tile(carry, here):
         (x, flags), _ = here
-        inputs = recurrence.project_inputs(params, x)
+        inputs = _by_rows(recurrence.project_inputs, argument=1)(params, x)
 
         def body(carry, now):
             inputs, flags = now
@@ -150,12 +151,13 @@ def _tile_tangent(
     (x, flags, carries, kept, d_x), entry = here
     recurrence = plan.recurrence
     batch_shape = x.shape[1:-1]
+    project_inputs = _by_rows(recurrence.project_inputs, argument=1)
     previous = before(entry, carries, reverse=plan.reverse)
     start = _restart(flags, jax.tree.map(lambda leaf: leaf[None], initial), previous)
 
     # The gates of the tile, for all its steps at once.
     if kept is None:
-        gates = _Gates(recurrence, recurrence.project_inputs(params, x))
+        gates = _Gates(recurrence, project_inputs(params, x))
     else:
         gates = _Gates(recurrence, _all_inputs(recurrence, *kept), kept.products)
     recurrence.advance(params, start, gates.inputs, gates.multiply)
@@ -164,14 +166,14 @@ def _tile_tangent(
     d_inputs = jax.tree.map(jnp.zeros_like, gates.inputs)
     d_products = jax.tree.map(jnp.zeros_like, gates.products)
     if d_x is not None:
-        d_inputs += jax.jvp(lambda x: recurrence.project_inputs(params, x), (x,), (d_x,))[1]
+        d_inputs += jax.jvp(partial(project_inputs, params), (x,), (d_x,))[1]
     if d_params is not None:
         wide = jax.tree.map(lambda leaf, d: leaf.astype(d.dtype), params, d_params)
 
         def by_params(params):
             again = _Again(gates)
             recurrence.advance(params, start, gates.inputs, again.multiply)
-            return recurrence.project_inputs(params, x), again.products
+            return project_inputs(params, x), again.products
 
         d_inputs, d_products = jax.tree.map(
             lambda zero, d: zero + d.astype(zero.dtype),
@@ -251,7 +253,8 @@ class _Gates:
     ) -> PyTree:
         value = next(self._known, None)
         if value is None:
-            value = self._sum(multiply(product, operand, parameters), self._all_inputs, gates)
+            value = _by_rows(multiply, argument=1)(product, operand, parameters)
+            value = self._sum(value, self._all_inputs, gates)
         self.operands.append(operand)
         self.products.append(value)
         self._places.append(gates)
@@ -287,7 +290,7 @@ class _Again:
         self, product: Product, operand: Array, parameters: Affine, gates: slice | None
     ) -> PyTree:
         operand, value = next(self._before)
-        self.products.append(multiply(product, operand, parameters))
+        self.products.append(_by_rows(multiply, argument=1)(product, operand, parameters))
         return value
 
 
@@ -318,6 +321,24 @@ def _known_product_jvp(product: Product, primals: tuple, tangents: tuple) -> tup
     _, _, d_operand, d_change = tangents
     d_product = product(d_operand, weights)
     return value, jax.tree.map(lambda d, more: d.astype(more.dtype) + more, d_product, d_change)
+
+
+def _by_rows(function: Callable[..., PyTree], *, argument: int) -> Callable[..., PyTree]:
+    """`function` with the rows of one argument in a single dimension, as in its results.
+
+    A product over several dimensions of rows has a gradient with several contracted ones,
+    which XLA copies into one before every product.
+    """
+
+    def call(*arguments):
+        before, x, after = arguments[:argument], arguments[argument], arguments[argument + 1 :]
+        rows = x.shape[:-1]
+        if len(rows) <= 1:
+            return function(*arguments)
+        flat = function(*before, x.reshape(math.prod(rows), x.shape[-1]), *after)
+        return jax.tree.map(lambda leaf: leaf.reshape(*rows, *leaf.shape[1:]), flat)
+
+    return call
 
 
 def _not_summed(recurrence: Recurrence, inputs: Gates) -> list[Array]:
