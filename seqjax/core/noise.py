@@ -1,5 +1,7 @@
 """Noise that regularises: dropout and zoneout, with randomness that travels in the carry."""
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -7,9 +9,10 @@ import jax.numpy as jnp
 
 from seqjax.core.cell import Cell, factory
 from seqjax.core.masks import select
-from seqjax.core.run import Run
+from seqjax.core.recurrence import Multiply, Recurrence, multiply
+from seqjax.core.run import Run, zero_masked
 from seqjax.core.stack import expect_cell, no_step
-from seqjax.core.types import Array, Carry, PRNGKeyArray, RowKeys
+from seqjax.core.types import Array, Carry, Params, PRNGKeyArray, RowKeys
 
 
 class Randomness(NamedTuple):
@@ -211,9 +214,9 @@ def zoneout(cell: Cell, rate: Any) -> Cell:
             Randomness(None, jnp.zeros(batch_shape, jnp.int32)),
         )
 
-    def step(params, carry, x):
+    def mix(carry, new):
+        """The state that holds some units of the old one."""
         key, draws = carry.randomness
-        new, _ = cell.step(params, carry.cell, x)
         leaves, structure = jax.tree.flatten(new)
         mixed = []
         for stream, (old_leaf, leaf, hold) in enumerate(
@@ -224,17 +227,50 @@ def zoneout(cell: Cell, rate: Any) -> Cell:
             else:
                 kept = _draw(key, draws, stream, hold, leaf.shape[draws.ndim :])
                 mixed.append(jnp.where(kept, old_leaf, leaf))
-        new = jax.tree.unflatten(structure, mixed)
         draws = draws if key is None else draws + 1
-        return ZoneoutState(new, Randomness(key, draws)), output(new)
+        return ZoneoutState(jax.tree.unflatten(structure, mixed), Randomness(key, draws))
 
+    def step(params, carry, x):
+        state = mix(carry, cell.step(params, carry.cell, x)[0])
+        return state, output(state.cell)
+
+    parts = cell.structure
     return Cell(
         init=cell.init,
         initial_carry=initial_carry,
         step=step,
         features=cell.features,
         input_ndim=cell.input_ndim,
+        structure=_ZoneoutParts(parts, mix) if isinstance(parts, Recurrence) else None,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class _ZoneoutParts:
+    """The `Recurrence` of a cell with zoneout: the parts of the cell, then the mix."""
+
+    inner: Recurrence
+    mix: Callable[[Carry, Carry], ZoneoutState]
+
+    @property
+    def unit_parameters(self) -> tuple[str, ...]:
+        return self.inner.unit_parameters
+
+    @property
+    def summed_gates(self) -> frozenset[int]:
+        return self.inner.summed_gates
+
+    def project_inputs(self, params: Params, x: Array) -> Any:
+        return self.inner.project_inputs(params, x)
+
+    def advance(
+        self, params: Params, carry: Carry, x: Any, multiply: Multiply = multiply
+    ) -> tuple[Carry, Array]:
+        state = self.mix(carry, self.inner.advance(params, carry.cell, x, multiply)[0])
+        return state, self.output(state)
+
+    def output(self, carry: Carry) -> Array:
+        return self.inner.output(carry.cell)
 
 
 def _is_randomness(node: Any) -> bool:
@@ -288,4 +324,23 @@ def _dropout_mask(features: int, rate: float, variational: bool) -> Cell:
         y = jnp.where(dropped, jnp.zeros_like(x), x / (1 - rate)).astype(x.dtype)
         return Randomness(key, draws if variational else draws + 1), y
 
-    return Cell(lambda key, in_features: (), initial_carry, step, features)
+    def sequence(scan, params, carry, initial, xs, steps):
+        """All steps at once: which draw belongs to a step is known by counting."""
+        key, draws = carry
+        on = key is not None and rate > 0
+        time_axis = draws.ndim
+        valid = jnp.ones(xs.shape[:-1], bool) if steps.valid is None else steps.valid
+        fresh = jnp.zeros_like(valid) if steps.resets is None else valid & steps.resets
+        used = valid & (on and not variational)
+        made = fresh.astype(draws.dtype) + used
+        after = draws[..., None] + jax.lax.cumsum(made, time_axis, reverse=steps.reverse)
+        keys = None if key is None else jnp.broadcast_to(key[..., None], after.shape)
+        ys = xs
+        if on:
+            dropped = _draw(keys, after - used, 0, rate, xs.shape[-1:])
+            ys = jnp.where(dropped, jnp.zeros_like(xs), xs / (1 - rate)).astype(xs.dtype)
+        end = draws + made.sum(time_axis, dtype=draws.dtype)
+        carries = Randomness(keys, after)
+        return Run(Randomness(key, end), zero_masked(ys, steps.valid), carries)
+
+    return Cell(lambda key, in_features: (), initial_carry, step, features, sequence=sequence)

@@ -118,7 +118,8 @@ def _run_jvp(plan: Plan, primals: tuple, tangents: tuple) -> tuple:
         dataclasses.replace(plan, keep="gates" if gates else "carry"), *primals
     )
     over: dict[str, Any] = {"size": plan.tile, "reverse": plan.reverse}
-    tile = partial(_tile_tangent, plan, params, initial, d_params, d_initial)
+    turned = jax.tree.map(_turned, params)
+    tile = partial(_tile_tangent, plan, params, turned, initial, d_params, d_initial)
     d_end, d_record = over_tiles(
         # Nothing is lost if a result of the forward pass is found again: no barrier.
         jax.checkpoint(tile, prevent_cse=False),
@@ -137,6 +138,7 @@ def _run_jvp(plan: Plan, primals: tuple, tangents: tuple) -> tuple:
 def _tile_tangent(
     plan: Plan,
     params: Params,
+    turned: Params,
     initial: Carry,
     d_params: Params | None,
     d_initial: list[Array] | None,
@@ -206,7 +208,7 @@ def _tile_tangent(
             known = _Known(products, changes)
             inputs = _all_inputs(recurrence, products, rest)
             carry = put_floats(start, leaves)
-            new, _ = recurrence.advance({**params, **units}, carry, inputs, known.multiply)
+            new, _ = recurrence.advance({**turned, **units}, carry, inputs, known.multiply)
             return floats(new), known.products
 
         no_change = jax.tree.map(jnp.zeros_like, products)
@@ -321,6 +323,12 @@ def _known_product_jvp(product: Product, primals: tuple, tangents: tuple) -> tup
     _, _, d_operand, d_change = tangents
     d_product = product(d_operand, weights)
     return value, jax.tree.map(lambda d, more: d.astype(more.dtype) + more, d_product, d_change)
+
+
+def _turned(weights: Array) -> Array:
+    """The same weights, in memory as the backward pass reads them: transposed."""
+    turned = jax.lax.optimization_barrier(jnp.moveaxis(weights, 0, -1))
+    return jnp.moveaxis(turned, -1, 0)
 
 
 def _by_rows(function: Callable[..., PyTree], *, argument: int) -> Callable[..., PyTree]:

@@ -1,13 +1,13 @@
 """Carries that live where the data lives: Explicit meshes and `shard_map`."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import AxisType
+from jax.sharding import AxisType, NamedSharding
 
 from seqjax.core.cell import Cell
 from seqjax.core.noise import with_keys_of
@@ -30,7 +30,7 @@ def place_rows(carries: PyTree, xs: PyTree, batch_ndim: int) -> PyTree:
 
     def place(leaf: Array) -> Array:
         _, now = _placement(leaf)
-        return jax.reshard(leaf, jax.P(*rows, *now[batch_ndim:]))
+        return _reshard(leaf, (*rows, *now[batch_ndim:]), like=xs)
 
     return jax.tree.map(place, carries)
 
@@ -98,7 +98,7 @@ def _place_like(value: Array, like: Array | jax.ShapeDtypeStruct) -> Array:
         value = jax.lax.pcast(value, axes, to="varying")
     target = tuple(now or wanted for now, wanted in zip(now_spec, spec, strict=True))
     if target != now_spec:
-        value = jax.reshard(value, jax.P(*target))
+        value = _reshard(value, target, like)
     return value
 
 
@@ -133,7 +133,7 @@ def apart(
     if axes:
         specs = (jax.P(), *(jax.P(*rows),) * 4)
         parts = tuple(
-            jax.tree.map(partial(_with_spec, spec=spec, axes=axes), part)
+            jax.tree.map(partial(_with_spec, spec=spec, axes=axes, like=first), part)
             for part, spec in zip(parts, specs, strict=True)
         )
         call = jax.shard_map(
@@ -178,12 +178,18 @@ def _all_varying(tree: PyTree) -> PyTree:
     return jax.tree.map(vary, tree) if axes else tree
 
 
-def _with_spec(leaf: Array, spec: jax.P, axes: set[str]) -> Array:
+def _with_spec(leaf: Array, spec: jax.P, axes: set[str], like: Array) -> Array:
     """The leaf split over `axes` as `spec` says, over other axes as it was."""
     _, now = _placement(leaf)
     kept = [tuple(axis for axis in _axes(entry) if axis not in axes) or None for entry in now]
     wanted = [entry or had for entry, had in zip((*spec, *[None] * len(now)), kept, strict=False)]
-    return leaf if wanted == list(now) else jax.reshard(leaf, jax.P(*wanted))
+    return leaf if wanted == list(now) else _reshard(leaf, wanted, like)
+
+
+def _reshard(leaf: Array, spec: Sequence[Any], like: Any) -> Array:
+    """The leaf on the mesh of `like`, which need not be the mesh of any context."""
+    mesh = jax.typeof(jax.tree.leaves(like)[0]).sharding.mesh
+    return jax.reshard(leaf, NamedSharding(mesh, jax.P(*spec)))
 
 
 def _axes(entry: Any) -> tuple[str, ...]:
