@@ -21,7 +21,9 @@ from seqjax.core.noise import (
 )
 from seqjax.core.stack import StackState, learned_initial_carry, residual, stack
 from seqjax.core.trees import cast
+from seqjax.engines.memory import MemoryReport, memory_report
 from seqjax.engines.scan import scan, trajectory
+from seqjax.engines.sums import scan_sum
 
 __version__ = "0.1.0"
 
@@ -31,6 +33,7 @@ __all__ = [
     "DropoutState",
     "Gates",
     "LSTMState",
+    "MemoryReport",
     "Randomness",
     "StackState",
     "ZoneoutState",
@@ -46,10 +49,12 @@ __all__ = [
     "learned_initial_carry",
     "length_mask",
     "lstm",
+    "memory_report",
     "minimal_gated",
     "nn",
     "residual",
     "scan",
+    "scan_sum",
     "seed_carry",
     "segment_starts",
     "stack",

@@ -1,4 +1,4 @@
-"""`seqjax train`, `seqjax generate`, `seqjax evaluate`."""
+"""`seqjax train`, `seqjax generate`, `seqjax evaluate`, `seqjax bench`."""
 
 import dataclasses
 import errno
@@ -22,6 +22,7 @@ usage: seqjax COMMAND [OPTIONS]
   train      train a character language model, on Shakespeare or on your own text
   generate   write text with a trained model
   evaluate   bits per character of a text under a trained model
+  bench      time and memory of a layer, beside other libraries
 
 `seqjax COMMAND --help` lists the options of a command.
 """
@@ -71,7 +72,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit status: 0, 2 for an error, 128 + signal."""
     arguments = sys.argv[1:] if arguments is None else arguments
     command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
-    commands = {"train": _train, "generate": _generate, "evaluate": _evaluate}
+    commands = {
+        "train": _train,
+        "generate": _generate,
+        "evaluate": _evaluate,
+        "bench": _bench,
+    }
     if command in ("", "-h", "--help"):
         print(USAGE, end="")
         return 0 if command else FAILED
@@ -211,6 +217,12 @@ def _evaluate(arguments: Sequence[str]) -> int:
         print(f"{name:5}  {bits:.4f}")
     print(f"       over {score.characters:,} characters in {len(documents)} documents")
     return 0
+
+
+def _bench(arguments: Sequence[str]) -> int:
+    from seqjax.bench.command import BenchConfig, bench
+
+    return bench(_parse(BenchConfig, arguments, "bench"))
 
 
 def entry() -> None:

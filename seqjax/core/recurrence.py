@@ -6,6 +6,7 @@ from seqjax.core.gates import add_bias
 from seqjax.core.types import Array, Carry, Params, PyTree
 
 
+@runtime_checkable
 class Product(Protocol):
     """`(operand, weights) -> product`, linear in each: `(*batch, inputs)` times weights."""
 
@@ -19,6 +20,7 @@ class Affine(NamedTuple):
     bias: Array | None = None
 
 
+@runtime_checkable
 class Multiply(Protocol):
     """How a step makes a product and adds its bias: `multiply` does just that.
 

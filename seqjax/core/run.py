@@ -1,6 +1,7 @@
 """What every engine is told about a run, and what it gives back."""
 
 import dataclasses
+import math
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -20,8 +21,8 @@ class Steps:
       valid: `(*batch, time)` bool, or None if all steps count.
       resets: `(*batch, time)` bool, or None for no reset.
       reverse: process the last step first.
-      cuts: `(*batch, time)` or `(time,)` bool, the steps before which the gradient is cut,
-        or None for none; what becomes of `truncate` once the order is known.
+      cuts: `(*batch, time)` bool, the steps before which the gradient is cut, or None for
+        none: what becomes of `truncate` when the steps are counted.
       truncate: cut the gradient every so many valid steps; None for never.
       checkpoint_every: store the carry every so many steps only; None for every step.
       record: also return the carry after every step.
@@ -29,11 +30,23 @@ class Steps:
 
     valid: StepFlags | None = None
     resets: StepFlags | None = None
-    cuts: Array | None = None
+    cuts: StepFlags | None = None
     reverse: bool = dataclasses.field(default=False, metadata={"static": True})
     truncate: int | None = dataclasses.field(default=None, metadata={"static": True})
     checkpoint_every: int | None = dataclasses.field(default=None, metadata={"static": True})
     record: bool = dataclasses.field(default=False, metadata={"static": True})
+
+    @property
+    def flags(self) -> tuple[StepFlags | None, StepFlags | None, StepFlags | None]:
+        """All that has a time axis: `(valid, resets, cuts)`."""
+        return self.valid, self.resets, self.cuts
+
+    def part(self, flags: tuple) -> "Steps":
+        """The same run for some of the steps, given their flags, all carries stored."""
+        valid, resets, cuts = flags
+        return dataclasses.replace(
+            self, valid=valid, resets=resets, cuts=cuts, checkpoint_every=None
+        )
 
     def opposite(self) -> "Steps":
         """The same boundaries and masks, processed in the other direction."""
@@ -42,15 +55,15 @@ class Steps:
             resets = opposite_resets(resets, self.valid, reverse=self.reverse)
         return dataclasses.replace(self, resets=resets, reverse=not self.reverse)
 
-    def counted(self, time: int) -> "Steps":
+    def counted(self, batch_shape: tuple[int, ...], time: int) -> "Steps":
         """With `cuts` in place of `truncate`: every so many steps in the order of processing.
 
         A masked step is as if it were not there, so it is not counted.
         """
         if self.truncate is None:
             return self
-        valid = jnp.ones((time,), bool) if self.valid is None else self.valid
-        axis = valid.ndim - 1
+        valid = jnp.ones((*batch_shape, time), bool) if self.valid is None else self.valid
+        axis = len(batch_shape)
         count = jax.lax.cumsum(valid.astype(jnp.int32), axis=axis, reverse=self.reverse) - 1
         cuts = valid & (count > 0) & (count % self.truncate == 0)
         return dataclasses.replace(self, cuts=cuts, truncate=None)
@@ -111,9 +124,18 @@ def batch_shape_of(cell: Cell, xs: Inputs) -> tuple[int, ...]:
 
 
 def time_major(tree: Any, batch_ndim: int) -> Any:
-    """Leaves `(*batch, time, ...)` or `(time,)` with time in front."""
+    """Leaves `(*batch, time, ...)` with time in front."""
+    return jax.tree.map(lambda leaf: _move(leaf, batch_ndim, 0, batch_ndim), tree)
 
-    def move(leaf: Array) -> Array:
-        return jnp.moveaxis(leaf, min(leaf.ndim - 1, batch_ndim), 0)
 
-    return jax.tree.map(move, tree)
+def batch_major(tree: Any, batch_ndim: int) -> Any:
+    """Leaves `(time, *batch, ...)` with the batch in front."""
+    return jax.tree.map(lambda leaf: _move(leaf, 0, batch_ndim, batch_ndim), tree)
+
+
+def _move(leaf: Array, source: int, target: int, batch_ndim: int) -> Array:
+    moved = jnp.moveaxis(leaf, source, target)
+    if leaf.size == math.prod(leaf.shape[source : source + 1] + leaf.shape[batch_ndim + 1 :]):
+        # One row: nothing moves in memory, but for a transposition XLA would copy it all.
+        return leaf.reshape(moved.shape)
+    return moved

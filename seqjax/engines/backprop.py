@@ -197,8 +197,7 @@ def _tile_tangent(
     def body(d_carry, now):
         start, rest, products, flags, d_rest, d_packed, d_units = now
         if flags.cuts is not None:
-            cut = jnp.broadcast_to(flags.cuts, batch_shape)
-            d_carry = [select(cut, jnp.zeros_like(d), d) for d in d_carry]
+            d_carry = [select(flags.cuts, jnp.zeros_like(d), d) for d in d_carry]
         d_start = d_carry
         if flags.resets is not None:
             fresh = d_initial or [jnp.zeros_like(d) for d in d_carry]
@@ -358,7 +357,9 @@ def _all_inputs(recurrence: Recurrence, products: list, rest: list[Array]) -> Ga
     count = len(rest) + len(recurrence.summed_gates)
     others = iter(rest)
     zeros = jnp.zeros_like(products[0][0])
-    return Gates(zeros if gate in recurrence.summed_gates else next(others) for gate in range(count))
+    return Gates(
+        zeros if gate in recurrence.summed_gates else next(others) for gate in range(count)
+    )
 
 
 def _pack(products: list) -> list:

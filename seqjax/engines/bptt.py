@@ -1,17 +1,18 @@
 """The gradient engine's way to run a cell that shows its parts."""
 
 import jax
-import jax.numpy as jnp
 
 from seqjax.core.cell import Cell
 from seqjax.core.noise import with_keys_of
-from seqjax.core.recurrence import Recurrence
-from seqjax.core.run import Run, Steps, batch_shape_of, time_major, zero_masked
+from seqjax.core.run import Run, Steps, batch_major, batch_shape_of, time_major, zero_masked
 from seqjax.core.types import Array, Carry, Params
 from seqjax.engines.backprop import Flags, Plan, run
 
-TILE_BYTES = 4e6
-STORE_BYTES = 0
+WHOLE_BYTES = 4 * 2**20
+"""Gates of a whole sequence up to this size make one tile, and are stored."""
+
+TILE_BYTES = 2**20
+"""Gates of a tile, else: a working set that stays in the cache of a core."""
 
 
 def bptt(
@@ -23,9 +24,16 @@ def bptt(
     xs: Array,
     steps: Steps,
 ) -> Run:
+    """A `ScanFn` for cells whose structure is a `Recurrence`.
+
+    Args:
+      method: `"recompute"`, `"store"`, or `"auto"`: small sequences are stored, of large ones
+        the gates are computed again. Measured in `seqjax/bench/README.md`.
+      cell, params, carry, initial, xs, steps: as for every engine.
+    """
     recurrence = cell.structure
     batch_ndim = len(batch_shape_of(cell, xs))
-    flags = Flags(steps.valid, steps.resets, steps.cuts)
+    flags = Flags(*steps.flags)
     inputs, flags = time_major((zero_masked(xs, steps.valid), flags), batch_ndim)
     time = inputs.shape[0]
     gates = jax.eval_shape(recurrence.project_inputs, params, inputs)
@@ -34,20 +42,20 @@ def bptt(
         recurrence,
         tile=tile_size(time, step_bytes),
         reverse=steps.reverse,
-        store=method == "store" or method == "auto" and step_bytes * time <= STORE_BYTES,
+        store=method == "store" or (method == "auto" and step_bytes * time <= WHOLE_BYTES),
         keep="carry" if steps.record else "output",
     )
     carry, kept = run(plan, params, carry, with_keys_of(initial, carry), inputs, flags)
     carries = kept[0] if steps.record else None
     ys = recurrence.output(carries) if steps.record else kept
-    ys, carries = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, batch_ndim), (ys, carries))
+    ys, carries = batch_major((ys, carries), batch_ndim)
     return Run(carry, zero_masked(ys, steps.valid), carries)
 
 
 def tile_size(time: int, step_bytes: int) -> int:
-    """Steps of a tile: as many as fit the cache, and if possible a divisor of the time."""
-    most = max(1, int(TILE_BYTES // max(step_bytes, 1)))
-    if most >= time:
+    """Steps of a tile: as many as fit, and if possible a divisor of the time."""
+    if step_bytes * time <= WHOLE_BYTES:
         return time
+    most = min(time, max(4, TILE_BYTES // step_bytes))
     divisors = [size for size in range((most + 1) // 2, most + 1) if time % size == 0]
     return max(divisors, default=most)

@@ -1,15 +1,14 @@
 """Which engine runs which part of a cell."""
 
-import dataclasses
+from collections.abc import Callable
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 
 from seqjax.core.cell import Cell
 from seqjax.core.recurrence import Recurrence
-from seqjax.core.run import Run, Steps, batch_shape_of, time_major
-from seqjax.core.types import Carry, Inputs, Params
+from seqjax.core.run import Run, Steps, batch_major, batch_shape_of, time_major
+from seqjax.core.types import Carry, Inputs, Params, PyTree
 from seqjax.engines.bptt import bptt
 from seqjax.engines.sequential import sequential
 from seqjax.engines.tiles import over_tiles
@@ -33,11 +32,25 @@ def run_cell(
     if not cell.causal:
         # Its parts run in directions of their own: what counts steps is left to them.
         return cell.sequence(again, params, carry, initial, xs, steps)
-    batch_ndim = len(batch_shape_of(cell, xs))
-    time = jax.tree.leaves(xs)[0].shape[batch_ndim]
-    steps = steps.counted(time)
+    batch_shape = batch_shape_of(cell, xs)
+    time = jax.tree.leaves(xs)[0].shape[len(batch_shape)]
+    steps = steps.counted(batch_shape, time)
     if steps.checkpoint_every is not None:
-        return _checkpointed(again, cell, params, carry, initial, xs, steps, batch_ndim)
+
+        def chunk(carry, here):
+            xs, flags = here
+            run = again(cell, params, carry, initial, xs, steps.part(flags))
+            return run.carry, (run.ys, run.carries)
+
+        carry, outputs = in_chunks(
+            chunk,
+            carry,
+            (xs, steps.flags),
+            batch_ndim=len(batch_shape),
+            size=steps.checkpoint_every,
+            reverse=steps.reverse,
+        )
+        return Run(carry, *outputs)
     if method == "plain" or time == 0:
         return sequential(cell, params, carry, initial, xs, steps)
     if isinstance(cell.structure, Recurrence):
@@ -52,35 +65,42 @@ def run_cell(
     )
 
 
-def _checkpointed(again, cell, params, carry, initial, xs, steps, batch_ndim) -> Run:
-    """Chunks of `checkpoint_every` steps: the backward pass runs each of them a second time.
+def in_chunks(
+    function: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]],
+    carry: PyTree,
+    xs: PyTree,
+    *,
+    batch_ndim: int,
+    size: int,
+    reverse: bool,
+) -> tuple[PyTree, PyTree]:
+    """Time in chunks that the backward pass runs a second time.
 
     All layers of a chunk are run before the next chunk, so between the chunks nothing is
-    stored but the carries of the cell.
+    stored but `carry` and what `function` returns for each step.
+
+    Args:
+      function: `(carry, xs of some steps) -> (carry, ys of these steps)`, the arrays
+        `(*batch, steps, ...)`.
+      carry: before the first chunk in the order of processing.
+      xs: leaves `(*batch, time, ...)`.
+      batch_ndim: number of batch dimensions.
+      size: steps of a chunk.
+      reverse: begin with the last steps.
     """
-    flags = (steps.valid, steps.resets, steps.cuts)
 
     def chunk(carry, here):
-        (xs, valid, resets, cuts), _ = here
-        xs, valid, resets = jax.tree.map(
-            lambda leaf: jnp.moveaxis(leaf, 0, batch_ndim), (xs, valid, resets)
-        )
-        cuts = None if cuts is None else jnp.moveaxis(cuts, 0, cuts.ndim - 1)
-        here = dataclasses.replace(
-            steps, valid=valid, resets=resets, cuts=cuts, checkpoint_every=None
-        )
-        run = again(cell, params, carry, initial, xs, here)
-        return run.carry, time_major((run.ys, run.carries), batch_ndim)
+        carry, ys = function(carry, batch_major(here[0], batch_ndim))
+        return carry, time_major(ys, batch_ndim)
 
-    size = steps.checkpoint_every
-    time = jax.tree.leaves(xs)[0].shape[batch_ndim]
-    carry, outputs = over_tiles(
+    xs = time_major(xs, batch_ndim)
+    whole = size >= jax.tree.leaves(xs)[0].shape[0]
+    carry, ys = over_tiles(
         # Inside a loop nothing can be merged across the checkpoint, so no barrier is needed.
-        jax.checkpoint(chunk, prevent_cse=size >= time),
+        jax.checkpoint(chunk, prevent_cse=whole),
         carry,
-        time_major((xs, *flags), batch_ndim),
+        xs,
         size=size,
-        reverse=steps.reverse,
+        reverse=reverse,
     )
-    ys, carries = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, batch_ndim), outputs)
-    return Run(carry, ys, carries)
+    return carry, batch_major(ys, batch_ndim)

@@ -102,6 +102,13 @@ def _place_like(value: Array, like: Array | jax.ShapeDtypeStruct) -> Array:
     return value
 
 
+def split_by_rows(params: Params, xs: Inputs, batch_ndim: int) -> bool:
+    """Whether an Explicit mesh splits rows and nothing else."""
+    specs = [_placement(leaf)[1][batch_ndim:] for leaf in jax.tree.leaves(xs)]
+    specs += [_placement(leaf)[1] for leaf in jax.tree.leaves(params)]
+    return not any(axis for spec in specs for axis in spec)
+
+
 def apart(
     run: ScanFn,
     cell: Cell,

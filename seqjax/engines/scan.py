@@ -15,7 +15,7 @@ from seqjax.core.run import Run, Steps
 from seqjax.core.stack import expect_cell
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
 from seqjax.engines.parts import run_cell
-from seqjax.engines.placement import apart
+from seqjax.engines.placement import apart, split_by_rows
 
 METHODS = ("auto", "plain", "recompute", "store")
 """The ways to run a cell; see `scan`."""
@@ -87,7 +87,7 @@ def scan(
       >>> more.shape
       (2, 6, 4)
     """
-    run = _checked_run(
+    xs, carry, steps, batch_shape, _ = checked(
         cell,
         params,
         xs,
@@ -101,6 +101,7 @@ def scan(
         method=method,
         record=False,
     )
+    run = run_checked(cell, method, params, carry, xs, steps, batch_shape)
     return run.carry, run.ys
 
 
@@ -139,7 +140,7 @@ def trajectory(
       >>> sj.trajectory(cell, params, jnp.ones((5, 3))).cell.shape
       (5, 4)
     """
-    run = _checked_run(
+    xs, carry, steps, batch_shape, _ = checked(
         cell,
         params,
         xs,
@@ -153,10 +154,10 @@ def trajectory(
         method=method,
         record=True,
     )
-    return run.carries
+    return run_checked(cell, method, params, carry, xs, steps, batch_shape).carries
 
 
-def _checked_run(
+def checked(
     cell: Cell,
     params: Params,
     xs: Inputs,
@@ -170,7 +171,9 @@ def _checked_run(
     checkpoint_every: int | None,
     method: str,
     record: bool,
-) -> Run:
+) -> tuple[Inputs, Carry | None, Steps, tuple[int, ...], int]:
+    """The inputs, the carry and the steps in the form that engines take, with the batch shape
+    and the number of steps; or an error."""
     expect_cell("scan", cell)
     if method not in METHODS:
         names = ", ".join(map(repr, METHODS))
@@ -196,13 +199,13 @@ def _checked_run(
     if carry is not None:
         carry = jax.tree.map(jnp.asarray, carry)
         _check_carry(cell, params, carry, batch_shape)
-    return _run(cell, method, params, carry, xs, steps, batch_shape)
+    return xs, carry, steps, batch_shape, time
 
 
 # Compiled by itself so that calls outside `jit` are traced and compiled once for each cell
 # and shape; inlined so that calls inside `jit` leave no trace of it.
 @partial(jax.jit, static_argnames=("cell", "method", "batch_shape"), inline=True)
-def _run(
+def run_checked(
     cell: Cell,
     method: str,
     params: Params,
@@ -211,10 +214,12 @@ def _run(
     steps: Steps,
     batch_shape: tuple[int, ...],
 ) -> Run:
+    """The run itself, by the method asked for."""
     initial = cell.initial_carry(params, batch_shape)
     start = initial if carry is None else carry
-    if method == "plain":
-        return run_cell(method, cell, params, start, initial, xs, steps)
+    # What is split otherwise than by rows is left to the compiler.
+    if method == "plain" or (method == "auto" and not split_by_rows(params, xs, len(batch_shape))):
+        return run_cell("plain", cell, params, start, initial, xs, steps)
     return apart(partial(run_cell, method), cell, params, start, initial, xs, steps)
 
 

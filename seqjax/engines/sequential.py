@@ -3,12 +3,11 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from seqjax.core.cell import Cell
 from seqjax.core.masks import select
 from seqjax.core.noise import restart, with_keys_of
-from seqjax.core.run import Run, Steps, batch_shape_of, time_major, zero_masked
+from seqjax.core.run import Run, Steps, batch_major, batch_shape_of, time_major, zero_masked
 from seqjax.core.types import Carry, Inputs, Params
 from seqjax.engines.placement import place_like_result, place_rows
 
@@ -22,17 +21,13 @@ def sequential(
     says so, then the cell steps. Masked steps see zeros, keep the carry, and put out zeros:
     all by selection, so a NaN in them reaches neither values nor gradients.
     """
-    batch_shape = batch_shape_of(cell, xs)
-    batch_ndim = len(batch_shape)
+    batch_ndim = len(batch_shape_of(cell, xs))
 
     def body(carry: Carry, now: Any):
         x, valid_now, reset_now, cut_now = now
         if cut_now is not None:
             carry = jax.tree.map(
-                lambda leaf: select(
-                    jnp.broadcast_to(cut_now, batch_shape), jax.lax.stop_gradient(leaf), leaf
-                ),
-                carry,
+                lambda leaf: select(cut_now, jax.lax.stop_gradient(leaf), leaf), carry
             )
         start = carry if reset_now is None else restart(reset_now, initial, carry)
         new, y = cell.step(params, start, x)
@@ -41,11 +36,10 @@ def sequential(
             new = jax.tree.map(lambda a, b: select(valid_now, a, b), new, carry)
         return new, (y, new if steps.record else None)
 
-    flags = (steps.valid, steps.resets, steps.cuts)
-    inputs = time_major((zero_masked(xs, steps.valid), *flags), batch_ndim)
+    inputs = time_major((zero_masked(xs, steps.valid), *steps.flags), batch_ndim)
     initial = with_keys_of(initial, carry)
     carry, initial = place_rows((carry, initial), xs, batch_ndim)
     carry, initial = place_like_result(body, (carry, initial), inputs, params)
     carry, outputs = jax.lax.scan(body, carry, inputs, reverse=steps.reverse)
-    ys, carries = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, batch_ndim), outputs)
+    ys, carries = batch_major(outputs, batch_ndim)
     return Run(carry, zero_masked(ys, steps.valid), carries)

@@ -41,7 +41,7 @@ MISTAKES = {
     "truncate": (lambda: scan(truncate=0), ValueError, "positive whole number"),
     "checkpoint": (lambda: scan(checkpoint_every=2.5), ValueError, "positive whole number"),
     "reverse": (lambda: scan(reverse="yes"), TypeError, "True or False"),
-    "method": (lambda: scan(method="fast"), ValueError, "'auto', 'plain'; got 'fast'"),
+    "method": (lambda: scan(method="fast"), ValueError, "'auto', 'plain', 'recompute', 'store'; got 'fast'"),
     "carry structure": (lambda: scan(carry=jnp.ones((2, 4))), ValueError, "structure"),
     "carry shape": (
         lambda: scan(carry=cell.initial_carry(params)), ValueError, r"hidden.*\(2, 4\).*\(4,\)",

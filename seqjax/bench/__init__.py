@@ -1,0 +1,1 @@
+"""Side by side: one command that times and measures memory against other libraries."""
