@@ -25,6 +25,7 @@ class Steps:
         none: what becomes of `truncate` when the steps are counted.
       truncate: cut the gradient every so many valid steps; None for never.
       checkpoint_every: store the carry every so many steps only; None for every step.
+      devices: how many devices run rows of their own at the same time.
       record: also return the carry after every step.
     """
 
@@ -34,6 +35,7 @@ class Steps:
     reverse: bool = dataclasses.field(default=False, metadata={"static": True})
     truncate: int | None = dataclasses.field(default=None, metadata={"static": True})
     checkpoint_every: int | None = dataclasses.field(default=None, metadata={"static": True})
+    devices: int = dataclasses.field(default=1, metadata={"static": True})
     record: bool = dataclasses.field(default=False, metadata={"static": True})
 
     @property

@@ -37,13 +37,14 @@ from seqjax.engines.tiles import before, entries, over_tiles
 class Plan:
     """What is fixed when a run is compiled.
 
-    `tile` is in steps. With `store` the gates are kept for the backward pass, without it
+    `tile` is in steps, `forward_tile` too, for when only outputs are asked for. With `store` the gates are kept for the backward pass, without it
     they are computed again from the carries. `keep` says what to return of every step: the
     output, the carry, or the carry and the gates.
     """
 
     recurrence: Recurrence
     tile: int
+    forward_tile: int
     reverse: bool
     store: bool
     keep: Literal["output", "carry", "gates"]
@@ -100,7 +101,8 @@ def run(
             kept = kept[0], Kept(kept[1], rest)
         return carry, kept
 
-    return over_tiles(tile, carry, (xs, flags), size=plan.tile, reverse=plan.reverse)
+    size = plan.forward_tile if plan.keep == "output" else plan.tile
+    return over_tiles(tile, carry, (xs, flags), size=size, reverse=plan.reverse)
 
 
 @partial(run.defjvp, symbolic_zeros=True)
@@ -155,6 +157,11 @@ def _tile_tangent(
     batch_shape = x.shape[1:-1]
     project_inputs = _by_rows(recurrence.project_inputs, argument=1)
     previous = before(entry, carries, reverse=plan.reverse)
+    if flags.cuts is not None:
+        # For higher derivatives: those of the start are cut where the tangents are.
+        previous = jax.tree.map(
+            lambda leaf: select(flags.cuts, jax.lax.stop_gradient(leaf), leaf), previous
+        )
     start = _restart(flags, jax.tree.map(lambda leaf: leaf[None], initial), previous)
 
     # The gates of the tile, for all its steps at once.

@@ -8,11 +8,14 @@ from seqjax.core.run import Run, Steps, batch_major, batch_shape_of, time_major,
 from seqjax.core.types import Array, Carry, Params
 from seqjax.engines.backprop import Flags, Plan, run
 
-WHOLE_BYTES = 4 * 2**20
-"""Gates of a whole sequence up to this size make one tile, and are stored."""
+STORED_BYTES = 2**22
+"""Gates of a whole sequence up to this size are stored rather than computed again."""
 
 TILE_BYTES = 2**20
-"""Gates of a tile, else: a working set that stays in the cache of a core."""
+"""Gates of a tile: a working set that stays in the cache of a core."""
+
+FORWARD_TILE_BYTES = 2**16
+"""Gates of a tile when only outputs are asked for, and nothing is kept."""
 
 
 def bptt(
@@ -38,11 +41,13 @@ def bptt(
     time = inputs.shape[0]
     gates = jax.eval_shape(recurrence.project_inputs, params, inputs)
     step_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(gates)) // time
+    sequence_bytes = step_bytes * time
     plan = Plan(
         recurrence,
-        tile=tile_size(time, step_bytes),
+        tile=tile_size(time, step_bytes, steps.devices),
+        forward_tile=_divisor(time, max(1, FORWARD_TILE_BYTES // step_bytes)),
         reverse=steps.reverse,
-        store=method == "store" or (method == "auto" and step_bytes * time <= WHOLE_BYTES),
+        store=method == "store" or (method == "auto" and sequence_bytes <= STORED_BYTES),
         keep="carry" if steps.record else "output",
     )
     carry, kept = run(plan, params, carry, with_keys_of(initial, carry), inputs, flags)
@@ -52,10 +57,20 @@ def bptt(
     return Run(carry, zero_masked(ys, steps.valid), carries)
 
 
-def tile_size(time: int, step_bytes: int) -> int:
-    """Steps of a tile: as many as fit, and if possible a divisor of the time."""
-    if step_bytes * time <= WHOLE_BYTES:
+def tile_size(time: int, step_bytes: int, devices: int) -> int:
+    """Steps of a tile when there is a gradient to compute.
+
+    On one device, a tile costs more than it saves until it would leave the cache by far. Where
+    several CPU devices share cache and memory, smaller tiles win.
+    """
+    alone = devices == 1
+    if step_bytes * time <= (STORED_BYTES if alone else TILE_BYTES // 2):
         return time
-    most = min(time, max(4, TILE_BYTES // step_bytes))
+    return _divisor(time, max(4, (TILE_BYTES if alone else TILE_BYTES // 2) // step_bytes))
+
+
+def _divisor(time: int, most: int) -> int:
+    """A number of steps up to `most`, if possible one that divides the time."""
+    most = min(time, most)
     divisors = [size for size in range((most + 1) // 2, most + 1) if time % size == 0]
     return max(divisors, default=most)

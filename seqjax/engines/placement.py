@@ -1,5 +1,6 @@
 """Carries that live where the data lives: Explicit meshes and `shard_map`."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -133,10 +134,14 @@ def apart(
     first = jax.tree.leaves(xs)[0]
     batch_ndim = len(batch_shape_of(cell, xs))
     call = partial(run, cell)
-    parts = (params, carry, with_keys_of(initial, carry), xs, steps)
-    _, spec = _placement(first)
+    varying, spec = _placement(first)
     rows = spec[:batch_ndim]
     axes = {axis for entry in rows for axis in _axes(entry)}
+    mesh = jax.typeof(first).sharding.mesh
+    shares = _shares(first, batch_ndim)
+    split_over = math.prod(mesh.shape[axis] for axis in (*axes, *varying))
+    steps = dataclasses.replace(steps, devices=shares * split_over)
+    parts = (params, carry, with_keys_of(initial, carry), xs, steps)
     if axes:
         specs = (jax.P(), *(jax.P(*rows),) * 4)
         parts = tuple(
@@ -145,14 +150,13 @@ def apart(
         )
         call = jax.shard_map(
             lambda *parts: run(cell, *_all_varying(parts)),
-            mesh=jax.typeof(first).sharding.mesh,
+            mesh=mesh,
             in_specs=specs,
             out_specs=jax.P(*rows),
             axis_names=axes,
         )
         return call(*parts)
     parts = _all_varying(parts)
-    shares = _shares(first, batch_ndim)
     if shares == 1:
         return call(*parts)
     copies = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (shares, *leaf.shape)), params)

@@ -30,7 +30,7 @@ def check_cell(
     in_features: int,
     *,
     inputs: Callable[[PRNGKeyArray, tuple[int, ...]], Inputs] | None = None,
-    methods: Sequence[str] = ("plain",),
+    methods: Sequence[str] = ("plain", "auto"),
     seed: int = 0,
 ) -> None:
     """Checks the laws of the contract on a cell, in float64.
@@ -55,7 +55,7 @@ def check_cell(
       in_features: width of its inputs.
       inputs: `(key, (*batch, time)) -> xs` for cells that take something else than vectors
         of `in_features` numbers.
-      methods: names of the execution paths to check.
+      methods: the ways of `sj.scan` to check; each must give the numbers of the loop.
       seed: for parameters and inputs.
 
     Raises:

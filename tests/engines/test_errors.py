@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 import seqjax as sj
+from tests.table import CELLS
 
 pytestmark = pytest.mark.usefixtures("no_shape_checks")
 
@@ -41,7 +42,20 @@ MISTAKES = {
     "truncate": (lambda: scan(truncate=0), ValueError, "positive whole number"),
     "checkpoint": (lambda: scan(checkpoint_every=2.5), ValueError, "positive whole number"),
     "reverse": (lambda: scan(reverse="yes"), TypeError, "True or False"),
-    "method": (lambda: scan(method="fast"), ValueError, "'auto', 'plain', 'recompute', 'store'; got 'fast'"),
+    "method": (
+        lambda: scan(method="fast"), ValueError, "'plain', 'recompute', 'store'; got 'fast'",
+    ),
+    "method of another cell": (
+        lambda: scan(cell=CELLS["not_gated"], params={"decay": jnp.ones(3)}, method="store"),
+        ValueError, "show which products.*'auto'",
+    ),
+    "sum of a cell without a step": (
+        lambda: sj.scan_sum(jnp.sum, sj.bidirectional(cell), params, xs), ValueError, "sj.scan",
+    ),
+    "others of a sum": (
+        lambda: sj.scan_sum(lambda ys, t: t.sum(), cell, params, xs, (jnp.ones((2, 4)),)),
+        ValueError, r"\(2, 5\).*\(2, 4\)",
+    ),
     "carry structure": (lambda: scan(carry=jnp.ones((2, 4))), ValueError, "structure"),
     "carry shape": (
         lambda: scan(carry=cell.initial_carry(params)), ValueError, r"hidden.*\(2, 4\).*\(4,\)",
