@@ -107,13 +107,13 @@ def _programs(layer: Layer, config: BenchConfig) -> dict:
     return found
 
 
-def _shape(text: str) -> tuple[int, ...]:
+def _shape(text: str) -> tuple[int, int, int, int]:
     try:
-        shape = tuple(map(int, text.split(",")))
+        time, rows, inputs, features = map(int, text.split(","))
     except ValueError:
-        shape = ()
-    if len(shape) != 4 or min(shape) < 1:
+        time = rows = inputs = features = 0
+    if min(time, rows, inputs, features) < 1:
         raise InputError(
             f"--shapes: expected four whole numbers time,rows,inputs,features, got {text!r}."
         )
-    return shape
+    return time, rows, inputs, features

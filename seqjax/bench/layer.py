@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding
 
 from seqjax.core.types import Array
+from seqjax.engines.memory import temporary_bytes
 
 GATES = {"lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n")}
 
@@ -128,5 +129,5 @@ def compiled(
         loss_of=lambda result: float(result[0]),
         gradient_of_input=lambda result: rows_second(result[1][1]),
         compile_seconds=seconds,
-        temporary_bytes=train.memory_analysis().temp_size_in_bytes,
+        temporary_bytes=temporary_bytes(train),
     )

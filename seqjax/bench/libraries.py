@@ -6,6 +6,7 @@ installed. All of them get the same weights and the same inputs.
 
 import os
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import jax
@@ -58,7 +59,7 @@ def _ours(layer: Layer, build: Callable[[int], Cell], devices: int, method: str)
 
 def flax_linen(layer: Layer, devices: int) -> Program:
     """`flax.linen.RNN` around `OptimizedLSTMCell` or `GRUCell`."""
-    import flax.linen as nn
+    nn: Any = import_module("flax.linen")
 
     optimized = nn.OptimizedLSTMCell if layer.kind == "lstm" else nn.GRUCell
     dtype = jnp.dtype(layer.dtype)
@@ -85,7 +86,7 @@ def flax_linen(layer: Layer, devices: int) -> Program:
 
 def flax_nnx(layer: Layer, devices: int) -> Program:
     """`flax.nnx.RNN` around `OptimizedLSTMCell` or `GRUCell`."""
-    from flax import nnx
+    nnx: Any = import_module("flax.nnx")
 
     build: Any = nnx.OptimizedLSTMCell if layer.kind == "lstm" else nnx.GRUCell
     dtype = jnp.dtype(layer.dtype)
@@ -108,7 +109,7 @@ def flax_nnx(layer: Layer, devices: int) -> Program:
 
 def haiku(layer: Layer, devices: int) -> Program:
     """`hk.dynamic_unroll` of `hk.LSTM`; Haiku's GRU is another function (it resets first)."""
-    import haiku as hk
+    hk: Any = import_module("haiku")
 
     if layer.kind == "gru":
         raise ImportError("Haiku's GRU resets before the product, so its numbers are others")
@@ -130,7 +131,7 @@ def haiku(layer: Layer, devices: int) -> Program:
 
 def equinox(layer: Layer, devices: int) -> Program:
     """`lax.scan` over a `vmap` of `eqx.nn.LSTMCell` or `GRUCell`."""
-    import equinox as eqx
+    eqx: Any = import_module("equinox")
 
     build: Any = eqx.nn.LSTMCell if layer.kind == "lstm" else eqx.nn.GRUCell
     cell = build(layer.inputs, layer.features, dtype=jnp.dtype(layer.dtype), key=jax.random.key(0))
@@ -158,7 +159,7 @@ def equinox(layer: Layer, devices: int) -> Program:
 def keras(layer: Layer, devices: int) -> Program:
     """`keras.layers.LSTM` or `GRU` on the JAX backend, called without state."""
     os.environ.setdefault("KERAS_BACKEND", "jax")
-    import keras
+    keras: Any = import_module("keras")
 
     if keras.backend.backend() != "jax":
         raise ImportError("Keras runs on another backend; set KERAS_BACKEND=jax")
@@ -182,7 +183,7 @@ def keras(layer: Layer, devices: int) -> Program:
 
 def torch(layer: Layer, devices: int) -> Program:
     """`torch.nn.LSTM` or `GRU`, on the GPU (by cuDNN) if JAX runs on one, else on all cores."""
-    import torch
+    torch: Any = import_module("torch")
 
     build: Any = torch.nn.LSTM if layer.kind == "lstm" else torch.nn.GRU
     place = "cuda" if jax.default_backend() == "gpu" and torch.cuda.is_available() else "cpu"
@@ -227,7 +228,7 @@ def cudnn(layer: Layer, devices: int) -> Program:
     """`jax.experimental.rnn`: cuDNN's LSTM called from JAX, on NVIDIA GPUs only."""
     if jax.default_backend() != "gpu" or layer.kind != "lstm":
         raise ImportError("cuDNN's LSTM needs an NVIDIA GPU")
-    from jax.experimental import rnn
+    rnn: Any = import_module("jax.experimental.rnn")
 
     bias = layer.flat("bias")
     parts = [layer.flat("input").T, layer.flat("recurrent").T, bias, np.zeros_like(bias)]

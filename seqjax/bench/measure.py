@@ -1,6 +1,7 @@
 """Who is how fast: everyone in turn, many rounds, ratios within each round."""
 
 import dataclasses
+import random
 import statistics
 import time
 from collections.abc import Callable, Iterable
@@ -60,6 +61,10 @@ def agree(programs: dict[Any, Program], dtype: str) -> list[str]:
 def race(programs: dict[Any, Program], mode: str, *, seconds: float) -> dict[Any, list[float]]:
     """The time of every program in every round; all take part in each round.
 
+    The order changes from round to round, and each program runs once untimed before it is
+    timed: whoever comes after a library that leaves threads spinning or caches cold would pay
+    for it otherwise.
+
     Args:
       programs: by name.
       mode: `"forward"` or `"train"`.
@@ -72,13 +77,13 @@ def race(programs: dict[Any, Program], mode: str, *, seconds: float) -> dict[Any
         jax.block_until_ready(run())
         return time.perf_counter() - start
 
-    for program in programs.values():
-        once(program)
+    order = random.Random(0)
     took: dict[Any, list[float]] = {name: [] for name in programs}
     start = time.perf_counter()
     while len(next(iter(took.values()))) < 5 or time.perf_counter() - start < seconds:
-        for name, program in programs.items():
-            took[name].append(once(program))
+        for name in order.sample(list(programs), len(programs)):
+            once(programs[name])
+            took[name].append(once(programs[name]))
     return took
 
 

@@ -89,7 +89,7 @@ def table(timings: Sequence[Timing]) -> str:
 
 
 def summary(timings: Sequence[Timing]) -> str:
-    """Geometric means over the layers: their best time over our best time, and the worst case."""
+    """Geometric means over the layers of their best time over our best time; the worst case."""
     lines = []
     rivals = {
         "fastest JAX library": JAX_LIBRARIES,
@@ -163,8 +163,8 @@ def plot(timings: Sequence[Timing]) -> Any:
         )  # fmt: skip
     axes.axhline(1.0, color="black", linewidth=1)
     axes.set_ylabel("time of a train step / time of seqjax")
-    labels = [f"{k} {d}\n{'×'.join(map(str, shape))}" for (k, shape, d, _), _ in trained]
+    labels = [f"{k} {d}\n{' x '.join(map(str, shape))}" for (k, shape, d, _), _ in trained]
     axes.set_xticks(range(len(trained)), labels, fontsize=8)
-    axes.set_xlabel("cell, dtype, time × rows × inputs × features")
+    axes.set_xlabel("cell, dtype, time x rows x inputs x features")
     axes.legend(fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, 1.16), frameon=False)
     return figure

@@ -336,7 +336,7 @@ def _dropout_mask(features: int, rate: float, variational: bool) -> Cell:
         after = draws[..., None] + jax.lax.cumsum(made, time_axis, reverse=steps.reverse)
         keys = None if key is None else jnp.broadcast_to(key[..., None], after.shape)
         ys = xs
-        if on:
+        if keys is not None and rate > 0:
             dropped = _draw(keys, after - used, 0, rate, xs.shape[-1:])
             ys = jnp.where(dropped, jnp.zeros_like(xs), xs / (1 - rate)).astype(xs.dtype)
         end = draws + made.sum(time_axis, dtype=draws.dtype)

@@ -37,9 +37,10 @@ from seqjax.engines.tiles import before, entries, over_tiles
 class Plan:
     """What is fixed when a run is compiled.
 
-    `tile` is in steps, `forward_tile` too, for when only outputs are asked for. With `store` the gates are kept for the backward pass, without it
-    they are computed again from the carries. `keep` says what to return of every step: the
-    output, the carry, or the carry and the gates.
+    `tile` is in steps; `forward_tile` takes its place where only outputs are asked for. With
+    `store` the gates are kept for the backward pass, without it they are computed again from
+    the carries. `keep` says what to return of every step: the output, the carry, or the carry
+    and the gates.
     """
 
     recurrence: Recurrence
@@ -98,7 +99,8 @@ def run(
         carry, kept = jax.lax.scan(body, carry, (inputs, flags), reverse=plan.reverse)
         if plan.keep != "output":
             rest = _not_summed(recurrence, inputs) if plan.keep == "gates" else []
-            kept = kept[0], Kept(kept[1], rest)
+            carries, products = kept
+            kept = carries, Kept(products, rest)
         return carry, kept
 
     size = plan.forward_tile if plan.keep == "output" else plan.tile

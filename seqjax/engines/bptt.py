@@ -4,6 +4,7 @@ import jax
 
 from seqjax.core.cell import Cell
 from seqjax.core.noise import with_keys_of
+from seqjax.core.recurrence import Recurrence
 from seqjax.core.run import Run, Steps, batch_major, batch_shape_of, time_major, zero_masked
 from seqjax.core.types import Array, Carry, Params
 from seqjax.engines.backprop import Flags, Plan, run
@@ -20,6 +21,7 @@ FORWARD_TILE_BYTES = 2**16
 
 def bptt(
     method: str,
+    recurrence: Recurrence,
     cell: Cell,
     params: Params,
     carry: Carry,
@@ -27,14 +29,14 @@ def bptt(
     xs: Array,
     steps: Steps,
 ) -> Run:
-    """A `ScanFn` for cells whose structure is a `Recurrence`.
+    """Runs a cell that shows its parts.
 
     Args:
       method: `"recompute"`, `"store"`, or `"auto"`: small sequences are stored, of large ones
         the gates are computed again. Measured in `seqjax/bench/README.md`.
+      recurrence: the parts of the cell.
       cell, params, carry, initial, xs, steps: as for every engine.
     """
-    recurrence = cell.structure
     batch_ndim = len(batch_shape_of(cell, xs))
     flags = Flags(*steps.flags)
     inputs, flags = time_major((zero_masked(xs, steps.valid), flags), batch_ndim)

@@ -79,5 +79,16 @@ def memory_report(cell: Cell, params: Params, xs: Inputs, **options: Any) -> Mem
         kept.pop(id(var), None)
     saved = sum(aval.size * aval.dtype.itemsize for aval in kept.values())
     compiled = jax.jit(jax.grad(loss)).lower(leaves, shapes).compile()
+    return MemoryReport(saved, temporary_bytes(compiled))
+
+
+def temporary_bytes(compiled: jax.stages.Compiled) -> int:
+    """The most that a compiled program holds at any time beyond arguments and results.
+
+    Raises:
+      NotImplementedError: where the backend does not tell.
+    """
     analysis = compiled.memory_analysis()
-    return MemoryReport(saved, analysis.temp_size_in_bytes)
+    if analysis is None:
+        raise NotImplementedError(f"{jax.default_backend()} does not report a program's memory.")
+    return analysis.temp_size_in_bytes

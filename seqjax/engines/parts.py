@@ -29,7 +29,7 @@ def run_cell(
       ValueError: if a part cannot be run that way.
     """
     again = partial(run_cell, method)
-    if not cell.causal:
+    if not cell.causal and cell.sequence is not None:
         # Its parts run in directions of their own: what counts steps is left to them.
         return cell.sequence(again, params, carry, initial, xs, steps)
     batch_shape = batch_shape_of(cell, xs)
@@ -54,7 +54,7 @@ def run_cell(
     if method == "plain" or time == 0:
         return sequential(cell, params, carry, initial, xs, steps)
     if isinstance(cell.structure, Recurrence):
-        return bptt(method, cell, params, carry, initial, xs, steps)
+        return bptt(method, cell.structure, cell, params, carry, initial, xs, steps)
     if cell.sequence is not None:
         return cell.sequence(again, params, carry, initial, xs, steps)
     if method == "auto":

@@ -18,9 +18,7 @@ from seqjax.engines import bptt
 from seqjax.testing.case import Weights, make_case, numbers, with_gradient
 from tests.table import CELLS, CORE, IN_FEATURES
 
-GATED = {
-    name: cell for name, cell in CELLS.items() if name not in ("not_gated", "flax_gru")
-}
+GATED = {name: cell for name, cell in CELLS.items() if name not in ("not_gated", "flax_gru")}
 
 
 @pytest.fixture
@@ -411,9 +409,9 @@ def test_scan_sum_stores_no_outputs():
     outputs = 4 * time * 8
 
     def summed(params):
-        return sj.scan_sum(
-            lambda ys: jnp.square(ys).sum(), cell, params, xs, checkpoint_every=256
-        )[1]
+        return sj.scan_sum(lambda ys: jnp.square(ys).sum(), cell, params, xs, checkpoint_every=256)[
+            1
+        ]
 
     assert memory(summed) < outputs
     assert memory(lambda p: jnp.square(sj.scan(cell, p, xs)[1]).sum()) > 3 * outputs
