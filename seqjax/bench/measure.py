@@ -68,7 +68,7 @@ def race(programs: dict[Any, Program], mode: str, *, seconds: float) -> dict[Any
     Args:
       programs: by name.
       mode: `"forward"` or `"train"`.
-      seconds: about how long to go on; at least 5 rounds.
+      seconds: about how long to go on; at least 3 rounds.
     """
 
     def once(program: Program) -> float:
@@ -80,7 +80,7 @@ def race(programs: dict[Any, Program], mode: str, *, seconds: float) -> dict[Any
     order = random.Random(0)
     took: dict[Any, list[float]] = {name: [] for name in programs}
     start = time.perf_counter()
-    while len(next(iter(took.values()))) < 5 or time.perf_counter() - start < seconds:
+    while len(next(iter(took.values()))) < 3 or time.perf_counter() - start < seconds:
         for name in order.sample(list(programs), len(programs)):
             once(programs[name])
             took[name].append(once(programs[name]))

@@ -5,8 +5,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from seqjax.core.types import Carry, PyTree
+from seqjax.core.types import Array, Carry, PyTree
 
 
 def over_tiles(
@@ -50,36 +51,33 @@ def over_tiles(
     return carry, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), *parts)
 
 
-def entries(carry: Carry, carries: Carry, *, size: int, reverse: bool) -> Carry:
-    """The carry before each stretch of `over_tiles`, in the order of time.
+def first_steps(time: int, *, size: int, reverse: bool) -> np.ndarray:
+    """The first step, in the order of time, of each stretch of `over_tiles`."""
+    whole = range(time % size if reverse else 0, time - size + 1, size)
+    rest = [0 if reverse else time - time % size] if time % size else []
+    return np.array(sorted({*whole, *rest}), np.int32)
+
+
+def before(carry: Carry, carries: Carry, first: Array, steps: int, *, reverse: bool) -> Carry:
+    """The carry before each of some steps in a row, out of those after all steps.
 
     Args:
-      carry: before the first step in the order of processing.
+      carry: before the step that is processed first of all.
       carries: after each step, leaves `(time, ...)`.
-      size, reverse: as for `over_tiles`.
+      first: the first of the steps, in the order of time.
+      steps: how many.
+      reverse: whether the last step of all comes first.
+
+    Returns:
+      Leaves `(steps, ...)`.
     """
 
-    def gather(start, after):
+    def shift(start, after):
         time = after.shape[0]
-        if reverse:
-            return jnp.concatenate([after[time % size or size :: size], start[None]])
-        return jnp.concatenate([start[None], after[size - 1 : time - 1 : size]])
+        edge = first + steps if reverse else first - 1
+        found = jax.lax.dynamic_index_in_dim(after, jnp.clip(edge, 0, time - 1), 0)
+        entry = jnp.where((edge < 0) | (edge >= time), start[None], found)
+        others = jax.lax.dynamic_slice_in_dim(after, first + int(reverse), steps - 1)
+        return jnp.concatenate([others, entry] if reverse else [entry, others])
 
-    return jax.tree.map(gather, carry, carries)
-
-
-def before(entry: Carry, carries: Carry, *, reverse: bool) -> Carry:
-    """The carry before each step of a stretch, from the one before the stretch.
-
-    Args:
-      entry: leaves `(...)`.
-      carries: after each step, leaves `(steps, ...)`.
-      reverse: whether the last step comes first.
-    """
-
-    def shift(first, after):
-        if reverse:
-            return jnp.concatenate([after[1:], first[None]])
-        return jnp.concatenate([first[None], after[:-1]])
-
-    return jax.tree.map(shift, entry, carries)
+    return jax.tree.map(shift, carry, carries)

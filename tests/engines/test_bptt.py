@@ -9,7 +9,6 @@ import hypothesis
 import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding
 
@@ -418,10 +417,11 @@ def test_scan_sum_stores_no_outputs():
 
 
 def test_tiles_divide_the_time_if_they_can():
-    assert bptt.tile_size(200, 16384, devices=1) == 200
-    assert bptt.tile_size(200, 8192, devices=2) == 50
-    assert bptt.tile_size(256, 131072, devices=1) == 8
-    assert bptt.tile_size(257, 131072, devices=1) == 8
-    assert bptt.tile_size(7, 10**9, devices=1) == 4
-    assert bptt.tile_size(1, 10**9, devices=1) == 1
-    np.testing.assert_array_less(0, [bptt.tile_size(t, 10**5, devices=2) for t in range(1, 50)])
+    assert bptt.tile_size(200, 16, 16384, devices=1) == 200
+    assert bptt.tile_size(200, 8, 8192, devices=2) == 50
+    assert bptt.tile_size(256, 32, 131072, devices=1) == 8
+    assert bptt.tile_size(257, 32, 131072, devices=1) == 12
+    assert bptt.tile_size(7, 1000, 10**9, devices=1) == 1
+    assert bptt.tile_size(1, 1, 10**9, devices=1) == 1
+    sizes = [bptt.tile_size(t, 3, 10**5, devices=2) for t in range(1, 50)]
+    assert all(1 <= size <= time for time, size in enumerate(sizes, 1))
