@@ -252,8 +252,7 @@ class Gated:
         params = jax.eval_shape(lambda: self.init(jax.random.key(0), 1))
         unit = jax.ShapeDtypeStruct((self.features,), params["bias"].dtype)
         gates = [unit] * self.gates
-        # What `update` is given, though with a projection its hidden leaf is narrower.
-        carry = unit if self.state is None else self.state(*[unit] * len(self.state._fields))
+        carry = jax.eval_shape(self.initial_carry, params)
         extra = jax.eval_shape(lambda p: self._extra(p, jnp.zeros(unit.shape)), params)
         jaxpr = jax.make_jaxpr(see)(carry, gates, gates, extra).jaxpr
         first = len(jax.tree.leaves(carry))

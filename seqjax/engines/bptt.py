@@ -41,7 +41,7 @@ from seqjax.engines.products import (
     unit_rows,
     unpack,
 )
-from seqjax.engines.tiles import before, first_steps, over_tiles
+from seqjax.engines.tiles import before, over_tiles
 
 STORED_BYTES = 2**22
 """Gates of a whole sequence up to this size are stored rather than computed again."""
@@ -172,7 +172,7 @@ def run(
     recurrence = plan.recurrence
 
     def tile(carry, here):
-        (x, flags), _ = here
+        x, flags = here
         inputs = by_rows(recurrence.project_inputs)(params, x)
 
         def body(carry, now):
@@ -219,8 +219,7 @@ def _run_jvp(plan: Plan, primals: tuple, tangents: tuple) -> tuple:
         # Nothing is lost if a result of the forward pass is found again: no barrier.
         jax.checkpoint(tile, prevent_cse=False),
         d_carry,
-        (xs, flags, kept if plan.store else None, d_xs and d_xs[0]),
-        each=jnp.asarray(first_steps(xs.shape[0], **over)),
+        (jnp.arange(xs.shape[0]), xs, flags, kept if plan.store else None, d_xs and d_xs[0]),
         **over,
     )
     d_end = _tangent_tree(end, d_end)
@@ -247,11 +246,11 @@ def _tile_tangent(
     steps and those after each. Returns the tangents after the tile, and those of what `plan.keep`
     names.
     """
-    (x, flags, kept, d_x), first = here
+    numbers, x, flags, kept, d_x = here
     recurrence = plan.recurrence
     batch_shape = x.shape[1:-1]
     project_inputs = by_rows(recurrence.project_inputs)
-    previous = before(*states, first, x.shape[0], reverse=plan.reverse)
+    previous = before(*states, numbers, reverse=plan.reverse)
     if flags.cuts is not None:
         # For higher derivatives: those of the start are cut where the tangents are.
         previous = jax.tree.map(

@@ -90,7 +90,7 @@ def in_chunks(
     """
 
     def chunk(carry, here):
-        carry, ys = function(carry, batch_major(here[0], batch_ndim))
+        carry, ys = function(carry, batch_major(here, batch_ndim))
         return carry, time_major(ys, batch_ndim)
 
     xs = time_major(xs, batch_ndim)

@@ -162,10 +162,15 @@ def pack(products: list) -> list:
 
 def unpack(packed: list, like: list) -> list:
     """What `pack` made of products like these, undone."""
-    return [
-        Gates(jnp.split(array, len(product), axis=-1)) if isinstance(product, Gates) else array
-        for array, product in zip(packed, like, strict=True)
-    ]
+
+    def apart(array: Array, product: Any) -> Any:
+        if not isinstance(product, Gates):
+            return array
+        # One array has one dtype, gates may have several.
+        parts = zip(jnp.split(array, len(product), axis=-1), product, strict=True)
+        return Gates(part.astype(gate.dtype) for part, gate in parts)
+
+    return [apart(*pair) for pair in zip(packed, like, strict=True)]
 
 
 def unit_rows(recurrence: Recurrence, params: Params, batch_shape: tuple[int, ...]) -> dict:

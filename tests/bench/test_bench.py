@@ -26,7 +26,8 @@ def test_everyone_computes_the_same(name, kind):
     """Whoever is installed. Flax always is."""
     layer = Layer.make(kind, *SHAPE, "float32")
     try:
-        program = libraries.LIBRARIES[name](layer, 1)
+        with jax.numpy_rank_promotion("allow"):  # Others are not as strict as our tests.
+            program = libraries.LIBRARIES[name](layer, 1)
     except ImportError as reason:
         assert name not in ("seqjax", "flax linen", "flax nnx"), reason
         return
@@ -51,12 +52,12 @@ def test_different_numbers_are_found():
 
 def test_ratios_are_taken_within_rounds():
     """A machine that slows down halfway slows all down, and no ratio changes."""
-    ours, theirs = timing("seqjax", 1, 1, 10, 10), timing("flax nnx", 2, 2, 20, 20)
+    ours, theirs = timing("seqjax", 1.0, 1.0, 9.0), timing("flax nnx", 2.0, 2.0, 18.0)
     assert ratio(ours, theirs) == (2.0, 2.0, 2.0)
 
 
 def test_each_is_judged_by_its_best_placement():
-    those = [timing("haiku", 3, 3, 3), timing("haiku", 2, 2, 2, devices=2), timing("keras", 9, 9)]
+    those = [timing("haiku", 3.0), timing("haiku", 2.0, devices=2), timing("keras", 9.0)]
     assert best(those, ("haiku", "keras")).devices == 2
     assert best(those, ("torch",)) is None
 

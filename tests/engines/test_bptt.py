@@ -110,6 +110,21 @@ def test_vmap_over_parameters_and_data(tiles, x64):
         chex.assert_trees_all_close(one, gradient(*part), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("method", ["recompute", "store"])
+def test_gradients_of_a_trajectory(method, tiles, x64):
+    cell = sj.lstm(3)
+    params = cell.init(jax.random.key(0), 2)
+    xs = jax.random.normal(jax.random.key(1), (2, 7, 2))
+
+    def gradient(method):
+        def loss(params, xs):
+            return jnp.sin(sj.trajectory(cell, params, xs, reverse=True, method=method).cell).sum()
+
+        return jax.jit(jax.grad(loss, (0, 1)))(params, xs)
+
+    chex.assert_trees_all_close(gradient(method), gradient("plain"), rtol=1e-10, atol=1e-10)
+
+
 def test_bfloat16_gradients_add_up_in_float32():
     """Over many tiles, in bfloat16, small contributions would be lost."""
     cell = sj.elman(4)
@@ -128,6 +143,27 @@ def test_bfloat16_gradients_add_up_in_float32():
     scale = float(jnp.abs(exact).max())
     assert error["auto"] < 0.02 * scale
     assert error["plain"] > 0.2 * scale
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm_layer_norm", "gru_reset_before"])
+@pytest.mark.parametrize("method", ["recompute", "store"])
+def test_parameters_and_inputs_of_different_dtypes(name, method, tiles):
+    cell = CELLS[name]
+    params = sj.cast(cell.init(jax.random.key(0), IN_FEATURES), jnp.bfloat16)
+    xs = jax.random.normal(jax.random.key(1), (2, 7, IN_FEATURES))
+    resets = jnp.zeros((2, 7), bool).at[:, 3].set(True)
+
+    def gradient(method):
+        def loss(params, xs):
+            return sj.scan(cell, params, xs, resets=resets, method=method)[1].sum()
+
+        return jax.jit(jax.grad(loss, (0, 1)))(params, xs)
+
+    got, wanted = gradient(method), gradient("plain")
+    assert jax.tree.map(jnp.dtype, got) == jax.tree.map(jnp.dtype, wanted)
+    for a, b in zip(*map(jax.tree.leaves, (got, wanted)), strict=True):
+        a, b = numbers(a), numbers(b)
+        assert abs(a - b).max() <= 0.05 * abs(b).max()
 
 
 # What the traced program looks like.
