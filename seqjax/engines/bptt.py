@@ -226,6 +226,7 @@ def _run_jvp(plan: Plan, primals: tuple, tangents: tuple) -> tuple:
     if plan.keep == "output":
         return (end, plan.recurrence.output(carries)), (d_end, d_record)
     d_carries = _tangent_tree(carries, d_record[0])
+    kept = kept if plan.keep == "gates" else Kept([], [])
     return (end, (carries, kept)), (d_end, (d_carries, d_record[1]))
 
 

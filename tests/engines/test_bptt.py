@@ -160,8 +160,8 @@ def test_parameters_and_inputs_of_different_dtypes(name, method, tiles):
         return jax.jit(jax.grad(loss, (0, 1)))(params, xs)
 
     got, wanted = gradient(method), gradient("plain")
-    assert jax.tree.map(jnp.dtype, got) == jax.tree.map(jnp.dtype, wanted)
     for a, b in zip(*map(jax.tree.leaves, (got, wanted)), strict=True):
+        assert a.dtype == b.dtype
         a, b = numbers(a), numbers(b)
         assert abs(a - b).max() <= 0.05 * abs(b).max()
 
