@@ -90,11 +90,11 @@ def flax_nnx(layer: Layer, devices: int) -> Program:
 
     build: Any = nnx.OptimizedLSTMCell if layer.kind == "lstm" else nnx.GRUCell
     dtype = jnp.dtype(layer.dtype)
-    cell = build(layer.inputs, layer.features, dtype=dtype, param_dtype=dtype, rngs=nnx.Rngs(0))
+    cell = build(layer.inputs, layer.features, dtype=dtype, rngs=nnx.Rngs(0))
     for linear, name in ((cell.dense_i, "input"), (cell.dense_h, "recurrent")):
-        linear.kernel[...] = jnp.asarray(layer.flat(name), dtype)
+        linear.kernel.set_value(jnp.asarray(layer.flat(name), dtype))
     biased = cell.dense_i if layer.kind == "gru" else cell.dense_h
-    biased.bias[...] = jnp.asarray(layer.flat("bias"), dtype)
+    biased.bias.set_value(jnp.asarray(layer.flat("bias"), dtype))
     graph, params, rest = nnx.split(nnx.RNN(cell), nnx.Param, ...)
     xs = jnp.asarray(np.moveaxis(layer.xs, 0, 1), dtype)
 
