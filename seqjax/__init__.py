@@ -10,6 +10,7 @@ from seqjax.core.bidirectional import BidirectionalState, bidirectional
 from seqjax.core.cell import Cell, factory
 from seqjax.core.gated import gated
 from seqjax.core.gates import Gates, layer_norm
+from seqjax.core.matrix import Access, MatrixState, Scaled, matrix_state, to_heads
 from seqjax.core.masks import length_mask, segment_starts
 from seqjax.core.noise import (
     DropoutState,
@@ -28,6 +29,11 @@ from seqjax.engines.sums import scan_sum
 __version__ = "0.1.0"
 
 __all__ = [
+    "to_heads",
+    "matrix_state",
+    "Scaled",
+    "MatrixState",
+    "Access",
     "BidirectionalState",
     "Cell",
     "DropoutState",

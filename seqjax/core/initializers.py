@@ -45,6 +45,29 @@ class Glorot:
 
 
 @dataclasses.dataclass(frozen=True)
+class LeCun:
+    """Normal with standard deviation `scale / sqrt(fan_in)`: outputs as large as inputs.
+
+    Source: LeCun et al. 1998, Efficient BackProp.
+    """
+
+    scale: float = 1.0
+
+    def __call__(self, key: PRNGKeyArray, shape: Any, dtype: Any = jnp.float32) -> Array:
+        return self.scale * shape[0] ** -0.5 * jax.random.normal(key, shape, dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Normal:
+    """Normal with mean 0 and the given standard deviation."""
+
+    deviation: float
+
+    def __call__(self, key: PRNGKeyArray, shape: Any, dtype: Any = jnp.float32) -> Array:
+        return self.deviation * jax.random.normal(key, shape, dtype)
+
+
+@dataclasses.dataclass(frozen=True)
 class Uniform:
     """Uniform in `±bound`; PyTorch uses `Uniform(features**-0.5)` for every parameter."""
 

@@ -24,6 +24,7 @@ class Steps:
       cuts: `(*batch, time)` bool, the steps before which the gradient is cut, or None for
         none: what becomes of `truncate` when the steps are counted.
       truncate: cut the gradient every so many valid steps; None for never.
+      cuts_apart: at least how many valid steps lie between two cuts.
       checkpoint_every: store the carry every so many steps only; None for every step.
       devices: how many devices run rows of their own at the same time.
       record: also return the carry after every step.
@@ -34,6 +35,7 @@ class Steps:
     cuts: StepFlags | None = None
     reverse: bool = dataclasses.field(default=False, metadata={"static": True})
     truncate: int | None = dataclasses.field(default=None, metadata={"static": True})
+    cuts_apart: int = dataclasses.field(default=1, metadata={"static": True})
     checkpoint_every: int | None = dataclasses.field(default=None, metadata={"static": True})
     devices: int = dataclasses.field(default=1, metadata={"static": True})
     record: bool = dataclasses.field(default=False, metadata={"static": True})
@@ -68,7 +70,7 @@ class Steps:
         axis = len(batch_shape)
         count = jax.lax.cumsum(valid.astype(jnp.int32), axis=axis, reverse=self.reverse) - 1
         cuts = valid & (count > 0) & (count % self.truncate == 0)
-        return dataclasses.replace(self, cuts=cuts, truncate=None)
+        return dataclasses.replace(self, cuts=cuts, cuts_apart=self.truncate, truncate=None)
 
 
 class Run(NamedTuple):

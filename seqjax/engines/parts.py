@@ -6,10 +6,12 @@ from functools import partial
 import jax
 
 from seqjax.core.cell import Cell
+from seqjax.core.matrix import MatrixRecurrence
 from seqjax.core.recurrence import Recurrence
 from seqjax.core.run import Run, Steps, batch_major, batch_shape_of, time_major
 from seqjax.core.types import Carry, Inputs, Params, PyTree
 from seqjax.engines.bptt import bptt
+from seqjax.engines.chunkwise import chunkwise
 from seqjax.engines.sequential import sequential
 from seqjax.engines.tiles import over_tiles
 
@@ -55,6 +57,8 @@ def run_cell(
         return sequential(cell, params, carry, initial, xs, steps)
     if isinstance(cell.structure, Recurrence):
         return bptt(method, cell.structure, cell, params, carry, initial, xs, steps)
+    if isinstance(cell.structure, MatrixRecurrence):
+        return chunkwise(method, cell.structure, cell, params, carry, initial, xs, steps)
     if cell.sequence is not None:
         return cell.sequence(again, params, carry, initial, xs, steps)
     if method == "auto":

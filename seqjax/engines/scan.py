@@ -17,7 +17,7 @@ from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
 from seqjax.engines.parts import run_cell
 from seqjax.engines.placement import apart, split_by_rows
 
-METHODS = ("auto", "plain", "recompute", "store")
+METHODS = ("auto", "plain", "recompute", "store", "associative", "chunked")
 """The ways to run a cell; see `scan`."""
 
 

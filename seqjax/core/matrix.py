@@ -1,0 +1,318 @@
+"""Cells that remember in a matrix: what one step forgets, writes and reads, as one record."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.core import initializers
+from seqjax.core.cell import Cell, InitFn, factory, positive_int, spell
+from seqjax.core.trees import floats
+from seqjax.core.types import Array, Carry, Initializer, Params, PRNGKeyArray
+
+
+class Access(NamedTuple):
+    """What one step does to a memory S, for each head a matrix `(keys, values)`.
+
+        D = exp(log_decay)                              1 if it is None
+        S = D S                                         forget
+        S = S + key value'                              write: add
+        S = S + rate key (value - S' key)'              with a `rate`: correct, the delta rule
+        S = D S_before + b (S_before' a)' + key value'  with `low_rank=(a, b)`
+        o = S' query                                    read
+        o = S_before' (query) + (query . bonus key) value     with a `bonus`: before the write
+
+    What is None decides the rule. A prime transposes; `S_before` is the memory before the step,
+    also before it forgets.
+
+    Args:
+      query: `(*batch, heads, keys)`.
+      key: `(*batch, heads, keys)`.
+      value: `(*batch, heads, values)`. A column of ones makes a normaliser: its reading is the
+        sum of all weights.
+      log_decay: at most 0; `(*batch, heads)` for one factor per head, `(*batch, heads, keys)`
+        for one per channel, None to forget nothing.
+      rate: `(*batch, heads)`; None to add.
+      low_rank: a pair of `(*batch, heads, keys)`, or None. Not with `rate`.
+      bonus: `(*batch, heads, keys)`, or None to read after the write.
+      log_input: `(*batch, heads)`, the logarithm of a factor of the write, any size; or None.
+        For cells with `stabilized=True`, and only with additive writes, one decay per head and
+        no bonus.
+    """
+
+    query: Array
+    key: Array
+    value: Array
+    log_decay: Array | None = None
+    rate: Array | None = None
+    low_rank: tuple[Array, Array] | None = None
+    bonus: Array | None = None
+    log_input: Array | None = None
+
+
+class MatrixState(NamedTuple):
+    """What a matrix-state cell carries.
+
+    `memory` `(*batch, heads, keys, values)`, float32 at least. `log_scale` `(*batch, heads)` if
+    the cell is stabilized: the memory meant is `exp(log_scale) * memory`; else None.
+    """
+
+    memory: Array
+    log_scale: Array | None = None
+
+
+class Scaled(NamedTuple):
+    """A reading of a stabilized cell: `exp(log_scale) * values` is meant.
+
+    `values` `(*batch, heads, values)`, `log_scale` `(*batch, heads)`, which carries no gradient:
+    it is a free choice that leaves what is meant as it is.
+    """
+
+    values: Array
+    log_scale: Array
+
+
+def _flat(params: Params, o: Array, x: Array) -> Array:
+    return o.reshape(*o.shape[:-2], -1)
+
+
+@factory
+def matrix_state(
+    access: Callable[[Params, Any], Access],
+    *,
+    heads: int,
+    keys: int,
+    values: int,
+    init: InitFn | Mapping[str, tuple[int, ...]],
+    read_out: Callable[[Params, Any, Any], Array] = _flat,
+    features: int | None = None,
+    stabilized: bool = False,
+    least_log_decay: float | None = None,
+    weight_init: Initializer = initializers.LeCun(),
+) -> Cell:
+    """A cell that remembers in a matrix, from what a step forgets, writes and reads.
+
+        S, o = what access(params, x) says, see `sj.Access`
+        y = read_out(params, o, x)
+
+    `access` sees the input alone, so a scan asks it for many steps at once and works through
+    time in chunks, with matrix products inside.
+
+    Args:
+      access: `(params, x) -> Access`, for any number of leading dimensions of `x`.
+      heads: number of memories.
+      keys: width of queries and keys, per head.
+      values: width of values, per head.
+      init: `(key, in_features) -> params`; or a mapping from names to shapes, for a dict of
+        weights `(in_features, *shape)`.
+      read_out: `(params, o, x) -> y` with `o` `(*batch, heads, values)`, for any number of
+        leading dimensions; a `Scaled` if `stabilized`. By default `y` is `o`, head after head.
+      features: width of `y`; `heads * values` unless given.
+      stabilized: whether the memory has a scale of its own, so that `log_input` may have any
+        size without an overflow.
+      least_log_decay: a bound that `log_decay` never goes below, if there is one: decays per
+        channel are cheaper then.
+      weight_init: initializer of the weights of an `init` that is a mapping.
+
+    Returns:
+      A cell whose carry is `MatrixState(memory, log_scale)`.
+
+    Raises:
+      ValueError: if sizes do not fit, or if the fields of an `Access` do not go together.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> def delta_rule(heads, width):
+      ...     def access(p, x):
+      ...         q, k, v = (sj.to_heads(x, p[name]) for name in ("query", "key", "value"))
+      ...         k = k / jnp.linalg.norm(k, axis=-1, keepdims=True)
+      ...         return sj.Access(q, k, v, rate=jax.nn.sigmoid(x @ p["rate"]))
+      ...     shapes = {name: (heads, width) for name in ("query", "key", "value")}
+      ...     shapes["rate"] = (heads,)
+      ...     return sj.matrix_state(access, heads=heads, keys=width, values=width, init=shapes)
+      >>> cell = delta_rule(heads=2, width=4)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> carry, ys = sj.scan(cell, params, jnp.ones((2, 5, 3)))
+      >>> carry.memory.shape, ys.shape
+      ((2, 2, 4, 4), (2, 5, 8))
+    """
+    structure = MatrixRecurrence(
+        access=access,
+        read_out=read_out,
+        heads=positive_int("matrix_state", "heads", heads),
+        keys=positive_int("matrix_state", "keys", keys),
+        values=positive_int("matrix_state", "values", values),
+        stabilized=stabilized,
+        least_log_decay=least_log_decay,
+    )
+    shapes = init if isinstance(init, Mapping) else None
+
+    def draw(key: PRNGKeyArray, in_features: int) -> Params:
+        in_features = positive_int("init", "in_features", in_features)
+        assert shapes is not None
+        pairs = zip(shapes.items(), jax.random.split(key, len(shapes)), strict=True)
+        return {
+            name: draw_weights(k, in_features, shape, weight_init) for (name, shape), k in pairs
+        }
+
+    return Cell(
+        init=draw if isinstance(init, Mapping) else init,
+        initial_carry=structure.initial_carry,
+        step=structure.step,
+        features=heads * values if features is None else features,
+        structure=structure,
+    )
+
+
+def draw_weights(
+    key: PRNGKeyArray, in_features: int, shape: tuple[int, ...], initializer: Initializer
+) -> Array:
+    """Weights `(in_features, *shape)`, drawn as one matrix."""
+    width = 1
+    for size in shape:
+        width *= size
+    drawn = initializer(key, (in_features, width), jnp.result_type(float))
+    return drawn.reshape(in_features, *shape)
+
+
+def to_heads(x: Array, weights: Array) -> Array:
+    """`x @ weights[:, h]` for each head h, as one matrix product.
+
+    Args:
+      x: `(*batch, inputs)`.
+      weights: `(inputs, heads, width)`.
+
+    Returns:
+      `(*batch, heads, width)`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> sj.to_heads(jnp.ones((5, 3)), jnp.ones((3, 2, 4))).shape
+      (5, 2, 4)
+    """
+    inputs, *rest = weights.shape
+    return (x @ weights.reshape(inputs, -1)).reshape(*x.shape[:-1], *rest)
+
+
+@dataclasses.dataclass(frozen=True)
+class MatrixRecurrence:
+    """The parts of a matrix-state cell, for the engine; the fields are those of `matrix_state`."""
+
+    access: Callable[[Params, Any], Access]
+    read_out: Callable[[Params, Any, Any], Array]
+    heads: int
+    keys: int
+    values: int
+    stabilized: bool = False
+    least_log_decay: float | None = None
+
+    def initial_carry(self, params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
+        dtype = jnp.result_type(jnp.float32, *floats(params))
+        memory = jnp.zeros((*batch_shape, self.heads, self.keys, self.values), dtype)
+        scale = jnp.zeros((*batch_shape, self.heads), dtype) if self.stabilized else None
+        return MatrixState(memory, scale)
+
+    def step(self, params: Params, carry: Carry, x: Any) -> tuple[Carry, Array]:
+        access = self.look(params, x)
+        wide = jax.tree.map(lambda leaf: leaf.astype(carry.memory.dtype), access)
+        carry, reading = advance(carry, wide)
+        return carry, self.answer(params, reading, access, x)
+
+    def look(self, params: Params, x: Any) -> Access:
+        """`access`, with what it returns checked."""
+        access = self.access(params, x)
+        if not isinstance(access, Access):
+            raise ValueError(f"{self}: `access` must return an sj.Access, got {access!r}.")
+        lead = access.query.shape[:-2]
+        key = (*lead, self.heads, self.keys)
+        head = (*lead, self.heads)
+        a, b = (None, None) if access.low_rank is None else access.low_rank
+        expected = {
+            "query": (access.query, key),
+            "key": (access.key, key),
+            "value": (access.value, (*lead, self.heads, self.values)),
+            "rate": (access.rate, head),
+            "low_rank[0]": (a, key),
+            "low_rank[1]": (b, key),
+            "bonus": (access.bonus, key),
+            "log_input": (access.log_input, head),
+        }
+        for name, (array, shape) in expected.items():
+            if array is not None and array.shape != shape:
+                raise ValueError(
+                    f"{self}: `{name}` of the Access must have shape {shape}, got {array.shape}."
+                )
+        decay = access.log_decay
+        if decay is not None and decay.shape not in (key, head):
+            raise ValueError(
+                f"{self}: `log_decay` must have shape {head}, one for each head, or {key}, one "
+                f"for each channel; got {decay.shape}."
+            )
+        if access.rate is not None and access.low_rank is not None:
+            raise ValueError(f"{self}: give `rate` or `low_rank`, not both.")
+        if (access.log_input is not None) != self.stabilized:
+            raise ValueError(
+                f"{self}: `log_input` needs matrix_state(..., stabilized=True), and only then it "
+                f"is given; got stabilized={self.stabilized} and log_input={access.log_input}."
+            )
+        per_channel = decay is not None and decay.shape == key
+        others = (access.rate, access.low_rank, access.bonus)
+        if self.stabilized and (per_channel or any(other is not None for other in others)):
+            raise ValueError(
+                f"{self}: `log_input` goes with additive writes that are read afterwards and "
+                "with one decay for each head; leave out rate, low_rank, bonus and decays per "
+                "channel."
+            )
+        return access
+
+    def answer(self, params: Params, reading: Any, access: Access, x: Any) -> Array:
+        """`read_out` of a reading, in the dtype of the values."""
+        dtype = access.value.dtype
+        if isinstance(reading, Scaled):
+            # Its scale may be far outside the range of a narrow dtype.
+            return self.read_out(params, reading, x).astype(dtype)
+        return self.read_out(params, reading.astype(dtype), x)
+
+    def __str__(self) -> str:
+        return f"matrix_state({spell(self.access)}, heads={self.heads})"
+
+
+def advance(state: MatrixState, access: Access) -> tuple[MatrixState, Any]:
+    """One step: the memory after it, and what was read."""
+    query, key, value, log_decay, rate, low_rank, bonus, log_input = access
+    before = memory = state.memory
+    read = lambda m, a: jnp.einsum("...kv,...k->...v", m, a)  # noqa: E731
+    write = lambda m, a, b: m + a[..., :, None] * b[..., None, :]  # noqa: E731
+    if log_input is not None:
+        return _advance_stabilized(state, access)
+    if log_decay is not None:
+        channels = log_decay if log_decay.ndim == key.ndim else log_decay[..., None]
+        memory = jnp.exp(channels)[..., None] * memory
+    if low_rank is not None:
+        a, b = low_rank
+        memory = write(memory, b, read(before, a))
+    if rate is not None:
+        value_written = rate[..., None] * (value - read(memory, key))
+        memory = write(memory, key, value_written)
+    else:
+        memory = write(memory, key, value)
+    if bonus is None:
+        return MatrixState(memory), read(memory, query)
+    at_once = (query * bonus * key).sum(-1, keepdims=True)
+    return MatrixState(memory), read(before, query) + at_once * value
+
+
+def _advance_stabilized(state: MatrixState, access: Access) -> tuple[MatrixState, Scaled]:
+    assert access.log_input is not None and state.log_scale is not None
+    kept = state.log_scale if access.log_decay is None else access.log_decay + state.log_scale
+    # Any scale is right as long as all share it, so no gradient goes through it.
+    scale = jax.lax.stop_gradient(jnp.maximum(kept, access.log_input))
+    key = jnp.exp(access.log_input - scale)[..., None] * access.key
+    memory = jnp.exp(kept - scale)[..., None, None] * state.memory
+    memory = memory + key[..., :, None] * access.value[..., None, :]
+    values = jnp.einsum("...kv,...k->...v", memory, access.query)
+    return MatrixState(memory, scale), Scaled(values, scale)

@@ -1,0 +1,264 @@
+"""Matrix-state recurrences in chunks: matrix products inside, a short loop over chunks.
+
+Time goes in tiles, and tiles in chunks. A tile asks the cell for all its steps at once and finds
+out what each of its chunks does whatever memory it starts from (`chunks.py`, `stabilized.py`);
+then a loop over the chunks hands the memory on, and that is all that is done one after the other;
+then all steps read at once. For the backward pass the memories at the boundaries of tiles are
+stored and nothing else; a tile is computed again when its turn comes. All of it is JAX, so every
+derivative of it exists.
+
+Masked steps write nothing and forget nothing, by selection. Where a gradient is cut, a chunk starts
+(`windows.py`), so a cut is a `stop_gradient` between chunks.
+"""
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.core.cell import Cell
+from seqjax.core.masks import expand, select
+from seqjax.core.matrix import Access, MatrixRecurrence, MatrixState
+from seqjax.core.run import Run, Steps, batch_major, batch_shape_of, time_major, zero_masked
+from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
+from seqjax.engines import chunks, stabilized
+from seqjax.engines.decays import Decays
+from seqjax.engines.sequential import sequential
+from seqjax.engines.tiles import over_tiles
+from seqjax.engines.windows import in_windows
+
+FEWEST_STEPS = 8
+"""Sequences shorter than this go step by step."""
+
+CHUNK = 64
+"""Steps of a chunk, at most."""
+
+TILE_BYTES = 2**23
+"""What the chunks of a tile hold at once."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is fixed when a run is compiled: sizes are in steps."""
+
+    recurrence: MatrixRecurrence
+    chunk: int
+    tile: int
+    batch_ndim: int
+
+
+def chunkwise(
+    method: str,
+    recurrence: MatrixRecurrence,
+    cell: Cell,
+    params: Params,
+    carry: Carry,
+    initial: Carry,
+    xs: Inputs,
+    steps: Steps,
+) -> Run:
+    """Runs a matrix-state cell.
+
+    Args:
+      method: `"chunked"`, or `"auto"`: the same unless the sequence is short.
+      recurrence: the parts of the cell.
+      cell, params, carry, initial, xs, steps: as for every engine.
+    """
+    batch_shape = batch_shape_of(cell, xs)
+    time = jax.tree.leaves(xs)[0].shape[len(batch_shape)]
+    # Whoever asks for the memory after every step gets it from the steps.
+    if steps.record or (method == "auto" and time < FEWEST_STEPS):
+        return sequential(cell, params, carry, initial, xs, steps)
+    if method not in ("auto", "chunked"):
+        raise ValueError(
+            f"scan: method={method!r} does not fit {cell}, which remembers in a matrix: its ways "
+            "are 'chunked' and 'plain', or 'auto' for either."
+        )
+    if steps.cuts is not None:
+        size = chunk_size(steps.cuts_apart)
+        run = partial(_run, recurrence, params)
+        return in_windows(run, size, carry, initial, xs, steps, batch_shape)
+    return _run(recurrence, params, carry, initial, xs, steps, batch_shape)
+
+
+def _run(
+    recurrence: MatrixRecurrence,
+    params: Params,
+    carry: Carry,
+    initial: Carry,
+    xs: Inputs,
+    steps: Steps,
+    batch_shape: tuple[int, ...],
+    window: int | None = None,
+) -> Run:
+    """The run itself; `cuts` are at the starts of windows of so many steps."""
+    batch_ndim = len(batch_shape)
+    inputs = (zero_masked(xs, steps.valid), *steps.flags)
+    inputs = time_major(inputs, batch_ndim)
+    if steps.reverse:
+        inputs = jax.tree.map(lambda leaf: leaf[::-1], inputs)
+    time = jax.tree.leaves(inputs)[0].shape[0]
+    access = jax.eval_shape(recurrence.look, params, inputs[0])
+    plan = plan_sizes(recurrence, access, time, window, batch_ndim)
+    # Gradients of parameters add up over tiles: in float32 at least.
+    wide = jax.tree.map(_widen, params)
+
+    def tile(carry, here):
+        narrow = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), wide, params)
+        return run_tile(plan, narrow, initial, carry, here)
+
+    if plan.tile < time:
+        tile = jax.checkpoint(tile, prevent_cse=False)
+    carry, ys = over_tiles(tile, carry, inputs, size=plan.tile, reverse=False)
+    ys = ys[::-1] if steps.reverse else ys
+    return Run(carry, zero_masked(batch_major(ys, batch_ndim), steps.valid), None)
+
+
+def plan_sizes(
+    recurrence: MatrixRecurrence, access: Access, time: int, window: int | None, batch_ndim: int
+) -> Plan:
+    """Steps of a chunk and of a tile."""
+    chunk = chunk_size(time if window is None else window)
+    heads = access.query.size // time // recurrence.keys
+    width = 4 * (recurrence.keys + recurrence.values) + 3 * chunk
+    memory = recurrence.keys * (recurrence.values + recurrence.keys)
+    chunk_bytes = 4 * heads * (chunk * width + memory)
+    return Plan(
+        recurrence,
+        chunk=chunk,
+        tile=chunk * max(1, TILE_BYTES // chunk_bytes),
+        batch_ndim=batch_ndim,
+    )
+
+
+def chunk_size(steps: int) -> int:
+    """Steps of a chunk: a power of two."""
+    return min(CHUNK, 1 << (steps - 1).bit_length())
+
+
+def run_tile(
+    plan: Plan, params: Params, initial: MatrixState, state: MatrixState, here: Any
+) -> tuple[MatrixState, Array]:
+    """Some chunks.
+
+    Args:
+      plan: see `Plan`.
+      params: of the cell.
+      initial: the state after a reset.
+      state: the state at the start.
+      here: inputs, valid, resets and cuts of the steps, `(steps, *batch, ...)`.
+
+    Returns:
+      The state at the end, and the outputs.
+    """
+    x, valid, resets, cuts = here
+    recurrence = plan.recurrence
+    access = recurrence.look(params, x)
+    work = jax.tree.map(lambda leaf: leaf.astype(state.memory.dtype), access)
+    work = _in_chunks(plan, _only_valid(work, valid))
+    if work.log_decay is not None:
+        # Further below nothing is left; sums of infinite numbers would be NaN.
+        least = 4 * jnp.log(jnp.finfo(work.log_decay.dtype).eps)
+        work = work._replace(log_decay=jnp.maximum(work.log_decay, least))
+    segments = first = last = lost = fresh = None
+    if resets is not None:
+        resets = _cut(plan, resets if valid is None else resets & valid)
+        segments = jnp.cumsum(resets.astype(jnp.int32), axis=-1)[..., None, :]
+        first, last = segments == 0, segments == segments[..., -1:]
+        fresh = ~first[..., 0, -1]
+        work, lost = _without_nan(work, segments)
+    decays = Decays(
+        work.log_decay,
+        segments,
+        size=plan.chunk,
+        per_channel=work.log_decay is not None and work.log_decay.ndim == work.query.ndim,
+        least=recurrence.least_log_decay,
+    )
+    algebra = stabilized if recurrence.stabilized else chunks
+    summary = algebra.summarize(work, decays, last)
+
+    def body(state, now):
+        chunk, some, fresh, cut, lost = now
+        if cut is not None:
+            state = jax.tree.map(lambda a: select(cut, jax.lax.stop_gradient(a), a), state)
+        start = state
+        if fresh is not None:
+            start = jax.tree.map(lambda new, old: select(fresh, new, old), initial, state)
+        after = _spoil(algebra.follow(start, chunk), lost)
+        if some is not None:
+            after = jax.tree.map(lambda new, old: select(some, new, old), after, state)
+        return after, state
+
+    some = None if valid is None else _cut(plan, valid).any(-1)
+    cut_before = None if cuts is None else cuts[:: plan.chunk]
+    lost_at_end = None if lost is None else lost[..., -1]
+    state, starts = jax.lax.scan(body, state, (summary, some, fresh, cut_before, lost_at_end))
+    reading = _spoil(algebra.readings(summary, starts, initial, first), lost)
+    reading = jax.tree.map(partial(_join, plan, access.query.shape[0]), reading)
+    return state, recurrence.answer(params, reading, access, x)
+
+
+def _only_valid(access: Access, valid: Array | None) -> Access:
+    """Masked steps write nothing and forget nothing."""
+    if valid is None:
+        return access
+    keep = lambda leaf, empty=0.0: select(valid, leaf, jnp.full_like(leaf, empty))  # noqa: E731
+    log_input = access.log_input
+    return jax.tree.map(keep, access)._replace(
+        log_input=None if log_input is None else keep(log_input, -jnp.inf)
+    )
+
+
+def _in_chunks(plan: Plan, access: Access) -> Access:
+    """Leaves `(steps, *batch, heads, ...)` as `(chunks, *batch, heads, C, ...)`."""
+    log_input = access.log_input
+    return jax.tree.map(partial(_cut, plan), access)._replace(
+        log_input=None if log_input is None else _cut(plan, log_input, -jnp.inf)
+    )
+
+
+def _cut(plan: Plan, leaf: Array, fill: float | bool = False) -> Array:
+    """`(steps, *batch, ...)` as `(chunks, *batch, ..., C)`, the axis of the width still last."""
+    missing = -leaf.shape[0] % plan.chunk
+    if missing:
+        rest = jnp.full((missing, *leaf.shape[1:]), fill, leaf.dtype)
+        leaf = jnp.concatenate([leaf, rest])
+    leaf = leaf.reshape(-1, plan.chunk, *leaf.shape[1:])
+    return jnp.moveaxis(leaf, 1, min(plan.batch_ndim + 2, leaf.ndim - 1))
+
+
+def _join(plan: Plan, steps: int, leaf: Array) -> Array:
+    """`(chunks, *batch, heads, C, ...)` as `(steps, *batch, heads, ...)`."""
+    leaf = jnp.moveaxis(leaf, plan.batch_ndim + 2, 1)
+    return leaf.reshape(-1, *leaf.shape[2:])[:steps]
+
+
+def _without_nan(access: Access, segments: Array) -> tuple[Access, Array]:
+    """The access without NaN and inf, and the steps that they reach.
+
+    Steps of other segments are left out of products by a factor of 0, and 0 times NaN is NaN.
+    """
+    log_input = access.log_input
+    checked = access._replace(log_input=None)
+    shape = access.query.shape[:-1]
+    bad = jnp.zeros(shape, bool) if log_input is None else jnp.isnan(log_input)
+    for leaf in jax.tree.leaves(checked):
+        wrong = ~jnp.isfinite(leaf)
+        bad = bad | (wrong if leaf.ndim == bad.ndim else wrong.any(-1))
+    access = jax.tree.map(lambda leaf: jnp.where(expand(bad, leaf.ndim), 0.0, leaf), access)
+    latest = jax.lax.cummax(jnp.where(bad, segments, -1), axis=bad.ndim - 1)
+    return access, latest == segments
+
+
+def _spoil(tree: PyTree, which: Array | None) -> PyTree:
+    """NaN where rows of `(..., *)` leaves are said to hold it."""
+    if which is None:
+        return tree
+    return jax.tree.map(lambda a: jnp.where(expand(which, a.ndim), jnp.nan, a), tree)
+
+
+def _widen(leaf: Array) -> Array:
+    floating = jnp.issubdtype(leaf.dtype, jnp.floating)
+    return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) if floating else leaf
