@@ -20,6 +20,7 @@ from seqjax.core.noise import (
     seed_carry,
     zoneout,
 )
+from seqjax.core.shift import WindowState, short_convolution, token_shift, windowed
 from seqjax.core.stack import StackState, learned_initial_carry, residual, stack
 from seqjax.core.trees import cast
 from seqjax.engines.memory import MemoryReport, memory_report
@@ -42,6 +43,7 @@ __all__ = [
     "MemoryReport",
     "Randomness",
     "StackState",
+    "WindowState",
     "ZoneoutState",
     "bidirectional",
     "cast",
@@ -63,7 +65,10 @@ __all__ = [
     "scan_sum",
     "seed_carry",
     "segment_starts",
+    "short_convolution",
     "stack",
+    "token_shift",
     "trajectory",
+    "windowed",
     "zoneout",
 ]

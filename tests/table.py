@@ -64,6 +64,8 @@ TABLE = [
     Row("minimal_gated", sj.minimal_gated(4), core=True),
     Row("minimal_gated_reset_before", sj.minimal_gated(4, reset="before")),
     Row("not_gated", _decayed_average()),
+    Row("token_shift", sj.token_shift(IN_FEATURES)),
+    Row("short_convolution", sj.short_convolution(IN_FEATURES, activation=jax.nn.silu), core=True),
     Row("stack", sj.stack(sj.lstm(3), sj.gru(4))),
     Row("residual", sj.residual(sj.gru(IN_FEATURES))),
     Row("learned_initial_carry", sj.learned_initial_carry(sj.lstm(4))),

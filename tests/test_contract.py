@@ -127,7 +127,7 @@ def test_every_cell_trains_in_bfloat16(name):
     dtypes = lambda tree: [leaf.dtype for leaf in jax.tree.leaves(tree)]  # noqa: E731
     assert dtypes(carry) == dtypes(start)
     assert all(leaf.dtype == jnp.bfloat16 for leaf in jax.tree.leaves(params))
-    assert losses[-1] < losses[0]
+    assert losses[-1] < losses[0] or not jax.tree.leaves(params)
 
 
 def test_a_gate_in_ten_lines():

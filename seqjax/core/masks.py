@@ -1,6 +1,6 @@
 """Which steps count and where a state starts anew: lengths, segments, masks, resets."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -100,3 +100,63 @@ def expand(flags: Array, ndim: int) -> Array:
 def select(flags: Array, new: Array, old: Array) -> Array:
     """`new` where the row's flag is set, else `old`: a selection, so no NaN crosses it."""
     return jnp.where(expand(flags, new.ndim), new, old)
+
+
+class Order(NamedTuple):
+    """Where the steps that count go when they are put one after the other.
+
+    `counted` is, for each step, how many steps up to and with it count, in the order of
+    processing; `place` where it goes, those that do not count behind all that do; `step` is
+    the inverse of `place`. All are `(*batch, time)`, and None if every step counts.
+    """
+
+    reverse: bool
+    counted: Array | None = None
+    place: Array | None = None
+    step: Array | None = None
+
+    def take(self, values: Array) -> Array:
+        """`(*batch, time, width)` in the order of processing, without holes."""
+        if self.step is None:
+            return jnp.flip(values, -2) if self.reverse else values
+        return jnp.take_along_axis(values, self.step[..., None], axis=-2)
+
+    def put_back(self, values: Array) -> Array:
+        """The opposite of `take`."""
+        if self.place is None:
+            return jnp.flip(values, -2) if self.reverse else values
+        return jnp.take_along_axis(values, self.place[..., None], axis=-2)
+
+    def last(self, values: Array, start: Array) -> Array:
+        """Of `(*batch, time, width)` in order the entry of the last step that counts, or
+        `start` if none does."""
+        if self.counted is None:
+            return values[..., -1, :]
+        count = self.counted.max(-1)[..., None]
+        entry = jnp.take_along_axis(values, jnp.maximum(count - 1, 0)[..., None], axis=-2)
+        return jnp.where(count > 0, entry[..., 0, :], start)
+
+    def held(self, values: Array, start: Array) -> Array:
+        """For each step, in the order of time, the entry of the last step that counts so far."""
+        if self.counted is None:
+            return self.put_back(values)
+        count = self.counted[..., None]
+        entry = jnp.take_along_axis(values, jnp.maximum(count - 1, 0), axis=-2)
+        return jnp.where(count > 0, entry, start[..., None, :])
+
+
+def processing_order(valid: StepFlags | None, *, reverse: bool) -> Order:
+    """The order in which the steps that count are processed.
+
+    Args:
+      valid: `(*batch, time)` bool, or None if all steps count.
+      reverse: the last step comes first.
+    """
+    if valid is None:
+        return Order(reverse)
+    axis = valid.ndim - 1
+    counted = jax.lax.cumsum(valid.astype(jnp.int32), axis=axis, reverse=reverse)
+    others = jax.lax.cumsum((~valid).astype(jnp.int32), axis=axis, reverse=reverse)
+    total = valid.sum(-1, keepdims=True, dtype=jnp.int32)
+    place = jnp.where(valid, counted, total + others) - 1
+    return Order(reverse, counted, place, jnp.argsort(place, axis=-1))

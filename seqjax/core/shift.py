@@ -1,0 +1,254 @@
+"""Cells that look back a few steps: token shift, short convolutions, any function of a window."""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.core import initializers
+from seqjax.core.cell import Cell, InitFn, factory, positive_int
+from seqjax.core.gates import like_features
+from seqjax.core.masks import processing_order
+from seqjax.core.run import Run, zero_masked
+from seqjax.core.trees import floats
+from seqjax.core.types import Activation, Array, Initializer, Params
+
+
+class WindowState(NamedTuple):
+    """The inputs of the last steps that counted, `(*batch, width - 1, in_features)`, the
+    latest last."""
+
+    inputs: Array
+
+
+@runtime_checkable
+class WindowFn(Protocol):
+    """`(params, window) -> y`: `window[j]` is the input j steps back, `(*batch, inputs)`."""
+
+    def __call__(self, params: Params, window: tuple[Array, ...], /) -> Array: ...
+
+
+@factory
+def windowed(
+    function: WindowFn,
+    *,
+    width: int,
+    features: int,
+    init: InitFn,
+    in_features: Callable[[Params], int],
+) -> Cell:
+    """A cell whose output is a function of the last few inputs.
+
+        y_t = function(params, (x_t, x_{t-1}, ..., x_{t-width+1}))
+
+    A masked step is as if it were not there: `x_{t-1}` is the input of the step before that
+    counted. Before the first step, and after a reset, inputs are those of the initial carry,
+    zeros. Whole sequences run all at once, whatever the method.
+
+    Args:
+      function: `(params, window) -> y`, for any number of batch dimensions; `window[j]` is
+        `(*batch, in_features)`, `y` `(*batch, features)`.
+      width: number of inputs that it sees, at least 1.
+      features: width of its output.
+      init: `(key, in_features) -> params`.
+      in_features: `(params) -> in_features`, the width that some parameters are for.
+
+    Returns:
+      A cell whose carry is `WindowState(inputs)`.
+
+    Raises:
+      ValueError: if `width` or `features` is not a positive number.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> difference = sj.windowed(
+      ...     lambda weights, window: (window[0] - window[1]) @ weights,
+      ...     width=2,
+      ...     features=1,
+      ...     init=lambda key, in_features: jnp.ones((in_features, 1)),
+      ...     in_features=len,
+      ... )
+      >>> params = difference.init(jax.random.key(0), 1)
+      >>> carry, ys = sj.scan(difference, params, jnp.array([[1.0], [4.0], [9.0]]))
+      >>> ys[:, 0]
+      Array([1., 3., 5.], dtype=float32)
+    """
+    width = positive_int("windowed", "width", width)
+    features = positive_int("windowed", "features", features)
+
+    def initial_carry(params, batch_shape=()):
+        dtype = jnp.result_type(*(floats(params) or [float]))
+        return WindowState(jnp.zeros((*batch_shape, width - 1, in_features(params)), dtype))
+
+    def step(params, carry, x):
+        _expect_width(x, carry)
+        past = carry.inputs
+        window = (x, *(past[..., -j, :] for j in range(1, width)))
+        now = x[..., None, :].astype(past.dtype)
+        after = jnp.concatenate([past, now], axis=-2)[..., 1:, :]
+        return WindowState(after), function(params, window)
+
+    def sequence(scan, params, carry, initial, xs, steps):
+        _expect_width(xs, carry)
+        order = processing_order(steps.valid, reverse=steps.reverse)
+        resets, cuts = (
+            None if flags is None else order.take(flags[..., None])
+            for flags in (steps.resets, steps.cuts)
+        )
+        starts = [carry.inputs[..., -j, :] for j in range(1, width)]
+        fresh = [initial.inputs[..., -j, :] for j in range(1, width)]
+        window = [order.take(zero_masked(xs, steps.valid))]
+        for start, anew in zip(starts, fresh, strict=True):
+            # What a step sees j steps back, the one before it sees j - 1 steps back.
+            before = jnp.concatenate(
+                [start[..., None, :], window[-1][..., :-1, :].astype(start.dtype)], axis=-2
+            )
+            if cuts is not None:
+                before = jnp.where(cuts, jax.lax.stop_gradient(before), before)
+            if resets is not None:
+                before = jnp.where(resets, anew[..., None, :], before)
+            window.append(before)
+        ys = order.put_back(function(params, tuple(window)))
+
+        def remembered(pick):
+            entries = [
+                pick(seen.astype(start.dtype), start)
+                for seen, start in zip(window, starts, strict=False)
+            ]
+            return WindowState(jnp.stack(entries[::-1], axis=-2) if entries else carry.inputs)
+
+        carries = remembered(order.held) if steps.record else None
+        return Run(remembered(order.last), zero_masked(ys, steps.valid), carries)
+
+    return Cell(
+        init=init,
+        initial_carry=initial_carry,
+        step=step,
+        features=features,
+        sequence=sequence,
+    )
+
+
+@factory
+def token_shift(features: int) -> Cell:
+    """The input one step back.
+
+        y_t = x_{t-1}
+
+    Args:
+      features: width of the input and of the output.
+
+    Returns:
+      A cell without parameters whose carry is `WindowState(inputs)`.
+
+    Raises:
+      ValueError: if the input has another width.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> xs = jnp.array([[1.0], [2.0], [3.0]])
+      >>> sj.scan(sj.token_shift(1), (), xs, mask=jnp.array([True, False, True]))[1][:, 0]
+      Array([0., 0., 1.], dtype=float32)
+
+    Source: Peng et al. 2023, arXiv:2305.13048.
+    """
+
+    def init(key, in_features):
+        if in_features != features:
+            raise ValueError(
+                f"token_shift({features}): the input must be {features} wide, like the output; "
+                f"got in_features={in_features}."
+            )
+        return ()
+
+    return windowed(
+        _previous, width=2, features=features, init=init, in_features=lambda params: features
+    )
+
+
+def _previous(params: Params, window: tuple[Array, ...]) -> Array:
+    return window[1].astype(window[0].dtype)
+
+
+class ConvolutionParameters(NamedTuple):
+    """`kernel` `(width, features)`, its last row for the input of now; `bias` `(features,)`."""
+
+    kernel: Array
+    bias: Array
+
+
+@factory
+def short_convolution(
+    features: int,
+    *,
+    width: int = 4,
+    activation: Activation | None = None,
+    kernel_init: Initializer | None = None,
+) -> Cell:
+    """A causal convolution over the last few inputs, each feature by itself.
+
+        y_t = activation(sum_j kernel[width - 1 - j] * x_{t-j} + bias),   j = 0 .. width - 1
+
+    Args:
+      features: width of the input and of the output.
+      width: number of inputs that it sees.
+      activation: applied to the sum, such as `jax.nn.silu`; None for none.
+      kernel_init: initializer of the `(width, features)` kernel, by default uniform in
+        `±width**-0.5`, which is what PyTorch's convolutions start from.
+
+    Returns:
+      A cell with parameters `ConvolutionParameters(kernel, bias)`, whose carry is
+      `WindowState(inputs)`.
+
+    Raises:
+      ValueError: if the input has another width.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.short_convolution(3, width=2)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> params = params._replace(kernel=jnp.array([[10.0] * 3, [1.0] * 3]))
+      >>> sj.scan(cell, params, jnp.array([[1.0] * 3, [2.0] * 3]))[1][:, 0]
+      Array([ 1., 12.], dtype=float32)
+
+    Source: the short convolutions of Mamba, arXiv:2312.00752, and of H3, arXiv:2212.14052.
+    """
+    width = positive_int("short_convolution", "width", width)
+    kernel_init = kernel_init or initializers.Uniform(width**-0.5)
+
+    def init(key, in_features):
+        if in_features != features:
+            raise ValueError(
+                f"short_convolution({features}): the input must be {features} wide, like the "
+                f"output; got in_features={in_features}."
+            )
+        dtype = jnp.result_type(float)
+        kernel = kernel_init(key, (width, features), dtype)
+        return ConvolutionParameters(kernel, jnp.zeros((features,), dtype))
+
+    def convolve(params, window):
+        total = like_features(params.bias, window[0])
+        for j, value in enumerate(window):
+            total = total + like_features(params.kernel[width - 1 - j], value) * value
+        return total if activation is None else activation(total)
+
+    return windowed(
+        convolve,
+        width=width,
+        features=features,
+        init=init,
+        in_features=lambda params: params.kernel.shape[-1],
+    )
+
+
+def _expect_width(x: Array, carry: WindowState) -> None:
+    wanted = carry.inputs.shape[-1]
+    if x.shape[-1] != wanted:
+        raise ValueError(
+            f"windowed: expected inputs of width {wanted}, as the parameters and the carry have "
+            f"it; got inputs of shape {x.shape}."
+        )
