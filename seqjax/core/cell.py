@@ -169,6 +169,8 @@ def _spell_call(build: Callable, bound: inspect.BoundArguments) -> str:
         parameter = bound.signature.parameters[key]
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
             words += [spell(item) for item in value]
+        elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            words += [f"{name}={spell(item)}" for name, item in value.items()]
         elif parameter.default is inspect.Parameter.empty and (
             parameter.kind is not inspect.Parameter.KEYWORD_ONLY
         ):

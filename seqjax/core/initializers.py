@@ -68,6 +68,56 @@ class Normal:
 
 
 @dataclasses.dataclass(frozen=True)
+class FanIn:
+    """Uniform in `±scale / sqrt(fan_in)`: with a scale of 1, PyTorch's linear layers."""
+
+    scale: float = 1.0
+
+    def __call__(self, key: PRNGKeyArray, shape: Any, dtype: Any = jnp.float32) -> Array:
+        bound = self.scale * shape[0] ** -0.5
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+@dataclasses.dataclass(frozen=True)
+class LogUniform:
+    """The logarithm of numbers that are uniform between `low` and `high`."""
+
+    low: float
+    high: float
+
+    def __call__(self, key: PRNGKeyArray, shape: Any, dtype: Any = jnp.float32) -> Array:
+        return jnp.log(jax.random.uniform(key, shape, dtype, self.low, self.high))
+
+
+@dataclasses.dataclass(frozen=True)
+class TimeStep:
+    """Biases whose softplus is a time step: log-uniform between `low` and `high`.
+
+    Source: Gu and Dao 2023, arXiv:2312.00752.
+    """
+
+    low: float = 1e-3
+    high: float = 1e-1
+    least: float = 1e-4
+
+    def __call__(self, key: PRNGKeyArray, shape: Any, dtype: Any = jnp.float32) -> Array:
+        span = jnp.log(self.low), jnp.log(self.high)
+        step = jnp.exp(jax.random.uniform(key, shape, dtype, *span)).clip(self.least)
+        return step + jnp.log(-jnp.expm1(-step))
+
+
+@dataclasses.dataclass(frozen=True)
+class Linspace:
+    """Equally spaced from `first` to `last` along the last axis."""
+
+    first: float
+    last: float
+
+    def __call__(self, key: PRNGKeyArray, shape: Any, dtype: Any = jnp.float32) -> Array:
+        return jnp.broadcast_to(jnp.linspace(self.first, self.last, shape[-1], dtype=dtype), shape)
+
+
+@dataclasses.dataclass(frozen=True)
 class Uniform:
     """Uniform in `±bound`; PyTorch uses `Uniform(features**-0.5)` for every parameter."""
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from seqjax.core import initializers
 from seqjax.core.cell import Cell, InitFn, factory, positive_int, spell
+from seqjax.core.layers import draw
 from seqjax.core.trees import floats
 from seqjax.core.types import Array, Carry, Initializer, Params, PRNGKeyArray
 
@@ -36,7 +37,7 @@ class Access(NamedTuple):
         for one per channel, None to forget nothing.
       rate: `(*batch, heads)`; None to add.
       low_rank: a pair of `(*batch, heads, keys)`, or None. Not with `rate`.
-      bonus: `(*batch, heads, keys)`, or None to read after the write.
+      bonus: `(*batch, heads, keys)`, or None to read after the write. Not with `rate`.
       log_input: `(*batch, heads)`, the logarithm of a factor of the write, any size; or None.
         For cells with `stabilized=True`, and only with additive writes, one decay per head and
         no bonus.
@@ -75,7 +76,7 @@ class Scaled(NamedTuple):
 
 
 def _flat(params: Params, o: Array, x: Array) -> Array:
-    return o.reshape(*o.shape[:-2], -1)
+    return from_heads(o)
 
 
 @factory
@@ -148,34 +149,21 @@ def matrix_state(
         stabilized=stabilized,
         least_log_decay=least_log_decay,
     )
-    shapes = init if isinstance(init, Mapping) else None
 
-    def draw(key: PRNGKeyArray, in_features: int) -> Params:
+    def draw_weights(key: PRNGKeyArray, in_features: int) -> Params:
+        assert isinstance(init, Mapping)
         in_features = positive_int("init", "in_features", in_features)
-        assert shapes is not None
-        pairs = zip(shapes.items(), jax.random.split(key, len(shapes)), strict=True)
-        return {
-            name: draw_weights(k, in_features, shape, weight_init) for (name, shape), k in pairs
-        }
+        return draw(
+            key, {name: (weight_init, (in_features, *shape)) for name, shape in init.items()}
+        )
 
     return Cell(
-        init=draw if isinstance(init, Mapping) else init,
+        init=draw_weights if isinstance(init, Mapping) else init,
         initial_carry=structure.initial_carry,
         step=structure.step,
         features=heads * values if features is None else features,
         structure=structure,
     )
-
-
-def draw_weights(
-    key: PRNGKeyArray, in_features: int, shape: tuple[int, ...], initializer: Initializer
-) -> Array:
-    """Weights `(in_features, *shape)`, drawn as one matrix."""
-    width = 1
-    for size in shape:
-        width *= size
-    drawn = initializer(key, (in_features, width), jnp.result_type(float))
-    return drawn.reshape(in_features, *shape)
 
 
 def to_heads(x: Array, weights: Array) -> Array:
@@ -194,8 +182,21 @@ def to_heads(x: Array, weights: Array) -> Array:
       >>> sj.to_heads(jnp.ones((5, 3)), jnp.ones((3, 2, 4))).shape
       (5, 2, 4)
     """
-    inputs, *rest = weights.shape
-    return (x @ weights.reshape(inputs, -1)).reshape(*x.shape[:-1], *rest)
+    inputs, heads, width = weights.shape
+    return (x @ weights.reshape(inputs, heads * width)).reshape(*x.shape[:-1], heads, width)
+
+
+def from_heads(o: Array) -> Array:
+    """`(*batch, heads, width)` as `(*batch, heads * width)`, head after head."""
+    return o.reshape(*o.shape[:-2], o.shape[-2] * o.shape[-1])
+
+
+def head_width(owner: str, name: str, features: int, heads: int) -> int:
+    """What each head gets of some features, or an error that names who wanted it."""
+    heads = positive_int(owner, "heads", heads)
+    if features < 1 or features % heads:
+        raise ValueError(f"{owner}: `heads={heads}` must divide `{name}`, which is {features}.")
+    return features // heads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,6 +255,8 @@ class MatrixRecurrence:
             )
         if access.rate is not None and access.low_rank is not None:
             raise ValueError(f"{self}: give `rate` or `low_rank`, not both.")
+        if access.rate is not None and access.bonus is not None:
+            raise ValueError(f"{self}: a `bonus` does not go with a `rate`.")
         if (access.log_input is not None) != self.stabilized:
             raise ValueError(
                 f"{self}: `log_input` needs matrix_state(..., stabilized=True), and only then it "

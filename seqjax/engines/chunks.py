@@ -28,12 +28,12 @@ arXiv:2405.21060; Peng et al. 2025, arXiv:2503.14456.
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from seqjax.core.matrix import Access, MatrixState
 from seqjax.core.types import Array
-from seqjax.engines.decays import Decays
+from seqjax.engines.decays import Decays, like
+from seqjax.engines.triangular import solve
 
 
 class Chunk(NamedTuple):
@@ -63,7 +63,8 @@ def summarize(access: Access, decays: Decays, last: Array | None) -> Chunk:
     weights = decays.scores(query, key, before=before)
     if bonus is not None:
         at_once = (query * bonus * key).sum(-1)
-        weights = weights + at_once[..., None] * jnp.eye(decays.size, dtype=weights.dtype)
+        diagonal = like(jnp.eye(decays.size, dtype=weights.dtype), weights.ndim)
+        weights = weights + at_once[..., None] * diagonal
     readers = _decayed(query, decays.since_start(before=before))
     until_end = decays.until_end()
     to_end = lambda a: _only(_decayed(a, until_end), last)  # noqa: E731
@@ -104,9 +105,7 @@ def follow(state: MatrixState, chunk: Chunk) -> MatrixState:
     return MatrixState(memory + chunk.added)
 
 
-def readings(
-    chunk: Chunk, start: MatrixState, initial: MatrixState, first: Array | None
-) -> Array:
+def readings(chunk: Chunk, start: MatrixState, initial: MatrixState, first: Array | None) -> Array:
     """`(chunks, ..., C, values)`, given the memories that chunks start from and those after resets.
 
     Args:
@@ -120,15 +119,6 @@ def readings(
         anew = chunk.readers @ jnp.broadcast_to(initial.memory, start.memory.shape)
         read = jnp.where(first[..., None], read, anew)
     return chunk.outputs + read
-
-
-def solve(system: Array, *sides: Array) -> list[Array]:
-    """The solutions of `(I + system) X = side` for a strictly lower triangular system."""
-    widths = [side.shape[-1] for side in sides]
-    solved = jax.lax.linalg.triangular_solve(
-        system, jnp.concatenate(sides, axis=-1), left_side=True, lower=True, unit_diagonal=True
-    )
-    return jnp.split(solved, [sum(widths[:n]) for n in range(1, len(widths))], axis=-1)
 
 
 def _decayed(rows: Array, exponent: Array | None) -> Array:

@@ -120,7 +120,11 @@ class Decays:
             seen = left[..., row, :, :] * jnp.exp(upto[..., row, :, :])
             if far:
                 others = jnp.concatenate(far[::-1], axis=-2)
-                parts = [jnp.einsum("...ik,...jk->...ij", seen, others), near[..., row, :, :], *parts]
+                parts = [
+                    jnp.einsum("...ik,...jk->...ij", seen, others),
+                    near[..., row, :, :],
+                    *parts,
+                ]
             else:
                 parts = [near[..., row, :, :], *parts]
             rows.append(jnp.concatenate(parts, axis=-1))
@@ -130,9 +134,7 @@ class Decays:
         """Scores inside blocks, `through` being the sums up to j itself."""
         if self.least is not None:
             # No factor overflows, and what i does not see is left out by selection.
-            return jnp.einsum(
-                "...ik,...jk->...ij", left * jnp.exp(upto), right * jnp.exp(-through)
-            )
+            return jnp.einsum("...ik,...jk->...ij", left * jnp.exp(upto), right * jnp.exp(-through))
         i, j = (jax.lax.broadcasted_iota(jnp.int32, (self.block, self.block), d) for d in (0, 1))
         seen = (j < i if before else j <= i)[..., None]
         exponent = upto[..., :, None, :] - through[..., None, :, :]

@@ -1,0 +1,326 @@
+"""Memories that correct themselves: DeltaNet, Gated DeltaNet, Kimi Delta Attention."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.core import initializers
+from seqjax.core.cell import Cell, factory
+from seqjax.core.gates import like_features
+from seqjax.core.layers import (
+    Recipes,
+    dense,
+    draw,
+    feed_forward,
+    partly,
+    pipeline,
+    prenorm,
+    scale_to_one,
+    unit_length,
+)
+from seqjax.core.matrix import Access, from_heads, head_width, matrix_state
+from seqjax.core.shift import short_convolution
+from seqjax.core.stack import stack
+from seqjax.core.types import Activation, Array, Initializer, Params
+
+ONE = initializers.Constant(1.0)
+
+
+@factory
+def delta_net(
+    features: int,
+    *,
+    heads: int = 4,
+    convolution: int = 4,
+    negative_eigenvalues: bool = False,
+    weight_init: Initializer = initializers.LeCun(),
+) -> Cell:
+    """DeltaNet: write what the memory does not say yet.
+
+        q, k, v = silu(convolve(W_q x, W_k x, W_v x))     for each head
+        q = q / |q| / sqrt(K), k = k / |k|
+        beta = sigmoid(w_b x)
+        S = S + beta k (v - S' k)'
+        y = W_o norm(S' q)                                norm: RMS, head by head
+
+    Args:
+      features: width of the output, and of q, k and v of all heads together.
+      heads: number of memories.
+      convolution: steps of the short convolution.
+      negative_eigenvalues: twice the beta, so that a write may turn the memory around along k:
+        eigenvalues of its transition are then in [-1, 1], and parity can be kept.
+      weight_init: initializer of the weights.
+
+    Returns:
+      A cell of three parts, `project`, `convolve` and `memory`, whose carry is a dict of theirs:
+      the last inputs of the convolution, and `MatrixState(memory)` `(*batch, heads, K, K)`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.delta_net(8, heads=2)
+      >>> carry, ys = sj.scan(cell, cell.init(jax.random.key(0), 3), jnp.ones((2, 5, 3)))
+      >>> carry["memory"].memory.shape, ys.shape
+      ((2, 2, 4, 4), (2, 5, 8))
+
+    Source: Schlag et al. 2021, arXiv:2102.11174; convolution, norms and chunks: Yang et al. 2024,
+    arXiv:2406.06484; negative eigenvalues: Grazzi et al. 2024, arXiv:2411.12537.
+    """
+    width = head_width("delta_net", "features", features, heads)
+    return _layer(
+        features,
+        heads=heads,
+        keys=width,
+        values=width,
+        convolution=convolution,
+        negative_eigenvalues=negative_eigenvalues,
+        weight_init=weight_init,
+    )
+
+
+@factory
+def gated_delta_net(
+    features: int,
+    *,
+    heads: int = 4,
+    key_width: int | None = None,
+    value_width: int | None = None,
+    convolution: int = 4,
+    negative_eigenvalues: bool = False,
+    weight_init: Initializer = initializers.LeCun(),
+) -> Cell:
+    """Gated DeltaNet: forget, then correct.
+
+        q, k, v = silu(convolve(W_q x, W_k x, W_v x))     for each head
+        q = q / |q| / sqrt(K), k = k / |k|
+        beta = sigmoid(w_b x)
+        a = exp(-exp(A) softplus(w_a x + b_a))            one number for each head
+        S = a S
+        S = S + beta k (v - S' k)'
+        y = W_o (norm(S' q) * silu(W_g x))                norm: RMS, head by head
+
+    Args:
+      features: width of the output.
+      heads: number of memories.
+      key_width: K, by default 3/4 of `features / heads`.
+      value_width: width of v per head, by default twice K.
+      convolution: steps of the short convolution.
+      negative_eigenvalues: twice the beta, see `sj.delta_net`.
+      weight_init: initializer of the weights.
+
+    Returns:
+      A cell of three parts, `project`, `convolve` and `memory`, whose carry is a dict of theirs:
+      the last inputs of the convolution, and `MatrixState(memory)` `(*batch, heads, K, values)`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.gated_delta_net(8, heads=2)
+      >>> carry, ys = sj.scan(cell, cell.init(jax.random.key(0), 3), jnp.ones((2, 5, 3)))
+      >>> carry["memory"].memory.shape, ys.shape
+      ((2, 2, 3, 6), (2, 5, 8))
+
+    Source: Yang et al. 2024, arXiv:2412.06464. exp(A) starts uniform in [1, 16]; the released
+    code begins at 0, whose logarithm there is none. b_a starts so that softplus gives time steps
+    of 0.001 to 0.1, as in Mamba.
+    """
+    width = head_width("gated_delta_net", "features", features, heads)
+    keys = max(1, 3 * width // 4) if key_width is None else key_width
+    values = 2 * keys if value_width is None else value_width
+
+    def decay(p: Params, a: Array) -> Array:
+        return -jnp.exp(like_features(p["A_log"], a)) * jax.nn.softplus(
+            a + like_features(p["decay_bias"], a)
+        )
+
+    return _layer(
+        features,
+        heads=heads,
+        keys=keys,
+        values=values,
+        convolution=convolution,
+        negative_eigenvalues=negative_eigenvalues,
+        weight_init=weight_init,
+        decay=decay,
+        decay_features=heads,
+        own={
+            "A_log": (initializers.LogUniform(1.0, 16.0), (heads,)),
+            "decay_bias": (initializers.TimeStep(), (heads,)),
+        },
+        gate=jax.nn.silu,
+    )
+
+
+@factory
+def kimi_delta_attention(
+    features: int,
+    *,
+    heads: int = 4,
+    convolution: int = 4,
+    negative_eigenvalues: bool = False,
+    weight_init: Initializer = initializers.LeCun(),
+) -> Cell:
+    """Kimi Delta Attention: forget each channel of the keys by itself, then correct.
+
+        q, k, v = silu(convolve(W_q x, W_k x, W_v x))     for each head
+        q = q / |q| / sqrt(K), k = k / |k|
+        beta = sigmoid(w_b x)
+        a = exp(-exp(A) softplus(W_2 W_1 x + b_a))        for each channel of k
+        S = diag(a) S
+        S = S + beta k (v - S' k)'
+        y = W_o (norm(S' q) * sigmoid(U_2 U_1 x))         norm: RMS, head by head
+
+    Args:
+      features: width of the output, and of q, k and v of all heads together.
+      heads: number of memories.
+      convolution: steps of the short convolution.
+      negative_eigenvalues: twice the beta, see `sj.delta_net`.
+      weight_init: initializer of the weights.
+
+    Returns:
+      A cell of three parts, `project`, `convolve` and `memory`, whose carry is a dict of theirs:
+      the last inputs of the convolution, and `MatrixState(memory)` `(*batch, heads, K, K)`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.kimi_delta_attention(8, heads=2)
+      >>> carry, ys = sj.scan(cell, cell.init(jax.random.key(0), 3), jnp.ones((2, 5, 3)))
+      >>> carry["memory"].memory.shape, ys.shape
+      ((2, 2, 4, 4), (2, 5, 8))
+
+    Source: Kimi team 2025, arXiv:2510.26692. The rank of W_1 and of U_1 is K.
+    """
+    width = head_width("kimi_delta_attention", "features", features, heads)
+    inner = heads * width
+
+    def decay(p: Params, a: Array) -> Array:
+        a = a @ p["decay_up"]
+        a = (a + like_features(p["decay_bias"], a)).reshape(*a.shape[:-1], heads, width)
+        speed = jnp.exp(p["A_log"]).reshape((1,) * (a.ndim - 2) + (heads, 1))
+        return -speed * jax.nn.softplus(a)
+
+    return _layer(
+        features,
+        heads=heads,
+        keys=width,
+        values=width,
+        convolution=convolution,
+        negative_eigenvalues=negative_eigenvalues,
+        weight_init=weight_init,
+        decay=decay,
+        decay_features=width,
+        own={
+            "A_log": (initializers.LogUniform(1.0, 16.0), (heads,)),
+            "decay_bias": (initializers.TimeStep(), (inner,)),
+            "decay_up": (weight_init, (width, inner)),
+            "gate_up": (weight_init, (width, inner)),
+        },
+        gate=jax.nn.sigmoid,
+        gate_features=width,
+    )
+
+
+@factory
+def gated_delta_net_block(features: int, *, heads: int = 4) -> Cell:
+    """One block of a Gated DeltaNet.
+
+        x = x + gated_delta_net(norm(x))
+        y = x + feed_forward(norm(x))
+
+    Args:
+      features: width of the input and of the output.
+      heads: of the memory.
+
+    Returns:
+      A cell; `sj.stack(*[sj.gated_delta_net_block(64)] * 6)` is the trunk of a language model.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.stack(*[sj.gated_delta_net_block(8, heads=2)] * 2)
+      >>> sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((5, 8)))[1].shape
+      (5, 8)
+
+    Source: Yang et al. 2024, arXiv:2412.06464.
+    """
+    memory = gated_delta_net(features, heads=heads)
+    return stack(prenorm(memory), prenorm(feed_forward(features)))
+
+
+def _layer(
+    features: int,
+    *,
+    heads: int,
+    keys: int,
+    values: int,
+    convolution: int,
+    negative_eigenvalues: bool,
+    weight_init: Initializer,
+    decay: Callable[[Params, Array], Array] | None = None,
+    decay_features: int = 0,
+    own: Recipes | None = None,
+    gate: Activation | None = None,
+    gate_features: int | None = None,
+) -> Cell:
+    """What the three have in common: `[q k v | beta, decay, gate]` out of one product, a short
+    convolution over the first part, the delta rule, and the way out.
+
+    `decay` makes log-decays of its part and of parameters in `own`; the gate's part is
+    `gate_features` wide if `gate_up` in `own` makes it wider.
+    """
+    inner = heads * values
+    convolved = 2 * heads * keys + inner
+    gate_width = 0 if gate is None else gate_features or inner
+    beside = heads + decay_features + gate_width
+    cuts = (heads * keys, 2 * heads * keys, convolved, convolved + heads)
+    cuts = (*cuts, cuts[-1] + decay_features)
+    largest_rate = 2.0 if negative_eigenvalues else 1.0
+
+    def parts(x: Array) -> list[Array]:
+        return jnp.split(x, cuts, axis=-1)
+
+    def apart(x: Array) -> Array:
+        return x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads)
+
+    def access(p, x):
+        q, k, v, rate, forget, _ = parts(x)
+        return Access(
+            query=unit_length(apart(q)) * keys**-0.5,
+            key=unit_length(apart(k)),
+            value=apart(v),
+            log_decay=None if decay is None else decay(p, forget),
+            rate=largest_rate * jax.nn.sigmoid(rate),
+        )
+
+    def read_out(p, o, x):
+        y = from_heads(scale_to_one(o, 1e-5) * like_features(p["norm_gain"], o))
+        if gate is not None:
+            g = parts(x)[-1]
+            y = y * gate(g @ p["gate_up"] if gate_features else g)
+        return y @ p["output"]
+
+    def init(key, in_features):
+        shapes = {
+            **(own or {}),
+            "norm_gain": (ONE, (values,)),
+            "output": (weight_init, (inner, features)),
+        }
+        return draw(key, shapes)
+
+    memory = matrix_state(
+        access,
+        heads=heads,
+        keys=keys,
+        values=values,
+        init=init,
+        read_out=read_out,
+        features=features,
+    )
+    short = short_convolution(convolved, width=convolution, activation=jax.nn.silu)
+    return pipeline(
+        project=dense(convolved + beside, bias=False, weight_init=weight_init),
+        convolve=partly(short, width=convolved, rest=beside),
+        memory=memory,
+    )

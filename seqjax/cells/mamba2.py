@@ -1,0 +1,149 @@
+"""Mamba-2: a state space model with one decay per head."""
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.core import initializers
+from seqjax.core.cell import Cell, factory
+from seqjax.core.gates import like_features
+from seqjax.core.layers import dense, draw, partly, pipeline, prenorm, scale_to_one
+from seqjax.core.matrix import Access, from_heads, head_width, matrix_state
+from seqjax.core.shift import short_convolution
+from seqjax.core.types import Initializer
+
+ONE = initializers.Constant(1.0)
+
+
+@factory
+def mamba2(
+    features: int,
+    *,
+    expansion: int = 2,
+    heads: int | None = None,
+    states: int = 64,
+    groups: int = 1,
+    convolution: int = 4,
+    weight_init: Initializer = initializers.FanIn(),
+) -> Cell:
+    """Mamba-2, the state space model with structured duality (SSD).
+
+        u, B, C = silu(convolve(W_u x, W_B x, W_C x))
+        d = softplus(w_d x + b_d)                         one time step for each head
+        S = exp(-exp(A) d) S + B (d u)'
+        o = S' C + D u
+        y = W_o norm(o * silu(W_z x))                     norm: RMS over all heads
+
+    Args:
+      features: width of the output.
+      expansion: width of u of all heads together, as a multiple of `features`.
+      heads: number of memories; by default as many as make u 64 wide, or one.
+      states: width of B and C.
+      groups: how many B and C there are; heads share them evenly.
+      convolution: steps of the short convolution.
+      weight_init: initializer of the weights.
+
+    Returns:
+      A cell of three parts, `project`, `convolve` and `memory`, whose carry is a dict of theirs:
+      the last inputs of the convolution, and `MatrixState(memory)` `(*batch, heads, states,
+      width of u)`.
+
+    Raises:
+      ValueError: if heads do not divide the width, or groups the heads.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.mamba2(8, heads=4, states=3)
+      >>> carry, ys = sj.scan(cell, cell.init(jax.random.key(0), 5), jnp.ones((2, 6, 5)))
+      >>> carry["memory"].memory.shape, ys.shape
+      ((2, 4, 3, 4), (2, 6, 8))
+
+    Source: Dao and Gu 2024, arXiv:2405.21060. exp(A) starts uniform in [1, 16] as in the released
+    code, b_d so that time steps are log-uniform in [0.001, 0.1], D at 1. Our memory has the
+    states first; that of the released code has them last.
+    """
+    inner = expansion * features
+    heads = max(1, inner // 64) if heads is None else heads
+    width = head_width("mamba2", "expansion * features", inner, heads)
+    per_group = head_width("mamba2 (groups)", "heads", heads, groups)
+    convolved = inner + 2 * groups * states
+    cuts = (inner, inner + groups * states, convolved, convolved + heads)
+
+    def of_heads(x):
+        shared = x.reshape(*x.shape[:-1], groups, states)
+        return jnp.repeat(shared, per_group, axis=-2)
+
+    def values(x):
+        u = jnp.split(x, cuts, axis=-1)[0]
+        return u.reshape(*u.shape[:-1], heads, width)
+
+    def access(p, x):
+        _, b, c, step, _ = jnp.split(x, cuts, axis=-1)
+        step = jax.nn.softplus(step + like_features(p["step_bias"], step))
+        return Access(
+            query=of_heads(c),
+            key=of_heads(b),
+            value=step[..., None] * values(x),
+            log_decay=-jnp.exp(like_features(p["A_log"], step)) * step,
+        )
+
+    def read_out(p, o, x):
+        skip = p["D"].reshape((1,) * (o.ndim - 2) + (heads, 1))
+        y = from_heads(o + skip * values(x))
+        gate = jnp.split(x, cuts, axis=-1)[-1]
+        y = scale_to_one(y * jax.nn.silu(gate), 1e-5)
+        return (y * like_features(p["norm_gain"], y)) @ p["output"]
+
+    def init(key, in_features):
+        return draw(
+            key,
+            {
+                "A_log": (initializers.LogUniform(1.0, 16.0), (heads,)),
+                "step_bias": (initializers.TimeStep(), (heads,)),
+                "D": (ONE, (heads,)),
+                "norm_gain": (ONE, (inner,)),
+                "output": (weight_init, (inner, features)),
+            },
+        )
+
+    memory = matrix_state(
+        access,
+        heads=heads,
+        keys=states,
+        values=width,
+        init=init,
+        read_out=read_out,
+        features=features,
+    )
+    short = short_convolution(convolved, width=convolution, activation=jax.nn.silu)
+    return pipeline(
+        project=dense(convolved + heads + inner, bias=False, weight_init=weight_init),
+        convolve=partly(short, width=convolved, rest=heads + inner),
+        memory=memory,
+    )
+
+
+@factory
+def mamba2_block(features: int, *, heads: int | None = None, states: int = 64) -> Cell:
+    """One block of a Mamba-2.
+
+        y = x + mamba2(norm(x))
+
+    Args:
+      features: width of the input and of the output.
+      heads: of the memory.
+      states: of the memory.
+
+    Returns:
+      A cell; `sj.stack(*[sj.mamba2_block(64)] * 6)` is the trunk of a language model.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.stack(*[sj.mamba2_block(8, states=4)] * 2)
+      >>> sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((5, 8)))[1].shape
+      (5, 8)
+
+    Source: Dao and Gu 2024, arXiv:2405.21060.
+    """
+    return prenorm(mamba2(features, heads=heads, states=states))

@@ -1,0 +1,165 @@
+"""The matrix memory of the xLSTM."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.core import initializers
+from seqjax.core.cell import Cell, factory
+from seqjax.core.gates import like_features
+from seqjax.core.layers import draw, feed_forward, prenorm, standardize
+from seqjax.core.matrix import Access, from_heads, head_width, matrix_state, to_heads
+from seqjax.core.stack import stack
+from seqjax.core.types import Initializer
+
+ONE = initializers.Constant(1.0)
+
+
+@factory
+def mlstm(
+    features: int,
+    *,
+    heads: int = 4,
+    key_features: int | None = None,
+    input_gate: Literal["exponential", "sigmoid"] = "exponential",
+    epsilon: float = 1e-6,
+    soft_cap: float | None = None,
+    forget_bias: Initializer = initializers.Linspace(3.0, 6.0),
+    input_bias: Initializer = initializers.Normal(0.1),
+    gate_init: Initializer = initializers.Constant(0.0),
+    weight_init: Initializer = initializers.LeCun(),
+) -> Cell:
+    """The mLSTM: an LSTM whose cell state is a matrix.
+
+        q = W_q x / sqrt(K), k = W_k x, v = W_v x              for each head
+        i = exp(w_i x + b_i), f = sigmoid(w_f x + b_f)         one number for each head
+        C = f C + i k v'
+        n = f n + i k
+        h = C' q / (max(|n . q|, 1) + epsilon)
+        y = W_o (sigmoid(W_g x) * norm(h))                     norm: layer norm, head by head
+
+    n is one more column of C, in which every v is 1. C is kept as `exp(m) C~` with m the running
+    maximum of what was written, so i may have any size; h does not depend on m.
+
+    With `input_gate="sigmoid"`, i = sigmoid(w_i x + b_i): m is not needed then.
+
+    Args:
+      features: width of the output, and of the values of all heads together.
+      heads: number of memories.
+      key_features: width of queries and keys of all heads together, by default half of
+        `features`.
+      input_gate: `"exponential"`, as in the paper, or `"sigmoid"`.
+      epsilon: added to the denominator.
+      soft_cap: c, if given: gates see `c tanh(a / c)` of their pre-activations a.
+      forget_bias: initializer of b_f `(heads,)`.
+      input_bias: initializer of b_i `(heads,)`.
+      gate_init: initializer of w_i and w_f.
+      weight_init: initializer of the other weights.
+
+    Returns:
+      A cell whose carry is `MatrixState(memory, log_scale)`: C with n behind it `(*batch,
+      heads, K, values + 1)`, and m `(*batch, heads)`, None with the sigmoid gate.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.mlstm(8, heads=2)
+      >>> carry, ys = sj.scan(cell, cell.init(jax.random.key(0), 3), jnp.ones((2, 5, 3)))
+      >>> carry.memory.shape, carry.log_scale.shape, ys.shape
+      ((2, 2, 2, 5), (2, 2), (2, 5, 8))
+
+    Source: Beck et al. 2024, arXiv:2405.04517; widths, norm and gate around the memory, and the
+    soft cap (15 there, with an input bias of -10): xLSTM 7B, Beck et al. 2025, arXiv:2503.13427;
+    sigmoid gate: Beck et al. 2025, arXiv:2503.14376. The released code adds epsilon after
+    dividing by `exp(m)`, which makes h depend on m; here it is added to the denominator itself.
+    That code scales queries in one form and keys in others; here it is always the queries.
+    """
+    if input_gate not in ("exponential", "sigmoid"):
+        raise ValueError(
+            f"mlstm: `input_gate` must be 'exponential' or 'sigmoid', got {input_gate!r}."
+        )
+    values = head_width("mlstm", "features", features, heads)
+    wide = features // 2 if key_features is None else key_features
+    keys = head_width("mlstm", "key_features", wide, heads)
+    exponential = input_gate == "exponential"
+
+    def init(key, in_features):
+        return draw(
+            key,
+            {
+                "query": (weight_init, (in_features, heads, keys)),
+                "key": (weight_init, (in_features, heads, keys)),
+                "value": (weight_init, (in_features, heads, values)),
+                "input": (gate_init, (in_features, heads)),
+                "input_bias": (input_bias, (heads,)),
+                "forget": (gate_init, (in_features, heads)),
+                "forget_bias": (forget_bias, (heads,)),
+                "gate": (weight_init, (in_features, features)),
+                "norm_gain": (ONE, (features,)),
+                "output": (weight_init, (features, features)),
+            },
+        )
+
+    def gate(p, x, name):
+        a = x @ p[name]
+        a = a + like_features(p[f"{name}_bias"], a)
+        return a if soft_cap is None else soft_cap * jnp.tanh(a / soft_cap)
+
+    def access(p, x):
+        q, k, v = (to_heads(x, p[name]) for name in ("query", "key", "value"))
+        v = jnp.concatenate([v, jnp.ones_like(v[..., :1])], axis=-1)
+        i, f = gate(p, x, "input"), gate(p, x, "forget")
+        if exponential:
+            return Access(q * keys**-0.5, k, v, jax.nn.log_sigmoid(f), log_input=i)
+        k = jax.nn.sigmoid(i)[..., None] * k
+        return Access(q * keys**-0.5, k, v, jax.nn.log_sigmoid(f))
+
+    def read_out(p, o, x):
+        if exponential:
+            o, one = o.values, jnp.exp(-o.log_scale)[..., None]
+        else:
+            one = 1.0
+        h = o[..., :-1] / (jnp.maximum(jnp.abs(o[..., -1:]), one) + epsilon * one)
+        h = from_heads(standardize(h, 1e-5)).astype(x.dtype)
+        h = h * like_features(p["norm_gain"], h)
+        return (jax.nn.sigmoid(x @ p["gate"]) * h) @ p["output"]
+
+    return matrix_state(
+        access,
+        heads=heads,
+        keys=keys,
+        values=values + 1,
+        init=init,
+        read_out=read_out,
+        features=features,
+        stabilized=exponential,
+    )
+
+
+@factory
+def mlstm_block(features: int, *, heads: int = 4, input_gate: str = "exponential") -> Cell:
+    """One block of an xLSTM made of matrix memories.
+
+        x = x + mlstm(norm(x))
+        y = x + feed_forward(norm(x))
+
+    Args:
+      features: width of the input and of the output.
+      heads: of the mLSTM.
+      input_gate: of the mLSTM.
+
+    Returns:
+      A cell; `sj.stack(*[sj.mlstm_block(64)] * 6)` is the trunk of a language model.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.stack(*[sj.mlstm_block(8, heads=2)] * 2)
+      >>> sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((5, 8)))[1].shape
+      (5, 8)
+
+    Source: xLSTM 7B, Beck et al. 2025, arXiv:2503.13427.
+    """
+    memory = mlstm(features, heads=heads, input_gate=input_gate)
+    return stack(prenorm(memory), prenorm(feed_forward(features)))

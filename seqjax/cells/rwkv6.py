@@ -1,0 +1,228 @@
+"""RWKV-6: a decay for each channel that the input chooses."""
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.cells.rwkv_initializers import Bonus, Power, Ramp
+from seqjax.core import initializers
+from seqjax.core.cell import Cell, factory
+from seqjax.core.gates import like_features
+from seqjax.core.layers import centred_norm, draw, pipeline, prenorm, standardize
+from seqjax.core.matrix import Access, from_heads, head_width, matrix_state
+from seqjax.core.shift import windowed
+from seqjax.core.stack import stack
+
+ZERO, ONE = initializers.Constant(0.0), initializers.Constant(1.0)
+MIXED = ("w", "k", "v", "r", "g")
+
+
+@factory
+def rwkv6(
+    features: int,
+    *,
+    heads: int | None = None,
+    layer: int = 0,
+    layers: int = 1,
+    mix_rank: int = 32,
+    decay_rank: int = 64,
+) -> Cell:
+    """The time mix of RWKV-6 ("Finch").
+
+        d = x_{t-1} - x_t
+        x_z = x + d * (mu_z + tanh((x + d * mu) A_z) B_z)      for z = w, k, v, r, g
+        r = W_r x_r, k = W_k x_k, v = W_v x_v, g = silu(W_g x_g)
+        w = exp(-exp(w_0 + tanh(x_w A) B))             one for each channel of k
+        o = S' r + (r . u k) v                         u: the bonus of a step for itself
+        S = diag(w) S + k v'
+        y = W_o (norm(o) * g)                          norm: layer norm, head by head
+
+    Args:
+      features: width of the input and of the output.
+      heads: number of memories; by default as many as make them 64 wide, or one.
+      layer, layers: which layer this is, of how many: some parameters start accordingly.
+      mix_rank: width of every A_z.
+      decay_rank: width of A.
+
+    Returns:
+      A cell of two parts, `mix` and `memory`, whose carry is a dict of theirs: the last input,
+      and `MatrixState(memory)` `(*batch, heads, K, K)`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.rwkv6(8, heads=2)
+      >>> carry, ys = sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((2, 5, 8)))
+      >>> carry["memory"].memory.shape, ys.shape
+      ((2, 2, 4, 4), (2, 5, 8))
+
+    Source: Peng et al. 2024, arXiv:2404.05892; initialisation: the released training code. Decays
+    are stored as there: `decay` is w_0.
+    """
+    heads = max(1, features // 64) if heads is None else heads
+    width = head_width("rwkv6", "features", features, heads)
+    depth = layer / max(1, layers - 1)
+    rise = 1 - layer / layers
+
+    def init_mix(key, in_features):
+        square = (features, features)
+        shapes = {
+            "mu": (Power(rise), (features,)),
+            "mu_w": (Power(rise), (features,)),
+            "mu_k": (Power(rise), (features,)),
+            "mu_v": (Power(rise, -0.3 * depth), (features,)),
+            "mu_r": (Power(0.5 * rise), (features,)),
+            "mu_g": (Power(0.5 * rise), (features,)),
+            "mix_down": (ZERO, (features, len(MIXED) * mix_rank)),
+            "mix_up": (initializers.Uniform(0.01), (len(MIXED), mix_rank, features)),
+            "decay": (Ramp(-6.0, 5.0, 0.7 + 1.3 * depth), (features,)),
+            "decay_down": (ZERO, (features, decay_rank)),
+            "decay_up": (initializers.Uniform(0.01), (decay_rank, features)),
+            "receptance": (initializers.Orthogonal(), square),
+            "key": (initializers.Orthogonal(0.1), square),
+            "value": (initializers.Orthogonal(), square),
+            "gate": (initializers.Orthogonal(0.1), square),
+        }
+        return draw(key, shapes)
+
+    def mix(p, window):
+        x, d = window[0], window[1].astype(window[0].dtype) - window[0]
+        low = jnp.tanh((x + d * like_features(p["mu"], x)) @ p["mix_down"])
+        seen = {}
+        for n, name in enumerate(MIXED):
+            more = low[..., n * mix_rank : (n + 1) * mix_rank] @ p["mix_up"][n]
+            seen[name] = x + d * (like_features(p[f"mu_{name}"], x) + more)
+        decay = jnp.tanh(seen["w"] @ p["decay_down"]) @ p["decay_up"]
+        made = [
+            seen["r"] @ p["receptance"],
+            seen["k"] @ p["key"],
+            seen["v"] @ p["value"],
+            decay + like_features(p["decay"], x),
+            jax.nn.silu(seen["g"] @ p["gate"]),
+        ]
+        return jnp.concatenate(made, axis=-1)
+
+    def init_memory(key, in_features):
+        shapes = {
+            "bonus": (Bonus(depth), (features,)),
+            "norm_gain": (ONE, (features,)),
+            "norm_bias": (ZERO, (features,)),
+            "output": (ZERO, (features, features)),
+        }
+        return draw(key, shapes)
+
+    def access(p, x):
+        r, k, v, w = (
+            part.reshape(*part.shape[:-1], heads, width) for part in jnp.split(x, 5, axis=-1)[:4]
+        )
+        bonus = jnp.broadcast_to(p["bonus"].reshape((1,) * (r.ndim - 2) + (heads, width)), r.shape)
+        return Access(r, k, v, log_decay=-jnp.exp(w), bonus=bonus)
+
+    def read_out(p, o, x):
+        y = from_heads(standardize(o, 64e-5)) * like_features(p["norm_gain"], x)
+        return ((y + like_features(p["norm_bias"], x)) * x[..., 4 * features :]) @ p["output"]
+
+    return pipeline(
+        mix=windowed(
+            mix,
+            width=2,
+            features=5 * features,
+            init=init_mix,
+            in_features=lambda params: params["mu"].shape[0],
+        ),
+        memory=matrix_state(
+            access,
+            heads=heads,
+            keys=width,
+            values=width,
+            init=init_memory,
+            read_out=read_out,
+            features=features,
+        ),
+    )
+
+
+@factory
+def rwkv6_channel_mix(
+    features: int, *, hidden: int | None = None, layer: int = 0, layers: int = 1
+) -> Cell:
+    """The channel mix of RWKV-6: a feed-forward layer that also sees the step before.
+
+        d = x_{t-1} - x_t
+        k = relu(W_k (x + d * mu_k))^2
+        y = sigmoid(W_r (x + d * mu_r)) * (W_v k)
+
+    Args:
+      features: width of the input and of the output.
+      hidden: width of k, by default 3.5 times `features`.
+      layer, layers: which layer this is, of how many: mu starts accordingly.
+
+    Returns:
+      A cell whose carry is `WindowState(inputs)`, the last input.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.rwkv6_channel_mix(4)
+      >>> sj.scan(cell, cell.init(jax.random.key(0), 4), jnp.ones((5, 4)))[1].shape
+      (5, 4)
+
+    Source: Peng et al. 2024, arXiv:2404.05892.
+    """
+    wide = 7 * features // 2 if hidden is None else hidden
+    rise = 1 - layer / layers
+
+    def init(key, in_features):
+        shapes = {
+            "mu_k": (Power(rise), (features,)),
+            "mu_r": (Power(rise), (features,)),
+            "key": (initializers.Orthogonal(), (features, wide)),
+            "receptance": (ZERO, (features, features)),
+            "value": (ZERO, (wide, features)),
+        }
+        return draw(key, shapes)
+
+    def mix(p, window):
+        x, d = window[0], window[1].astype(window[0].dtype) - window[0]
+        k = jnp.square(jax.nn.relu((x + d * like_features(p["mu_k"], x)) @ p["key"]))
+        r = (x + d * like_features(p["mu_r"], x)) @ p["receptance"]
+        return jax.nn.sigmoid(r) * (k @ p["value"])
+
+    return windowed(
+        mix,
+        width=2,
+        features=features,
+        init=init,
+        in_features=lambda params: params["mu_k"].shape[0],
+    )
+
+
+@factory
+def rwkv6_block(
+    features: int, *, heads: int | None = None, layer: int = 0, layers: int = 1
+) -> Cell:
+    """One block of an RWKV-6.
+
+        x = x + time_mix(norm(x))
+        y = x + channel_mix(norm(x))
+
+    Args:
+      features: width of the input and of the output.
+      heads: of the time mix.
+      layer, layers: which layer this is, of how many: some parameters start accordingly.
+
+    Returns:
+      A cell; `sj.stack(*[sj.rwkv6_block(64, layer=n, layers=6) for n in range(6)])` is the trunk
+      of a language model.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.stack(*[sj.rwkv6_block(8, heads=2)] * 2)
+      >>> sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((5, 8)))[1].shape
+      (5, 8)
+
+    Source: Peng et al. 2024, arXiv:2404.05892.
+    """
+    time = rwkv6(features, heads=heads, layer=layer, layers=layers)
+    channel = rwkv6_channel_mix(features, layer=layer, layers=layers)
+    return stack(prenorm(time, norm=centred_norm), prenorm(channel, norm=centred_norm))

@@ -1,0 +1,303 @@
+"""RWKV-7: a memory that replaces what it holds."""
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.cells.rwkv_initializers import Power, Ramp, Zigzag
+from seqjax.core import initializers
+from seqjax.core.cell import Cell, factory
+from seqjax.core.gates import like_features
+from seqjax.core.layers import (
+    centred_norm,
+    draw,
+    partly,
+    pipeline,
+    prenorm,
+    standardize,
+    unit_length,
+)
+from seqjax.core.matrix import Access, from_heads, head_width, matrix_state
+from seqjax.core.run import zero_masked
+from seqjax.core.shift import windowed
+from seqjax.core.stack import stack
+
+ZERO, ONE = initializers.Constant(0.0), initializers.Constant(1.0)
+MIXED = ("r", "w", "k", "v", "a", "g")
+EXPONENTS = {"r": 0.2, "w": 0.9, "k": 0.7, "v": 0.7, "a": 0.9, "g": 0.2}
+
+
+@factory
+def rwkv7(features: int, *, heads: int | None = None, layer: int = 0, layers: int = 1) -> Cell:
+    """The time mix of RWKV-7 ("Goose").
+
+        x_z = x + (x_{t-1} - x) * mu_z                         for z = r, w, k, v, a, g
+        r = W_r x_r, k = W_k x_k, v = W_v x_v
+        w = exp(-exp(-1/2) sigmoid(w_0 + tanh(x_w A_w) B_w))   one for each channel of k
+        a = sigmoid(a_0 + x_a A_a B_a)
+        g = sigmoid(x_g A_g) B_g
+        v = v + (v_first - v) * sigmoid(v_0 + x_v A_v B_v)     in layers after the first
+        n = unit(k * k_k),  k = k * (1 + (a - 1) * k_a)        unit length, head by head
+        S = diag(w) S - (n * a) (S' n)' + k v'
+        o = norm(S' r) + (r . r_k k) v                         norm: layer norm, head by head
+        y = W_o (o * g)
+
+    `S' n` is read before S decays. v_first is the v of the first layer: where there are several
+    layers, it travels with x, as the second half of the input and of the output.
+
+    Args:
+      features: width of x and of y.
+      heads: number of memories; by default as many as make them 64 wide, or one.
+      layer, layers: which layer this is, of how many. The first of several takes x and returns
+        `[y, v_first]`, the others take `[x, v_first]`; all but the last return it too. Some
+        parameters start according to the layer.
+
+    Returns:
+      A cell of two parts, `mix` and `memory`, whose carry is a dict of theirs: the last input,
+      and `MatrixState(memory)` `(*batch, heads, K, K)`.
+
+    Raises:
+      ValueError: if heads do not divide the features.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.rwkv7(8, heads=2)
+      >>> carry, ys = sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((2, 5, 8)))
+      >>> carry["memory"].memory.shape, ys.shape
+      ((2, 2, 4, 4), (2, 5, 8))
+
+    Source: Peng et al. 2025, arXiv:2503.14456; initialisation: the released training code. The
+    memory there is the transpose of ours.
+    """
+    heads = max(1, features // 64) if heads is None else heads
+    width = head_width("rwkv7", "features", features, heads)
+    given, handed_on = layers > 1 and layer > 0, layers > 1 and layer < layers - 1
+    depth = layer / max(1, layers - 1)
+    rise = 1 - layer / layers
+    decay_rank, value_rank, gate_rank = (low_rank_width(c, features) for c in (2.5, 1.7, 5.0))
+
+    def init_mix(key, in_features):
+        low = initializers.Orthogonal(0.1)
+        shapes = {f"mu_{z}": (Power(EXPONENTS[z] * rise), (features,)) for z in MIXED}
+        ramp = Ramp(-6.0, 6.0, 1 + depth**0.3)
+        shapes |= {
+            "decay": (Zigzag(0.5, zigzag=2.5, width=width, ramp=ramp), (features,)),
+            "decay_down": (ZERO, (features, decay_rank)),
+            "decay_up": (low, (decay_rank, features)),
+            "rate": (Zigzag(-0.19, zigzag=0.3, line=0.4, width=width), (features,)),
+            "rate_down": (ZERO, (features, decay_rank)),
+            "rate_up": (low, (decay_rank, features)),
+            "gate_down": (ZERO, (features, gate_rank)),
+            "gate_up": (low, (gate_rank, features)),
+            "receptance": (initializers.FanIn(0.5), (features, features)),
+            "key": (initializers.FanIn(0.05), (features, features)),
+            "value": (initializers.FanIn(0.5), (features, features)),
+        }
+        if given:
+            shapes |= {
+                "first": (Zigzag(0.73, line=-0.4), (features,)),
+                "first_down": (ZERO, (features, value_rank)),
+                "first_up": (low, (value_rank, features)),
+            }
+        return draw(key, shapes)
+
+    def mix(p, window):
+        x, before = window[0][..., :features], window[1][..., :features]
+        d = before.astype(x.dtype) - x
+        seen = {z: x + d * like_features(p[f"mu_{z}"], x) for z in MIXED}
+        v = seen["v"] @ p["value"]
+        first = v
+        if given:
+            first = window[0][..., features:]
+            share = (seen["v"] @ p["first_down"]) @ p["first_up"] + like_features(p["first"], x)
+            v = v + (first - v) * jax.nn.sigmoid(share)
+        decay = jnp.tanh(seen["w"] @ p["decay_down"]) @ p["decay_up"]
+        rate = (seen["a"] @ p["rate_down"]) @ p["rate_up"]
+        made = [
+            seen["r"] @ p["receptance"],
+            seen["k"] @ p["key"],
+            v,
+            decay + like_features(p["decay"], x),
+            jax.nn.sigmoid(rate + like_features(p["rate"], x)),
+            jax.nn.sigmoid(seen["g"] @ p["gate_down"]) @ p["gate_up"],
+        ]
+        return jnp.concatenate([*made, first] if handed_on else made, axis=-1)
+
+    def init_memory(key, in_features):
+        shapes = {
+            "key_norm": (Zigzag(0.71, line=-0.1), (features,)),
+            "key_rate": (initializers.Constant(1.02), (features,)),
+            "bonus": (initializers.Constant(-0.04), (features,)),
+            "norm_gain": (ONE, (features,)),
+            "norm_bias": (ZERO, (features,)),
+            "output": (ZERO, (features, features)),
+        }
+        return draw(key, shapes)
+
+    def parts(x):
+        return [x[..., n * features : (n + 1) * features] for n in range(6)]
+
+    def apart(x):
+        return x.reshape(*x.shape[:-1], heads, width)
+
+    def replaced_key(p, k, a):
+        return k * (1 + (a - 1) * like_features(p["key_rate"], k))
+
+    def access(p, x):
+        r, k, v, decay, a, _ = parts(x)
+        n = unit_length(apart(k * like_features(p["key_norm"], k)), 1e-24)
+        return Access(
+            query=apart(r),
+            key=apart(replaced_key(p, k, a)),
+            value=apart(v),
+            log_decay=apart(-(jnp.e**-0.5) * jax.nn.sigmoid(decay)),
+            low_rank=(-n, n * apart(a)),
+        )
+
+    def read_out(p, o, x):
+        r, k, v, _, a, g = parts(x)
+        y = from_heads(standardize(o, 64e-5)) * like_features(p["norm_gain"], r)
+        y = y + like_features(p["norm_bias"], y)
+        weight = r * like_features(p["bonus"], r) * replaced_key(p, k, a)
+        y = y + from_heads(apart(weight).sum(-1, keepdims=True) * apart(v))
+        y = (y * g) @ p["output"]
+        return jnp.concatenate([y, x[..., 6 * features :]], axis=-1) if handed_on else y
+
+    out = (2 if handed_on else 1) * features
+    return pipeline(
+        mix=windowed(
+            mix,
+            width=2,
+            features=5 * features + out,
+            init=init_mix,
+            in_features=lambda params: (2 if given else 1) * params["mu_r"].shape[0],
+        ),
+        memory=matrix_state(
+            access,
+            heads=heads,
+            keys=width,
+            values=width,
+            init=init_memory,
+            read_out=read_out,
+            features=out,
+            least_log_decay=-0.607,
+        ),
+    )
+
+
+@factory
+def rwkv7_channel_mix(
+    features: int, *, hidden: int | None = None, layer: int = 0, layers: int = 1
+) -> Cell:
+    """The channel mix of RWKV-7: a feed-forward layer that also sees the step before.
+
+        y = W_v relu(W_k (x + (x_{t-1} - x) * mu))^2
+
+    Args:
+      features: width of the input and of the output.
+      hidden: width inside, by default four times `features`.
+      layer, layers: which layer this is, of how many: mu starts accordingly.
+
+    Returns:
+      A cell whose carry is `WindowState(inputs)`, the last input.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.rwkv7_channel_mix(4)
+      >>> sj.scan(cell, cell.init(jax.random.key(0), 4), jnp.ones((5, 4)))[1].shape
+      (5, 4)
+
+    Source: Peng et al. 2025, arXiv:2503.14456.
+    """
+    wide = 4 * features if hidden is None else hidden
+    rise = 1 - layer / layers
+
+    def init(key, in_features):
+        shapes = {
+            "mu": (Power(rise**4), (features,)),
+            "key": (initializers.FanIn(0.5), (features, wide)),
+            "value": (ZERO, (wide, features)),
+        }
+        return draw(key, shapes)
+
+    def mix(p, window):
+        x, d = window[0], window[1].astype(window[0].dtype) - window[0]
+        seen = (x + d * like_features(p["mu"], x)) @ p["key"]
+        return jnp.square(jax.nn.relu(seen)) @ p["value"]
+
+    return windowed(
+        mix,
+        width=2,
+        features=features,
+        init=init,
+        in_features=lambda params: params["mu"].shape[0],
+    )
+
+
+@factory
+def rwkv7_block(
+    features: int, *, heads: int | None = None, layer: int = 0, layers: int = 1
+) -> Cell:
+    """One block of an RWKV-7.
+
+        x = x + time_mix(norm(x))
+        y = x + channel_mix(norm(x))
+
+    Args:
+      features: width of x and of y.
+      heads: of the time mix.
+      layer, layers: which layer this is, of how many. With several, the v of the first travels
+        with x, see `sj.rwkv7`, and the first begins with one more norm.
+
+    Returns:
+      A cell; `sj.stack(*[sj.rwkv7_block(64, layer=n, layers=6) for n in range(6)])` is the trunk
+      of a language model, `sj.stack(*[sj.rwkv7_block(64)] * 6)` one without values that travel.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.stack(*[sj.rwkv7_block(8, heads=2, layer=n, layers=3) for n in range(3)])
+      >>> sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((5, 8)))[1].shape
+      (5, 8)
+
+    Source: Peng et al. 2025, arXiv:2503.14456.
+    """
+    time = rwkv7(features, heads=heads, layer=layer, layers=layers)
+    channel = prenorm(rwkv7_channel_mix(features, layer=layer, layers=layers), norm=centred_norm)
+    norm = centred_norm(features)
+    if layers > 1 and layer > 0:
+        norm = partly(norm, width=features, rest=features)
+    if time.features > features:
+        channel = partly(channel, width=features, rest=features)
+    block = pipeline(time=_add_first(stack(norm, time), features), channel=channel)
+    return stack(centred_norm(features), block) if layers > 1 and layer == 0 else block
+
+
+@factory
+def _add_first(cell: Cell, width: int) -> Cell:
+    """`sj.residual` for the first features of input and output."""
+
+    def add(x, y):
+        return jnp.concatenate([x[..., :width] + y[..., :width], y[..., width:]], axis=-1)
+
+    def step(params, carry, x):
+        carry, y = cell.step(params, carry, x)
+        return carry, add(x, y)
+
+    def sequence(scan, params, carry, initial, xs, steps):
+        run = scan(cell, params, carry, initial, xs, steps)
+        return run._replace(ys=zero_masked(add(xs, run.ys), steps.valid))
+
+    return Cell(
+        init=cell.init,
+        initial_carry=cell.initial_carry,
+        step=step,
+        features=cell.features,
+        sequence=sequence,
+    )
+
+
+def low_rank_width(factor: float, features: int) -> int:
+    """`factor sqrt(features)` to the nearest multiple of 32, and 32 at least."""
+    return max(32, round(factor * features**0.5 / 32) * 32)

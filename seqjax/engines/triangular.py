@@ -1,0 +1,67 @@
+"""Inverses of many small unit lower triangular matrices, made of matrix products."""
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.core.types import Array
+
+ROWS = 8
+"""Blocks up to this size are inverted row by row."""
+
+
+def solve(strict: Array, *sides: Array) -> list[Array]:
+    """The solutions X of `(I + strict) X = side`.
+
+    Args:
+      strict: `(..., C, C)`, strictly lower triangular.
+      *sides: `(..., C, any)`.
+    """
+    widths = [side.shape[-1] for side in sides]
+    solved = inverse(strict) @ jnp.concatenate(sides, axis=-1)
+    return jnp.split(solved, [sum(widths[:n]) for n in range(1, len(widths))], axis=-1)
+
+
+@jax.custom_jvp
+def inverse(strict: Array) -> Array:
+    """The inverse of `I + strict`, by halves.
+
+        [A 0]^-1   [    A^-1       0  ]
+        [B D]    = [-D^-1 B A^-1  D^-1]
+
+    Small blocks are done row by row, so no power of the matrix is formed, which could be far
+    larger than its inverse. All of it is products over the whole batch: on CPU faster than one
+    call of a solver for each matrix.
+
+    Args:
+      strict: `(..., C, C)`, strictly lower triangular; C is a power of two, or at most `ROWS`.
+    """
+    size = strict.shape[-1]
+    block = min(ROWS, size)
+    count = size // block
+    # Blocks on the diagonal, `(..., count, block, block)`.
+    tiles = strict.reshape(*strict.shape[:-2], count, block, count, block)
+    diagonal = jnp.stack([tiles[..., n, :, n, :] for n in range(count)], axis=-3)
+    first = jnp.zeros((block,), strict.dtype).at[0].set(1.0)
+    rows = [jnp.broadcast_to(first, (*diagonal.shape[:-2], block))]
+    for row in range(1, block):
+        known = jnp.stack(rows, axis=-2)
+        unit = jnp.zeros((block,), strict.dtype).at[row].set(1.0)
+        found = (diagonal[..., row, :row, None] * known).sum(-2)
+        rows.append(unit.reshape((1,) * (found.ndim - 1) + (block,)) - found)
+    inverses = jnp.stack(rows, axis=-2)
+    while block < size:
+        count //= 2
+        above, below = inverses[..., 0::2, :, :], inverses[..., 1::2, :, :]
+        tiles = strict.reshape(*strict.shape[:-2], count, 2 * block, count, 2 * block)
+        left = jnp.stack([tiles[..., n, block:, n, :block] for n in range(count)], axis=-3)
+        corner = -below @ left @ above
+        top = jnp.concatenate([above, jnp.zeros_like(above)], axis=-1)
+        inverses = jnp.concatenate([top, jnp.concatenate([corner, below], axis=-1)], axis=-2)
+        block *= 2
+    return inverses[..., 0, :, :]
+
+
+@inverse.defjvp
+def _inverse_jvp(primals, tangents):
+    found = inverse(*primals)
+    return found, -found @ tangents[0] @ found
