@@ -4,12 +4,15 @@ from seqjax import nn
 from seqjax.cells.elman import elman
 from seqjax.cells.gru import gru
 from seqjax.cells.lstm import LSTMState, lstm
+from seqjax.cells.minimal import minimal_gru, minimal_lstm
 from seqjax.cells.minimal_gated import minimal_gated
 from seqjax.core import initializers
+from seqjax.core.affine import Complex, LogScaled, log_scaled
 from seqjax.core.bidirectional import BidirectionalState, bidirectional
 from seqjax.core.cell import Cell, factory
 from seqjax.core.gated import gated
 from seqjax.core.gates import Gates, layer_norm
+from seqjax.core.linear import diagonal, linear
 from seqjax.core.masks import length_mask, segment_starts
 from seqjax.core.noise import (
     DropoutState,
@@ -31,9 +34,11 @@ __version__ = "0.1.0"
 __all__ = [
     "BidirectionalState",
     "Cell",
+    "Complex",
     "DropoutState",
     "Gates",
     "LSTMState",
+    "LogScaled",
     "MemoryReport",
     "Randomness",
     "StackState",
@@ -41,6 +46,7 @@ __all__ = [
     "ZoneoutState",
     "bidirectional",
     "cast",
+    "diagonal",
     "dropout",
     "elman",
     "factory",
@@ -50,9 +56,13 @@ __all__ = [
     "layer_norm",
     "learned_initial_carry",
     "length_mask",
+    "linear",
+    "log_scaled",
     "lstm",
     "memory_report",
     "minimal_gated",
+    "minimal_gru",
+    "minimal_lstm",
     "nn",
     "residual",
     "scan",
