@@ -12,11 +12,13 @@ from seqjax.cells.gru import gru
 from seqjax.cells.linear_attention import gated_linear_attention, hgrn2, linear_attention
 from seqjax.cells.lstm import LSTMState, lstm
 from seqjax.cells.mamba2 import mamba2, mamba2_block
+from seqjax.cells.minimal import minimal_gru, minimal_lstm
 from seqjax.cells.minimal_gated import minimal_gated
 from seqjax.cells.mlstm import mlstm, mlstm_block
 from seqjax.cells.rwkv6 import rwkv6, rwkv6_block, rwkv6_channel_mix
 from seqjax.cells.rwkv7 import rwkv7, rwkv7_block, rwkv7_channel_mix
 from seqjax.core import initializers
+from seqjax.core.affine import Complex, LogScaled, log_scaled
 from seqjax.core.bidirectional import BidirectionalState, bidirectional
 from seqjax.core.cell import Cell, factory
 from seqjax.core.gated import gated
@@ -31,6 +33,7 @@ from seqjax.core.layers import (
     prenorm,
     rms_norm,
 )
+from seqjax.core.linear import diagonal, linear
 from seqjax.core.masks import length_mask, segment_starts
 from seqjax.core.matrix import Access, MatrixState, Scaled, matrix_state, to_heads
 from seqjax.core.noise import (
@@ -54,9 +57,11 @@ __all__ = [
     "Access",
     "BidirectionalState",
     "Cell",
+    "Complex",
     "DropoutState",
     "Gates",
     "LSTMState",
+    "LogScaled",
     "MatrixState",
     "MemoryReport",
     "Randomness",
@@ -69,6 +74,7 @@ __all__ = [
     "centred_norm",
     "delta_net",
     "dense",
+    "diagonal",
     "dropout",
     "elman",
     "factory",
@@ -84,13 +90,17 @@ __all__ = [
     "layer_norm",
     "learned_initial_carry",
     "length_mask",
+    "linear",
     "linear_attention",
+    "log_scaled",
     "lstm",
     "mamba2",
     "mamba2_block",
     "matrix_state",
     "memory_report",
     "minimal_gated",
+    "minimal_gru",
+    "minimal_lstm",
     "mlstm",
     "mlstm_block",
     "nn",

@@ -41,7 +41,7 @@ from seqjax.engines.products import (
     unit_rows,
     unpack,
 )
-from seqjax.engines.tiles import before, over_tiles
+from seqjax.engines.tiles import before, divisor, over_tiles
 
 STORED_BYTES = 2**22
 """Gates of a whole sequence up to this size are stored rather than computed again."""
@@ -84,7 +84,7 @@ def bptt(
     plan = Plan(
         recurrence,
         tile=tile_size(time, max(1, inputs[0, ..., 0].size), step_bytes, steps.devices),
-        forward_tile=_divisor(time, max(1, FORWARD_TILE_BYTES // step_bytes)),
+        forward_tile=divisor(time, max(1, FORWARD_TILE_BYTES // step_bytes)),
         reverse=steps.reverse,
         store=method == "store" or (method == "auto" and sequence_bytes <= STORED_BYTES),
         keep="carry" if steps.record else "output",
@@ -112,14 +112,7 @@ def tile_size(time: int, rows: int, step_bytes: int, devices: int) -> int:
     if step_bytes * time <= (STORED_BYTES if alone else TILE_BYTES // 2):
         return time
     fit = (TILE_BYTES if alone else TILE_BYTES // 2) // step_bytes
-    return _divisor(time, max(1, fit, TILE_ROWS // rows))
-
-
-def _divisor(time: int, most: int) -> int:
-    """A number of steps up to `most`, if possible one that divides the time."""
-    most = min(time, most)
-    divisors = [size for size in range((most + 1) // 2, most + 1) if time % size == 0]
-    return max(divisors, default=most)
+    return divisor(time, max(1, fit, TILE_ROWS // rows))
 
 
 @dataclasses.dataclass(frozen=True)

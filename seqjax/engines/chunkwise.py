@@ -71,11 +71,6 @@ def chunkwise(
     # Whoever asks for the memory after every step gets it from the steps.
     if steps.record or (method == "auto" and time < FEWEST_STEPS):
         return sequential(cell, params, carry, initial, xs, steps)
-    if method not in ("auto", "chunked"):
-        raise ValueError(
-            f"scan: method={method!r} does not fit {cell}, which remembers in a matrix: its ways "
-            "are 'chunked' and 'plain', or 'auto' for either."
-        )
     if steps.cuts is not None:
         size = chunk_size(steps.cuts_apart)
         run = partial(_run, recurrence, params)

@@ -6,12 +6,14 @@ from functools import partial
 import jax
 
 from seqjax.core.cell import Cell
+from seqjax.core.linear import Diagonal
 from seqjax.core.matrix import MatrixRecurrence
 from seqjax.core.recurrence import Recurrence
 from seqjax.core.run import Run, Steps, batch_major, batch_shape_of, time_major
 from seqjax.core.types import Carry, Inputs, Params, PyTree
 from seqjax.engines.bptt import bptt
 from seqjax.engines.chunkwise import chunkwise
+from seqjax.engines.diagonal import diagonal
 from seqjax.engines.sequential import sequential
 from seqjax.engines.tiles import over_tiles
 
@@ -55,18 +57,26 @@ def run_cell(
         return Run(carry, *outputs)
     if method == "plain" or time == 0:
         return sequential(cell, params, carry, initial, xs, steps)
-    if isinstance(cell.structure, Recurrence):
+    if isinstance(cell.structure, Diagonal) and method in ("auto", "associative", "chunked"):
+        return diagonal(method, cell.structure, cell, params, carry, initial, xs, steps)
+    if isinstance(cell.structure, Recurrence) and method in ("auto", "recompute", "store"):
         return bptt(method, cell.structure, cell, params, carry, initial, xs, steps)
-    if isinstance(cell.structure, MatrixRecurrence):
+    if isinstance(cell.structure, MatrixRecurrence) and method in ("auto", "chunked"):
         return chunkwise(method, cell.structure, cell, params, carry, initial, xs, steps)
     if cell.sequence is not None:
         return cell.sequence(again, params, carry, initial, xs, steps)
     if method == "auto":
         return sequential(cell, params, carry, initial, xs, steps)
     raise ValueError(
-        f"scan: method={method!r} needs cells that show which products they make, as those from "
-        f"sj.gated do; {cell} does not. Use method='auto', which goes the plain way for it."
+        f"scan: method={method!r} needs {_NEEDS[method]}; {cell} is none of them. Use "
+        "method='auto', which finds a way for each part of a cell."
     )
+
+
+_GATED = "cells that show which products they make, as those from sj.gated do"
+_LINEAR = "cells that are linear in their state, as those from sj.linear are"
+_CHUNKED = "cells that are linear in their state, as those from sj.linear and sj.matrix_state are"
+_NEEDS = {"recompute": _GATED, "store": _GATED, "associative": _LINEAR, "chunked": _CHUNKED}
 
 
 def in_chunks(

@@ -66,8 +66,11 @@ def scan(
         `step` that JAX differentiates. `"recompute"` and `"store"` are for gated cells, alone
         or inside other cells, and have a backward pass of their own: it keeps the carries
         and computes the gates again, or keeps the gates as well (`sj.memory_report` tells
-        what that takes). `"auto"` picks one of these two by size where it can, and goes the
-        plain way where it cannot.
+        what that takes). `"associative"` and `"chunked"` are for cells that are linear in their
+        state: all steps at once by a `lax.associative_scan`, or a loop over chunks of time with
+        dense work inside, which stores the states between chunks and computes the rest again.
+        `"auto"` picks by size and device what is fastest for each part of a cell, and goes the
+        plain way where there is no other.
 
     Returns:
       `(carry, ys)`: the carry after the last step, with the structure, shapes and dtypes it

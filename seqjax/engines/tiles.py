@@ -44,6 +44,13 @@ def over_tiles(
     return carry, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), *parts)
 
 
+def divisor(time: int, most: int) -> int:
+    """A number of steps up to `most`, if possible one that divides the time."""
+    most = min(time, most)
+    divisors = [size for size in range((most + 1) // 2, most + 1) if time % size == 0]
+    return max(divisors, default=most)
+
+
 def before(carry: Carry, carries: Carry, steps: Array, *, reverse: bool) -> Carry:
     """The carry before each of some steps in a row, out of those after all steps.
 

@@ -1,0 +1,174 @@
+"""Cells that are linear in their state, over time in chunks or all at once.
+
+Time goes in chunks. The products with weights see all steps of a chunk at once; the recurrence
+itself runs inside the chunk, by one of two means:
+
+* step by step, where the coefficients are made inside the loop and what is read of a state
+  leaves it, so that no state of more than one step exists;
+* by an associative scan, where the coefficients of all steps of the chunk exist at once.
+
+The backward pass runs each chunk a second time: inputs and the states between chunks are
+stored, nothing else. JAX differentiates it, so forward-mode and higher derivatives come along.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.core.affine import Update
+from seqjax.core.cell import Cell
+from seqjax.core.linear import Diagonal
+from seqjax.core.masks import select
+from seqjax.core.run import Run, Steps, batch_major, batch_shape_of, time_major, zero_masked
+from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
+from seqjax.engines.prefix import states_of
+from seqjax.engines.tiles import divisor, over_tiles
+
+CHUNK_BYTES = 2**20
+"""Inputs and states of a chunk, step by step: a working set that stays in the cache of a core."""
+
+CHUNK_STEPS = 16
+"""Steps of a chunk, at least: fewer make slow products."""
+
+PARALLEL_BYTES = 2**28
+"""Coefficients of a chunk when all of its steps run at once."""
+
+
+class Flags(NamedTuple):
+    """`(time, *batch)` bools or None: steps that count, resets, and cuts before a step."""
+
+    valid: Array | None
+    resets: Array | None
+    cuts: Array | None
+
+
+def diagonal(
+    method: str,
+    structure: Diagonal,
+    cell: Cell,
+    params: Params,
+    carry: Carry,
+    initial: Carry,
+    xs: Inputs,
+    steps: Steps,
+) -> Run:
+    """Runs a cell that is linear in its state.
+
+    Args:
+      method: `"associative"`, all steps at once; `"chunked"`; or `"auto"`, which is the first
+        on accelerators if it fits, and else the second. Inside a chunk, a CPU goes step by step.
+      structure: the parts of the cell.
+      cell, params, carry, initial, xs, steps: as for every engine.
+    """
+    batch_ndim = len(batch_shape_of(cell, xs))
+    inputs, flags = time_major((zero_masked(xs, steps.valid), Flags(*steps.flags)), batch_ndim)
+    time = jax.tree.leaves(inputs)[0].shape[0]
+    step_bytes = max(1, _bytes((xs, jax.eval_shape(structure.project, params, inputs))) // time)
+    step_bytes += _bytes(carry)
+    on_cpu = jax.default_backend() == "cpu"
+    parallel = method == "associative" or not on_cpu
+    size = time if method == "associative" else chunk_size(time, step_bytes, on_cpu)
+    run = partial(_at_once if parallel else _by_steps, structure)
+    # Gradients of weights add up over many chunks: in float32 at least.
+    wide = jax.tree.map(_widen, params)
+
+    def chunk(carry, here):
+        x, flags = here
+        narrow = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), wide, params)
+        projected = structure.project(narrow, x)
+        carry, (values, carries) = run(
+            narrow, initial, carry, projected, flags, steps.reverse, steps.record
+        )
+        return carry, (structure.output(narrow, values, x), carries)
+
+    carry, outputs = over_tiles(
+        # Inside a loop nothing can be merged across the checkpoint, so no barrier is needed.
+        chunk if size >= time else jax.checkpoint(chunk, prevent_cse=False),
+        carry,
+        (inputs, flags),
+        size=size,
+        reverse=steps.reverse,
+    )
+    ys, carries = batch_major(outputs, batch_ndim)
+    return Run(carry, zero_masked(ys, steps.valid), carries)
+
+
+def chunk_size(time: int, step_bytes: int, on_cpu: bool) -> int:
+    """Steps of a chunk.
+
+    Args:
+      time: steps of the sequence.
+      step_bytes: inputs and states of one step.
+      on_cpu: whether a chunk should fit into a cache, or fill a device.
+    """
+    fit = (CHUNK_BYTES if on_cpu else PARALLEL_BYTES) // step_bytes
+    return divisor(time, max(CHUNK_STEPS, fit))
+
+
+def _by_steps(
+    structure: Diagonal,
+    params: Params,
+    initial: Carry,
+    carry: Carry,
+    inputs: PyTree,
+    flags: Flags,
+    reverse: bool,
+    record: bool,
+) -> tuple[Carry, tuple[PyTree, Carry | None]]:
+    """One step after the other: the state after the last, and what is read at each."""
+
+    # The coefficients are computed a second time where they are used: cheaper than storing them.
+    @partial(jax.checkpoint, prevent_cse=False)
+    def body(carry, now):
+        inputs, flags = now
+        if flags.cuts is not None:
+            carry = jax.tree.map(
+                lambda leaf: select(flags.cuts, jax.lax.stop_gradient(leaf), leaf), carry
+            )
+        start = carry
+        if flags.resets is not None:
+            start = jax.tree.map(partial(select, flags.resets), initial, carry)
+        new, values = structure.advance(params, start, inputs)
+        if flags.valid is not None:
+            new = jax.tree.map(partial(select, flags.valid), new, carry)
+        return new, (values, new if record else None)
+
+    return jax.lax.scan(body, carry, (inputs, flags), reverse=reverse)
+
+
+def _at_once(
+    structure: Diagonal,
+    params: Params,
+    initial: Carry,
+    carry: Carry,
+    inputs: PyTree,
+    flags: Flags,
+    reverse: bool,
+    record: bool,
+) -> tuple[Carry, tuple[PyTree, Carry | None]]:
+    """The same by an associative scan."""
+
+    def turn(tree: PyTree) -> PyTree:
+        return jax.tree.map(lambda leaf: jnp.flip(leaf, 0), tree) if reverse else tree
+
+    inputs = turn(inputs)
+    made = structure.update(params, inputs, carry)
+    *_, unit = jax.tree.leaves(made.value)
+    decay = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, unit.shape), made.decay)
+    before, after = states_of(Update(decay, made.value), carry, initial, *turn(flags))
+    values = structure.read(params, before if structure.read_before else after, inputs)
+    end = jax.tree.map(lambda leaf: leaf[-1], after)
+    if flags.valid is not None:
+        # Where nothing counts, the carry itself, with its gradient.
+        end = jax.tree.map(partial(select, flags.valid.any(0)), end, carry)
+    return end, turn((values, after if record else None))
+
+
+def _bytes(tree: Any) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _widen(leaf: Array) -> Array:
+    return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))

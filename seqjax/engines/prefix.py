@@ -1,0 +1,117 @@
+"""All states of a stretch of time at once: `lax.associative_scan` over linear updates."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.core.affine import LogScaled, Update, apply, combine, no_update
+from seqjax.core.masks import select
+from seqjax.core.types import Array, Carry
+
+
+def states_of(
+    updates: Update,
+    start: Carry,
+    initial: Carry,
+    valid: Array | None,
+    resets: Array | None,
+    cuts: Array | None,
+) -> tuple[Carry, Carry]:
+    """The states before and after each of some updates in a row.
+
+    A masked step is the update that changes nothing. At a reset, the update becomes the state
+    that it makes of the initial one, whatever was before; a cut is a reset to the state before
+    it, held constant.
+
+    Args:
+      updates: leaves `(time, *batch, ...)`, in the order of processing.
+      start: the state before the first, leaves `(*batch, ...)`.
+      initial: the state after a reset.
+      valid, resets, cuts: `(time, *batch)` bool, or None.
+
+    Returns:
+      `(before, after)`, leaves `(time, *batch, ...)`.
+    """
+    initial = jax.tree.map(lambda leaf: leaf[None], initial)
+    if valid is not None:
+        updates = jax.tree.map(partial(select, valid), updates, no_update(updates))
+        resets = None if resets is None else resets & valid
+        cuts = None if cuts is None else cuts & valid
+    if resets is not None:
+        updates = _forget(updates, resets, initial)
+    if cuts is None:
+        after = solve(updates, start, resets)
+        return _before(start, after, resets, initial), after
+    held = jax.lax.stop_gradient(solve(updates, start, resets))
+    fixed = _before(jax.lax.stop_gradient(start), held, resets, initial)
+    only = cuts if resets is None else cuts & ~resets
+    after = solve(_forget(updates, only, fixed), start, only if resets is None else only | resets)
+    before = _before(start, after, resets, initial)
+    return jax.tree.map(partial(select, only), fixed, before), after
+
+
+def _forget(updates: Update, flags: Array, states: Carry) -> Update:
+    """At flagged steps the state that the update makes of `states`, in place of its value."""
+    value = jax.tree.map(partial(select, flags), apply(updates, states), updates.value)
+    return Update(updates.decay, value)
+
+
+def _before(start: Carry, after: Carry, resets: Array | None, initial: Carry) -> Carry:
+    before = jax.tree.map(
+        lambda first, rest: jnp.concatenate([first[None], rest[:-1]]), start, after
+    )
+    if resets is None:
+        return before
+    return jax.tree.map(
+        lambda anew, leaf: select(resets, jnp.broadcast_to(anew, leaf.shape), leaf),
+        initial,
+        before,
+    )
+
+
+def solve(updates: Update, start: Carry, fresh: Array | None) -> Carry:
+    """The states after each update; where `fresh` is set, the state is the update's value."""
+    if isinstance(updates.value, LogScaled):
+        return _prefix(updates, start, fresh)
+    return _solve(updates, start, fresh)
+
+
+@jax.custom_jvp
+def _solve(updates: Update, start: Carry, fresh: Array | None) -> Carry:
+    return _prefix(updates, start, fresh)
+
+
+@_solve.defjvp
+def _solve_jvp(primals: tuple, tangents: tuple) -> tuple:
+    """The tangents follow the same recurrence, so their transpose is the adjoint one:
+
+    d state = decay * d state + (d decay * state before + d value)
+    """
+    updates, start, fresh = primals
+    d_updates, d_start, _ = tangents
+    after = _solve(updates, start, fresh)
+    before = _before(start, after, None, start)
+    change = apply(Update(d_updates.decay, d_updates.value), before)
+    if fresh is not None:
+        change = jax.tree.map(partial(select, fresh), d_updates.value, change)
+    return after, _prefix(Update(updates.decay, change), d_start, fresh)
+
+
+def _prefix(updates: Update, start: Carry, fresh: Array | None) -> Carry:
+    def join(first: Any, second: Any) -> Any:
+        (forgets_first, one), (forgets, two) = first, second
+        both = combine(one, two)
+        if forgets is None:
+            return None, both
+        value = jax.tree.map(partial(select, forgets), two.value, both.value)
+        return forgets_first | forgets, Update(both.decay, value)
+
+    if jax.tree.leaves(updates)[0].shape[0] == 0:
+        return updates.value
+    forgotten, all_updates = jax.lax.associative_scan(join, (fresh, updates))
+    after = apply(all_updates, jax.tree.map(lambda leaf: leaf[None], start))
+    if forgotten is None:
+        return after
+    return jax.tree.map(partial(select, forgotten), all_updates.value, after)
