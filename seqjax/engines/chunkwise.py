@@ -29,13 +29,13 @@ from seqjax.engines.sequential import sequential
 from seqjax.engines.tiles import over_tiles
 from seqjax.engines.windows import in_windows
 
-FEWEST_STEPS = 8
+FEWEST_STEPS = 4
 """Sequences shorter than this go step by step."""
 
 CHUNK = 64
 """Steps of a chunk, at most."""
 
-TILE_BYTES = 2**23
+TILE_BYTES = 2**22
 """What the chunks of a tile hold at once."""
 
 

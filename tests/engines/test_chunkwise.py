@@ -1,0 +1,329 @@
+"""The chunkwise engine: the numbers of single steps, whatever the chunks."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding
+
+import seqjax as sj
+from seqjax.core.matrix import Access, MatrixState
+from seqjax.engines import chunkwise, triangular
+from seqjax.testing.case import Weights, make_case, numbers, with_gradient
+from tests.matrix_cells import FORMS, form
+
+IN = 3
+
+
+@pytest.fixture(params=[(1, 1), (4, 1), (64, 2**30)], ids=["one", "four", "all"])
+def chunks(request, monkeypatch):
+    """Chunks of one step, of four steps in tiles of one chunk, and one for all steps."""
+    size, tile = request.param
+    monkeypatch.setattr(chunkwise, "CHUNK", size)
+    monkeypatch.setattr(chunkwise, "TILE_BYTES", tile)
+    jax.clear_caches()
+    yield
+    jax.clear_caches()
+
+
+@pytest.fixture
+def fours(monkeypatch):
+    monkeypatch.setattr(chunkwise, "CHUNK", 4)
+    monkeypatch.setattr(chunkwise, "TILE_BYTES", 1)
+    jax.clear_caches()
+    yield
+    jax.clear_caches()
+
+
+SETTINGS = (
+    dict(),
+    dict(reverse=True, truncate=2),
+    dict(truncate=3, checkpoint_every=4),
+)
+
+
+def compare(cell, settings=SETTINGS):
+    """Values and gradients of everything, equal to those of the plain path."""
+    with jax.enable_x64(True):
+        case = make_case(cell, IN, None, 1)
+        weights = Weights(case)
+        for setting in settings:
+            run, plain = (
+                with_gradient(cell, weights, method=method, **setting)
+                for method in ("chunked", "plain")
+            )
+            for flags in ({}, {"mask": case.mask, "resets": case.resets}):
+                got, wanted = (
+                    jax.tree.map(numbers, f(case.params, case.carry, case.xs, **flags))
+                    for f in (run, plain)
+                )
+                chex.assert_trees_all_close(got, wanted, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_form_equals_the_plain_path(name, fours):
+    compare(form(**FORMS[name]))
+
+
+@pytest.mark.parametrize("name", ["channel-add-before", "channel-delta", "head-stabilized"])
+def test_numbers_do_not_depend_on_the_chunks(name, chunks):
+    compare(form(**FORMS[name]), SETTINGS[1:2])
+
+
+@pytest.mark.parametrize("name", ["channel-add", "channel-low_rank", "head-delta"])
+def test_long_chunks(name, x64):
+    """Several blocks of decays, several levels of the inverse, and a rest."""
+    cell = form(**FORMS[name])
+    params = cell.init(jax.random.key(0), IN)
+    xs = jax.random.normal(jax.random.key(1), (2, 150, IN))
+    options = dict(
+        mask=jax.random.bernoulli(jax.random.key(2), 0.8, (2, 150)),
+        resets=jax.random.bernoulli(jax.random.key(3), 0.05, (2, 150)),
+    )
+
+    def gradient(method):
+        def loss(params, xs):
+            carry, ys = sj.scan(cell, params, xs, **options, method=method)
+            return jnp.sin(ys).sum() + jnp.sin(carry.memory).sum()
+
+        return jax.jit(jax.value_and_grad(loss, (0, 1)))(params, xs)
+
+    chex.assert_trees_all_close(gradient("chunked"), gradient("plain"), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("gain", [-100.0, 100.0])
+@pytest.mark.parametrize("name", FORMS)
+def test_extreme_gates(name, gain):
+    """Finite, forward and backward, and equal to single steps in float32."""
+    if name == "low_rank":
+        pytest.skip("no gate in it that could be extreme")
+    cell = form(**FORMS[name], gain=gain)
+    params = cell.init(jax.random.key(0), IN)
+    xs = jax.random.normal(jax.random.key(1), (40, IN))
+
+    def gradient(method):
+        def loss(params, xs):
+            return jnp.sin(sj.scan(cell, params, xs, method=method)[1]).sum()
+
+        return jax.jit(jax.value_and_grad(loss, (0, 1)))(params, xs)
+
+    got, wanted = gradient("chunked"), gradient("plain")
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(got))
+    for a, b in zip(*map(jax.tree.leaves, (got, wanted)), strict=True):
+        assert jnp.abs(a - b).max() <= 2e-4 * max(1.0, float(jnp.abs(b).max()))
+
+
+@pytest.mark.parametrize("name", ["head-delta", "channel-add", "head-stabilized"])
+def test_no_drift_over_a_long_time(name):
+    """100,000 steps in float32 against float64."""
+    cell = form(**FORMS[name])
+    params = cell.init(jax.random.key(0), IN)
+    xs = jax.random.normal(jax.random.key(1), (100_000, IN))
+    _, ys = jax.jit(lambda p, x: sj.scan(cell, p, x))(params, xs)
+    with jax.enable_x64(True):
+        exact = sj.cast((params, xs), jnp.float64)
+        _, wanted = jax.jit(lambda p, x: sj.scan(cell, p, x))(*exact)
+    error = np.abs(np.asarray(ys) - np.asarray(wanted))
+    assert error.max() < 1e-3 * np.abs(wanted).max()
+    assert np.median(error[-1000:]) < 3 * np.median(error[:1000]) + 1e-7
+
+
+@pytest.mark.parametrize("name", ["head-delta", "channel-low_rank", "head-stabilized"])
+def test_higher_derivatives_equal_the_plain_path(name, fours, x64):
+    cell = form(**FORMS[name])
+    params = cell.init(jax.random.key(0), IN)
+    xs = jax.random.normal(jax.random.key(1), (2, 6, IN))
+    resets = jnp.zeros((2, 6), bool).at[0, 2].set(True)
+    direction = jax.tree.map(jnp.cos, params)
+
+    def derivatives(method):
+        def loss(params):
+            _, ys = sj.scan(cell, params, xs, resets=resets, method=method)
+            return jnp.sin(ys).sum()
+
+        forward_over_reverse = jax.jvp(jax.grad(loss), (params,), (direction,))[1]
+        return forward_over_reverse, jax.jvp(loss, (params,), (direction,))[1]
+
+    got, wanted = (jax.jit(derivatives, static_argnums=0)(m) for m in ("chunked", "plain"))
+    chex.assert_trees_all_close(got, wanted, rtol=1e-9, atol=1e-9)
+
+
+def test_a_nan_does_not_survive_a_reset(fours):
+    """Also in the same chunk, where steps of several sequences meet in one product."""
+    cell = form("head", "delta")
+    params = cell.init(jax.random.key(0), IN)
+    xs = jax.random.normal(jax.random.key(1), (12, IN)).at[5].set(jnp.nan)
+    resets = jnp.zeros(12, bool).at[7].set(True)
+    carry, ys = sj.scan(cell, params, xs, resets=resets, method="chunked")
+    wanted_carry, wanted = sj.scan(cell, params, xs, resets=resets, method="plain")
+    assert jnp.isnan(ys[5:7]).all()
+    chex.assert_trees_all_close((carry, ys), (wanted_carry, wanted), rtol=1e-5, atol=1e-6)
+
+
+def test_the_scale_is_a_gauge(x64):
+    """The same outputs from any scale of the same memory, and with all input gates shifted."""
+    cell = form("head", stabilized=True)
+    params = cell.init(jax.random.key(0), IN)
+    xs = jax.random.normal(jax.random.key(1), (9, IN))
+    start = cell.initial_carry(params)
+    start = start._replace(memory=jax.random.normal(jax.random.key(2), start.memory.shape))
+    for method in ("plain", "chunked"):
+        _, wanted = sj.scan(cell, params, xs, start, method=method)
+        for shift in (-3.0, 40.0):
+            other = MatrixState(start.memory * jnp.exp(-shift), start.log_scale + shift)
+            _, ys = sj.scan(cell, params, xs, other, method=method)
+            np.testing.assert_allclose(ys, wanted, rtol=1e-10, atol=1e-12)
+
+
+def test_mlstm_does_not_depend_on_its_scale(x64):
+    cell = sj.mlstm(4, heads=2)
+    params = cell.init(jax.random.key(0), IN)
+    xs = jax.random.normal(jax.random.key(1), (9, IN))
+    empty = cell.initial_carry(params)
+    _, wanted = sj.scan(cell, params, xs)
+    for scale in (-50.0, 5.0):
+        carry = empty._replace(log_scale=empty.log_scale + scale)
+        np.testing.assert_allclose(sj.scan(cell, params, xs, carry)[1], wanted, rtol=1e-10)
+
+
+@pytest.mark.parametrize("value", [-100.0, 100.0])
+def test_mlstm_with_extreme_gates(value):
+    cell = sj.mlstm(4, heads=2)
+    params = cell.init(jax.random.key(0), IN)
+    xs = jax.random.normal(jax.random.key(1), (30, IN))
+    for forget in (-100.0, 100.0):
+        p = params | {
+            "input_bias": jnp.full(2, value),
+            "forget_bias": jnp.full(2, forget),
+        }
+        for method in ("plain", "chunked"):
+            got = jax.value_and_grad(
+                lambda p, x, method=method: jnp.square(sj.scan(cell, p, x, method=method)[1]).sum(),
+                (0, 1),
+            )(p, xs)
+            assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(got))
+
+
+def test_what_the_backward_pass_stores():
+    """Memories at the boundaries of tiles, and nothing else that grows with time."""
+    cell = sj.matrix_state(
+        lambda p, x: Access(*(sj.to_heads(x, p[n]) for n in ("query", "key", "value"))),
+        heads=4,
+        keys=32,
+        values=32,
+        init={"query": (4, 32), "key": (4, 32), "value": (4, 32)},
+    )
+    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), 128))
+
+    def memory(time):
+        def loss(params, xs):
+            return jnp.square(sj.scan(cell, params, xs)[1]).sum()
+
+        xs = jax.ShapeDtypeStruct((1, time, 128), jnp.float32)
+        compiled = jax.jit(jax.grad(loss)).lower(params, xs).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    short, long = memory(2**14), memory(2**16)
+    inputs = 4 * 128 * (2**16 - 2**14)
+    # Outputs and their cotangents are as large as the inputs, for this loss.
+    assert long - short < 4 * inputs
+
+
+def test_bfloat16_keeps_a_wide_memory():
+    cell = sj.gated_delta_net(8, heads=2)
+    params = sj.cast(cell.init(jax.random.key(0), IN), jnp.bfloat16)
+    xs = jax.random.normal(jax.random.key(1), (40, IN), jnp.bfloat16)
+    results = [sj.scan(cell, params, xs, method=method) for method in ("plain", "chunked")]
+    for carry, ys in results:
+        assert carry["memory"].memory.dtype == jnp.float32
+        assert ys.dtype == jnp.bfloat16
+    a, b = (np.asarray(ys, np.float32) for _, ys in results)
+    assert np.abs(a - b).max() <= 0.05 * np.abs(a).max()
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+def test_on_a_mesh(kind):
+    cell = sj.gated_delta_net(8, heads=2)
+    params = cell.init(jax.random.key(0), IN)
+    xs = jax.random.normal(jax.random.key(1), (4, 20, IN))
+    mask = jax.random.bernoulli(jax.random.key(2), 0.7, (4, 20))
+
+    def loss(params, xs, mask):
+        return jnp.square(sj.scan(cell, params, xs, mask=mask, truncate=6)[1]).sum()
+
+    wanted = jax.value_and_grad(loss)(params, xs, mask)
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(kind,))
+    with jax.set_mesh(mesh):
+        split = jax.device_put((xs, mask), NamedSharding(mesh, jax.P("data")))
+        placed = jax.device_put(params, NamedSharding(mesh, jax.P()))
+        got = jax.jit(jax.value_and_grad(loss))(placed, *split)
+    chex.assert_trees_all_close(jax.device_get(got), jax.device_get(wanted), rtol=1e-4, atol=1e-5)
+
+
+def test_vmap_over_parameters(x64):
+    cell = form("channel", "delta")
+    params = jax.vmap(lambda key: cell.init(key, IN))(jax.random.split(jax.random.key(0)))
+    xs = jax.random.normal(jax.random.key(1), (2, 3, 9, IN))
+    got = jax.vmap(lambda p, x: sj.scan(cell, p, x)[1])(params, xs)
+    for n in range(2):
+        one = sj.scan(cell, jax.tree.map(lambda leaf, n=n: leaf[n], params), xs[n])[1]
+        np.testing.assert_allclose(got[n], one, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 2, 8, 16, 64])
+def test_inverses(size, x64):
+    strict = jnp.tril(jax.random.normal(jax.random.key(size), (3, size, size)), -1)
+    got = triangular.inverse(strict)
+    one = np.eye(size)[None].repeat(3, 0)
+    np.testing.assert_allclose(got @ (strict + one), one, atol=1e-12 * float(jnp.abs(got).max()))
+
+
+def _access(**changes):
+    def access(p, x):
+        q, k, v = (sj.to_heads(x, p[name]) for name in ("query", "key", "value"))
+        return sj.Access(**{"query": q, "key": k, "value": v, **changes})
+
+    shapes = {name: (2, 2) for name in ("query", "key", "value")}
+    return sj.matrix_state(access, heads=2, keys=2, values=2, init=shapes)
+
+
+MISTAKES = {
+    "shape": (dict(rate=jnp.ones((2, 2))), "`rate` of the Access must have shape .2,."),
+    "decay": (dict(log_decay=jnp.ones(3)), "one for each head, or .2, 2., one for each channel"),
+    "both": (
+        dict(rate=jnp.ones(2), low_rank=(jnp.ones((2, 2)), jnp.ones((2, 2)))),
+        "`rate` or `low_rank`, not both",
+    ),
+    "bonus": (dict(rate=jnp.ones(2), bonus=jnp.ones((2, 2))), "does not go with a `rate`"),
+    "stabilized": (dict(log_input=jnp.ones(2)), "stabilized=True"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+@pytest.mark.usefixtures("no_shape_checks")
+def test_mistakes(name):
+    changes, message = MISTAKES[name]
+    cell = _access(**changes)
+    params = cell.init(jax.random.key(0), IN)
+    with pytest.raises(ValueError, match=message):
+        cell.step(params, cell.initial_carry(params), jnp.ones(IN))
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+def test_other_mistakes():
+    with pytest.raises(ValueError, match="must return an sj.Access"):
+        cell = sj.matrix_state(lambda p, x: x, heads=1, keys=1, values=1, init={"w": (1, 1)})
+        cell.step(cell.init(jax.random.key(0), 1), cell.initial_carry({"w": jnp.ones(1)}), 0)
+    with pytest.raises(ValueError, match="must divide"):
+        sj.mlstm(6, heads=4)
+    with pytest.raises(ValueError, match="'exponential' or 'sigmoid'"):
+        sj.mlstm(4, heads=2, input_gate="relu")
+    with pytest.raises(ValueError, match=r"\[0, 1\)"):
+        sj.hgrn2(4, lower_bound=1.0)
+    with pytest.raises(ValueError, match="needs"):
+        sj.scan(form(), form().init(jax.random.key(0), IN), jnp.ones((5, IN)), method="store")
+    with pytest.raises(ValueError, match="at least one"):
+        sj.pipeline()
+    with pytest.raises(ValueError, match="must be 4 wide"):
+        sj.rms_norm(4).init(jax.random.key(0), 3)
