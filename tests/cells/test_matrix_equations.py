@@ -158,7 +158,11 @@ def mamba2(p, xs):
     for x in xs:
         whole = x @ p["project"]["weights"]
         history.append(whole[:conv])
-        seen, step, z = convolved(history, p["convolve"]), whole[conv : conv + heads], whole[-inner:]
+        seen, step, z = (
+            convolved(history, p["convolve"]),
+            whole[conv : conv + heads],
+            whole[-inner:],
+        )
         u, B, C = np.split(seen, [inner, inner + groups * N])
         o = []
         for h in range(heads):
@@ -183,8 +187,13 @@ def rwkv6(p, xs):
         for n, z in enumerate("wkvrg"):
             seen[z] = x + d * (p[f"mu_{z}"] + low[n * rank : (n + 1) * rank] @ p["mix_up"][n])
         heads = lambda a: a.reshape(H, W)  # noqa: E731
-        r, k, v = (heads(seen[z] @ p[n]) for z, n in zip("rkv", ("receptance", "key", "value")))
-        w = heads(np.exp(-np.exp(p["decay"] + np.tanh(seen["w"] @ p["decay_down"]) @ p["decay_up"])))
+        r, k, v = (
+            heads(seen[z] @ p[n])
+            for z, n in zip("rkv", ("receptance", "key", "value"), strict=True)
+        )
+        w = heads(
+            np.exp(-np.exp(p["decay"] + np.tanh(seen["w"] @ p["decay_down"]) @ p["decay_up"]))
+        )
         o = []
         for h in range(H):
             kv = np.outer(k[h], v[h])
