@@ -2,10 +2,21 @@
 
 from seqjax import nn
 from seqjax.cells.elman import elman
+from seqjax.cells.griffin import real_gated_lru
 from seqjax.cells.gru import gru
+from seqjax.cells.legendre import LegendreState, legendre_memory
 from seqjax.cells.lstm import LSTMState, lstm
+from seqjax.cells.mamba import MambaState, mamba, selective_state_space
 from seqjax.cells.minimal import minimal_gru, minimal_lstm
 from seqjax.cells.minimal_gated import minimal_gated
+from seqjax.cells.quasi_recurrent import independent, quasi_recurrent, simple_recurrent
+from seqjax.cells.rwkv import rwkv4_channel_mix, rwkv4_time_mix
+from seqjax.cells.slstm import SLSTMState, slstm
+from seqjax.cells.state_space import (
+    diagonal_state_space,
+    linear_recurrent_unit,
+    simplified_state_space,
+)
 from seqjax.core import initializers
 from seqjax.core.affine import Complex, LogScaled, log_scaled
 from seqjax.core.bidirectional import BidirectionalState, bidirectional
@@ -38,38 +49,54 @@ __all__ = [
     "DropoutState",
     "Gates",
     "LSTMState",
+    "LegendreState",
     "LogScaled",
+    "MambaState",
     "MemoryReport",
     "Randomness",
+    "SLSTMState",
     "StackState",
     "WindowState",
     "ZoneoutState",
     "bidirectional",
     "cast",
     "diagonal",
+    "diagonal_state_space",
     "dropout",
     "elman",
     "factory",
     "gated",
     "gru",
+    "independent",
     "initializers",
     "layer_norm",
     "learned_initial_carry",
+    "legendre_memory",
     "length_mask",
     "linear",
+    "linear_recurrent_unit",
     "log_scaled",
     "lstm",
+    "mamba",
     "memory_report",
     "minimal_gated",
     "minimal_gru",
     "minimal_lstm",
     "nn",
+    "quasi_recurrent",
+    "real_gated_lru",
     "residual",
+    "rwkv4_channel_mix",
+    "rwkv4_time_mix",
     "scan",
     "scan_sum",
     "seed_carry",
     "segment_starts",
+    "selective_state_space",
     "short_convolution",
+    "simple_recurrent",
+    "simplified_state_space",
+    "slstm",
     "stack",
     "token_shift",
     "trajectory",
