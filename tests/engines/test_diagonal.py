@@ -238,7 +238,7 @@ def test_gradients_of_a_trajectory(method, chunks, x64):
     chex.assert_trees_all_close(gradient(method), gradient("plain"), rtol=1e-10, atol=1e-10)
 
 
-def test_the_adjoint_of_an_associative_scan_keeps_no_levels(x64):
+def test_the_derivative_of_an_associative_scan(x64):
     """Its derivative with respect to coefficients and start, against finite differences."""
     keys = jax.random.split(jax.random.key(0), 3)
     decay, value = (jax.random.normal(key, (5, 2, 3)) for key in keys[:2])
@@ -248,27 +248,35 @@ def test_the_adjoint_of_an_associative_scan_keeps_no_levels(x64):
     def run(decay, value, start):
         return prefix.solve(Update(decay, value), start, fresh)
 
-    check_grads(run, (decay, value, start), order=2, atol=1e-6, rtol=1e-6)
+    check_grads(jax.jit(run), (decay, value, start), order=2, atol=1e-6, rtol=1e-6)
 
 
 def test_coefficients_that_do_not_fit(no_shape_checks):
-    def cell(coefficients):
-        return sj.linear(coefficients, features=3, gates=2)
-
-    def scan(cell):
-        return sj.scan(cell, cell.init(jax.random.key(0), 2), jnp.ones((4, 2)))
+    def run(coefficients):
+        cell = sj.diagonal(
+            coefficients,
+            init=lambda key, in_features: (),
+            initial_carry=lambda params, batch_shape=(): jnp.zeros((*batch_shape, 2)),
+            features=2,
+        )
+        sj.scan(cell, (), jnp.ones((4, 2)))
 
     with pytest.raises(ValueError, match=r"\(decay, value\)"):
-        scan(sj.diagonal(lambda p, x: x, init=lambda k, i: (), features=2,
-                         initial_carry=lambda p, batch_shape=(): jnp.zeros((*batch_shape, 2))))  # fmt: skip
+        run(lambda params, x: x)
     with pytest.raises(ValueError, match="kind of the state"):
-        scan(sj.diagonal(lambda p, x: (x, sj.Complex(x, x)), init=lambda k, i: (), features=2,
-                         initial_carry=lambda p, batch_shape=(): jnp.zeros((*batch_shape, 2))))  # fmt: skip
+        run(lambda params, x: (x, sj.Complex(x, x)))
+    with pytest.raises(ValueError, match="it became"):
+        run(lambda params, x: (x[..., None], x[..., None]))
     with pytest.raises(ValueError, match="belong to linear"):
-        sj.linear(lambda x: x, features=3, gates=2, parameters={"bias": jnp.ones})
+        sj.linear(
+            lambda x: x,
+            features=3,
+            gates=2,
+            parameters={"bias": sj.initializers.Constant()},
+        )
+    cell = sj.minimal_gru(3)
     with pytest.raises(ValueError, match="width 2.*4"):
-        good = cell(lambda x: (jax.nn.sigmoid(x[0]), x[1]))
-        sj.scan(good, good.init(jax.random.key(0), 2), jnp.ones((4, 4)))
+        sj.scan(cell, cell.init(jax.random.key(0), 2), jnp.ones((4, 4)))
 
 
 def test_zoneout_of_a_linear_cell_goes_the_plain_way():
