@@ -3,9 +3,10 @@
 import jax
 import jax.numpy as jnp
 
-from seqjax.core.cell import Cell, factory, positive_int
+from seqjax.core.cell import Cell, expect_width, factory, positive_int
 from seqjax.core.gates import add_bias, initialize_gates, like_features, project_blocks
 from seqjax.core.linear import diagonal
+from seqjax.core.trees import widen
 from seqjax.core.types import Array
 
 SHARPNESS = 8.0
@@ -68,11 +69,7 @@ def real_gated_lru(
     low, high = radius
 
     def init(key, in_features):
-        if in_features != features:
-            raise ValueError(
-                f"real_gated_lru({features}): the input must be {features} wide, like the "
-                f"output; got in_features={in_features}."
-            )
+        expect_width("real_gated_lru", features, in_features)
         dtype = jnp.result_type(float)
         input_key, ring = jax.random.split(key)
         square = jax.random.uniform(ring, (features,), dtype, low**2, high**2)
@@ -85,15 +82,15 @@ def real_gated_lru(
         }
 
     def initial_carry(params, batch_shape=()):
-        return jnp.zeros((*batch_shape, features), _wide(params["decay"]).dtype)
+        return jnp.zeros((*batch_shape, features), widen(params["decay"]).dtype)
 
     def project(params, x):
         gates = add_bias(project_blocks(x, params["input"]), params["bias"])
-        return [_wide(part) for part in (*gates, x)]
+        return [widen(part) for part in (*gates, x)]
 
     def coefficients(params, inputs):
         r, i, x = inputs
-        rate = like_features(jax.nn.softplus(_wide(params["decay"])), x)
+        rate = like_features(jax.nn.softplus(widen(params["decay"])), x)
         log_a = -SHARPNESS * jax.nn.sigmoid(r) * rate
         gain = _bounded_sqrt(-jnp.expm1(2 * log_a))
         return jnp.exp(log_a), gain * jax.nn.sigmoid(i) * x
@@ -118,7 +115,3 @@ def _bounded_sqrt(x: Array) -> Array:
 def _bounded_sqrt_jvp(primals, tangents):
     (x,), (d_x,) = primals, tangents
     return jnp.sqrt(x), d_x / jnp.sqrt(jnp.maximum(4 * x, 1e-6))
-
-
-def _wide(leaf: Array) -> Array:
-    return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))

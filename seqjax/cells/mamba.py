@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
-from seqjax.core.cell import Cell, factory, positive_int
+from seqjax.core.cell import Cell, expect_width, factory, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.linear import diagonal
 from seqjax.core.run import Run, zero_masked
 from seqjax.core.shift import WindowState, short_convolution
+from seqjax.core.trees import widen
 from seqjax.core.types import Array, Params
 
 
@@ -64,7 +65,7 @@ def selective_state_space(
     low, high = step_size
 
     def init(key, in_features):
-        _expect_same("selective_state_space", features, in_features)
+        expect_width("selective_state_space", features, in_features)
         dtype = jnp.result_type(float)
         selection, weights, bias = jax.random.split(key, 3)
         logs = jax.random.uniform(bias, (features,), dtype, jnp.log(low), jnp.log(high))
@@ -80,18 +81,18 @@ def selective_state_space(
         }
 
     def initial_carry(params, batch_shape=()):
-        return jnp.zeros((*batch_shape, features, state), _wide(params["a"]).dtype)
+        return jnp.zeros((*batch_shape, features, state), widen(params["a"]).dtype)
 
     def project(params, x):
         delta, b, c = jnp.split(x @ params["selection"], [rank, rank + state], axis=-1)
         size = delta @ params["step_weights"]
-        size = jax.nn.softplus(_wide(size) + like_features(_wide(params["step_bias"]), size))
-        return tuple(map(_wide, (x, size, b, c)))
+        size = jax.nn.softplus(widen(size) + like_features(widen(params["step_bias"]), size))
+        return tuple(map(widen, (x, size, b, c)))
 
     def coefficients(params, inputs):
         x, size, b, _ = inputs
         size, written = size[..., None], (size * x)[..., None]
-        rate = like_features(-jnp.exp(_wide(params["a"])), size)
+        rate = like_features(-jnp.exp(widen(params["a"])), size)
         return jnp.exp(size * rate), written * b[..., None, :]
 
     def read(params, s, inputs):
@@ -178,7 +179,7 @@ def mamba(
     recurrence = selective_state_space(inner, state=state, rank=rank)
 
     def init(key, in_features):
-        _expect_same("mamba", features, in_features)
+        expect_width("mamba", features, in_features)
         dtype = jnp.result_type(float)
         keys = jax.random.split(key, 4)
         return MambaParameters(
@@ -219,15 +220,3 @@ def mamba(
         )
 
     return Cell(init, initial_carry, step, features, sequence=sequence)
-
-
-def _expect_same(owner: str, features: int, in_features: int) -> None:
-    if in_features != features:
-        raise ValueError(
-            f"{owner}({features}): the input must be {features} wide, like the output; got "
-            f"in_features={in_features}."
-        )
-
-
-def _wide(leaf: Array) -> Array:
-    return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))

@@ -13,6 +13,7 @@ from seqjax.core.gates import add_bias, initialize_gates, like_features, project
 from seqjax.core.linear import diagonal
 from seqjax.core.shift import windowed
 from seqjax.core.stack import stack
+from seqjax.core.trees import widen
 from seqjax.core.types import Activation, Initializer
 
 
@@ -99,7 +100,7 @@ def quasi_recurrent(
 @factory
 def _pool(features: int, pooling: str) -> Cell:
     def split(params, x):
-        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        wide = widen(x)
         return jnp.split(wide, 1 + len(pooling), axis=-1)
 
     def coefficients(params, gates):
@@ -191,7 +192,7 @@ def simple_recurrent(
             gate + like_features(row, gate)
             for gate, row in zip((f, r), params["bias"], strict=True)
         )
-        return [part.astype(jnp.promote_types(part.dtype, jnp.float32)) for part in (u, f, r, skip)]
+        return [widen(part) for part in (u, f, r, skip)]
 
     def coefficients(params, inputs):
         u, f, _, _ = inputs

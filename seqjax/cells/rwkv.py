@@ -5,11 +5,12 @@ import jax.numpy as jnp
 
 from seqjax.core import initializers
 from seqjax.core.affine import NOTHING, LogScaled, Update, apply, log_scaled
-from seqjax.core.cell import Cell, factory, positive_int
+from seqjax.core.cell import Cell, expect_width, factory, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.linear import diagonal
 from seqjax.core.shift import windowed
 from seqjax.core.stack import stack
+from seqjax.core.trees import widen
 from seqjax.core.types import Array
 
 
@@ -65,7 +66,7 @@ def rwkv4_time_mix(features: int, *, depth: float = 0.0) -> Cell:
         return jnp.concatenate(made, axis=-1)
 
     def init(key, in_features):
-        _expect_same("rwkv4_time_mix", features, in_features)
+        expect_width("rwkv4_time_mix", features, in_features)
         place = jnp.arange(features) / features
         early = place ** (1 - depth)
         return {
@@ -96,16 +97,16 @@ def _wkv(features: int, depth: float) -> Cell:
         }
 
     def initial_carry(params, batch_shape=()):
-        zeros = jnp.zeros((*batch_shape, features), _wide(params["decay"]).dtype)
+        zeros = jnp.zeros((*batch_shape, features), widen(params["decay"]).dtype)
         return LogScaled((zeros, zeros), jnp.full_like(zeros, NOTHING))
 
     def coefficients(params, inputs):
         _, k, v = inputs
-        return -jnp.exp(_wide(params["decay"])), log_scaled((v, jnp.ones_like(v)), k)
+        return -jnp.exp(widen(params["decay"])), log_scaled((v, jnp.ones_like(v)), k)
 
     def read(params, state, inputs):
         r, k, v = inputs
-        bonus = like_features(_wide(params["bonus"]), k)
+        bonus = like_features(widen(params["bonus"]), k)
         now = log_scaled((v, jnp.ones_like(v)), bonus + k)
         above, below = apply(Update(jnp.zeros_like(k), now), state).values
         return jax.nn.sigmoid(r) * above / below
@@ -115,7 +116,7 @@ def _wkv(features: int, depth: float) -> Cell:
         init=init,
         initial_carry=initial_carry,
         features=features,
-        project=lambda params, x: jnp.split(_wide(x), 3, axis=-1),
+        project=lambda params, x: jnp.split(widen(x), 3, axis=-1),
         read=read,
         read_before=True,
         output=lambda params, values, x: values.astype(x.dtype) @ params["output"],
@@ -157,7 +158,7 @@ def rwkv4_channel_mix(features: int, *, hidden: int | None = None, depth: float 
     hidden = positive_int("rwkv4_channel_mix", "hidden", 4 * features if hidden is None else hidden)
 
     def init(key, in_features):
-        _expect_same("rwkv4_channel_mix", features, in_features)
+        expect_width("rwkv4_channel_mix", features, in_features)
         place = jnp.arange(features) / features
         first, second, third = jax.random.split(key, 3)
         (receptance,), (key_weights,), (value,) = (
@@ -197,15 +198,3 @@ def _weights(key: Array, shape: tuple[int, int], count: int) -> Array:
     keys = jax.random.split(key, count)
     glorot = initializers.Glorot()
     return jnp.stack([glorot(k, shape, jnp.result_type(float)) for k in keys])
-
-
-def _expect_same(owner: str, features: int, in_features: int) -> None:
-    if in_features != features:
-        raise ValueError(
-            f"{owner}({features}): the input must be {features} wide, like the output; got "
-            f"in_features={in_features}."
-        )
-
-
-def _wide(leaf: Array) -> Array:
-    return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))

@@ -8,9 +8,10 @@ import numpy as np
 
 from seqjax.core import initializers
 from seqjax.core.affine import Complex
-from seqjax.core.cell import Cell, factory, positive_int
+from seqjax.core.cell import Cell, expect_width, factory, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.linear import diagonal
+from seqjax.core.trees import widen
 from seqjax.core.types import Array, Params, PRNGKeyArray
 
 
@@ -84,13 +85,13 @@ def linear_recurrent_unit(
         }
 
     def decay_of(params):
-        modulus = jnp.exp(-jnp.exp(_wide(params["nu"])))
-        angle = jnp.exp(_wide(params["theta"]))
+        modulus = jnp.exp(-jnp.exp(widen(params["nu"])))
+        angle = jnp.exp(widen(params["theta"]))
         return Complex(modulus * jnp.cos(angle), modulus * jnp.sin(angle))
 
     def project(params, x):
-        gain = jnp.exp(_wide(params["gamma"]))
-        parts = (_wide(x @ params[name]) for name in ("b_real", "b_imaginary"))
+        gain = jnp.exp(widen(params["gamma"]))
+        parts = (widen(x @ params[name]) for name in ("b_real", "b_imaginary"))
         return Complex(*(like_features(gain, part) * part for part in parts))
 
     return diagonal(
@@ -157,7 +158,7 @@ def diagonal_state_space(
     modes = state if real else max(1, state // 2)
 
     def init(key, in_features):
-        _expect_same("diagonal_state_space", features, in_features)
+        expect_width("diagonal_state_space", features, in_features)
         dtype = jnp.result_type(float)
         step_key, c_key, skip_key = jax.random.split(key, 3)
         n = np.arange(modes)
@@ -179,15 +180,15 @@ def diagonal_state_space(
         }
 
     def coefficients(params, x):
-        a = Complex(-jnp.exp(_wide(params["a_real"])), _wide(params["a_imaginary"]))
-        size = jnp.exp(_wide(params["step_size"]))[:, None]
+        a = Complex(-jnp.exp(widen(params["a_real"])), widen(params["a_imaginary"]))
+        size = jnp.exp(widen(params["step_size"]))[:, None]
         decay, gain = _hold(a, size)
         value = Complex(*(like_features(part, x[..., None]) * x[..., None] for part in gain))
         return decay, value
 
     def read(params, s, x):
         c_real, c_imaginary = (
-            like_features(_wide(params[name]), s.real) for name in ("c_real", "c_imaginary")
+            like_features(widen(params[name]), s.real) for name in ("c_real", "c_imaginary")
         )
         return 2 * (c_real * s.real - c_imaginary * s.imaginary).sum(-1)
 
@@ -196,7 +197,7 @@ def diagonal_state_space(
         init=init,
         initial_carry=lambda params, batch_shape=(): _no_modes(params["a_real"], batch_shape),
         features=features,
-        project=lambda params, x: _wide(x),
+        project=lambda params, x: widen(x),
         read=read,
         output=lambda params, values, x: _add_skip(params, values, x),
     )
@@ -279,12 +280,12 @@ def simplified_state_space(
         }
 
     def held(params):
-        a = Complex(jnp.minimum(_wide(params["a_real"]), -1e-4), _wide(params["a_imaginary"]))
-        return _hold(a, jnp.exp(_wide(params["step_size"])))
+        a = Complex(jnp.minimum(widen(params["a_real"]), -1e-4), widen(params["a_imaginary"]))
+        return _hold(a, jnp.exp(widen(params["step_size"])))
 
     def project(params, x):
         _, gain = held(params)
-        real, imaginary = (_wide(x @ params[name]) for name in ("b_real", "b_imaginary"))
+        real, imaginary = (widen(x @ params[name]) for name in ("b_real", "b_imaginary"))
         g_real, g_imaginary = (like_features(part, real) for part in gain)
         return Complex(
             g_real * real - g_imaginary * imaginary, g_real * imaginary + g_imaginary * real
@@ -329,7 +330,7 @@ def _hippo(size: int) -> tuple[Any, Any]:
 
 def _read_out(params: Params, s: Complex, x: Array, factor: float) -> Array:
     """`factor * Re(C s)` and the skip, in the dtype of the inputs."""
-    c_real, c_imaginary = (_wide(params[name]) for name in ("c_real", "c_imaginary"))
+    c_real, c_imaginary = (widen(params[name]) for name in ("c_real", "c_imaginary"))
     return _add_skip(params, factor * (s.real @ c_real - s.imaginary @ c_imaginary), x)
 
 
@@ -345,7 +346,7 @@ def _skip(key: PRNGKeyArray, in_features: int, features: int, dtype: Any) -> Arr
     return initializers.Glorot()(key, (in_features, features), dtype)
 
 
-def _no_modes(like: Array, batch_shape: tuple[int, ...]) -> Complex:
+def _no_modes(like: Any, batch_shape: tuple[int, ...]) -> Complex:
     zeros = jnp.zeros((*batch_shape, *like.shape), jnp.promote_types(like.dtype, jnp.float32))
     return Complex(zeros, zeros)
 
@@ -361,15 +362,3 @@ def _log_uniform(key: PRNGKeyArray, shape: tuple, bounds: tuple[float, float], d
     """The logarithm of numbers between two bounds."""
     low, high = np.log(bounds)
     return jax.random.uniform(key, shape, dtype, low, high)
-
-
-def _expect_same(owner: str, features: int, in_features: int) -> None:
-    if in_features != features:
-        raise ValueError(
-            f"{owner}({features}): the input must be {features} wide, like the output; got "
-            f"in_features={in_features}."
-        )
-
-
-def _wide(leaf: Array) -> Array:
-    return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))

@@ -22,6 +22,7 @@ from seqjax.core.cell import Cell
 from seqjax.core.linear import Diagonal
 from seqjax.core.masks import select
 from seqjax.core.run import Run, Steps, batch_major, batch_shape_of, time_major, zero_masked
+from seqjax.core.trees import widen
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
 from seqjax.engines.prefix import states_of
 from seqjax.engines.tiles import divisor, over_tiles
@@ -71,7 +72,7 @@ def diagonal(
     size = time if method == "associative" else chunk_size(time, step_bytes, on_cpu)
     run = partial(_by_steps if on_cpu and method != "associative" else _at_once, structure)
     # Gradients of weights add up over many chunks: in float32 at least.
-    wide = jax.tree.map(_widen, params)
+    wide = jax.tree.map(widen, params)
 
     def chunk(carry, here):
         x, flags = here
@@ -173,7 +174,3 @@ def _at_once(
 
 def _bytes(tree: Any) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
-def _widen(leaf: Array) -> Array:
-    return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
