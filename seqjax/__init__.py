@@ -8,15 +8,26 @@ from seqjax.cells.delta import (
     kimi_delta_attention,
 )
 from seqjax.cells.elman import elman
+from seqjax.cells.griffin import real_gated_lru
 from seqjax.cells.gru import gru
+from seqjax.cells.legendre import LegendreState, legendre_memory
 from seqjax.cells.linear_attention import gated_linear_attention, hgrn2, linear_attention
 from seqjax.cells.lstm import LSTMState, lstm
+from seqjax.cells.mamba import MambaState, mamba, selective_state_space
 from seqjax.cells.mamba2 import mamba2, mamba2_block
 from seqjax.cells.minimal import minimal_gru, minimal_lstm
 from seqjax.cells.minimal_gated import minimal_gated
 from seqjax.cells.mlstm import mlstm, mlstm_block
-from seqjax.cells.rwkv6 import rwkv6, rwkv6_block, rwkv6_channel_mix
-from seqjax.cells.rwkv7 import rwkv7, rwkv7_block, rwkv7_channel_mix
+from seqjax.cells.quasi_recurrent import independent, quasi_recurrent, simple_recurrent
+from seqjax.cells.rwkv import rwkv4_channel_mix, rwkv4_time_mix
+from seqjax.cells.rwkv6 import rwkv6_block, rwkv6_channel_mix, rwkv6_time_mix
+from seqjax.cells.rwkv7 import rwkv7_block, rwkv7_channel_mix, rwkv7_time_mix
+from seqjax.cells.slstm import SLSTMState, slstm
+from seqjax.cells.state_space import (
+    diagonal_state_space,
+    linear_recurrent_unit,
+    simplified_state_space,
+)
 from seqjax.core import initializers
 from seqjax.core.affine import Complex, LogScaled, log_scaled
 from seqjax.core.bidirectional import BidirectionalState, bidirectional
@@ -61,10 +72,13 @@ __all__ = [
     "DropoutState",
     "Gates",
     "LSTMState",
+    "LegendreState",
     "LogScaled",
+    "MambaState",
     "MatrixState",
     "MemoryReport",
     "Randomness",
+    "SLSTMState",
     "Scaled",
     "StackState",
     "WindowState",
@@ -75,6 +89,7 @@ __all__ = [
     "delta_net",
     "dense",
     "diagonal",
+    "diagonal_state_space",
     "dropout",
     "elman",
     "factory",
@@ -85,15 +100,19 @@ __all__ = [
     "gated_linear_attention",
     "gru",
     "hgrn2",
+    "independent",
     "initializers",
     "kimi_delta_attention",
     "layer_norm",
     "learned_initial_carry",
+    "legendre_memory",
     "length_mask",
     "linear",
     "linear_attention",
+    "linear_recurrent_unit",
     "log_scaled",
     "lstm",
+    "mamba",
     "mamba2",
     "mamba2_block",
     "matrix_state",
@@ -108,19 +127,27 @@ __all__ = [
     "pipeline",
     "pointwise",
     "prenorm",
+    "quasi_recurrent",
+    "real_gated_lru",
     "residual",
     "rms_norm",
-    "rwkv6",
+    "rwkv4_channel_mix",
+    "rwkv4_time_mix",
     "rwkv6_block",
     "rwkv6_channel_mix",
-    "rwkv7",
+    "rwkv6_time_mix",
     "rwkv7_block",
     "rwkv7_channel_mix",
+    "rwkv7_time_mix",
     "scan",
     "scan_sum",
     "seed_carry",
     "segment_starts",
+    "selective_state_space",
     "short_convolution",
+    "simple_recurrent",
+    "simplified_state_space",
+    "slstm",
     "stack",
     "to_heads",
     "token_shift",

@@ -9,16 +9,25 @@ from flax import nnx
 
 import seqjax as sj
 from seqjax.core.cell import Cell
+from seqjax.engines.scan import METHODS
 
 IN_FEATURES = 3
 
 
+PLAIN = ("plain", "auto")
+GATED = (*PLAIN, "recompute", "store")
+LINEAR = (*PLAIN, "associative", "chunked")
+ANY = METHODS
+"""The methods that a cell can be forced to."""
+
+
 class Row(NamedTuple):
-    """A cell, and whether it is one of the few on which slow checks run."""
+    """A cell, whether it is one of the few on which slow checks run, and its methods."""
 
     name: str
     cell: Cell
     core: bool = False
+    methods: tuple[str, ...] = GATED
 
 
 def _decayed_average():
@@ -63,9 +72,43 @@ TABLE = [
     ),
     Row("minimal_gated", sj.minimal_gated(4), core=True),
     Row("minimal_gated_reset_before", sj.minimal_gated(4, reset="before")),
-    Row("not_gated", _decayed_average()),
-    Row("token_shift", sj.token_shift(IN_FEATURES)),
-    Row("short_convolution", sj.short_convolution(IN_FEATURES, activation=jax.nn.silu), core=True),
+    Row("not_gated", _decayed_average(), methods=PLAIN),
+    Row("token_shift", sj.token_shift(IN_FEATURES), methods=ANY),
+    Row(
+        "short_convolution",
+        sj.short_convolution(IN_FEATURES, activation=jax.nn.silu),
+        core=True,
+        methods=ANY,
+    ),
+    Row("minimal_gru", sj.minimal_gru(4), core=True, methods=LINEAR),
+    Row("minimal_gru_logarithmic", sj.minimal_gru(2, logarithmic=True), methods=LINEAR),
+    Row("minimal_lstm", sj.minimal_lstm(4), methods=LINEAR),
+    Row("minimal_lstm_logarithmic", sj.minimal_lstm(2, logarithmic=True), methods=LINEAR),
+    Row("quasi_recurrent_f", sj.quasi_recurrent(2, pooling="f"), methods=LINEAR),
+    Row("quasi_recurrent", sj.quasi_recurrent(2), methods=LINEAR),
+    Row("quasi_recurrent_ifo", sj.quasi_recurrent(2, width=3, pooling="ifo"), methods=LINEAR),
+    Row("simple_recurrent", sj.simple_recurrent(4), methods=PLAIN),
+    Row("simple_recurrent_linear", sj.simple_recurrent(4, peepholes=False), methods=LINEAR),
+    Row("simple_recurrent_skip", sj.simple_recurrent(3, peepholes=False), methods=LINEAR),
+    Row("independent", sj.independent(4, activation=jnp.tanh)),
+    Row(
+        "linear_recurrent_unit",
+        sj.linear_recurrent_unit(4, state=2),
+        core=True,
+        methods=LINEAR,
+    ),
+    Row("linear_recurrent_unit_skip", sj.linear_recurrent_unit(3), methods=LINEAR),
+    Row("diagonal_state_space", sj.diagonal_state_space(3, state=4), methods=LINEAR),
+    Row("simplified_state_space", sj.simplified_state_space(4, state=4), methods=LINEAR),
+    Row("real_gated_lru", sj.real_gated_lru(3), methods=LINEAR),
+    Row("real_gated_lru_blocks", sj.real_gated_lru(3, blocks=3), methods=LINEAR),
+    Row("selective_state_space", sj.selective_state_space(3, state=2), methods=LINEAR),
+    Row("mamba", sj.mamba(3, state=2, width=2), methods=LINEAR),
+    Row("legendre_memory", sj.legendre_memory(4, memory=3, window=5), methods=PLAIN),
+    Row("rwkv4_time_mix", sj.rwkv4_time_mix(3), methods=LINEAR),
+    Row("rwkv4_channel_mix", sj.rwkv4_channel_mix(3, depth=0.5), methods=ANY),
+    Row("slstm", sj.slstm(4, heads=2, recurrent_init=sj.initializers.Orthogonal())),
+    Row("slstm_linear", sj.slstm(4, recurrent=False), methods=LINEAR),
     Row("stack", sj.stack(sj.lstm(3), sj.gru(4))),
     Row("residual", sj.residual(sj.gru(IN_FEATURES))),
     Row("learned_initial_carry", sj.learned_initial_carry(sj.lstm(4))),
@@ -88,8 +131,9 @@ TABLE = [
             sj.dropout(sj.residual(sj.bidirectional(sj.elman(2), merge="sum")), 0.3),
         ),
     ),
-    Row("flax_gru", sj.nn.from_flax(flax_gru, 4)),
+    Row("flax_gru", sj.nn.from_flax(flax_gru, 4), methods=PLAIN),
 ]
 
+ROWS = {row.name: row for row in TABLE}
 CELLS = {row.name: row.cell for row in TABLE}
 CORE = {row.name: row.cell for row in TABLE if row.core}

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import seqjax as sj
-from tests.table import CELLS, IN_FEATURES
+from seqjax.engines.scan import METHODS
+from tests.table import CELLS, IN_FEATURES, ROWS
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -20,6 +21,23 @@ def test_argument_names_never_vary(name):
     assert names(cell.initial_carry)[1:] == ["batch_shape"]
     assert names(cell.step)[1:] == ["carry", "x"]
     assert len(names(cell.step)) == 3
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_method_runs_or_says_why_not(name):
+    cell = CELLS[name]
+
+    def run(key, xs, method):
+        return sj.scan(cell, cell.init(key, IN_FEATURES), xs, method=method)
+
+    with jax.enable_x64(name == "flax_gru"):
+        for method in METHODS:
+            arguments = jax.random.key(0), jnp.ones((2, 3, IN_FEATURES))
+            if method in ROWS[name].methods:
+                jax.eval_shape(functools.partial(run, method=method), *arguments)
+            else:
+                with pytest.raises(ValueError, match=f"method='{method}' needs.*'auto'"):
+                    jax.eval_shape(functools.partial(run, method=method), *arguments)
 
 
 def test_scan_has_the_arguments_of_the_contract():

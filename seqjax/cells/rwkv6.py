@@ -17,7 +17,7 @@ MIXED = ("w", "k", "v", "r", "g")
 
 
 @factory
-def rwkv6(
+def rwkv6_time_mix(
     features: int,
     *,
     heads: int | None = None,
@@ -50,7 +50,7 @@ def rwkv6(
     Example:
       >>> import jax, jax.numpy as jnp
       >>> import seqjax as sj
-      >>> cell = sj.rwkv6(8, heads=2)
+      >>> cell = sj.rwkv6_time_mix(8, heads=2)
       >>> carry, ys = sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((2, 5, 8)))
       >>> carry["memory"].memory.shape, ys.shape
       ((2, 2, 4, 4), (2, 5, 8))
@@ -59,7 +59,7 @@ def rwkv6(
     are stored as there: `decay` is w_0.
     """
     heads = max(1, features // 64) if heads is None else heads
-    width = head_width("rwkv6", "features", features, heads)
+    width = head_width("rwkv6_time_mix", "features", features, heads)
     depth = layer / max(1, layers - 1)
     rise = 1 - layer / layers
 
@@ -223,6 +223,6 @@ def rwkv6_block(
 
     Source: Peng et al. 2024, arXiv:2404.05892.
     """
-    time = rwkv6(features, heads=heads, layer=layer, layers=layers)
+    time = rwkv6_time_mix(features, heads=heads, layer=layer, layers=layers)
     channel = rwkv6_channel_mix(features, layer=layer, layers=layers)
     return stack(prenorm(time, norm=centred_norm), prenorm(channel, norm=centred_norm))

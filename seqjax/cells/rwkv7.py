@@ -27,7 +27,9 @@ EXPONENTS = {"r": 0.2, "w": 0.9, "k": 0.7, "v": 0.7, "a": 0.9, "g": 0.2}
 
 
 @factory
-def rwkv7(features: int, *, heads: int | None = None, layer: int = 0, layers: int = 1) -> Cell:
+def rwkv7_time_mix(
+    features: int, *, heads: int | None = None, layer: int = 0, layers: int = 1
+) -> Cell:
     """The time mix of RWKV-7 ("Goose").
 
         x_z = x + (x_{t-1} - x) * mu_z                         for z = r, w, k, v, a, g
@@ -61,7 +63,7 @@ def rwkv7(features: int, *, heads: int | None = None, layer: int = 0, layers: in
     Example:
       >>> import jax, jax.numpy as jnp
       >>> import seqjax as sj
-      >>> cell = sj.rwkv7(8, heads=2)
+      >>> cell = sj.rwkv7_time_mix(8, heads=2)
       >>> carry, ys = sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((2, 5, 8)))
       >>> carry["memory"].memory.shape, ys.shape
       ((2, 2, 4, 4), (2, 5, 8))
@@ -70,7 +72,7 @@ def rwkv7(features: int, *, heads: int | None = None, layer: int = 0, layers: in
     memory there is the transpose of ours.
     """
     heads = max(1, features // 64) if heads is None else heads
-    width = head_width("rwkv7", "features", features, heads)
+    width = head_width("rwkv7_time_mix", "features", features, heads)
     given, handed_on = layers > 1 and layer > 0, layers > 1 and layer < layers - 1
     depth = layer / max(1, layers - 1)
     rise = 1 - layer / layers
@@ -248,7 +250,7 @@ def rwkv7_block(
       features: width of x and of y.
       heads: of the time mix.
       layer, layers: which layer this is, of how many. With several, the v of the first travels
-        with x, see `sj.rwkv7`, and the first begins with one more norm.
+        with x, see `sj.rwkv7_time_mix`, and the first begins with one more norm.
 
     Returns:
       A cell; `sj.stack(*[sj.rwkv7_block(64, layer=n, layers=6) for n in range(6)])` is the trunk
@@ -263,7 +265,7 @@ def rwkv7_block(
 
     Source: Peng et al. 2025, arXiv:2503.14456.
     """
-    time = rwkv7(features, heads=heads, layer=layer, layers=layers)
+    time = rwkv7_time_mix(features, heads=heads, layer=layer, layers=layers)
     channel = prenorm(rwkv7_channel_mix(features, layer=layer, layers=layers), norm=centred_norm)
     norm = centred_norm(features)
     if layers > 1 and layer > 0:

@@ -154,6 +154,15 @@ def positive_int(owner: str, name: str, value: Any) -> int:
     return value.__index__()
 
 
+def expect_width(owner: str, features: int, in_features: int) -> None:
+    """Raises unless the input of a cell is as wide as its output."""
+    if in_features != features:
+        raise ValueError(
+            f"{owner}({features}): the input must be {features} wide, like the output; got "
+            f"in_features={in_features}."
+        )
+
+
 def spell(value: Any) -> str:
     """A short name for a value in the repr of a cell."""
     if isinstance(value, Cell):

@@ -128,6 +128,17 @@ class Uniform:
 
 
 @dataclasses.dataclass(frozen=True)
+class Between:
+    """Uniform between `low` and `high`."""
+
+    low: float
+    high: float
+
+    def __call__(self, key: PRNGKeyArray, shape: Any, dtype: Any = jnp.float32) -> Array:
+        return jax.random.uniform(key, shape, dtype, self.low, self.high)
+
+
+@dataclasses.dataclass(frozen=True)
 class Constant:
     """Every entry is `value`."""
 

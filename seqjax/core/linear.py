@@ -12,6 +12,7 @@ from seqjax.core import initializers
 from seqjax.core.affine import Update, apply, empty
 from seqjax.core.cell import Cell, InitFn, InitialCarryFn, factory, positive_int
 from seqjax.core.gates import Gates, add_bias, initialize_gates, like_features, project
+from seqjax.core.trees import widen
 from seqjax.core.types import Array, Carry, Initializer, Params, PyTree
 
 
@@ -255,7 +256,7 @@ def linear(
                 f"were made for by `init(key, {in_features})`; got inputs of shape {x.shape}."
             )
         made = add_bias(project(x, params["input"]), params["bias"])
-        return made.map(lambda gate: gate.astype(jnp.promote_types(gate.dtype, jnp.float32)))
+        return made.map(widen)
 
     def of_gates(params: Params, x: Gates) -> Any:
         return coefficients(x, *of_units(params, x[0]))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
-from seqjax.core.cell import Cell, InitFn, factory, positive_int
+from seqjax.core.cell import Cell, InitFn, expect_width, factory, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.masks import processing_order
 from seqjax.core.run import Run, zero_masked
@@ -157,11 +157,7 @@ def token_shift(features: int) -> Cell:
     """
 
     def init(key, in_features):
-        if in_features != features:
-            raise ValueError(
-                f"token_shift({features}): the input must be {features} wide, like the output; "
-                f"got in_features={in_features}."
-            )
+        expect_width("token_shift", features, in_features)
         return ()
 
     return windowed(
@@ -221,11 +217,7 @@ def short_convolution(
     kernel_init = kernel_init or initializers.Uniform(width**-0.5)
 
     def init(key, in_features):
-        if in_features != features:
-            raise ValueError(
-                f"short_convolution({features}): the input must be {features} wide, like the "
-                f"output; got in_features={in_features}."
-            )
+        expect_width("short_convolution", features, in_features)
         dtype = jnp.result_type(float)
         kernel = kernel_init(key, (width, features), dtype)
         return ConvolutionParameters(kernel, jnp.zeros((features,), dtype))

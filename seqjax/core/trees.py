@@ -25,6 +25,11 @@ def put_floats(tree: Any, floats: Sequence) -> Any:
     return jax.tree.map(lambda leaf: next(new) if is_float(leaf) else leaf, tree)
 
 
+def widen(leaf: Any) -> Any:
+    """In float32 at least, as states and gates are computed; leaves that are not floating stay."""
+    return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) if is_float(leaf) else leaf
+
+
 def cast(tree: Any, dtype: DTypeLike) -> Any:
     """The tree with its floating-point leaves in another dtype; other leaves stay.
 

@@ -22,6 +22,7 @@ from seqjax.core.cell import Cell
 from seqjax.core.linear import Diagonal
 from seqjax.core.masks import select
 from seqjax.core.run import Run, Steps, batch_major, batch_shape_of, time_major, zero_masked
+from seqjax.core.trees import widen
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
 from seqjax.engines.prefix import states_of
 from seqjax.engines.tiles import divisor, over_tiles
@@ -57,8 +58,8 @@ def diagonal(
     """Runs a cell that is linear in its state.
 
     Args:
-      method: `"associative"`, all steps at once; `"chunked"`; or `"auto"`, which is the first
-        on accelerators if it fits, and else the second. Inside a chunk, a CPU goes step by step.
+      method: `"associative"`, all steps at once; or `"chunked"`, which is what `"auto"` is too.
+        Inside a chunk, a CPU goes step by step, and all steps run at once elsewhere.
       structure: the parts of the cell.
       cell, params, carry, initial, xs, steps: as for every engine.
     """
@@ -67,12 +68,11 @@ def diagonal(
     time = jax.tree.leaves(inputs)[0].shape[0]
     step_bytes = max(1, _bytes((xs, jax.eval_shape(structure.project, params, inputs))) // time)
     step_bytes += _bytes(carry)
-    on_cpu = jax.default_backend() == "cpu"
-    parallel = method == "associative" or not on_cpu
+    on_cpu = steps_are_cheap()
     size = time if method == "associative" else chunk_size(time, step_bytes, on_cpu)
-    run = partial(_at_once if parallel else _by_steps, structure)
+    run = partial(_by_steps if on_cpu and method != "associative" else _at_once, structure)
     # Gradients of weights add up over many chunks: in float32 at least.
-    wide = jax.tree.map(_widen, params)
+    wide = jax.tree.map(widen, params)
 
     def chunk(carry, here):
         x, flags = here
@@ -93,6 +93,12 @@ def diagonal(
     )
     ys, carries = batch_major(outputs, batch_ndim)
     return Run(carry, zero_masked(ys, steps.valid), carries)
+
+
+def steps_are_cheap() -> bool:
+    """Whether a chunk goes step by step. On a CPU a step costs little beyond its arithmetic, of
+    which an associative scan makes twice as much; measured in `seqjax/bench/README.md`."""
+    return jax.default_backend() == "cpu"
 
 
 def chunk_size(time: int, step_bytes: int, on_cpu: bool) -> int:
@@ -168,7 +174,3 @@ def _at_once(
 
 def _bytes(tree: Any) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
-def _widen(leaf: Array) -> Array:
-    return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))

@@ -282,7 +282,7 @@ def test_equations(name, x64):
 
 
 def test_rwkv6(x64):
-    cell = sj.rwkv6(F, heads=H, mix_rank=2, decay_rank=2)
+    cell = sj.rwkv6_time_mix(F, heads=H, mix_rank=2, decay_rank=2)
     params, xs = disturbed(cell, F)
     for method in ("plain", "chunked"):
         _, ys = sj.scan(cell, params, xs, method=method)
@@ -291,17 +291,17 @@ def test_rwkv6(x64):
 
 def test_rwkv7(x64):
     """Alone, and with the values of the first layer travelling to the second."""
-    alone = sj.rwkv7(F, heads=H)
+    alone = sj.rwkv7_time_mix(F, heads=H)
     params, xs = disturbed(alone, F)
     wanted, values = rwkv7(params, xs)
     for method in ("plain", "chunked"):
         np.testing.assert_allclose(
             sj.scan(alone, params, xs, method=method)[1], wanted, rtol=1e-9, atol=1e-9
         )
-    first = sj.rwkv7(F, heads=H, layer=0, layers=2)
+    first = sj.rwkv7_time_mix(F, heads=H, layer=0, layers=2)
     _, both = sj.scan(first, params, xs)
     np.testing.assert_allclose(both, np.concatenate([wanted, values], 1), rtol=1e-9, atol=1e-9)
-    last = sj.rwkv7(F, heads=H, layer=1, layers=2)
+    last = sj.rwkv7_time_mix(F, heads=H, layer=1, layers=2)
     params, _ = disturbed(last, 2 * F)
     wanted, _ = rwkv7(params, xs, first=values)
     _, ys = sj.scan(last, params, np.concatenate([xs, values], 1))

@@ -1,0 +1,117 @@
+"""The real-gated linear recurrent unit of Griffin and RecurrentGemma."""
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.core.cell import Cell, expect_width, factory, positive_int
+from seqjax.core.gates import add_bias, initialize_gates, like_features, project_blocks
+from seqjax.core.linear import diagonal
+from seqjax.core.trees import widen
+from seqjax.core.types import Array
+
+SHARPNESS = 8.0
+"""The exponent that the paper calls c."""
+
+
+@factory
+def real_gated_lru(
+    features: int,
+    *,
+    blocks: int = 1,
+    radius: tuple[float, float] = (0.9, 0.999),
+) -> Cell:
+    """The real-gated linear recurrent unit (RG-LRU).
+
+        r = sigmoid(W_r x + b_r)
+        i = sigmoid(W_i x + b_i)
+        a = exp(-8 r * softplus(decay))
+        h = a * h + sqrt(1 - a^2) * (i * x)
+
+    Gates are stored in the order r, i.
+
+    Args:
+      features: width of the input, of the hidden state `h` and of the output.
+      blocks: number of equal diagonal blocks of W.
+      radius: bounds between which `exp(-softplus(decay))` starts, uniform in the ring: what a
+        is when r = 1/8.
+
+    Returns:
+      A cell whose carry is `h`, `(*batch, features)`, in float32 at least. Parameters: `input`
+      `(features, 2, features)`, with blocks `(blocks, features / blocks, 2, features / blocks)`;
+      `bias` `(2, features)`; `decay` `(features,)`.
+
+    Raises:
+      ValueError: if `blocks` does not divide `features`; from `init`, if the input has another
+        width than the output.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.real_gated_lru(4, blocks=2)
+      >>> params = cell.init(jax.random.key(0), 4)
+      >>> h, ys = sj.scan(cell, params, jnp.ones((5, 4)))
+      >>> ys.shape
+      (5, 4)
+
+    Source: De et al. 2024, arXiv:2402.19427. The paper writes a = sigmoid(Lambda); `decay` is
+    that Lambda with the opposite sign, as in the released code. There the first step of a
+    sequence leaves out the factor sqrt(1 - a^2); here it is a step like any other, so that a
+    cell need not know where a sequence begins. The derivative of the root is held at 1000, as
+    there.
+    """
+    features = positive_int("real_gated_lru", "features", features)
+    blocks = positive_int("real_gated_lru", "blocks", blocks)
+    if features % blocks:
+        raise ValueError(
+            f"real_gated_lru: `blocks={blocks}` does not divide `features={features}`."
+        )
+    block = features // blocks
+    low, high = radius
+
+    def init(key, in_features):
+        expect_width("real_gated_lru", features, in_features)
+        dtype = jnp.result_type(float)
+        input_key, ring = jax.random.split(key)
+        square = jax.random.uniform(ring, (features,), dtype, low**2, high**2)
+        normal = jax.nn.initializers.normal(block**-0.5)
+        return {
+            "input": initialize_gates(input_key, normal, (blocks, block, 2, block), dtype),
+            "bias": jnp.zeros((2, features), dtype),
+            # softplus(decay) = -log of the radius
+            "decay": jnp.log(jnp.expm1(-0.5 * jnp.log(square))),
+        }
+
+    def initial_carry(params, batch_shape=()):
+        return jnp.zeros((*batch_shape, features), widen(params["decay"]).dtype)
+
+    def project(params, x):
+        gates = add_bias(project_blocks(x, params["input"]), params["bias"])
+        return [widen(part) for part in (*gates, x)]
+
+    def coefficients(params, inputs):
+        r, i, x = inputs
+        rate = like_features(jax.nn.softplus(widen(params["decay"])), x)
+        log_a = -SHARPNESS * jax.nn.sigmoid(r) * rate
+        gain = _bounded_sqrt(-jnp.expm1(2 * log_a))
+        return jnp.exp(log_a), gain * jax.nn.sigmoid(i) * x
+
+    return diagonal(
+        coefficients,
+        init=init,
+        initial_carry=initial_carry,
+        features=features,
+        project=project,
+        output=lambda params, h, x: h.astype(jnp.result_type(params["input"], x)),
+    )
+
+
+@jax.custom_jvp
+def _bounded_sqrt(x: Array) -> Array:
+    """The square root, with a derivative of at most 1000."""
+    return jnp.sqrt(x)
+
+
+@_bounded_sqrt.defjvp
+def _bounded_sqrt_jvp(primals, tangents):
+    (x,), (d_x,) = primals, tangents
+    return jnp.sqrt(x), d_x / jnp.sqrt(jnp.maximum(4 * x, 1e-6))

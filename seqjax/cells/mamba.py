@@ -1,0 +1,222 @@
+"""The selective state space of Mamba (S6), and the block around it."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.core import initializers
+from seqjax.core.cell import Cell, expect_width, factory, positive_int
+from seqjax.core.gates import like_features
+from seqjax.core.linear import diagonal
+from seqjax.core.run import Run, zero_masked
+from seqjax.core.shift import WindowState, short_convolution
+from seqjax.core.trees import widen
+from seqjax.core.types import Array, Params
+
+
+@factory
+def selective_state_space(
+    features: int,
+    *,
+    state: int = 16,
+    rank: int | None = None,
+    step_size: tuple[float, float] = (1e-3, 1e-1),
+) -> Cell:
+    """The selective state space (S6): step size, input and read-out depend on the input.
+
+        delta, B, C = split(W_selection x)      (rank,), (state,), (state,)
+        d = softplus(W_step delta + b_step)     (features,)
+        s = exp(-d exp(a)) * s + (d * x) B      (features, state)
+        y = s C + D * x
+
+    Args:
+      features: width of the input and of the output.
+      state: size of the state of each feature.
+      rank: width of delta, by default `features / 16`, rounded up.
+      step_size: d starts between these, uniform in the logarithm.
+
+    Returns:
+      A cell whose carry is `s`, `(*batch, features, state)`, in float32 at least. Parameters:
+      `selection` `(features, rank + 2 * state)`; `step_weights` `(rank, features)`; `step_bias`
+      `(features,)`; `a` `(features, state)`; `skip` (the D) `(features,)`.
+
+    Raises:
+      ValueError: from `init`, if the input has another width than the output.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.selective_state_space(4, state=2)
+      >>> params = cell.init(jax.random.key(0), 4)
+      >>> s, ys = sj.scan(cell, params, jnp.ones((5, 4)))
+      >>> s.shape, ys.shape
+      ((4, 2), (5, 4))
+
+    Source: Gu and Dao 2023, arXiv:2312.00752. As in the released code, B is held for one step
+    by `d B`, not by the zero-order hold that the paper writes; a starts at log(1 .. state), and
+    d is at least 1e-4 at the start.
+    """
+    features = positive_int("selective_state_space", "features", features)
+    state = positive_int("selective_state_space", "state", state)
+    rank = positive_int(
+        "selective_state_space", "rank", -(-features // 16) if rank is None else rank
+    )
+    low, high = step_size
+
+    def init(key, in_features):
+        expect_width("selective_state_space", features, in_features)
+        dtype = jnp.result_type(float)
+        selection, weights, bias = jax.random.split(key, 3)
+        logs = jax.random.uniform(bias, (features,), dtype, jnp.log(low), jnp.log(high))
+        start = jnp.maximum(jnp.exp(logs), 1e-4)
+        rows = jnp.log(jnp.arange(1, state + 1, dtype=dtype))
+        dense = initializers.Uniform(features**-0.5)
+        return {
+            "selection": dense(selection, (features, rank + 2 * state), dtype),
+            "step_weights": initializers.Uniform(rank**-0.5)(weights, (rank, features), dtype),
+            "step_bias": start + jnp.log(-jnp.expm1(-start)),
+            "a": jnp.broadcast_to(rows, (features, state)),
+            "skip": jnp.ones((features,), dtype),
+        }
+
+    def initial_carry(params, batch_shape=()):
+        return jnp.zeros((*batch_shape, features, state), widen(params["a"]).dtype)
+
+    def project(params, x):
+        delta, b, c = jnp.split(x @ params["selection"], [rank, rank + state], axis=-1)
+        size = delta @ params["step_weights"]
+        size = jax.nn.softplus(widen(size) + like_features(widen(params["step_bias"]), size))
+        return tuple(map(widen, (x, size, b, c)))
+
+    def coefficients(params, inputs):
+        x, size, b, _ = inputs
+        size, written = size[..., None], (size * x)[..., None]
+        rate = like_features(-jnp.exp(widen(params["a"])), size)
+        return jnp.exp(size * rate), written * b[..., None, :]
+
+    def read(params, s, inputs):
+        *_, c = inputs
+        return (s * c[..., None, :]).sum(-1)
+
+    def output(params, values, x):
+        direct = like_features(params["skip"], x) * x
+        return (values + direct).astype(direct.dtype)
+
+    return diagonal(
+        coefficients,
+        init=init,
+        initial_carry=initial_carry,
+        features=features,
+        project=project,
+        read=read,
+        output=output,
+    )
+
+
+class MambaState(NamedTuple):
+    """The last inputs of the convolution, and the state of the recurrence."""
+
+    convolution: WindowState
+    state: Array
+
+
+class MambaParameters(NamedTuple):
+    """The parameters of the block: products without bias, and those of the two cells inside."""
+
+    input: Array
+    convolution: Any
+    recurrence: Any
+    output: Array
+
+
+@factory
+def mamba(
+    features: int,
+    *,
+    expand: int = 2,
+    state: int = 16,
+    width: int = 4,
+    rank: int | None = None,
+) -> Cell:
+    """The Mamba block: a gated branch of convolution and selective state space.
+
+        u, z = split(W_input x)                       expand * features each
+        u = silu(convolution(u))
+        u = selective_state_space(u)
+        y = W_output (u * silu(z))
+
+    Args:
+      features: width of the input and of the output.
+      expand: how many times wider the branch is.
+      state: size of the state of each feature of the branch.
+      width: number of inputs that the convolution sees.
+      rank: of the step sizes, by default `features / 16`, rounded up.
+
+    Returns:
+      A cell with parameters `MambaParameters(input, convolution, recurrence, output)` and the
+      carry `MambaState(convolution, state)`. In a model it sits behind a norm and inside
+      `sj.residual`.
+
+    Raises:
+      ValueError: from `init`, if the input has another width than the output.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.mamba(4)
+      >>> params = cell.init(jax.random.key(0), 4)
+      >>> carry, ys = sj.scan(cell, params, jnp.ones((5, 4)))
+      >>> carry.state.shape, ys.shape
+      ((8, 16), (5, 4))
+
+    Source: Gu and Dao 2023, arXiv:2312.00752.
+    """
+    features = positive_int("mamba", "features", features)
+    inner = features * positive_int("mamba", "expand", expand)
+    rank = -(-features // 16) if rank is None else rank
+    convolution = short_convolution(inner, width=width, activation=jax.nn.silu)
+    recurrence = selective_state_space(inner, state=state, rank=rank)
+
+    def init(key, in_features):
+        expect_width("mamba", features, in_features)
+        dtype = jnp.result_type(float)
+        keys = jax.random.split(key, 4)
+        return MambaParameters(
+            initializers.Uniform(features**-0.5)(keys[0], (features, 2 * inner), dtype),
+            convolution.init(keys[1], inner),
+            recurrence.init(keys[2], inner),
+            initializers.Uniform(inner**-0.5)(keys[3], (inner, features), dtype),
+        )
+
+    def initial_carry(params, batch_shape=()):
+        return MambaState(
+            convolution.initial_carry(params.convolution, batch_shape),
+            recurrence.initial_carry(params.recurrence, batch_shape),
+        )
+
+    def branches(params: Params, x: Array) -> list[Array]:
+        return jnp.split(x @ params.input, 2, axis=-1)
+
+    def join(params: Params, u: Array, gate: Array) -> Array:
+        return (u * jax.nn.silu(gate)) @ params.output
+
+    def step(params, carry, x):
+        u, gate = branches(params, x)
+        convolved, u = convolution.step(params.convolution, carry.convolution, u)
+        state, u = recurrence.step(params.recurrence, carry.state, u)
+        return MambaState(convolved, state), join(params, u, gate)
+
+    def sequence(scan, params, carry, initial, xs, steps):
+        u, gate = branches(params, zero_masked(xs, steps.valid))
+        first = scan(
+            convolution, params.convolution, carry.convolution, initial.convolution, u, steps
+        )
+        second = scan(recurrence, params.recurrence, carry.state, initial.state, first.ys, steps)
+        return Run(
+            carry=MambaState(first.carry, second.carry),
+            ys=zero_masked(join(params, second.ys, gate), steps.valid),
+            carries=MambaState(first.carries, second.carries),
+        )
+
+    return Cell(init, initial_carry, step, features, sequence=sequence)

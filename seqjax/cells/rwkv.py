@@ -1,0 +1,200 @@
+"""RWKV-4: time mix and channel mix."""
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.core import initializers
+from seqjax.core.affine import NOTHING, LogScaled, Update, apply, log_scaled
+from seqjax.core.cell import Cell, expect_width, factory, positive_int
+from seqjax.core.gates import like_features
+from seqjax.core.linear import diagonal
+from seqjax.core.shift import windowed
+from seqjax.core.stack import stack
+from seqjax.core.trees import widen
+from seqjax.core.types import Array
+
+
+@factory
+def rwkv4_time_mix(features: int, *, depth: float = 0.0) -> Cell:
+    """The time mix of RWKV-4: attention with a decay for each feature, as a recurrence.
+
+        r = W_r mix(mu_r),  k = W_k mix(mu_k),  v = W_v mix(mu_v)
+        mix(mu) = mu * x + (1 - mu) * x_before
+        a, b = numerator and denominator
+        y = W_output (sigmoid(r) * (a + exp(u + k) * v) / (b + exp(u + k)))
+        a = exp(-w) * a + exp(k) * v
+        b = exp(-w) * b + exp(k)
+
+    where `w = exp(decay)`, `u = bonus` and `x_before` is the input of the last step that
+    counted.
+
+    Args:
+      features: width of the input and of the output.
+      depth: where in the model the layer is, 0 for the first and 1 for the last: mu and the
+        decay start differently in deeper layers.
+
+    Returns:
+      A stack of the mixed projections (`mu`, `weights` in the order r, k, v) and the recurrence
+      (`decay`, `bonus`, `output`). Its carry is a `StackState` of the last input and
+      `sj.LogScaled((a', b'), maximum)`, `a = a' exp(maximum)`, in float32 at least: exponents
+      of any size do not overflow.
+
+    Raises:
+      ValueError: from `init`, if the input has another width than the output.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.rwkv4_time_mix(4)
+      >>> params = cell.init(jax.random.key(0), 4)
+      >>> carry, ys = sj.scan(cell, params, jnp.ones((5, 4)))
+      >>> ys.shape
+      (5, 4)
+
+    Source: Peng et al. 2023, arXiv:2305.13048; decay, bonus and mu start as in the authors'
+    code, where the output starts at zero too (here: Glorot, so that a layer alone can be
+    trained).
+    """
+    features = positive_int("rwkv4_time_mix", "features", features)
+
+    def project(params, window):
+        now, before = window
+        made = [
+            _mix(row, now, before) @ weights
+            for row, weights in zip(params["mu"], params["weights"], strict=True)
+        ]
+        return jnp.concatenate(made, axis=-1)
+
+    def init(key, in_features):
+        expect_width("rwkv4_time_mix", features, in_features)
+        place = jnp.arange(features) / features
+        early = place ** (1 - depth)
+        return {
+            "mu": jnp.stack([place ** (0.5 * (1 - depth)), early, early + 0.3 * depth]),
+            "weights": _weights(key, (features, features), 3),
+        }
+
+    mixed = windowed(
+        project,
+        width=2,
+        features=3 * features,
+        init=init,
+        in_features=lambda params: params["mu"].shape[-1],
+    )
+    return stack(mixed, _wkv(features, depth))
+
+
+@factory
+def _wkv(features: int, depth: float) -> Cell:
+    def init(key, in_features):
+        dtype = jnp.result_type(float)
+        place = jnp.arange(features, dtype=dtype) / max(1, features - 1)
+        zigzag = (jnp.arange(features) + 1) % 3 - 1
+        return {
+            "decay": -5 + 8 * place ** (0.7 + 1.3 * depth),
+            "bonus": jnp.log(jnp.asarray(0.3, dtype)) + 0.5 * zigzag,
+            "output": initializers.Glorot()(key, (features, features), dtype),
+        }
+
+    def initial_carry(params, batch_shape=()):
+        zeros = jnp.zeros((*batch_shape, features), widen(params["decay"]).dtype)
+        return LogScaled((zeros, zeros), jnp.full_like(zeros, NOTHING))
+
+    def coefficients(params, inputs):
+        _, k, v = inputs
+        return -jnp.exp(widen(params["decay"])), log_scaled((v, jnp.ones_like(v)), k)
+
+    def read(params, state, inputs):
+        r, k, v = inputs
+        bonus = like_features(widen(params["bonus"]), k)
+        now = log_scaled((v, jnp.ones_like(v)), bonus + k)
+        above, below = apply(Update(jnp.zeros_like(k), now), state).values
+        return jax.nn.sigmoid(r) * above / below
+
+    return diagonal(
+        coefficients,
+        init=init,
+        initial_carry=initial_carry,
+        features=features,
+        project=lambda params, x: jnp.split(widen(x), 3, axis=-1),
+        read=read,
+        read_before=True,
+        output=lambda params, values, x: values.astype(x.dtype) @ params["output"],
+    )
+
+
+@factory
+def rwkv4_channel_mix(features: int, *, hidden: int | None = None, depth: float = 0.0) -> Cell:
+    """The channel mix of RWKV-4: a feed-forward layer that sees the input before, too.
+
+        r = W_r mix(mu_r),  k = W_k mix(mu_k)
+        y = sigmoid(r) * (W_v relu(k)^2)
+
+    with `mix` as in `sj.rwkv4_time_mix`.
+
+    Args:
+      features: width of the input and of the output.
+      hidden: width of k, by default `4 * features`.
+      depth: where in the model the layer is, 0 for the first and 1 for the last.
+
+    Returns:
+      A cell with parameters `mu` (2, features), `receptance` `(features, features)`, `key`
+      `(features, hidden)`, `value` `(hidden, features)`, and the carry `WindowState(inputs)`.
+
+    Raises:
+      ValueError: from `init`, if the input has another width than the output.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.rwkv4_channel_mix(4)
+      >>> params = cell.init(jax.random.key(0), 4)
+      >>> sj.scan(cell, params, jnp.ones((5, 4)))[1].shape
+      (5, 4)
+
+    Source: Peng et al. 2023, arXiv:2305.13048.
+    """
+    features = positive_int("rwkv4_channel_mix", "features", features)
+    hidden = positive_int("rwkv4_channel_mix", "hidden", 4 * features if hidden is None else hidden)
+
+    def init(key, in_features):
+        expect_width("rwkv4_channel_mix", features, in_features)
+        place = jnp.arange(features) / features
+        first, second, third = jax.random.split(key, 3)
+        (receptance,), (key_weights,), (value,) = (
+            _weights(first, (features, features), 1),
+            _weights(second, (features, hidden), 1),
+            _weights(third, (hidden, features), 1),
+        )
+        return {
+            "mu": jnp.stack([place ** (1 - depth)] * 2),
+            "receptance": receptance,
+            "key": key_weights,
+            "value": value,
+        }
+
+    def mix(params, window):
+        now, before = window
+        r, k = (_mix(row, now, before) for row in params["mu"])
+        hidden_layer = jnp.square(jax.nn.relu(k @ params["key"]))
+        return jax.nn.sigmoid(r @ params["receptance"]) * (hidden_layer @ params["value"])
+
+    return windowed(
+        mix,
+        width=2,
+        features=features,
+        init=init,
+        in_features=lambda params: params["mu"].shape[-1],
+    )
+
+
+def _mix(mu: Array, now: Array, before: Array) -> Array:
+    mu = like_features(mu, now)
+    return mu * now + (1 - mu) * before
+
+
+def _weights(key: Array, shape: tuple[int, int], count: int) -> Array:
+    """`(count, *shape)`, each Glorot."""
+    keys = jax.random.split(key, count)
+    glorot = initializers.Glorot()
+    return jnp.stack([glorot(k, shape, jnp.result_type(float)) for k in keys])

@@ -1,0 +1,131 @@
+"""The sLSTM of xLSTM: exponential gates, a normaliser, heads that mix inside."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.core import initializers
+from seqjax.core.affine import log_scaled
+from seqjax.core.cell import Cell, factory, positive_int
+from seqjax.core.gated import gated
+from seqjax.core.linear import linear
+from seqjax.core.types import Array, Initializer
+
+
+class SLSTMState(NamedTuple):
+    """What an sLSTM carries, all `(*batch, features)`: `hidden` is the output; `cell` and
+    `normalizer` are to be multiplied by `exp(maximum)`, which their quotient does not show."""
+
+    hidden: Array
+    cell: Array
+    normalizer: Array
+    maximum: Array
+
+
+@factory
+def slstm(
+    features: int,
+    *,
+    heads: int = 1,
+    recurrent: bool = True,
+    depth: float = 0.0,
+    input_init: Initializer | None = None,
+    recurrent_init: Initializer = initializers.Constant(0.0),
+) -> Cell:
+    """The scalar LSTM of xLSTM, with exponential gates.
+
+        i = W_i x + R_i h + b_i
+        f = log(sigmoid(W_f x + R_f h + b_f))
+        z = tanh(W_z x + R_z h + b_z)
+        o = sigmoid(W_o x + R_o h + b_o)
+        c = exp(f) * c + exp(i) * z
+        n = exp(f) * n + exp(i)
+        h = o * c / n
+
+    Gates are stored in the order i, f, z, o. Of c and n the largest exponent is kept apart,
+    so gates of any size do not overflow: `m = max(f + m, i)`, and m = i at the first step.
+
+    Args:
+      features: width of the state and of the output.
+      heads: number of equal diagonal blocks of R: units mix inside a head.
+      recurrent: whether there is R at all. Without it the cell is linear in its state, and
+        runs in parallel over time.
+      depth: where in the model the layer is, 0 for the first and 1 for the last: the biases of
+        the forget gate start differently in deeper layers.
+      input_init: initializer of each gate's W, by default normal with standard deviation
+        `sqrt(2 / (5 * features))`.
+      recurrent_init: initializer of each gate's and head's R.
+
+    Returns:
+      A gated cell whose carry is `SLSTMState(hidden, cell, normalizer, maximum)`; without R a
+      linear one whose carry is `sj.LogScaled((c', n'), maximum)`.
+
+    Raises:
+      ValueError: if `heads` does not divide `features`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.slstm(4, heads=2)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> carry, ys = sj.scan(cell, params, jnp.ones((5, 3)))
+      >>> carry.normalizer.shape, ys.shape
+      ((4,), (5, 4))
+
+    Source: Beck et al. 2024, arXiv:2405.04517, with the sigmoid forget gate and the start of the
+    authors' code. Their first step is told by a whole batch whose n is zero; here each unit
+    tells its own. No small number is added to n.
+    """
+    features = positive_int("slstm", "features", features)
+    heads = positive_int("slstm", "heads", heads)
+    if features % heads:
+        raise ValueError(f"slstm: `heads={heads}` does not divide `features={features}`.")
+    if input_init is None:
+        input_init = jax.nn.initializers.normal((2 / (5 * features)) ** 0.5)
+
+    def bias_init(key, shape, dtype):
+        place = jnp.tile(jnp.linspace(0.0, 1.0, features // heads), heads)
+        forget = 5.0 - 12.0 * place ** (0.3 + 1.3 * depth)
+        return jnp.zeros(shape, dtype).at[1].set(forget.astype(dtype))
+
+    def update(state, x, r):
+        i, f, z, o = x + r
+        f = jax.nn.log_sigmoid(f) + state.maximum
+        # The maximum is a gauge: it cancels in c / n, and so does its gradient.
+        first = state.normalizer == 0
+        maximum = jax.lax.stop_gradient(jnp.where(first, i, jnp.maximum(f, i)))
+        keep = jnp.where(first, 0, jnp.exp(jnp.where(first, 0, f - maximum)))
+        write = jnp.exp(i - maximum)
+        cell = keep * state.cell + write * jnp.tanh(z)
+        normalizer = keep * state.normalizer + write
+        return SLSTMState(jax.nn.sigmoid(o) * cell / normalizer, cell, normalizer, maximum)
+
+    def coefficients(x):
+        i, f, z, _ = x
+        return jax.nn.log_sigmoid(f), log_scaled((jnp.tanh(z), jnp.ones_like(z)), i)
+
+    def read(state, x):
+        cell, normalizer = state.values
+        return jax.nn.sigmoid(x[3]) * cell / normalizer
+
+    if not recurrent:
+        return linear(
+            coefficients,
+            features=features,
+            gates=4,
+            read=read,
+            input_init=input_init,
+            bias_init=bias_init,
+        )
+    return gated(
+        update,
+        features=features,
+        gates=4,
+        state=SLSTMState,
+        hidden="hidden",
+        blocks=heads,
+        input_init=input_init,
+        recurrent_init=recurrent_init,
+        bias_init=bias_init,
+    )

@@ -1,0 +1,287 @@
+"""Cells that are linear in their state: every way to run them, in chunks of any size."""
+
+import chex
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+import seqjax as sj
+from seqjax.core.affine import Update
+from seqjax.core.linear import Diagonal
+from seqjax.engines import diagonal, prefix
+from seqjax.engines.scan import METHODS
+from seqjax.testing.case import Weights, make_case, numbers, with_gradient
+from tests.table import CELLS, CORE, IN_FEATURES, ROWS
+
+LINEAR = {name: row.cell for name, row in ROWS.items() if "chunked" in row.methods}
+ONE = {name: CORE[name] for name in CORE if isinstance(CORE[name].structure, Diagonal)}
+
+
+@pytest.fixture(params=["by steps", "at once"])
+def chunks(request, monkeypatch):
+    """Chunks of a few steps, inside of them either way."""
+    monkeypatch.setattr(diagonal, "chunk_size", lambda time, *_: min(time, 3))
+    monkeypatch.setattr(diagonal, "steps_are_cheap", lambda: request.param == "by steps")
+    jax.clear_caches()
+    yield
+    jax.clear_caches()
+
+
+options = st.fixed_dictionaries(
+    {
+        "reverse": st.booleans(),
+        "truncate": st.sampled_from([None, 2]),
+        "checkpoint_every": st.sampled_from([None, 4]),
+    }
+)
+
+
+@pytest.mark.parametrize("name", LINEAR)
+@hypothesis.settings(
+    max_examples=2,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+)
+@hypothesis.given(options=options, masked=st.booleans(), reset=st.booleans())
+def test_equal_to_the_plain_path(name, chunks, options, masked, reset):
+    """Values and gradients of everything, whatever the mix of arguments."""
+    with jax.enable_x64(True):
+        case = make_case(LINEAR[name], IN_FEATURES, None, 1)
+        weights = Weights(case)
+        flags = {"mask": case.mask} if masked else {}
+        flags |= {"resets": case.resets} if reset else {}
+        got, wanted = (
+            with_gradient(case.cell, weights, **options, method=method)(
+                case.params, case.carry, case.xs, **flags
+            )
+            for method in ("chunked", "plain")
+        )
+        chex.assert_trees_all_close(
+            jax.tree.map(numbers, got), jax.tree.map(numbers, wanted), rtol=1e-10, atol=1e-10
+        )
+
+
+@pytest.mark.parametrize("method", ["chunked", "associative"])
+@pytest.mark.parametrize("name", ["minimal_gru", "linear_recurrent_unit", "slstm_linear"])
+def test_higher_derivatives_equal_the_plain_path(name, method, chunks, x64):
+    """Forward over reverse, reverse over reverse, forward over forward."""
+    cell = CELLS[name]
+    params = cell.init(jax.random.key(0), IN_FEATURES)
+    xs = jax.random.normal(jax.random.key(1), (2, 5, IN_FEATURES))
+    resets = jnp.zeros((2, 5), bool).at[0, 2].set(True)
+    direction = jax.tree.map(jnp.cos, params)
+
+    def derivatives(method):
+        def loss(params, xs):
+            _, ys = sj.scan(cell, params, xs, resets=resets, truncate=3, method=method)
+            return jnp.sin(ys).sum()
+
+        def slope(params):
+            return jax.jvp(lambda p: loss(p, xs), (params,), (direction,))[1]
+
+        gradient = jax.grad(loss)
+        return (
+            jax.jvp(lambda p: gradient(p, xs), (params,), (direction,))[1],
+            jax.grad(lambda x: sum(map(jnp.vdot, *map(jax.tree.leaves, (
+                gradient(params, x), direction
+            )))))(xs),
+            jax.jvp(slope, (params,), (direction,))[1],
+        )  # fmt: skip
+
+    got, wanted = (jax.jit(derivatives, static_argnums=0)(m) for m in (method, "plain"))
+    chex.assert_trees_all_close(got, wanted, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", ["chunked", "associative"])
+@pytest.mark.parametrize("name", ONE)
+def test_a_reset_forgets_nan(name, method, chunks):
+    """Also one that comes up on the way."""
+    cell = ONE[name]
+    params = cell.init(jax.random.key(0), IN_FEATURES)
+    xs = jax.random.normal(jax.random.key(1), (7, IN_FEATURES))
+    resets = jnp.zeros(7, bool).at[4].set(True)
+
+    def tail(params, xs):
+        return jnp.square(sj.scan(cell, params, xs, resets=resets, method=method)[1][4:]).sum()
+
+    value = tail(params, xs.at[1].set(jnp.nan))
+    np.testing.assert_allclose(value, tail(params, xs), rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["plain", "chunked", "associative"])
+@pytest.mark.parametrize("name", [name for name in LINEAR if ROWS[name].methods != METHODS])
+def test_extreme_gates(name, method):
+    """Inputs of plus and minus 100: all values and gradients are finite."""
+    cell = LINEAR[name]
+    params = cell.init(jax.random.key(0), IN_FEATURES)
+    xs = 100 * jax.random.rademacher(jax.random.key(1), (2, 6, IN_FEATURES), jnp.float32)
+
+    @jax.jit
+    def run(params, xs):
+        def loss(params, xs):
+            ys = sj.scan(cell, params, xs, method=method)[1]
+            return jnp.tanh(ys).sum(), ys
+
+        return jax.value_and_grad(loss, (0, 1), has_aux=True)(params, xs)
+
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(run(params, xs)))
+
+
+@pytest.mark.parametrize("method", ["chunked", "associative"])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        sj.minimal_gru(2),
+        sj.minimal_lstm(2),
+        sj.linear_recurrent_unit(2, state=2),
+        sj.slstm(2, recurrent=False),
+        sj.rwkv4_time_mix(2),
+    ],
+    ids=str,
+)
+def test_no_drift_over_a_hundred_thousand_steps(cell, method):
+    """Float32 against float64, whole sequences."""
+    params = cell.init(jax.random.key(0), 2)
+    xs = jax.random.normal(jax.random.key(1), (100_000, 2))
+    short = np.asarray(jax.jit(lambda p, x: sj.scan(cell, p, x, method=method)[1])(params, xs))
+    with jax.enable_x64(True):
+        wide = sj.cast(params, jnp.float64), jnp.asarray(xs, jnp.float64)
+        exact = np.asarray(sj.scan(cell, *wide, method="plain")[1])
+    error = np.abs(short - exact).max(1) / np.abs(exact).max()
+    assert error[-1000:].max() < 1e-5
+    assert error[-1000:].max() < 10 * error[:1000].max() + 1e-6
+
+
+def test_the_logarithmic_form_is_no_better(x64):
+    """The same function, and in float32 no closer to it."""
+    plain, logarithmic = sj.minimal_gru(4), sj.minimal_gru(4, logarithmic=True)
+    params = plain.init(jax.random.key(0), 3)
+    # Candidates of 1/2 and more: g(u) = u + 1/2 there.
+    xs = jax.random.uniform(jax.random.key(1), (300, 3))
+    params["input"] = jnp.abs(params["input"])
+    raised = params | {"bias": params["bias"].at[1].add(0.5)}
+    exact = sj.scan(plain, raised, xs)[1]
+    np.testing.assert_allclose(sj.scan(logarithmic, params, xs)[1], exact, rtol=1e-10)
+
+
+def test_gauge():
+    """A constant on all exponential gates changes nothing."""
+    cell = sj.slstm(3, recurrent=False)
+    params = cell.init(jax.random.key(0), 2)
+    raised = params | {"bias": params["bias"].at[0].add(50.0)}
+    xs = jax.random.normal(jax.random.key(1), (9, 2))
+    for method in ("plain", "chunked", "associative"):
+        got, wanted = (sj.scan(cell, p, xs, method=method)[1] for p in (raised, params))
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_what_is_saved():
+    """The states between chunks and no more than one copy of the inputs."""
+    cell = sj.minimal_gru(64)
+    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), 8))
+    time, rows = 4096, 8
+    xs = jax.ShapeDtypeStruct((rows, time, 8), jnp.float32)
+    inputs, states = 4 * rows * time * 8, 4 * rows * time * 64
+    report = sj.memory_report(cell, params, xs, method="chunked")
+    assert report.saved < 1.1 * inputs + states / diagonal.CHUNK_STEPS
+    assert sj.memory_report(cell, params, xs, method="plain").saved > 2 * states
+
+
+def test_states_wider_than_the_inputs_are_never_all_there():
+    cell = sj.selective_state_space(16, state=16)
+    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), 16))
+    time, rows = 4096, 2
+    xs = jax.ShapeDtypeStruct((rows, time, 16), jnp.float32)
+    states = 4 * rows * time * 16 * 16
+    assert sj.memory_report(cell, params, xs, method="chunked").temporaries < states
+    assert sj.memory_report(cell, params, xs, method="plain").temporaries > states
+
+
+def test_bfloat16_gradients_add_up_in_float32():
+    cell = sj.minimal_gru(4)
+    params = sj.cast(cell.init(jax.random.key(0), 3), jnp.bfloat16)
+    xs = jax.random.uniform(jax.random.key(1), (1, 65_536, 3), jnp.bfloat16)
+
+    def gradient(dtype):
+        def loss(params):
+            ys = sj.scan(cell, sj.cast(params, dtype), xs.astype(dtype), method="chunked")[1]
+            return ys.astype(jnp.float32).sum()
+
+        return jax.jit(jax.grad(loss))(params)["bias"].astype(jnp.float32)
+
+    exact = gradient(jnp.float32)
+    assert jnp.abs(gradient(jnp.bfloat16) - exact).max() < 0.02 * jnp.abs(exact).max()
+
+
+def test_the_state_stays_in_float32():
+    cell = sj.minimal_gru(4)
+    params = sj.cast(cell.init(jax.random.key(0), 3), jnp.bfloat16)
+    carry, ys = sj.scan(cell, params, jnp.ones((5, 3), jnp.bfloat16))
+    assert carry.dtype == jnp.float32 and ys.dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("method", ["chunked", "associative"])
+def test_gradients_of_a_trajectory(method, chunks, x64):
+    cell = sj.linear_recurrent_unit(3)
+    params = cell.init(jax.random.key(0), 2)
+    xs = jax.random.normal(jax.random.key(1), (2, 7, 2))
+
+    def gradient(method):
+        def loss(params, xs):
+            return jnp.sin(sj.trajectory(cell, params, xs, reverse=True, method=method).real).sum()
+
+        return jax.jit(jax.grad(loss, (0, 1)))(params, xs)
+
+    chex.assert_trees_all_close(gradient(method), gradient("plain"), rtol=1e-10, atol=1e-10)
+
+
+def test_the_derivative_of_an_associative_scan(x64):
+    """Its derivative with respect to coefficients and start, against finite differences."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    decay, value = (jax.random.normal(key, (5, 2, 3)) for key in keys[:2])
+    start = jax.random.normal(keys[2], (2, 3))
+    fresh = jnp.zeros((5, 2), bool).at[3, 0].set(True)
+
+    def run(decay, value, start):
+        return prefix.solve(Update(decay, value), start, fresh)
+
+    check_grads(jax.jit(run), (decay, value, start), order=2, atol=1e-6, rtol=1e-6)
+
+
+def test_coefficients_that_do_not_fit(no_shape_checks):
+    def run(coefficients):
+        cell = sj.diagonal(
+            coefficients,
+            init=lambda key, in_features: (),
+            initial_carry=lambda params, batch_shape=(): jnp.zeros((*batch_shape, 2)),
+            features=2,
+        )
+        sj.scan(cell, (), jnp.ones((4, 2)))
+
+    with pytest.raises(ValueError, match=r"\(decay, value\)"):
+        run(lambda params, x: x)
+    with pytest.raises(ValueError, match="kind of the state"):
+        run(lambda params, x: (x, sj.Complex(x, x)))
+    with pytest.raises(ValueError, match="it became"):
+        run(lambda params, x: (x[..., None], x[..., None]))
+    with pytest.raises(ValueError, match="belong to linear"):
+        sj.linear(
+            lambda x: x,
+            features=3,
+            gates=2,
+            parameters={"bias": sj.initializers.Constant()},
+        )
+    cell = sj.minimal_gru(3)
+    with pytest.raises(ValueError, match="width 2.*4"):
+        sj.scan(cell, cell.init(jax.random.key(0), 2), jnp.ones((4, 4)))
+
+
+def test_zoneout_of_a_linear_cell_goes_the_plain_way():
+    cell = sj.zoneout(sj.minimal_gru(3), 0.5)
+    params = cell.init(jax.random.key(0), 2)
+    assert sj.scan(cell, params, jnp.ones((4, 2)))[1].shape == (4, 3)
+    with pytest.raises(ValueError, match="linear in their state"):
+        sj.scan(cell, params, jnp.ones((4, 2)), method="chunked")
