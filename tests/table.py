@@ -10,6 +10,7 @@ from flax import nnx
 import seqjax as sj
 from seqjax.core.cell import Cell
 from seqjax.engines.scan import METHODS
+from tests.matrix_cells import CELLS as MATRIX_CELLS
 
 IN_FEATURES = 3
 
@@ -17,6 +18,7 @@ IN_FEATURES = 3
 PLAIN = ("plain", "auto")
 GATED = (*PLAIN, "recompute", "store")
 LINEAR = (*PLAIN, "associative", "chunked")
+MATRIX = (*PLAIN, "chunked")
 ANY = METHODS
 """The methods that a cell can be forced to."""
 
@@ -51,6 +53,12 @@ def _decayed_average():
 
 flax_gru = functools.partial(
     nnx.GRUCell, hidden_features=4, dtype=jnp.float64, param_dtype=jnp.float64
+)
+
+LAYERS = sj.pipeline(
+    norm=sj.centred_norm(3),
+    wide=sj.dense(4, activation=jnp.tanh),
+    block=sj.prenorm(sj.feed_forward(4, hidden=3)),
 )
 
 TABLE = [
@@ -109,6 +117,10 @@ TABLE = [
     Row("rwkv4_channel_mix", sj.rwkv4_channel_mix(3, depth=0.5), methods=ANY),
     Row("slstm", sj.slstm(4, heads=2, recurrent_init=sj.initializers.Orthogonal())),
     Row("slstm_linear", sj.slstm(4, recurrent=False), methods=LINEAR),
+    *(Row(name, cell, methods=MATRIX) for name, cell in MATRIX_CELLS.items()),
+    Row("rwkv7_channel_mix", sj.rwkv7_channel_mix(3, hidden=2), methods=ANY),
+    Row("layers", LAYERS, methods=ANY),
+    Row("partly", sj.partly(sj.gru(2), width=2, rest=1)),
     Row("stack", sj.stack(sj.lstm(3), sj.gru(4))),
     Row("residual", sj.residual(sj.gru(IN_FEATURES))),
     Row("learned_initial_carry", sj.learned_initial_carry(sj.lstm(4))),

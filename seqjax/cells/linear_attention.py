@@ -209,9 +209,16 @@ def hgrn2(
 
     def init(key, in_features):
         inward = (weight_init, (in_features, heads, width))
-        shapes = {"query": inward, "forget": inward, "input": inward}
-        shapes["norm_gain"] = (ONE, (features,))
-        return draw(key, shapes | {"output": (weight_init, (features, features))})
+        return draw(
+            key,
+            {
+                "query": inward,
+                "forget": inward,
+                "input": inward,
+                "norm_gain": (ONE, (features,)),
+                "output": (weight_init, (features, features)),
+            },
+        )
 
     def access(p, x):
         gate = to_heads(x, p["forget"])

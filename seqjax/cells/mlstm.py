@@ -138,7 +138,12 @@ def mlstm(
 
 
 @factory
-def mlstm_block(features: int, *, heads: int = 4, input_gate: str = "exponential") -> Cell:
+def mlstm_block(
+    features: int,
+    *,
+    heads: int = 4,
+    input_gate: Literal["exponential", "sigmoid"] = "exponential",
+) -> Cell:
     """One block of an xLSTM made of matrix memories.
 
         x = x + mlstm(norm(x))

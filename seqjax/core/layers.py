@@ -106,10 +106,9 @@ def dense(
     """
 
     def init(key, in_features):
-        shapes = {"weights": (weight_init, (in_features, features))}
-        if bias:
-            shapes["bias"] = (initializers.Constant(0.0), (features,))
-        return draw(key, shapes)
+        weights: Recipes = {"weights": (weight_init, (in_features, features))}
+        start: Recipes = {"bias": (initializers.Constant(0.0), (features,))}
+        return draw(key, {**weights, **start} if bias else weights)
 
     def apply(params, x):
         y = x @ params["weights"]

@@ -4,8 +4,8 @@ Time goes in tiles, and tiles in chunks. A tile asks the cell for all its steps 
 out what each of its chunks does whatever memory it starts from (`chunks.py`, `stabilized.py`);
 then a loop over the chunks hands the memory on, and that is all that is done one after the other;
 then all steps read at once. For the backward pass the memories at the boundaries of tiles are
-stored and nothing else; a tile is computed again when its turn comes. All of it is JAX, so every
-derivative of it exists.
+stored and nothing else; a tile is computed again when its turn comes. What fits in one tile is kept
+as it is. All of it is JAX, so every derivative of it exists.
 
 Masked steps write nothing and forget nothing, by selection. Where a gradient is cut, a chunk starts
 (`windows.py`), so a cut is a `stop_gradient` between chunks.
@@ -37,6 +37,9 @@ CHUNK = 64
 
 TILE_BYTES = 2**22
 """What the chunks of a tile hold at once."""
+
+STORED_BYTES = 2**25
+"""Sequences whose chunks hold no more than this are one tile: nothing is computed again."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,10 +123,12 @@ def plan_sizes(
     width = 4 * (recurrence.keys + recurrence.values) + 3 * chunk
     memory = recurrence.keys * (recurrence.values + recurrence.keys)
     chunk_bytes = 4 * heads * (chunk * width + memory)
+    count = -(-time // chunk)
+    together = count if count * chunk_bytes <= STORED_BYTES else TILE_BYTES // chunk_bytes
     return Plan(
         recurrence,
         chunk=chunk,
-        tile=chunk * max(1, TILE_BYTES // chunk_bytes),
+        tile=chunk * max(1, together),
         batch_ndim=batch_ndim,
     )
 
@@ -171,7 +176,7 @@ def run_tile(
         per_channel=work.log_decay is not None and work.log_decay.ndim == work.query.ndim,
         least=recurrence.least_log_decay,
     )
-    algebra = stabilized if recurrence.stabilized else chunks
+    algebra: Any = stabilized if recurrence.stabilized else chunks
     summary = algebra.summarize(work, decays, last)
 
     def body(state, now):

@@ -16,12 +16,13 @@ from tests.matrix_cells import FORMS, form
 IN = 3
 
 
-@pytest.fixture(params=[(1, 1), (4, 1), (64, 2**30)], ids=["one", "four", "all"])
+@pytest.fixture(params=[(1, 0), (2, 2**30), (64, 2**30)], ids=["one", "two", "all"])
 def chunks(request, monkeypatch):
-    """Chunks of one step, of four steps in tiles of one chunk, and one for all steps."""
-    size, tile = request.param
+    """Chunks of one step in tiles of their own, of two steps together, and one for all steps."""
+    size, stored = request.param
     monkeypatch.setattr(chunkwise, "CHUNK", size)
-    monkeypatch.setattr(chunkwise, "TILE_BYTES", tile)
+    monkeypatch.setattr(chunkwise, "STORED_BYTES", stored)
+    monkeypatch.setattr(chunkwise, "TILE_BYTES", 1)
     jax.clear_caches()
     yield
     jax.clear_caches()
@@ -29,7 +30,9 @@ def chunks(request, monkeypatch):
 
 @pytest.fixture
 def fours(monkeypatch):
+    """Chunks of four steps, each a tile of its own."""
     monkeypatch.setattr(chunkwise, "CHUNK", 4)
+    monkeypatch.setattr(chunkwise, "STORED_BYTES", 0)
     monkeypatch.setattr(chunkwise, "TILE_BYTES", 1)
     jax.clear_caches()
     yield
