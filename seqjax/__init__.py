@@ -31,19 +31,11 @@ from seqjax.cells.state_space import (
 from seqjax.core import initializers
 from seqjax.core.affine import Complex, LogScaled, log_scaled
 from seqjax.core.bidirectional import BidirectionalState, bidirectional
+from seqjax.core.blocks import partly, pipeline, prenorm
 from seqjax.core.cell import Cell, factory
 from seqjax.core.gated import gated
 from seqjax.core.gates import Gates, layer_norm
-from seqjax.core.layers import (
-    centred_norm,
-    dense,
-    feed_forward,
-    partly,
-    pipeline,
-    pointwise,
-    prenorm,
-    rms_norm,
-)
+from seqjax.core.layers import centred_norm, dense, feed_forward, pointwise, rms_norm
 from seqjax.core.linear import diagonal, linear
 from seqjax.core.masks import length_mask, segment_starts
 from seqjax.core.matrix import Access, MatrixState, Scaled, matrix_state, to_heads

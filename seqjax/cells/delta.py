@@ -6,19 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
+from seqjax.core.blocks import partly, pipeline, prenorm
 from seqjax.core.cell import Cell, factory
 from seqjax.core.gates import like_features
-from seqjax.core.layers import (
-    Recipes,
-    dense,
-    draw,
-    feed_forward,
-    partly,
-    pipeline,
-    prenorm,
-    scale_to_one,
-    unit_length,
-)
+from seqjax.core.layers import Recipes, dense, draw, feed_forward, scale_to_one, unit_length
 from seqjax.core.matrix import Access, from_heads, head_width, matrix_state
 from seqjax.core.shift import short_convolution
 from seqjax.core.stack import stack

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
+from seqjax.core.blocks import prenorm
 from seqjax.core.cell import Cell, factory
 from seqjax.core.gates import like_features
-from seqjax.core.layers import draw, feed_forward, prenorm, standardize
+from seqjax.core.layers import draw, feed_forward, standardize
 from seqjax.core.matrix import Access, from_heads, head_width, matrix_state, to_heads
 from seqjax.core.stack import stack
 from seqjax.core.types import Initializer

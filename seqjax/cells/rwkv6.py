@@ -5,9 +5,10 @@ import jax.numpy as jnp
 
 from seqjax.cells.rwkv_initializers import Bonus, Power, Ramp
 from seqjax.core import initializers
+from seqjax.core.blocks import pipeline, prenorm
 from seqjax.core.cell import Cell, factory
 from seqjax.core.gates import like_features
-from seqjax.core.layers import centred_norm, draw, pipeline, prenorm, standardize
+from seqjax.core.layers import centred_norm, draw, standardize
 from seqjax.core.matrix import Access, from_heads, head_width, matrix_state
 from seqjax.core.shift import windowed
 from seqjax.core.stack import stack

@@ -5,17 +5,10 @@ import jax.numpy as jnp
 
 from seqjax.cells.rwkv_initializers import Power, Ramp, Zigzag
 from seqjax.core import initializers
+from seqjax.core.blocks import partly, pipeline, prenorm
 from seqjax.core.cell import Cell, factory
 from seqjax.core.gates import like_features
-from seqjax.core.layers import (
-    centred_norm,
-    draw,
-    partly,
-    pipeline,
-    prenorm,
-    standardize,
-    unit_length,
-)
+from seqjax.core.layers import centred_norm, draw, standardize, unit_length
 from seqjax.core.matrix import Access, from_heads, head_width, matrix_state
 from seqjax.core.run import zero_masked
 from seqjax.core.shift import windowed

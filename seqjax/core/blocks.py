@@ -1,0 +1,160 @@
+"""How cells join to blocks: behind a norm, in a row with names, for some of the features."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.core.cell import Cell, factory
+from seqjax.core.layers import rms_norm
+from seqjax.core.run import Run, zero_masked
+from seqjax.core.stack import expect_cell, no_step, residual, stack
+
+
+@factory
+def prenorm(cell: Cell, *, norm: Callable[[int], Cell] = rms_norm) -> Cell:
+    """A cell behind a norm, with a way around both.
+
+        y = x + cell(norm(x))
+
+    Args:
+      cell: any cell; its `features` must equal the width of its input.
+      norm: makes the norm of a width: `sj.rms_norm` or `sj.centred_norm`.
+
+    Returns:
+      `sj.residual(sj.stack(norm(cell.features), cell))`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> block = sj.stack(sj.prenorm(sj.gru(4)), sj.prenorm(sj.feed_forward(4)))
+      >>> sj.scan(block, block.init(jax.random.key(0), 4), jnp.ones((5, 4)))[1].shape
+      (5, 4)
+
+    Source: Xiong et al. 2020, arXiv:2002.04745.
+    """
+    expect_cell("prenorm", cell)
+    return residual(stack(norm(cell.features), cell))
+
+
+@factory
+def pipeline(**cells: Cell) -> Cell:
+    """A stack whose layers have names.
+
+        y = x
+        for each layer: carry[name], y = cells[name].step(params[name], carry[name], y)
+
+    Args:
+      **cells: the layers, the first one nearest to the input.
+
+    Returns:
+      `sj.stack` of the cells, with a dict by name for the parameters and for the carry.
+
+    Raises:
+      ValueError: without cells.
+
+    Example:
+      >>> import jax
+      >>> import seqjax as sj
+      >>> cell = sj.pipeline(memory=sj.gru(4), output=sj.dense(3))
+      >>> sorted(cell.init(jax.random.key(0), 2))
+      ['memory', 'output']
+    """
+    if not cells:
+        raise ValueError("pipeline: expected at least one cell, got none.")
+    for cell in cells.values():
+        expect_cell("pipeline", cell)
+    layers = tuple(cells.values())
+    causal = all(cell.causal for cell in layers)
+
+    def init(key, in_features):
+        widths = (in_features, *(cell.features for cell in layers))
+        keys = jax.random.split(key, len(cells))
+        made = zip(cells.items(), keys, widths, strict=False)
+        return {name: cell.init(k, width) for (name, cell), k, width in made}
+
+    def initial_carry(params, batch_shape=()):
+        return {name: cell.initial_carry(params[name], batch_shape) for name, cell in cells.items()}
+
+    def step(params, carry, x):
+        carries = {}
+        for name, cell in cells.items():
+            carries[name], x = cell.step(params[name], carry[name], x)
+        return carries, x
+
+    def sequence(scan, params, carry, initial, xs, steps):
+        runs = {}
+        for name, cell in cells.items():
+            runs[name] = scan(cell, params[name], carry[name], initial[name], xs, steps)
+            xs = runs[name].ys
+        return Run(
+            carry={name: run.carry for name, run in runs.items()},
+            ys=xs,
+            carries={name: run.carries for name, run in runs.items()},
+        )
+
+    return Cell(
+        init=init,
+        initial_carry=initial_carry,
+        step=step if causal else no_step("pipeline", layers),
+        features=layers[-1].features,
+        input_ndim=layers[0].input_ndim,
+        causal=causal,
+        sequence=sequence,
+    )
+
+
+@factory
+def partly(cell: Cell, *, width: int, rest: int) -> Cell:
+    """A cell for the first features of the input; the others go by it.
+
+        y = [cell(x[:width]), x[width:]]
+
+    Args:
+      cell: any causal cell.
+      width: how many features it sees.
+      rest: how many there are besides.
+
+    Returns:
+      A cell of `cell.features + rest` features with the parameters and the carry of the given
+      one.
+
+    Raises:
+      ValueError: from `init`, if the input is not `width + rest` wide.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.partly(sj.token_shift(2), width=2, rest=1)
+      >>> sj.scan(cell, cell.init(jax.random.key(0), 3), jnp.ones((2, 3)))[1]
+      Array([[0., 0., 1.],
+             [1., 1., 1.]], dtype=float32)
+    """
+    expect_cell("partly", cell)
+
+    def init(key, in_features):
+        if in_features != width + rest:
+            raise ValueError(
+                f"partly({cell}): expected inputs of {width} and {rest} features, got "
+                f"in_features={in_features}."
+            )
+        return cell.init(key, width)
+
+    def join(y, x):
+        return jnp.concatenate([y, x[..., width:].astype(y.dtype)], axis=-1)
+
+    def step(params, carry, x):
+        carry, y = cell.step(params, carry, x[..., :width])
+        return carry, join(y, x)
+
+    def sequence(scan, params, carry, initial, xs, steps):
+        run = scan(cell, params, carry, initial, xs[..., :width], steps)
+        return run._replace(ys=zero_masked(join(run.ys, xs), steps.valid))
+
+    return Cell(
+        init=init,
+        initial_carry=cell.initial_carry,
+        step=step,
+        features=cell.features + rest,
+        sequence=sequence,
+    )
