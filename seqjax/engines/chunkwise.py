@@ -30,7 +30,7 @@ from seqjax.engines.tiles import over_tiles
 from seqjax.engines.windows import in_windows
 
 FEWEST_STEPS = 4
-"""Sequences shorter than this go step by step."""
+"""Sequences, or stretches between two cuts, that are shorter than this go step by step."""
 
 CHUNK = 64
 """Steps of a chunk, at most."""
@@ -65,14 +65,15 @@ def chunkwise(
     """Runs a matrix-state cell.
 
     Args:
-      method: `"chunked"`, or `"auto"`: the same unless the sequence is short.
+      method: `"chunked"`, or `"auto"`: the same unless the sequence is short or cut often.
       recurrence: the parts of the cell.
       cell, params, carry, initial, xs, steps: as for every engine.
     """
     batch_shape = batch_shape_of(cell, xs)
     time = jax.tree.leaves(xs)[0].shape[len(batch_shape)]
+    together = time if steps.cuts is None else min(time, steps.cuts_apart)
     # Whoever asks for the memory after every step gets it from the steps.
-    if steps.record or (method == "auto" and time < FEWEST_STEPS):
+    if steps.record or (method == "auto" and together < FEWEST_STEPS):
         return sequential(cell, params, carry, initial, xs, steps)
     if steps.cuts is not None:
         size = chunk_size(steps.cuts_apart)
