@@ -10,8 +10,8 @@ import seqjax as sj
 from seqjax.testing import check_cell
 from tests.table import CELLS, GATED, IN_FEATURES, LINEAR, ROWS
 
-METHODS = {GATED: ("plain", "auto"), LINEAR: ("plain", "associative", "chunked")}
-"""Those that differ; for the others of gated cells see `tests/engines/test_bptt.py`."""
+METHODS = {GATED: ("plain", "auto"), LINEAR: ("associative", "chunked")}
+"""Those that differ; `tests/engines/` compares the others with the plain path."""
 
 
 @pytest.mark.parametrize("name", CELLS)

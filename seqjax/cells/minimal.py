@@ -31,8 +31,7 @@ def minimal_gru(
     Args:
       features: width of the hidden state `h` and of the output.
       logarithmic: the form that the paper computes with logarithms: a positive candidate,
-        and a state kept as `values * exp(maximum)`. It costs more, and its numbers
-        are no better than those of the plain one; it is here to compare with.
+        and a state kept as `values * exp(maximum)`. It costs more; it is here to compare with.
       input_init: initializer of each gate's W.
       bias_init: initializer of b.
 

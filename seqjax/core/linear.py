@@ -45,6 +45,12 @@ class Diagonal:
                 "diagonal: the value that `coefficients` returns must be of the kind of the "
                 f"state, {kinds[1]}; it returned {kinds[0]}."
             )
+        for new, old in zip(jax.tree.leaves(value), jax.tree.leaves(like), strict=True):
+            if new.shape[max(0, new.ndim - old.ndim) :] != old.shape:
+                raise ValueError(
+                    f"diagonal: the value that `coefficients` returns must have the shape of the "
+                    f"state, {old.shape}; it returned {new.shape}."
+                )
         *_, unit = jax.tree.leaves(value)
         decay = jax.tree.map(lambda leaf: like_features(leaf, unit), decay)
         dtype = jax.tree.leaves(like)[0].dtype
@@ -53,12 +59,6 @@ class Diagonal:
     def advance(self, params: Params, carry: Carry, inputs: PyTree) -> tuple[Carry, PyTree]:
         """One step from the projected inputs: the new state, and what is read."""
         new = apply(self.update(params, inputs, carry), carry)
-        shapes = jax.tree.map(jnp.shape, (carry, new))
-        if shapes[0] != shapes[1]:
-            raise ValueError(
-                f"diagonal: the state has shapes {shapes[0]}, and with the coefficients it "
-                f"became {shapes[1]}."
-            )
         return new, self.read(params, carry if self.read_before else new, inputs)
 
     def step(self, params: Params, carry: Carry, x: PyTree) -> tuple[Carry, PyTree]:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding
 from jax.test_util import check_grads
 
 import seqjax as sj
@@ -15,6 +16,7 @@ from seqjax.core.linear import Diagonal
 from seqjax.engines import diagonal, prefix
 from seqjax.engines.scan import METHODS
 from seqjax.testing.case import Weights, make_case, numbers, with_gradient
+from tests.engines.test_bptt import collectives_inside_loops
 from tests.table import CELLS, CORE, IN_FEATURES, ROWS
 
 LINEAR = {name: row.cell for name, row in ROWS.items() if "chunked" in row.methods}
@@ -40,7 +42,18 @@ options = st.fixed_dictionaries(
 )
 
 
-@pytest.mark.parametrize("name", LINEAR)
+KINDS = [
+    "minimal_gru",
+    "linear_recurrent_unit",
+    "slstm_linear",
+    "selective_state_space",
+    "rwkv4_time_mix",
+    "mamba",
+]
+"""One of each kind of state, of each way to read it, and of each composition."""
+
+
+@pytest.mark.parametrize("name", KINDS)
 @hypothesis.settings(
     max_examples=2,
     suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
@@ -155,8 +168,7 @@ def test_no_drift_over_a_hundred_thousand_steps(cell, method):
     assert error[-1000:].max() < 10 * error[:1000].max() + 1e-6
 
 
-def test_the_logarithmic_form_is_no_better(x64):
-    """The same function, and in float32 no closer to it."""
+def test_the_logarithmic_form_is_the_same_function(x64):
     plain, logarithmic = sj.minimal_gru(4), sj.minimal_gru(4, logarithmic=True)
     params = plain.init(jax.random.key(0), 3)
     # Candidates of 1/2 and more: g(u) = u + 1/2 there.
@@ -265,7 +277,7 @@ def test_coefficients_that_do_not_fit(no_shape_checks):
         run(lambda params, x: x)
     with pytest.raises(ValueError, match="kind of the state"):
         run(lambda params, x: (x, sj.Complex(x, x)))
-    with pytest.raises(ValueError, match="it became"):
+    with pytest.raises(ValueError, match="shape of the state"):
         run(lambda params, x: (x[..., None], x[..., None]))
     with pytest.raises(ValueError, match="belong to linear"):
         sj.linear(
@@ -285,3 +297,28 @@ def test_zoneout_of_a_linear_cell_goes_the_plain_way():
     assert sj.scan(cell, params, jnp.ones((4, 2)))[1].shape == (4, 3)
     with pytest.raises(ValueError, match="linear in their state"):
         sj.scan(cell, params, jnp.ones((4, 2)), method="chunked")
+
+
+@pytest.mark.parametrize("method", ["chunked", "associative"])
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+def test_rows_on_several_devices(kind, method):
+    """The numbers of one device, with the sum over devices outside of all loops."""
+    cell = sj.stack(sj.short_convolution(3), sj.minimal_gru(4), sj.linear_recurrent_unit(2))
+    params = cell.init(jax.random.key(0), 3)
+    xs = jax.random.normal(jax.random.key(1), (4, 10, 3))
+    mask = jax.random.bernoulli(jax.random.key(2), 0.7, (4, 10))
+
+    def loss(params, xs, mask):
+        ys = sj.scan(cell, params, xs, mask=mask, resets=mask, truncate=4, method=method)[1]
+        return jnp.square(ys).sum()
+
+    gradient = jax.value_and_grad(loss)
+    wanted = jax.jit(gradient)(params, xs, mask)
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(kind,))
+    split = jax.device_put((xs, mask), NamedSharding(mesh, jax.P("data")))
+    params = jax.device_put(params, NamedSharding(mesh, jax.P()))
+    program = jax.jit(gradient).lower(params, *split).compile()
+    got = program(params, *split)
+    if method == "chunked":
+        assert collectives_inside_loops(program.as_text())[0] == 0
+    chex.assert_trees_all_close(jax.device_get(got), jax.device_get(wanted), rtol=1e-4, atol=1e-5)

@@ -1,0 +1,129 @@
+"""How cells that are linear in their state start, and what that makes of them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import seqjax as sj
+from seqjax.cells.state_space import _hippo
+
+key = jax.random.key(0)
+
+
+def test_linear_recurrent_unit(x64):
+    cell = sj.linear_recurrent_unit(512, radius=(0.5, 0.9), max_phase=1.0)
+    params = cell.init(key, 100)
+    modulus = np.exp(-np.exp(params["nu"]))
+    assert 0.5 <= modulus.min() < 0.51 and 0.89 < modulus.max() <= 0.9
+    # Uniform in the ring: the median of the squares is their middle.
+    assert abs(np.median(modulus**2) - (0.25 + 0.81) / 2) < 0.03
+    phase = np.exp(params["theta"])
+    assert phase.max() < 1 and abs(np.median(phase) - 0.5) < 0.1
+    np.testing.assert_allclose(np.exp(2 * params["gamma"]), 1 - modulus**2, rtol=1e-9)
+    assert abs(params["b_real"].std() * np.sqrt(200) - 1) < 0.02
+    assert abs(params["c_imaginary"].std() * np.sqrt(512) - 1) < 0.02
+
+
+def test_spectra_of_the_diagonal_state_space():
+    def start(spectrum):
+        params = sj.diagonal_state_space(2, state=8, spectrum=spectrum).init(key, 2)
+        return (-np.exp(params["a_real"]) + 1j * params["a_imaginary"])[0]
+
+    np.testing.assert_allclose(start("linear"), -0.5 + 1j * np.pi * np.arange(4), rtol=1e-6)
+    inverse = 8 / np.pi * (8 / (2 * np.arange(4) + 1) - 1)
+    np.testing.assert_allclose(start("inverse"), -0.5 + 1j * inverse, rtol=1e-6)
+    np.testing.assert_allclose(start("real"), -1.0 - np.arange(8), rtol=1e-6)
+
+
+def test_the_diagonal_state_space_is_a_convolution(x64):
+    """With the kernel of its modes, by Fourier transforms."""
+    time, features = 64, 3
+    cell = sj.diagonal_state_space(features, state=8)
+    params = cell.init(key, features)
+    xs = np.random.default_rng(0).standard_normal((time, features))
+    a = -np.exp(params["a_real"]) + 1j * params["a_imaginary"]
+    c = params["c_real"] + 1j * params["c_imaginary"]
+    decay = np.exp(np.exp(params["step_size"])[:, None] * a)
+    powers = decay[None] ** np.arange(time)[:, None, None]
+    kernel = 2 * (c * powers * (decay - 1) / a).sum(-1).real
+    both = np.fft.rfft(kernel, 2 * time, axis=0) * np.fft.rfft(xs, 2 * time, axis=0)
+    wanted = np.fft.irfft(both, axis=0)[:time] + np.asarray(params["skip"]) * xs
+    np.testing.assert_allclose(sj.scan(cell, params, xs)[1], wanted, atol=1e-10)
+
+
+def test_modes_of_the_simplified_state_space(x64):
+    """They are those of HiPPO-LegS made normal, every other one of each pair."""
+    size = 6
+    root = np.sqrt(2 * np.arange(size) + 1)
+    legs = -np.tril(np.outer(root, root), -1) - np.diag(np.arange(size) + 1)
+    low_rank = np.sqrt(np.arange(size) + 0.5)
+    normal = legs + np.outer(low_rank, low_rank)
+    values, vectors = _hippo(size)
+    assert (values.imag > 0).all() and len(values) == size // 2
+    np.testing.assert_allclose(normal @ vectors, vectors * values, atol=1e-10)
+    # The whole matrix, out of the modes that are kept and their conjugates.
+    again = 2 * (vectors * values @ vectors.conj().T).real
+    np.testing.assert_allclose(again, normal, atol=1e-10)
+
+
+def test_steps_of_the_selective_state_space():
+    params = sj.selective_state_space(1000, state=4, rank=2).init(key, 1000)
+    size = np.asarray(jax.nn.softplus(params["step_bias"]))
+    assert 0.00099 < size.min() < 0.0011 and 0.09 < size.max() < 0.1001
+    assert abs(np.median(np.log10(size)) + 2) < 0.1
+    np.testing.assert_allclose(np.exp(params["a"][0]), [1, 2, 3, 4], rtol=1e-6)
+
+
+def test_radius_of_the_real_gated_lru():
+    params = sj.real_gated_lru(1000, blocks=10).init(key, 1000)
+    radius = np.exp(-np.asarray(jax.nn.softplus(params["decay"])))
+    assert 0.8999 < radius.min() < 0.902 and 0.997 < radius.max() < 0.9991
+
+
+def test_decays_of_rwkv4():
+    _, params = sj.rwkv4_time_mix(5).init(key, 5)
+    np.testing.assert_allclose(
+        params["decay"], -5 + 8 * (np.arange(5) / 4) ** 0.7, rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        params["bonus"], np.log(0.3) + 0.5 * np.array([0, 1, -1, 0, 1]), rtol=1e-5
+    )
+
+
+def test_forget_gates_of_slstm():
+    params = sj.slstm(8, heads=2, depth=1.0).init(key, 3)
+    one = 5 - 12 * (np.arange(4) / 3) ** 1.6
+    np.testing.assert_allclose(params["bias"][1], [*one, *one], rtol=1e-5, atol=1e-5)
+    assert not params["bias"][jnp.array([0, 2, 3])].any() and not params["recurrent"].any()
+
+
+def test_wkv_holds_exponents_of_any_size():
+    """Keys of 1000: the value with the largest key wins, nothing overflows."""
+    cell = sj.rwkv4_time_mix(2)
+    params = cell.init(key, 2)
+    huge = params[0]["weights"].at[1].multiply(1e4)
+    params = (params[0] | {"weights": huge}, params[1])
+    xs = jax.random.normal(key, (50, 2))
+    gradient = jax.jit(jax.grad(lambda p: jnp.square(sj.scan(cell, p, xs)[1]).sum()))(params)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+def test_arguments(no_shape_checks):
+    with pytest.raises(ValueError, match="'f', 'fo' or 'ifo'"):
+        sj.quasi_recurrent(3, pooling="of")
+    with pytest.raises(ValueError, match="radius"):
+        sj.linear_recurrent_unit(3, radius=(0.9, 0.5))
+    with pytest.raises(ValueError, match="'linear', 'inverse' or 'real'"):
+        sj.diagonal_state_space(3, spectrum="complex")
+    with pytest.raises(ValueError, match="multiple of 2"):
+        sj.simplified_state_space(3, state=6, blocks=2)
+    with pytest.raises(ValueError, match="does not divide"):
+        sj.real_gated_lru(4, blocks=3)
+    with pytest.raises(ValueError, match="does not divide"):
+        sj.slstm(4, heads=3)
+    with pytest.raises(ValueError, match="window"):
+        sj.legendre_memory(4, memory=3, window=0)
+    for build in (sj.diagonal_state_space, sj.mamba, sj.rwkv4_time_mix, sj.rwkv4_channel_mix):
+        with pytest.raises(ValueError, match="4 wide.*in_features=3"):
+            build(4).init(key, 3)

@@ -1,0 +1,151 @@
+"""Synthetic tasks: targets by the definition, equal seeds, and what guessing scores."""
+
+import itertools
+from functools import partial
+
+import numpy as np
+import pytest
+
+from seqjax.data import tasks
+
+TASKS = {
+    "adding": partial(tasks.adding, time=21),
+    "copying": partial(tasks.copying, delay=7),
+    "selective_copying": partial(tasks.selective_copying, time=40),
+    "associative_recall": partial(tasks.associative_recall, time=64),
+    "parity": partial(tasks.parity, time=30),
+    "modular_arithmetic": partial(tasks.modular_arithmetic, time=31),
+    "dyck": partial(tasks.dyck, time=40, kinds=3, depth=4),
+    "permutations": partial(tasks.permutations, time=20),
+}
+
+
+def draw(name, rows=400, seed=0):
+    return TASKS[name](np.random.default_rng(seed), rows)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_form_of_a_batch(name):
+    batch, again, other = draw(name), draw(name), draw(name, seed=1)
+    assert batch.mask.dtype == bool and batch.mask.any(1).all()
+    assert batch.targets.shape == batch.mask.shape == batch.inputs.shape[:2]
+    np.testing.assert_array_equal(batch.inputs, again.inputs)
+    assert (batch.inputs != other.inputs).any()
+    if batch.classes:
+        assert batch.inputs.dtype == batch.targets.dtype == np.int32
+        assert batch.inputs.min() >= 0 and batch.inputs.max() == batch.tokens - 1
+        assert batch.targets.min() >= 0 and batch.targets.max() == batch.classes - 1
+
+
+@pytest.mark.parametrize("name", [name for name in TASKS if name != "adding"])
+def test_guessing_scores_what_it_says(name):
+    batch, other = draw(name), draw(name, seed=1)
+    shares = np.bincount(other.targets[other.mask]) / other.mask.sum()
+    assert abs(shares.max() - batch.chance) < 0.02
+
+
+def test_adding():
+    batch = draw("adding")
+    marked = batch.inputs[..., 1].astype(bool)
+    assert (marked[:, :10].sum(1) == 1).all() and (marked[:, 10:].sum(1) == 1).all()
+    total = np.where(marked, batch.inputs[..., 0], 0).sum(1)
+    np.testing.assert_allclose(batch.targets[batch.mask], total, rtol=1e-6)
+    error = np.square(draw("adding", rows=20_000).targets[:, -1] - 1).mean()
+    assert abs(error - batch.chance) < 0.005
+
+
+def test_copying():
+    batch = draw("copying")
+    blank, signal = batch.tokens - 2, batch.tokens - 1
+    for row, targets in zip(batch.inputs, batch.targets, strict=True):
+        assert (row[10:16] == blank).all() and row[16] == signal and (row[17:] == blank).all()
+        np.testing.assert_array_equal(targets[17:], row[:10])
+    assert batch.mask[:, 17:].all() and not batch.mask[:, :17].any()
+
+
+def test_selective_copying():
+    batch = draw("selective_copying")
+    for row, targets in zip(batch.inputs, batch.targets, strict=True):
+        np.testing.assert_array_equal(row[row < 14], targets[40:])
+        assert (row[40:] == 15).all() and not (row[:40] == 15).any()
+
+
+def test_associative_recall():
+    batch = draw("associative_recall")
+    for row, targets, mask in zip(*batch[:3], strict=True):
+        known = dict(zip(row[0:8:2], row[1:8:2], strict=True))
+        assert len(known) == 4 and mask.sum() == 4 and not mask[:8].any()
+        for t in np.flatnonzero(mask):
+            assert targets[t] == known[row[t]] - 32
+        assert {row[t] for t in np.flatnonzero(mask)} == set(known)
+
+
+def test_parity():
+    batch = draw("parity")
+    for t in range(30):
+        np.testing.assert_array_equal(batch.targets[:, t], batch.inputs[:, : t + 1].sum(1) % 2)
+
+
+def test_modular_arithmetic():
+    batch = draw("modular_arithmetic", rows=20)
+    for row, targets, mask in zip(*batch[:3], strict=True):
+        text = str(row[0])
+        for t in range(2, 31, 2):
+            text = f"({text}) {'+-*'[row[t - 1] - 5]} {row[t]}"
+            assert targets[t] == eval(text) % 5
+        assert mask[::2].all() and not mask[1::2].any()
+
+
+def test_dyck():
+    batch = draw("dyck")
+    deepest = 0
+    for row, targets in zip(batch.inputs, batch.targets, strict=True):
+        opened = []
+        for token, target in zip(row, targets, strict=True):
+            if token < 3:
+                opened.append(token)
+            else:
+                assert opened.pop() == token - 3
+            deepest = max(deepest, len(opened))
+            assert target == (opened[-1] if opened else 3)
+    assert deepest == 4
+
+
+@pytest.mark.parametrize(("items", "even", "order"), [(5, True, 60), (5, False, 120), (3, True, 3)])
+def test_permutations(items, even, order):
+    batch = tasks.permutations(np.random.default_rng(0), 30, 12, items=items, even=even)
+    members = [
+        p for p in itertools.permutations(range(items))
+        if not even or np.linalg.det(np.eye(items)[list(p)]) > 0
+    ]  # fmt: skip
+    assert batch.classes == len(members) == order
+    for row, targets in zip(batch.inputs, batch.targets, strict=True):
+        state = list(range(items))
+        for token, target in zip(row, targets, strict=True):
+            state = [members[token][i] for i in state]
+            assert members[target] == tuple(state)
+
+
+def test_five_items_make_a_group_that_is_not_solvable():
+    table = tasks.products(5, even=True)
+    inverse = np.argmin(table, axis=1)
+    commutators = {
+        table[table[inverse[a], inverse[b]], table[a, b]] for a in range(60) for b in range(60)
+    }
+    assert len(commutators) == 60
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda r: tasks.adding(r, 2, 1), "at least 2"),
+        (lambda r: tasks.selective_copying(r, 2, 8), "at least 16"),
+        (lambda r: tasks.associative_recall(r, 2, 17), "even"),
+        (lambda r: tasks.permutations(r, 2, 4, items=9), "between 2 and 6"),
+        (lambda r: tasks.modular_arithmetic(r, 2, 4, modulus=1), "at least 2"),
+        (lambda r: tasks.parity(r, 0, 4), "rows"),
+    ],
+)
+def test_mistakes(make, message):
+    with pytest.raises(ValueError, match=message):
+        make(np.random.default_rng(0))
