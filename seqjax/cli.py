@@ -165,9 +165,10 @@ def _generate(arguments: Sequence[str]) -> int:
     model, vocabulary, _, _ = load_model(config.run, config.checkpoint)
     unknown = vocabulary.unknown(config.prompt)
     if unknown:
+        known = getattr(vocabulary, "tokens", ())
         raise InputError(
             f"The model has never seen {', '.join(map(repr, unknown))}. It knows: "
-            f"{vocabulary.characters.strip()[:200]}"
+            f"{''.join(known).strip()[:200]}"
         )
     print(config.prompt, end="", flush=True)
     pieces = generate(
@@ -206,7 +207,7 @@ def _evaluate(arguments: Sequence[str]) -> int:
         count = sum(map(text.count, unknown))
         print(
             f"note: {count:,} of the {len(text):,} characters ({len(unknown)} different: "
-            f"{unknown[:40]!r}) were not in the training text; they cost what the model gives to "
+            f"{''.join(unknown)[:40]!r}) were not in the training text; they cost what the model gives to "
             "an unknown character."
         )
     mesh = make_mesh(ROWS, None)

@@ -12,7 +12,7 @@ import numpy as np
 
 from seqjax.core.errors import InputError
 from seqjax.data.streams import check_length
-from seqjax.data.vocabulary import BOUNDARY, CharacterVocabulary
+from seqjax.data.vocabulary import BOUNDARY, Vocabulary
 from seqjax.decode.sampling import generate
 from seqjax.metrics import bits_per_character, compressed_bits_per_character
 from seqjax.train.checkpoints import Checkpoints
@@ -52,7 +52,7 @@ def train(config: TrainConfig, say: Callable[[str], None] = print) -> Outcome:
       OSError: if something cannot be written.
     """
     texts = find_texts(config.data, say)
-    vocabulary = CharacterVocabulary.of(text for _, text in texts.train)
+    vocabulary = Vocabulary.of(text for _, text in texts.train)
     corpus = vocabulary.corpus(texts.train)
     check_length(corpus, config.data.batch, config.data.time)
     held_out = vocabulary.corpus(texts.held_out)
@@ -116,7 +116,7 @@ class _Loop:
     def __init__(self, config, folder, vocabulary, checkpoints, evaluator, logs):
         self.config: TrainConfig = config
         self.folder: Path = folder
-        self.vocabulary: CharacterVocabulary = vocabulary
+        self.vocabulary: Vocabulary = vocabulary
         self.checkpoints: Checkpoints = checkpoints
         self.evaluator: Evaluator = evaluator
         self.logs: Logs = logs

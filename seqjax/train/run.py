@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from seqjax.core.errors import InputError
-from seqjax.data.vocabulary import CharacterVocabulary
+from seqjax.data.vocabulary import SubwordVocabulary, Vocabulary, vocabulary_from_json
 from seqjax.nn.language_model import LanguageModel
 from seqjax.train.checkpoints import Checkpoints
 from seqjax.train.config import TrainConfig, from_json, to_json
@@ -38,16 +38,21 @@ def new_folder(out: Path | None) -> Path:
 
 
 def save_settings(
-    folder: Path, config: TrainConfig, vocabulary: CharacterVocabulary, data: dict[str, Any]
+    folder: Path,
+    config: TrainConfig,
+    vocabulary: Vocabulary | SubwordVocabulary,
+    data: dict[str, Any],
 ) -> None:
     """Writes the settings, the vocabulary and what is known of the data."""
-    write_whole(folder / "vocabulary.json", json.dumps(vocabulary.characters))
+    write_whole(folder / "vocabulary.json", vocabulary.to_json())
     write_whole(folder / "data.json", json.dumps(data, indent=2))
     # Last, because its presence says that there is a run.
     write_whole(folder / "config.json", to_json(config))
 
 
-def load_settings(folder: Path) -> tuple[TrainConfig, CharacterVocabulary, dict[str, Any]]:
+def load_settings(
+    folder: Path,
+) -> tuple[TrainConfig, Vocabulary | SubwordVocabulary, dict[str, Any]]:
     """What `save_settings` wrote.
 
     Raises:
@@ -57,7 +62,7 @@ def load_settings(folder: Path) -> tuple[TrainConfig, CharacterVocabulary, dict[
         raise InputError(f"{folder} is not the folder of a run: it has no config.json.")
     try:
         config = from_json((folder / "config.json").read_text(encoding="utf-8"))
-        characters = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
+        vocabulary = vocabulary_from_json((folder / "vocabulary.json").read_text(encoding="utf-8"))
         data = json.loads((folder / "data.json").read_text(encoding="utf-8"))
     except InputError:
         raise
@@ -66,12 +71,12 @@ def load_settings(folder: Path) -> tuple[TrainConfig, CharacterVocabulary, dict[
             f"The settings in {folder} cannot be read ({error}); config.json, vocabulary.json and "
             "data.json must be as they were written."
         ) from None
-    return config, CharacterVocabulary(characters), data
+    return config, vocabulary, data
 
 
 def load_model(
     folder: Path, checkpoint: str = "best"
-) -> tuple[LanguageModel, CharacterVocabulary, TrainConfig, int]:
+) -> tuple[LanguageModel, Vocabulary | SubwordVocabulary, TrainConfig, int]:
     """The trained model of a run.
 
     Args:

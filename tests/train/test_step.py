@@ -10,7 +10,7 @@ import pytest
 
 from seqjax.data.documents import Document
 from seqjax.data.streams import window
-from seqjax.data.vocabulary import BOUNDARY, CharacterVocabulary
+from seqjax.data.vocabulary import BOUNDARY, Vocabulary
 from seqjax.losses import cross_entropy
 from seqjax.train.config import ModelConfig, OptimizerConfig
 from seqjax.train.devices import make_mesh
@@ -19,7 +19,7 @@ from seqjax.train.model import build_model, build_optimizer
 from seqjax.train.step import make_train_step, place, start
 
 DOCUMENTS = [Document(str(i), f"document {i} is about {'abcdefgh'[i] * 40}. ") for i in range(8)]
-VOCABULARY = CharacterVocabulary.of(text for _, text in DOCUMENTS)
+VOCABULARY = Vocabulary.of(text for _, text in DOCUMENTS)
 CORPUS = VOCABULARY.corpus(DOCUMENTS)
 STREAMS, TIME = 4, 16
 
