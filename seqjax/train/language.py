@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from seqjax.core.noise import seed_carry
 from seqjax.core.types import Array
 from seqjax.data.documents import read_documents
 from seqjax.data.streams import check_length, start_positions, window
-from seqjax.data.vocabulary import BOUNDARY, CharacterVocabulary
+from seqjax.data.vocabulary import BOUNDARY, Vocabulary
 from seqjax.decode.sampling import generate
 from seqjax.losses import cross_entropy
 from seqjax.metrics import bits_per_character, compressed_bits_per_character
@@ -98,13 +99,13 @@ class LanguageTask:
         self.config = config
         self.texts = find_texts(config.data, say)
         self.data_name = self.texts.name
-        self.vocabulary = CharacterVocabulary.of(text for _, text in self.texts.train)
+        self.vocabulary = Vocabulary.of(text for _, text in self.texts.train)
         self.corpus = self.vocabulary.corpus(self.texts.train)
         check_length(self.corpus, config.batch, config.data.time)
         self.held_out = self.vocabulary.corpus(self.texts.held_out)
         content = self.corpus.tobytes() + b"|" + self.held_out.tobytes()
         self.digest = hashlib.sha256(content).hexdigest()
-        self.settings = {"vocabulary": self.vocabulary.characters}
+        self.settings = {"vocabulary": json.loads(self.vocabulary.to_json())}
         self.rows = config.batch
         self.units = config.batch * config.data.time
 
@@ -175,9 +176,9 @@ class LanguageTask:
         ]
 
 
-def restore(config: Any, settings: dict[str, Any]) -> tuple[LanguageModel, CharacterVocabulary]:
+def restore(config: Any, settings: dict[str, Any]) -> tuple[LanguageModel, Vocabulary]:
     """A model of the right form and its vocabulary, from what a run has saved."""
-    vocabulary = CharacterVocabulary(settings["vocabulary"])
+    vocabulary = Vocabulary.from_json(json.dumps(settings["vocabulary"]))
     return build_model(config.model, len(vocabulary), config.seed), vocabulary
 
 
@@ -193,7 +194,7 @@ def evaluate(folder: Path, saved: Saved, paths: tuple[Path, ...], checkpoint: st
         count = sum(map(text.count, unknown))
         yield (
             f"note: {count:,} of the {len(text):,} characters ({len(unknown)} different: "
-            f"{unknown[:40]!r}) were not in the training text; they cost what the model gives to "
+            f"{"".join(unknown)[:40]!r}) were not in the training text; they cost what the model gives to "
             "an unknown character."
         )
     mesh = make_mesh(ROWS, None)

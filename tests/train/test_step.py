@@ -10,7 +10,7 @@ import pytest
 
 from seqjax.data.documents import Document
 from seqjax.data.streams import window
-from seqjax.data.vocabulary import BOUNDARY, CharacterVocabulary
+from seqjax.data.vocabulary import BOUNDARY, Vocabulary
 from seqjax.losses import cross_entropy
 from seqjax.train import language
 from seqjax.train.config import OptimizerConfig
@@ -22,7 +22,7 @@ from seqjax.train.step import make_train_step, place, start
 from seqjax.train.texts import TextConfig, Texts
 
 DOCUMENTS = [Document(str(i), f"document {i} is about {'abcdefgh'[i] * 40}. ") for i in range(8)]
-VOCABULARY = CharacterVocabulary.of(text for _, text in DOCUMENTS)
+VOCABULARY = Vocabulary.of(text for _, text in DOCUMENTS)
 CORPUS = VOCABULARY.corpus(DOCUMENTS)
 STREAMS, TIME = 4, 16
 
