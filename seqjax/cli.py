@@ -210,7 +210,7 @@ def _generate(arguments: Sequence[str]) -> int:
     if unknown:
         raise InputError(
             f"The model has never seen {', '.join(map(repr, unknown))}. It knows: "
-            f"{"".join(vocabulary.tokens).strip()[:200]}"
+            f"{''.join(vocabulary.tokens).strip()[:200]}"
         )
     model, _ = load_model(config.run, model, config.checkpoint)
     print(config.prompt, end="", flush=True)

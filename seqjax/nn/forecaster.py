@@ -108,7 +108,7 @@ class Forecast(nnx.Module):
                 f"Forecaster: the history must be (*batch, time, {self.targets}) with at least "
                 f"one step, got {history.shape}."
             )
-        if got is not None and got[-2:] != wanted or got is None and self.covariates:
+        if (got is not None and got[-2:] != wanted) or (got is None and self.covariates):
             raise ValueError(
                 f"Forecaster: `covariates` must be (*batch, {wanted[0]}, {wanted[1]}), known for "
                 f"the history and the horizon; got {got}."

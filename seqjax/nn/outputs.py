@@ -186,7 +186,7 @@ class Quantiles:
         return min(range(len(self.levels)), key=lambda i: abs(self.levels[i] - 0.5))
 
     def loss(self, raw: Array, targets: Array, mask: Array | None = None) -> Array:
-        return pinball(self._values(raw), targets, self.levels, mask)
+        return pinball(self._values(raw), targets, jnp.asarray(self.levels), mask)
 
     def predict(self, raw: Array) -> dict[str, Array]:
         values = self._values(raw)
@@ -207,9 +207,7 @@ class Quantiles:
         values = self._values(raw)
         level = jax.random.uniform(key, values.shape[:-1])
         have = jnp.asarray(self.levels)
-        interpolate = jnp.vectorize(
-            lambda u, q: jnp.interp(u, have, q), signature="(),(n)->()"
-        )
+        interpolate = jnp.vectorize(lambda u, q: jnp.interp(u, have, q), signature="(),(n)->()")
         return interpolate(level, values)
 
 

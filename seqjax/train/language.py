@@ -194,8 +194,8 @@ def evaluate(folder: Path, saved: Saved, paths: tuple[Path, ...], checkpoint: st
         count = sum(map(text.count, unknown))
         yield (
             f"note: {count:,} of the {len(text):,} characters ({len(unknown)} different: "
-            f"{"".join(unknown)[:40]!r}) were not in the training text; they cost what the model gives to "
-            "an unknown character."
+            f"{''.join(unknown)[:40]!r}) were not in the training text; they cost what the model "
+            "gives to an unknown character."
         )
     mesh = make_mesh(ROWS, None)
     model = jax.device_put(model, NamedSharding(mesh, jax.P()))

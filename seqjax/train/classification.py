@@ -1,0 +1,358 @@
+"""The task of predicting a class, labels or a number from a whole sequence."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, Literal
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from seqjax.core.errors import InputError
+from seqjax.data import sources
+from seqjax.data.examples import Example
+from seqjax.data.formats import Fields
+from seqjax.data.padding import Encoded
+from seqjax.data.vocabulary import SubwordVocabulary, Vocabulary, vocabulary_from_json
+from seqjax.metrics import classification as metrics
+from seqjax.metrics import forecasting as errors
+from seqjax.nn.classifier import Classifier
+from seqjax.nn.outputs import Outputs, Regression, Sigmoid, Softmax
+from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
+from seqjax.train.files import FilesConfig, SequenceConfig
+from seqjax.train.model import build_cell
+from seqjax.train.task import Criterion
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassifierConfig(CellConfig):
+    """The classifier."""
+
+    features: int = 64
+    """Width of each layer's state, in each direction."""
+    dropout: float = 0.2
+    """Probability that an output of a layer is dropped."""
+    bidirectional: bool = True
+    """Read forwards and backwards."""
+    pooling: Literal["last", "mean", "max", "attention"] = "mean"
+    """How the outputs of all steps become one vector."""
+    embedding: int = 64
+    """Width of the embedding of tokens, for texts."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassifyFields:
+    """What columns of .csv files, keys of .jsonl files and arrays of .npz files mean."""
+
+    target: Literal["class", "labels", "number"] = "class"
+    """What is predicted: one class, any of several labels, or a number."""
+    label: str = "label"
+    """The column of the class, the labels or the number."""
+    separator: str = "|"
+    """What stands between labels where several may hold."""
+    text: str | None = None
+    """The column of the text; without it a row is a series of numbers."""
+    tokens: Literal["characters", "words", "bytes", "subwords"] = "words"
+    """What a text is cut into."""
+    vocabulary: int = 8000
+    """At most so many different tokens; the others are unknown."""
+    series: str | None = None
+    """The column that says to which series a row belongs, if a row is one time step."""
+    time: str | None = None
+    """The column of the time, if a row is one time step; it is not an input."""
+    values: tuple[str, ...] = ()
+    """The columns of numbers; by default all others that hold numbers."""
+
+    @property
+    def fields(self) -> Fields:
+        """The same, for the readers of files."""
+        number = self.target == "number"
+        return Fields(
+            text=self.text,
+            label=None if number else self.label,
+            number=self.label if number else None,
+            label_separator=self.separator if self.target == "labels" else None,
+            series=self.series,
+            time=self.time,
+            values=self.values or None,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassifyConfig(RunConfig):
+    """Trains a classifier of sequences: series of numbers or texts."""
+
+    source: Literal[
+        "japanese-vowels",
+        "italy-power-demand",
+        "gun-point",
+        "basic-motions",
+        "digits-by-row",
+        "digits-by-pixel",
+    ] = "japanese-vowels"
+    """A data set that a package carries; see --train for your own."""
+    files: FilesConfig = FilesConfig()
+    columns: ClassifyFields = ClassifyFields()
+    sequences: SequenceConfig = SequenceConfig()
+    model: ClassifierConfig = ClassifierConfig()
+    optimization: OptimizerConfig = OptimizerConfig(learning_rate=3e-3, weight_decay=0.01)
+    batch: int = 32
+    """Examples of a batch."""
+    steps: int = 1000
+    """Updates of the parameters."""
+    validate_every: int = 100
+    """Steps between validations and checkpoints."""
+
+
+SOURCES = {
+    "japanese-vowels": sources.JAPANESE_VOWELS,
+    "italy-power-demand": sources.ITALY_POWER_DEMAND,
+    "gun-point": sources.GUN_POINT,
+    "basic-motions": sources.BASIC_MOTIONS,
+    "digits-by-row": sources.DIGITS_BY_ROW,
+    "digits-by-pixel": sources.DIGITS_BY_PIXEL,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Classification:
+    """A `Problem`: a class, labels or a number for each sequence.
+
+    Args:
+      config: the settings.
+      labels: the names of the classes, in the order of their numbers; none for a number.
+      vocabulary: of the texts, None for series of numbers.
+      location, scale: of each channel, in the training data; of series of numbers.
+      target_location, target_scale: of the numbers to predict.
+    """
+
+    config: ClassifyConfig
+    labels: tuple[str, ...]
+    vocabulary: Vocabulary | SubwordVocabulary | None = None
+    location: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+    target_location: float = 0.0
+    target_scale: float = 1.0
+
+    sequences = ("inputs",)
+
+    @classmethod
+    def of(cls, config: ClassifyConfig, examples: Sequence[Example]) -> "Classification":
+        """The problem that these examples pose.
+
+        Raises:
+          InputError: if they do not fit together, or have fewer than two classes.
+        """
+        found: dict[str, Any] = {"labels": _labels(config.columns.target, examples)}
+        kinds = {isinstance(example.inputs, str) for example in examples}
+        if len(kinds) > 1:
+            raise InputError("Some files hold texts and others series of numbers; give one kind.")
+        if kinds == {True}:
+            found["vocabulary"] = _vocabulary(config.columns, examples)
+        else:
+            found["location"], found["scale"] = _standard(examples)
+        if config.columns.target == "number":
+            numbers = np.array([example.target for example in examples], np.float64)
+            found["target_location"] = float(numbers.mean())
+            found["target_scale"] = float(numbers.std()) or 1.0
+        return cls(config, **found)
+
+    @property
+    def target(self) -> str:
+        """What is predicted: class, labels or number."""
+        return self.config.columns.target
+
+    @property
+    def criterion(self) -> Criterion:
+        return {
+            "class": Criterion("accuracy", lower_is_better=False),
+            "labels": Criterion("macro_f1", lower_is_better=False),
+            "number": Criterion("root_mean_squared_error", lower_is_better=True),
+        }[self.target]
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """The number of each label."""
+        return {label: number for number, label in enumerate(self.labels)}
+
+    def settings(self) -> dict[str, Any]:
+        """All but the configuration, as JSON."""
+        values = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in ("config", "vocabulary")
+        }
+        if self.vocabulary is not None:
+            values["vocabulary"] = json.loads(self.vocabulary.to_json())
+        return values
+
+    @classmethod
+    def restore(cls, config: ClassifyConfig, settings: dict[str, Any]) -> "Classification":
+        """What `settings` gave, with its configuration."""
+        values = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in settings.items()
+        }
+        if "vocabulary" in values:
+            values["vocabulary"] = vocabulary_from_json(json.dumps(values["vocabulary"]))
+        return cls(config, **values)
+
+    def encode(self, example: Example, *, answered: bool = True) -> Encoded:
+        """An example as arrays.
+
+        Args:
+          example: from a file or a source.
+          answered: whether its target is wanted.
+
+        Raises:
+          InputError: if it is of another kind than the training data, or its label was not
+            among them.
+        """
+        encoded = {"inputs": self._inputs(example)}
+        if answered:
+            encoded["target"] = self._target(example)
+        return encoded
+
+    def _inputs(self, example: Example) -> np.ndarray:
+        if self.vocabulary is not None:
+            if not isinstance(example.inputs, str):
+                raise InputError(f"{example.where}: expected a text, got a series of numbers.")
+            return self.vocabulary.encode(example.inputs).astype(np.int32)
+        if isinstance(example.inputs, str):
+            raise InputError(f"{example.where}: expected a series of numbers, got a text.")
+        channels = len(self.location)
+        if example.inputs.shape[-1] != channels:
+            raise InputError(
+                f"{example.where}: expected {channels} channels as in training, got "
+                f"{example.inputs.shape[-1]}."
+            )
+        values = (example.inputs - np.array(self.location)) / np.array(self.scale)
+        # What is missing is taken to be as usual.
+        return np.nan_to_num(values, nan=0.0).astype(np.float32)
+
+    def _target(self, example: Example) -> np.ndarray:
+        if example.target is None:
+            raise InputError(f"{example.where}: there is no target to compare with.")
+        if self.target == "number":
+            return np.float32((example.target - self.target_location) / self.target_scale)
+        names = (example.target,) if self.target == "class" else example.target
+        for name in names:
+            if name not in self.numbers:
+                known = ", ".join(map(repr, self.labels[:10]))
+                more = ", ..." if len(self.labels) > 10 else ""
+                raise InputError(
+                    f"{example.where}: the label {name!r} was not in the training data, which has "
+                    f"{known}{more}."
+                )
+        if self.target == "class":
+            return np.int32(self.numbers[example.target])
+        held = np.zeros(len(self.labels), np.float32)
+        held[[self.numbers[name] for name in names]] = 1
+        return held
+
+    @property
+    def meaning(self) -> Outputs:
+        """What the model's last layer means."""
+        if self.target == "number":
+            return Regression()
+        return (Softmax if self.target == "class" else Sigmoid)(len(self.labels))
+
+    def model(self, seed: int) -> Classifier:
+        config, rngs = self.config.model, nnx.Rngs(seed)
+        embedding, width = None, len(self.location)
+        if self.vocabulary is not None:
+            width = config.embedding
+            embedding = nnx.Embed(len(self.vocabulary), width, rngs=rngs)
+        return Classifier(
+            build_cell(config, both_ways=config.bidirectional),
+            width,
+            self.meaning,
+            pooling=config.pooling,
+            embedding=embedding,
+            rngs=rngs,
+        )
+
+    def loss(self, model, batch, keys):
+        raw = model(batch["inputs"], lengths=batch["lengths"], key=keys)
+        target = batch["target"]
+        counts = batch["weights"] > 0
+        if self.target == "number":
+            target = target[..., None]
+        return self.meaning.loss(raw, target, counts), batch["weights"].sum()
+
+    def outputs(self, model, batch):
+        return self.meaning.predict(model(batch["inputs"], lengths=batch["lengths"]))
+
+    def scores(self, examples, outputs):
+        targets = np.stack([example["target"] for example in examples])
+        predictions = np.stack([output["prediction"] for output in outputs])
+        if self.target == "number":
+            targets, predictions = jnp.asarray(targets), jnp.asarray(predictions[:, 0])
+            scale = self.target_scale
+            return {
+                "root_mean_squared_error": scale * float(errors.root_mean_squared_error(predictions, targets).value),
+                "mean_absolute_error": scale * float(errors.mean_absolute_error(predictions, targets).value),
+            }
+        raise NotImplementedError
+
+    def answer(self, output: Encoded, example: Encoded) -> dict[str, Any]:
+        """What is written for an example: `prediction` and `probability`."""
+        prediction = output["prediction"]
+        if self.target == "number":
+            return {"prediction": float(prediction[0] * self.target_scale + self.target_location)}
+        if self.target == "class":
+            return {
+                "prediction": self.labels[int(prediction)],
+                "probability": round(float(output["probability"][int(prediction)]), 6),
+            }
+        held = [label for label, holds in zip(self.labels, prediction, strict=True) if holds]
+        return {
+            "prediction": self.config.columns.separator.join(held),
+            "probability": [round(float(p), 6) for p in output["probability"]],
+        }
+
+
+def _labels(target: str, examples: Sequence[Example]) -> tuple[str, ...]:
+    if target == "number":
+        return ()
+    if target == "class":
+        found = {example.target for example in examples}
+    else:
+        found = {label for example in examples for label in example.target}
+    if target == "class" and len(found) < 2:
+        raise InputError(
+            f"The training data has one class only, {next(iter(found))!r}: there is nothing to "
+            "tell apart. Is --label the right column?"
+        )
+    if not found:
+        raise InputError("No example has a label; is --label the right column?")
+    return tuple(sorted(found))
+
+
+def _vocabulary(
+    columns: ClassifyFields, examples: Sequence[Example]
+) -> Vocabulary | SubwordVocabulary:
+    texts = [example.inputs for example in examples]
+    if columns.tokens == "subwords":
+        return SubwordVocabulary.of(texts, size=columns.vocabulary)
+    return Vocabulary.of(texts, kind=columns.tokens, size=columns.vocabulary)
+
+
+def _standard(examples: Sequence[Example]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of every channel; 1 where nothing varies."""
+    widths = {example.inputs.shape[-1] for example in examples}
+    if len(widths) > 1:
+        odd = next(e for e in examples if e.inputs.shape[-1] != examples[0].inputs.shape[-1])
+        raise InputError(
+            f"{odd.where}: expected {examples[0].inputs.shape[-1]} channels as in "
+            f"{examples[0].where}, got {odd.inputs.shape[-1]}."
+        )
+    values = np.concatenate([example.inputs for example in examples]).astype(np.float64)
+    known = ~np.isnan(values)
+    count = np.maximum(known.sum(0), 1)
+    location = np.where(known, values, 0).sum(0) / count
+    scale = np.sqrt(np.where(known, np.square(values - location), 0).sum(0) / count)
+    scale[scale == 0] = 1.0
+    return tuple(location.tolist()), tuple(scale.tolist())
