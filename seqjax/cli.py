@@ -204,11 +204,11 @@ def _evaluate(arguments: Sequence[str]) -> int:
     text = "".join(text for _, text in documents)
     unknown = vocabulary.unknown(text)
     if unknown:
-        count = sum(map(text.count, unknown))
+        count, examples = sum(map(text.count, unknown)), "".join(unknown)[:40]
         print(
             f"note: {count:,} of the {len(text):,} characters ({len(unknown)} different: "
-            f"{''.join(unknown)[:40]!r}) were not in the training text; they cost what the model gives to "
-            "an unknown character."
+            f"{examples!r}) were not in the training text; they cost what the model gives to an "
+            "unknown character."
         )
     mesh = make_mesh(ROWS, None)
     model = jax.device_put(model, jax.sharding.NamedSharding(mesh, jax.P()))
