@@ -10,14 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from seqjax import metrics
 from seqjax.core.errors import InputError
 from seqjax.data import sources
 from seqjax.data.examples import Example
 from seqjax.data.formats import Fields
 from seqjax.data.padding import Encoded
 from seqjax.data.vocabulary import SubwordVocabulary, Vocabulary, vocabulary_from_json
-from seqjax.metrics import classification as metrics
-from seqjax.metrics import forecasting as errors
 from seqjax.nn.classifier import Classifier
 from seqjax.nn.outputs import Outputs, Regression, Sigmoid, Softmax
 from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
@@ -286,16 +285,35 @@ class Classification:
         return self.meaning.predict(model(batch["inputs"], lengths=batch["lengths"]))
 
     def scores(self, examples, outputs):
-        targets = np.stack([example["target"] for example in examples])
-        predictions = np.stack([output["prediction"] for output in outputs])
+        targets = jnp.asarray(np.stack([example["target"] for example in examples]))
+        predictions = jnp.asarray(np.stack([output["prediction"] for output in outputs]))
         if self.target == "number":
-            targets, predictions = jnp.asarray(targets), jnp.asarray(predictions[:, 0])
-            scale = self.target_scale
+            predictions = predictions[:, 0]
+            root = metrics.root_mean_squared_error(predictions, targets)
+            mean = metrics.mean_absolute_error(predictions, targets)
             return {
-                "root_mean_squared_error": scale * float(errors.root_mean_squared_error(predictions, targets).value),
-                "mean_absolute_error": scale * float(errors.mean_absolute_error(predictions, targets).value),
+                "root_mean_squared_error": self.target_scale * float(root.value),
+                "mean_absolute_error": self.target_scale * float(mean.value),
             }
-        raise NotImplementedError
+        probability = jnp.asarray(np.stack([output["probability"] for output in outputs]))
+        if self.target == "class":
+            matrix = metrics.confusion_matrix(predictions, targets, classes=len(self.labels))
+            return {
+                "accuracy": float(matrix.accuracy),
+                "macro_f1": float(matrix.macro_f1),
+                "calibration_error": float(
+                    metrics.calibration(probability, targets).expected_error
+                ),
+            }
+        holds = targets > 0.5
+        f1 = [
+            metrics.confusion_matrix(predictions[:, label] + 0, holds[:, label] + 0, classes=2).f1[1]
+            for label in range(len(self.labels))
+        ]
+        return {
+            "macro_f1": float(np.mean(f1)),
+            "accuracy": float(metrics.accuracy(predictions, holds).value),
+        }
 
     def answer(self, output: Encoded, example: Encoded) -> dict[str, Any]:
         """What is written for an example: `prediction` and `probability`."""
