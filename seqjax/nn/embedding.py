@@ -4,7 +4,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 from seqjax.cells.gru import gru
-from seqjax.core.cell import Cell
 from seqjax.core.types import Array
 from seqjax.nn import pooling
 from seqjax.nn.rnn import RNN
@@ -13,7 +12,7 @@ from seqjax.nn.rnn import RNN
 class WordEmbedding(nnx.Module):
     """A vector for each word, from a table and from its spelling.
 
-        spelled = ends of scan(cell, characters of the word)
+        spelled = ends of scan(gru, characters of the word)
         vector  = [table[word], spelled]
 
     Endings and prefixes tell much of a word that was never seen in training.
@@ -23,8 +22,7 @@ class WordEmbedding(nnx.Module):
       characters: number of characters in theirs.
       word_size: width of the table of words.
       character_size: width of the table of characters.
-      spelling: the cell that reads the characters, forwards and backwards by one copy
-        each; by default a GRU of 32.
+      spelling: width of the GRUs that read the characters, one forwards, one backwards.
       rngs: the source of the parameters' keys.
 
     Attributes:
@@ -49,15 +47,15 @@ class WordEmbedding(nnx.Module):
         *,
         word_size: int = 64,
         character_size: int = 24,
-        spelling: Cell | None = None,
+        spelling: int = 32,
         rngs: nnx.Rngs,
     ):
-        spelling = gru(32) if spelling is None else spelling
+        cell = gru(spelling)
         self.words = nnx.Embed(words, word_size, rngs=rngs)
         self.characters = nnx.Embed(characters, character_size, rngs=rngs)
-        self.forward = RNN(spelling, character_size, rngs=rngs)
-        self.backward = RNN(spelling, character_size, rngs=rngs)
-        self.features = word_size + 2 * spelling.features
+        self.forward = RNN(cell, character_size, rngs=rngs)
+        self.backward = RNN(cell, character_size, rngs=rngs)
+        self.features = word_size + 2 * spelling
 
     def __call__(self, tokens: tuple[Array, Array]) -> Array:
         """The vectors `(*batch, time, features)`.

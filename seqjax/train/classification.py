@@ -22,6 +22,7 @@ from seqjax.nn.outputs import Outputs, Regression, Sigmoid, Softmax
 from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
 from seqjax.train.files import FilesConfig, SequenceConfig
 from seqjax.train.model import build_cell
+from seqjax.train.scaling import Standard
 from seqjax.train.task import Criterion
 
 
@@ -123,15 +124,14 @@ class Classification:
       config: the settings.
       labels: the names of the classes, in the order of their numbers; none for a number.
       vocabulary: of the texts, None for series of numbers.
-      location, scale: of each channel, in the training data; of series of numbers.
+      standard: mean and scale of each channel of a series; None for texts.
       target_location, target_scale: of the numbers to predict.
     """
 
     config: ClassifyConfig
     labels: tuple[str, ...]
     vocabulary: Vocabulary | SubwordVocabulary | None = None
-    location: tuple[float, ...] = ()
-    scale: tuple[float, ...] = ()
+    standard: Standard | None = None
     target_location: float = 0.0
     target_scale: float = 1.0
 
@@ -151,7 +151,7 @@ class Classification:
         if kinds == {True}:
             found["vocabulary"] = _vocabulary(config.columns, examples)
         else:
-            found["location"], found["scale"] = _standard(examples)
+            found["standard"] = Standard.of(examples)
         if config.columns.target == "number":
             numbers = np.array([example.target for example in examples], np.float64)
             found["target_location"] = float(numbers.mean())
@@ -181,8 +181,10 @@ class Classification:
         values = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if field.name not in ("config", "vocabulary")
+            if field.name not in ("config", "vocabulary", "standard")
         }
+        if self.standard is not None:
+            values["standard"] = dataclasses.asdict(self.standard)
         if self.vocabulary is not None:
             values["vocabulary"] = json.loads(self.vocabulary.to_json())
         return values
@@ -196,6 +198,8 @@ class Classification:
         }
         if "vocabulary" in values:
             values["vocabulary"] = vocabulary_from_json(json.dumps(values["vocabulary"]))
+        if "standard" in values:
+            values["standard"] = Standard.restore(values["standard"])
         return cls(config, **values)
 
     def encode(self, example: Example, *, answered: bool = True) -> Encoded:
@@ -219,17 +223,8 @@ class Classification:
             if not isinstance(example.inputs, str):
                 raise InputError(f"{example.where}: expected a text, got a series of numbers.")
             return self.vocabulary.encode(example.inputs).astype(np.int32)
-        if isinstance(example.inputs, str):
-            raise InputError(f"{example.where}: expected a series of numbers, got a text.")
-        channels = len(self.location)
-        if example.inputs.shape[-1] != channels:
-            raise InputError(
-                f"{example.where}: expected {channels} channels as in training, got "
-                f"{example.inputs.shape[-1]}."
-            )
-        values = (example.inputs - np.array(self.location)) / np.array(self.scale)
-        # What is missing is taken to be as usual.
-        return np.nan_to_num(values, nan=0.0).astype(np.float32)
+        assert self.standard is not None
+        return self.standard.encode(example)
 
     def _target(self, example: Example) -> np.ndarray:
         if example.target is None:
@@ -260,8 +255,10 @@ class Classification:
 
     def model(self, seed: int) -> Classifier:
         config, rngs = self.config.model, nnx.Rngs(seed)
-        embedding, width = None, len(self.location)
-        if self.vocabulary is not None:
+        if self.vocabulary is None:
+            assert self.standard is not None
+            embedding, width = None, len(self.standard.location)
+        else:
             width = config.embedding
             embedding = nnx.Embed(len(self.vocabulary), width, rngs=rngs)
         return Classifier(
@@ -356,21 +353,3 @@ def _vocabulary(
     if columns.tokens == "subwords":
         return SubwordVocabulary.of(texts, size=columns.vocabulary)
     return Vocabulary.of(texts, kind=columns.tokens, size=columns.vocabulary)
-
-
-def _standard(examples: Sequence[Example]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of every channel; 1 where nothing varies."""
-    widths = {example.inputs.shape[-1] for example in examples}
-    if len(widths) > 1:
-        odd = next(e for e in examples if e.inputs.shape[-1] != examples[0].inputs.shape[-1])
-        raise InputError(
-            f"{odd.where}: expected {examples[0].inputs.shape[-1]} channels as in "
-            f"{examples[0].where}, got {odd.inputs.shape[-1]}."
-        )
-    values = np.concatenate([example.inputs for example in examples]).astype(np.float64)
-    known = ~np.isnan(values)
-    count = np.maximum(known.sum(0), 1)
-    location = np.where(known, values, 0).sum(0) / count
-    scale = np.sqrt(np.where(known, np.square(values - location), 0).sum(0) / count)
-    scale[scale == 0] = 1.0
-    return tuple(location.tolist()), tuple(scale.tolist())
