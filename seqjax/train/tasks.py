@@ -1,13 +1,29 @@
 """The tasks, by the word that follows `seqjax train`."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seqjax.train import language
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+
+from seqjax.core.errors import InputError
+from seqjax.data import sources
+from seqjax.data.examples import Example, Malformed
+from seqjax.data.formats import Fields, find_format
+from seqjax.data.padding import truncate
+from seqjax.train import classification, forecasting, language, tagging
 from seqjax.train.config import RunConfig
-from seqjax.train.run import Saved
+from seqjax.train.devices import make_mesh
+from seqjax.train.files import hold_out, read_examples
+from seqjax.train.forecasting import Forecasting
+from seqjax.train.run import Saved, load_model
+from seqjax.train.supervised import Predictor, Split, SupervisedTask, lengths_of
 from seqjax.train.task import Task
+
+PREDICTED_ROWS = 256
+"""Rows of a batch in prediction."""
 
 
 class Kind(NamedTuple):
@@ -15,14 +31,176 @@ class Kind(NamedTuple):
 
     `config` is the class of its settings, `task(config, say)` reads its data as they say,
     `evaluate(folder, saved, paths, checkpoint)` gives lines that say how good a trained model
-    is on the files in `paths`, or on its test data if there are none.
+    is on the files in `paths`, or on its test data if there are none. `problem` is what
+    restores a problem that predicts for examples, None for a language model.
     """
 
     config: type[RunConfig]
     task: Callable[[Any, Callable[[str], None]], Task]
     evaluate: Callable[[Path, Saved, tuple[Path, ...], str], Iterable[str]]
+    problem: Any = None
+
+
+def _data(config: Any, known: dict[str, Any], say: Callable[[str], None]):
+    """`(name, train, validation, test)`: examples; validation may be None."""
+    files = config.files
+    if not files.train:
+        if files.validation or files.test:
+            raise InputError("--validation and --test go with --train: name the training files.")
+        source = known[config.source]
+        return (source.name, *sources.load_examples(source))
+    parts = [
+        read_examples(paths, config.columns.fields, skip=files.skip_malformed, say=say)
+        for paths in (files.train, files.validation, files.test)
+    ]
+    name = ", ".join(map(str, files.train))
+    return name, parts[0], parts[1] or None, parts[2]
+
+
+def classify(config: Any, say: Callable[[str], None]) -> SupervisedTask:
+    """The task of `seqjax train classify`."""
+    name, train, validation, test = _data(config, classification.SOURCES, say)
+    problem = classification.Classification.of(config, train)
+    groups = [str(example.target) for example in train]
+    if config.columns.target == "number":
+        groups = [""] * len(train)
+    return _encoded("classify", config, problem, name, train, validation, test, groups, say)
+
+
+def tag(config: Any, say: Callable[[str], None]) -> SupervisedTask:
+    """The task of `seqjax train tag`."""
+    name, train, validation, test = _data(config, tagging.SOURCES, say)
+    problem = tagging.Tagging.of(config, train)
+    groups = [""] * len(train)
+    return _encoded("tag", config, problem, name, train, validation, test, groups, say)
+
+
+def _encoded(kind, config, problem, name, train, validation, test, groups, say) -> SupervisedTask:
+    if validation is None:
+        train, validation = hold_out(train, config.files.held_out, groups)
+    parts, cut = [], config.sequences
+    for what, examples in (("training", train), ("validation", validation), ("test", test)):
+        encoded = [problem.encode(example) for example in examples]
+        if cut.longest:
+            encoded, report = truncate(
+                encoded, cut.longest, cut.keep, sequences=problem.sequences
+            )
+            if report.summary():
+                say(f"{what}: {report.summary()}")
+        parts.append(encoded)
+    return SupervisedTask(
+        kind=kind,
+        config=config,
+        problem=problem,
+        split=Split(*parts),
+        data_name=name,
+        settings=problem.settings(),
+        buckets=cut.buckets,
+        notes=[],
+    )
+
+
+def forecast(config: Any, say: Callable[[str], None]) -> SupervisedTask:
+    """The task of `seqjax train forecast`."""
+    name, train, _, test = _data(config, forecasting.SOURCES, say)
+    problem = Forecasting.of(config, train)
+    season = f", season {problem.season}" if problem.season else ""
+    look = f"{problem.history} steps read, {problem.horizon} predicted{season}"
+    return SupervisedTask(
+        kind="forecast",
+        config=config,
+        problem=problem,
+        split=problem.split(train, test),
+        data_name=name,
+        settings=problem.settings(),
+        buckets=1,
+        notes=[("windows", look)],
+    )
+
+
+def evaluate(
+    folder: Path, saved: Saved, paths: tuple[Path, ...], checkpoint: str
+) -> Iterator[str]:
+    """How good a trained model is on files, or on the test data of its run."""
+    config: Any = saved.config
+    kind = KINDS[saved.kind]
+    problem = kind.problem.restore(config, saved.settings)
+    model, step = load_model(folder, problem.model(config.seed), checkpoint)
+    if paths:
+        skip = config.files.skip_malformed
+        examples = read_examples(paths, config.columns.fields, skip=skip, say=print)
+        if isinstance(problem, Forecasting):
+            encoded = problem.split(examples, examples).test
+        else:
+            encoded = [problem.encode(example) for example in examples]
+        where = ", ".join(map(str, paths))
+    else:
+        task: Any = kind.task(config, print)
+        encoded, where = task.split.test, f"the test data of {task.data_name}"
+    if not len(encoded):
+        raise InputError(f"The run in {folder} has no test data; name files with --input.")
+    scores = score(problem, model, encoded, config)
+    yield f"{len(encoded):,} examples of {where}, checkpoint of step {step:,}"
+    for name, value in scores.items():
+        yield f"  {name.replace('_', ' '):28} {value:.4f}"
+
+
+def score(problem: Any, model: Any, encoded: Any, config: Any) -> dict[str, float]:
+    """The scores of a model on encoded examples."""
+    mesh = make_mesh(config.batch, config.devices)
+    lengths = lengths_of(encoded, problem.sequences, 4)
+    predict = Predictor(problem, mesh, rows=config.batch, lengths=lengths, dtype=config.dtype)
+    model = jax.device_put(model, NamedSharding(mesh, jax.P()))
+    return problem.scores(encoded, list(predict(model, encoded)))
+
+
+def predict(
+    folder: Path, saved: Saved, source: Path, target: Path, checkpoint: str, skip: bool
+) -> Iterator[str]:
+    """Writes what a trained model predicts for a file, into another of the same format.
+
+    Both are read and written as they go by: memory does not grow with the file.
+    """
+    config: Any = saved.config
+    problem = KINDS[saved.kind].problem.restore(config, saved.settings)
+    model, step = load_model(folder, problem.model(config.seed), checkpoint)
+    kind = find_format(source)
+    fields = kind.resolve(source, _unanswered(config.columns.fields))
+    mesh = make_mesh(PREDICTED_ROWS, config.devices)
+    model = jax.device_put(model, NamedSharding(mesh, jax.P()))
+    run = Predictor(problem, mesh, rows=PREDICTED_ROWS, lengths=None, dtype=config.dtype)
+    malformed = Malformed(skip)
+    waiting: list[tuple[Example, Any]] = []
+
+    def encoded():
+        for example in kind.read(source, fields, malformed):
+            arrays = problem.encode(example, answered=False)
+            waiting.append((example, arrays))
+            yield arrays
+
+    count = 0
+    with kind.writer(target, source, fields) as writer:
+        for output in run(model, encoded()):
+            example, arrays = waiting[0]
+            del waiting[0]
+            writer.write(example, problem.answer(output, arrays))
+            count += 1
+    if malformed.count:
+        yield malformed.summary()
+    yield f"{count:,} predictions in {target}, by the checkpoint of step {step:,}"
+
+
+def _unanswered(fields: Fields) -> Fields:
+    import dataclasses
+
+    return dataclasses.replace(fields, require_target=False)
 
 
 KINDS = {
     "lm": Kind(language.LanguageConfig, language.LanguageTask, language.evaluate),
+    "classify": Kind(
+        classification.ClassifyConfig, classify, evaluate, classification.Classification
+    ),
+    "tag": Kind(tagging.TagConfig, tag, evaluate, tagging.Tagging),
+    "forecast": Kind(forecasting.ForecastConfig, forecast, evaluate, Forecasting),
 }
