@@ -288,7 +288,7 @@ def _read_glucose(path: Path, shortest: int) -> list[np.ndarray]:
     ends = np.flatnonzero(np.diff(moments) > 60) + 1
     stretches = []
     for part in np.split(np.arange(len(moments)), ends):
-        grid = np.arange(moments[part[0]], moments[part[-1]] + 1e-6, 5.0)
+        grid = np.arange(float(moments[part[0]]), float(moments[part[-1]]) + 1e-6, 5.0)
         if len(grid) >= shortest:
             stretches.append(np.interp(grid, moments[part], values[part]))
     return stretches
