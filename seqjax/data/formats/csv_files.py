@@ -51,8 +51,7 @@ def resolve(path: str | Path, fields: Fields) -> Fields:
     """The fields with the columns of numbers named, after the first row that is whole."""
     columns, lines = _table(path, Malformed(skip=True))
     _check_columns(path, columns, fields)
-    with contextlib.closing(lines):
-        first = next(lines, None)
+    first = next(lines, None)
     return fields if first is None else with_values(fields, first.row, path)
 
 
@@ -139,9 +138,7 @@ def _check_columns(path: str | Path, columns: list[str], fields: Fields) -> None
 @contextlib.contextmanager
 def writer(path: str | Path, like: str | Path, fields: Fields) -> Iterator["CsvWriter"]:
     """Writes the rows of a CSV file again, with columns for what was predicted."""
-    lines = lines_of(like, WHAT)
-    with contextlib.closing(lines):
-        _, header = next(lines)
+    _, header = next(lines_of(like, WHAT))
     delimiter = delimiter_of(like, header)
     columns = [name.strip() for name in next(csv.reader([header], delimiter=delimiter))]
     with whole_file(path) as file:

@@ -6,7 +6,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from seqjax.core.errors import InputError
 
@@ -57,7 +57,7 @@ def opened(path: str | Path, what: str) -> IO[bytes]:
         if path.suffix == ".gz":
             if not start.startswith(b"\x1f\x8b"):
                 raise InputError(f"{path} is not compressed by gzip, as .gz in its name says.")
-            return gzip.open(path, "rb")
+            return cast(IO[bytes], gzip.open(path, "rb"))
         for signature, kind in SIGNATURES.items():
             if start.startswith(signature):
                 advice = ADVICE.get(kind, "").format(path=path, suffix=path.suffix)
@@ -143,7 +143,7 @@ def whole_file(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     try:
         opener = gzip.open if path.suffix == ".gz" else open
         with opener(part, mode if "b" in mode else mode + "t", **text) as file:
-            yield file
+            yield cast(IO[Any], file)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)

@@ -47,8 +47,7 @@ def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Exa
 
 def resolve(path: str | Path, fields: Fields) -> Fields:
     """The fields with the keys of numbers named, after the first object that is whole."""
-    with contextlib.closing(_objects(path, fields, Malformed(skip=True))) as lines:
-        first = next(lines, None)
+    first = next(_objects(path, fields, Malformed(skip=True)), None)
     return fields if first is None else with_values(fields, first.row, path)
 
 

@@ -150,7 +150,8 @@ class _Column:
                 f"{path}: the array {name!r} is in Fortran order, where rows are not together; "
                 "save numpy.ascontiguousarray of it."
             )
-        self.rows, self.shape = shape[0], shape[1:]
+        self.shape = tuple(shape[1:])
+        self.rows = list(shape)[0]
         self.size = math.prod(self.shape) * self.dtype.itemsize
 
     def next(self, row: int) -> np.ndarray:

@@ -127,7 +127,7 @@ class _Series:
         if comparable and moment < self.moment:
             raise FlawError(
                 f"{fields.time!r}: expected a time that does not go back, got "
-                f"{row[fields.time]!r} (sort the rows of each series)"
+                f"{row[fields.time or '']!r} (sort the rows of each series)"
             )
         if self.raw and target != self.target:
             name = fields.label or fields.number

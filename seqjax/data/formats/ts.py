@@ -187,12 +187,11 @@ def _target(last: str | None, header: Header, require_target: bool) -> Any:
 @contextlib.contextmanager
 def writer(path: str | Path, like: str | Path, fields: Fields) -> Iterator["TsWriter"]:
     """Writes series again with the predicted class in the place of theirs."""
-    with contextlib.closing(lines_of(like, WHAT)) as lines:
-        head = []
-        for _, line in lines:
-            if line.strip().lower() == "@data":
-                break
-            head.append(line.rstrip("\r\n"))
+    head = []
+    for _, line in lines_of(like, WHAT):
+        if line.strip().lower() == "@data":
+            break
+        head.append(line.rstrip("\r\n"))
     header = _header(like, lines_of(like, WHAT))
     # The header names the classes, and which were predicted is known at the end only.
     with tempfile.TemporaryFile("w+", encoding="utf-8") as body, whole_file(path) as file:
