@@ -20,6 +20,9 @@ USAGE = """\
 usage: seqjax COMMAND [OPTIONS]
 
   train lm         train a character language model, on Shakespeare or on your own text
+  train classify   a classifier of series or texts
+  train tag        a tagger of words: parts of speech, entities
+  train forecast   a forecaster of series
   train --resume   continue a run
   generate         write text with a trained language model
   evaluate         how good a trained model is, on its test data or on your own

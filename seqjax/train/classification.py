@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from flax import nnx
 
 from seqjax import metrics
 from seqjax.core.errors import InputError
-from seqjax.data import sources
+from seqjax.data.datasets import CLASSIFICATION, load_classification
 from seqjax.data.examples import Example
 from seqjax.data.formats import Fields
 from seqjax.data.padding import Encoded
@@ -20,7 +20,7 @@ from seqjax.data.vocabulary import SubwordVocabulary, Vocabulary, vocabulary_fro
 from seqjax.nn.classifier import Classifier
 from seqjax.nn.outputs import Outputs, Regression, Sigmoid, Softmax
 from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
-from seqjax.train.files import FilesConfig, SequenceConfig
+from seqjax.train.files import Data, FilesConfig, SequenceConfig
 from seqjax.train.model import build_cell
 from seqjax.train.scaling import Standard
 from seqjax.train.task import Criterion
@@ -89,8 +89,8 @@ class ClassifyConfig(RunConfig):
         "italy-power-demand",
         "gun-point",
         "basic-motions",
-        "digits-by-row",
-        "digits-by-pixel",
+        "digits-rows",
+        "digits-pixels",
     ] = "japanese-vowels"
     """A data set that a package carries; see --train for your own."""
     files: FilesConfig = FilesConfig()
@@ -106,14 +106,10 @@ class ClassifyConfig(RunConfig):
     """Steps between validations and checkpoints."""
 
 
-SOURCES = {
-    "japanese-vowels": sources.JAPANESE_VOWELS,
-    "italy-power-demand": sources.ITALY_POWER_DEMAND,
-    "gun-point": sources.GUN_POINT,
-    "basic-motions": sources.BASIC_MOTIONS,
-    "digits-by-row": sources.DIGITS_BY_ROW,
-    "digits-by-pixel": sources.DIGITS_BY_PIXEL,
-}
+def from_source(name: str) -> Data:
+    """A data set that a package carries."""
+    train, test = load_classification(name)
+    return Data(CLASSIFICATION[name].name, train, None, test)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -304,7 +300,9 @@ class Classification:
             }
         holds = targets > 0.5
         f1 = [
-            metrics.confusion_matrix(predictions[:, label] + 0, holds[:, label] + 0, classes=2).f1[1]
+            metrics.confusion_matrix(predictions[:, label] + 0, holds[:, label] + 0, classes=2).f1[
+                1
+            ]
             for label in range(len(self.labels))
         ]
         return {

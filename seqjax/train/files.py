@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -40,6 +40,41 @@ class SequenceConfig:
     buckets: int = 4
     """Batches have at most so many different lengths, each compiled once; 1 pads everything
     to the longest."""
+
+
+class Data(NamedTuple):
+    """Examples to learn from, to choose by and to be judged by.
+
+    `validation` is None where it is to be held out from `train`.
+    """
+
+    name: str
+    train: list[Example]
+    validation: list[Example] | None
+    test: list[Example]
+
+
+def find_data(config: Any, from_source: Callable[[str], Data], say: Callable[[str], None]) -> Data:
+    """The user's files, or the source that the settings name.
+
+    Args:
+      config: the settings of a supervised task, with `source`, `files` and `columns`.
+      from_source: reads a source by its name.
+      say: where lines for the user go.
+
+    Raises:
+      InputError: if a file or the source cannot be read.
+    """
+    files = config.files
+    if not files.train:
+        if files.validation or files.test:
+            raise InputError("--validation and --test go with --train: name the training files.")
+        return from_source(config.source)
+    parts = [
+        read_examples(paths, config.columns.fields, skip=files.skip_malformed, say=say)
+        for paths in (files.train, files.validation, files.test)
+    ]
+    return Data(", ".join(map(str, files.train)), parts[0], parts[1] or None, parts[2])
 
 
 def read_examples(

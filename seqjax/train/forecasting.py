@@ -10,7 +10,7 @@ from flax import nnx
 
 from seqjax import metrics
 from seqjax.core.errors import InputError
-from seqjax.data import sources
+from seqjax.data.datasets import SERIES, load_series
 from seqjax.data.examples import Example
 from seqjax.data.formats import Fields
 from seqjax.data.padding import Encoded
@@ -18,7 +18,7 @@ from seqjax.data.windows import Series, Windows, cut, seasonal_naive
 from seqjax.nn.forecaster import DirectForecaster, Forecast, RecursiveForecaster
 from seqjax.nn.outputs import Gaussian, Outputs, Quantiles, Regression
 from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
-from seqjax.train.files import FilesConfig
+from seqjax.train.files import Data, FilesConfig
 from seqjax.train.model import build_cell
 from seqjax.train.supervised import Split
 from seqjax.train.task import Criterion
@@ -74,7 +74,9 @@ class ForecastFields:
 class ForecastConfig(RunConfig):
     """Trains a forecaster of series of numbers."""
 
-    source: Literal["demand", "glucose", "temperatures", "sunspots"] = "demand"
+    source: Literal["electricity", "glucose", "temperatures", "sunspots", "sunspots-monthly"] = (
+        "electricity"
+    )
     """Series that a package carries; see --train for your own."""
     files: FilesConfig = FilesConfig(held_out=0.15)
     columns: ForecastFields = ForecastFields()
@@ -88,21 +90,21 @@ class ForecastConfig(RunConfig):
     """Steps between validations and checkpoints."""
 
 
-SOURCES = {
-    "demand": sources.ELECTRICITY_DEMAND,
-    "glucose": sources.GLUCOSE,
-    "temperatures": sources.TEMPERATURES,
-    "sunspots": sources.SUNSPOTS,
-}
-
 LOOK = {
-    # history, horizon, season: half-hours of two weeks, a day, a week; then five minutes,
-    # hours, and months of a solar cycle.
-    "demand": (672, 48, 336),
-    "glucose": (144, 12, 0),
-    "temperatures": (168, 24, 24),
-    "sunspots": (264, 24, 0),
+    "electricity": (672, 48),
+    "glucose": (144, 12),
+    "temperatures": (168, 24),
+    "sunspots": (66, 11),
+    "sunspots-monthly": (264, 24),
 }
+"""Steps that are read and predicted of each source: two weeks for a day, half a day for an
+hour, a week for a day, six cycles of the sun for one, two for two years."""
+
+
+def from_source(name: str) -> Data:
+    """Series that a package carries."""
+    return Data(SERIES[name].name, load_series(name), None, [])
+
 
 VALIDATION_WINDOWS = 500
 """Windows that are scored, at most: they are spread evenly."""
@@ -137,7 +139,10 @@ class Forecasting:
           InputError: if they do not fit together, or are too short.
         """
         columns = config.columns
-        history, horizon, season = LOOK[config.source] if not config.files.train else (0, 24, 0)
+        history, horizon, season = 0, 24, 0
+        if not config.files.train:
+            history, horizon = LOOK[config.source]
+            season = SERIES[config.source].season or 0
         horizon = columns.horizon or horizon
         history = columns.history or history or 4 * horizon
         season = season if columns.season is None else columns.season

@@ -92,9 +92,7 @@ class Predictor:
 
     def _unordered(self, model, examples) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         by_row = NamedSharding(self.mesh, jax.P(AXIS))
-        batches = in_order(
-            examples, self.rows, self.lengths, sequences=self.problem.sequences
-        )
+        batches = in_order(examples, self.rows, self.lengths, sequences=self.problem.sequences)
         for places, batch in batches:
             outputs = jax.device_get(self._run(model, jax.device_put(batch, by_row)))
             for row, place in enumerate(places.tolist()):
@@ -178,9 +176,7 @@ class SupervisedTask:
         return [("data", f"{self.data_name}: {counts}"), *self.notes]
 
 
-def lengths_of(
-    examples: Sequence[Encoded], sequences: Sequence[str], buckets: int
-) -> list[int]:
+def lengths_of(examples: Sequence[Encoded], sequences: Sequence[str], buckets: int) -> list[int]:
     """The lengths to which batches of these examples are padded."""
     return bucket_lengths([steps_of(example, sequences) for example in examples], buckets)
 

@@ -14,7 +14,7 @@ from flax import nnx
 from seqjax import metrics
 from seqjax.core.errors import InputError
 from seqjax.core.masks import length_mask
-from seqjax.data import sources
+from seqjax.data.datasets import HEBREW, load_treebank
 from seqjax.data.examples import Example
 from seqjax.data.formats import Fields
 from seqjax.data.padding import Encoded
@@ -23,7 +23,7 @@ from seqjax.decode.tag_schemes import Scheme, allowed_transitions
 from seqjax.nn.embedding import WordEmbedding
 from seqjax.nn.tagger import CRFTagger, Tagger
 from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
-from seqjax.train.files import FilesConfig, SequenceConfig
+from seqjax.train.files import Data, FilesConfig, SequenceConfig
 from seqjax.train.model import build_cell
 from seqjax.train.scaling import Standard
 from seqjax.train.task import Criterion
@@ -100,10 +100,11 @@ class TagConfig(RunConfig):
     """Steps between validations and checkpoints."""
 
 
-SOURCES = {
-    "hebrew-pos": sources.HEBREW_POS,
-    "hebrew-entities": sources.HEBREW_ENTITIES,
-}
+def from_source(name: str) -> Data:
+    """A corpus that a package carries."""
+    tag = {"hebrew-pos": "upos", "hebrew-entities": "biose"}[name]
+    what = {"hebrew-pos": "parts of speech", "hebrew-entities": "entities"}[name]
+    return Data(f"{what} of {HEBREW.name}", *load_treebank(tag))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,9 +205,7 @@ class Tagging:
         if example.target is None:
             raise InputError(f"{example.where}: there are no tags to compare with.")
         if len(example.target) != steps:
-            raise InputError(
-                f"{example.where}: {steps} tokens, but {len(example.target)} tags."
-            )
+            raise InputError(f"{example.where}: {steps} tokens, but {len(example.target)} tags.")
         for tag in example.target:
             if tag not in self.numbers:
                 raise InputError(
@@ -319,7 +318,9 @@ def _scheme(asked: str, tags: Sequence[str]) -> Scheme | None:
         return asked
     parts = [tag.partition("-") for tag in tags]
     positions = {position for position, _, _ in parts}
-    marks = all(tag == "O" or (p in "BIES" and kind) for tag, (p, _, kind) in zip(tags, parts, strict=True))
+    marks = all(
+        tag == "O" or (p in "BIES" and kind) for tag, (p, _, kind) in zip(tags, parts, strict=True)
+    )
     if asked == "none" or not marks or positions == {"O"}:
         return None
     return "BIOES" if positions & {"E", "S"} else "BIO"

@@ -1,22 +1,21 @@
 """The tasks, by the word that follows `seqjax train`."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from jax.sharding import NamedSharding
 
 from seqjax.core.errors import InputError
-from seqjax.data import sources
 from seqjax.data.examples import Example, Malformed
-from seqjax.data.formats import Fields, find_format
+from seqjax.data.formats import find_format
 from seqjax.data.padding import truncate
 from seqjax.train import classification, forecasting, language, tagging
 from seqjax.train.config import RunConfig
 from seqjax.train.devices import make_mesh
-from seqjax.train.files import hold_out, read_examples
+from seqjax.train.files import Data, find_data, hold_out, read_examples
 from seqjax.train.forecasting import Forecasting
 from seqjax.train.run import Saved, load_model
 from seqjax.train.supervised import Predictor, Split, SupervisedTask, lengths_of
@@ -41,50 +40,31 @@ class Kind(NamedTuple):
     problem: Any = None
 
 
-def _data(config: Any, known: dict[str, Any], say: Callable[[str], None]):
-    """`(name, train, validation, test)`: examples; validation may be None."""
-    files = config.files
-    if not files.train:
-        if files.validation or files.test:
-            raise InputError("--validation and --test go with --train: name the training files.")
-        source = known[config.source]
-        return (source.name, *sources.load_examples(source))
-    parts = [
-        read_examples(paths, config.columns.fields, skip=files.skip_malformed, say=say)
-        for paths in (files.train, files.validation, files.test)
-    ]
-    name = ", ".join(map(str, files.train))
-    return name, parts[0], parts[1] or None, parts[2]
-
-
 def classify(config: Any, say: Callable[[str], None]) -> SupervisedTask:
     """The task of `seqjax train classify`."""
-    name, train, validation, test = _data(config, classification.SOURCES, say)
-    problem = classification.Classification.of(config, train)
-    groups = [str(example.target) for example in train]
-    if config.columns.target == "number":
-        groups = [""] * len(train)
-    return _encoded("classify", config, problem, name, train, validation, test, groups, say)
+    data = find_data(config, classification.from_source, say)
+    problem = classification.Classification.of(config, data.train)
+    grouped = config.columns.target == "class"
+    groups = [str(example.target) if grouped else "" for example in data.train]
+    return _encoded("classify", config, problem, data, groups, say)
 
 
 def tag(config: Any, say: Callable[[str], None]) -> SupervisedTask:
     """The task of `seqjax train tag`."""
-    name, train, validation, test = _data(config, tagging.SOURCES, say)
-    problem = tagging.Tagging.of(config, train)
-    groups = [""] * len(train)
-    return _encoded("tag", config, problem, name, train, validation, test, groups, say)
+    data = find_data(config, tagging.from_source, say)
+    problem = tagging.Tagging.of(config, data.train)
+    return _encoded("tag", config, problem, data, [""] * len(data.train), say)
 
 
-def _encoded(kind, config, problem, name, train, validation, test, groups, say) -> SupervisedTask:
+def _encoded(kind, config, problem, data: Data, groups, say) -> SupervisedTask:
+    train, validation = data.train, data.validation
     if validation is None:
         train, validation = hold_out(train, config.files.held_out, groups)
     parts, cut = [], config.sequences
-    for what, examples in (("training", train), ("validation", validation), ("test", test)):
+    for what, examples in (("training", train), ("validation", validation), ("test", data.test)):
         encoded = [problem.encode(example) for example in examples]
         if cut.longest:
-            encoded, report = truncate(
-                encoded, cut.longest, cut.keep, sequences=problem.sequences
-            )
+            encoded, report = truncate(encoded, cut.longest, cut.keep, sequences=problem.sequences)
             if report.summary():
                 say(f"{what}: {report.summary()}")
         parts.append(encoded)
@@ -93,7 +73,7 @@ def _encoded(kind, config, problem, name, train, validation, test, groups, say) 
         config=config,
         problem=problem,
         split=Split(*parts),
-        data_name=name,
+        data_name=data.name,
         settings=problem.settings(),
         buckets=cut.buckets,
         notes=[],
@@ -102,25 +82,23 @@ def _encoded(kind, config, problem, name, train, validation, test, groups, say) 
 
 def forecast(config: Any, say: Callable[[str], None]) -> SupervisedTask:
     """The task of `seqjax train forecast`."""
-    name, train, _, test = _data(config, forecasting.SOURCES, say)
-    problem = Forecasting.of(config, train)
+    data = find_data(config, forecasting.from_source, say)
+    problem = Forecasting.of(config, data.train)
     season = f", season {problem.season}" if problem.season else ""
     look = f"{problem.history} steps read, {problem.horizon} predicted{season}"
     return SupervisedTask(
         kind="forecast",
         config=config,
         problem=problem,
-        split=problem.split(train, test),
-        data_name=name,
+        split=problem.split(data.train, data.test),
+        data_name=data.name,
         settings=problem.settings(),
         buckets=1,
         notes=[("windows", look)],
     )
 
 
-def evaluate(
-    folder: Path, saved: Saved, paths: tuple[Path, ...], checkpoint: str
-) -> Iterator[str]:
+def evaluate(folder: Path, saved: Saved, paths: tuple[Path, ...], checkpoint: str) -> Iterator[str]:
     """How good a trained model is on files, or on the test data of its run."""
     config: Any = saved.config
     kind = KINDS[saved.kind]
@@ -165,7 +143,7 @@ def predict(
     problem = KINDS[saved.kind].problem.restore(config, saved.settings)
     model, step = load_model(folder, problem.model(config.seed), checkpoint)
     kind = find_format(source)
-    fields = kind.resolve(source, _unanswered(config.columns.fields))
+    fields = kind.resolve(source, dataclasses.replace(config.columns.fields, require_target=False))
     mesh = make_mesh(PREDICTED_ROWS, config.devices)
     model = jax.device_put(model, NamedSharding(mesh, jax.P()))
     run = Predictor(problem, mesh, rows=PREDICTED_ROWS, lengths=None, dtype=config.dtype)
@@ -188,12 +166,6 @@ def predict(
     if malformed.count:
         yield malformed.summary()
     yield f"{count:,} predictions in {target}, by the checkpoint of step {step:,}"
-
-
-def _unanswered(fields: Fields) -> Fields:
-    import dataclasses
-
-    return dataclasses.replace(fields, require_target=False)
 
 
 KINDS = {
