@@ -1,7 +1,7 @@
 """A long series as many examples: a history and what came after it."""
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, overload
 
 import numpy as np
 
@@ -67,13 +67,18 @@ class Windows(Sequence[Encoded]):
     def __len__(self) -> int:
         return len(self.places)
 
-    def __iter__(self) -> Iterator[Encoded]:
-        return (self[place] for place in range(len(self)))
+    @overload
+    def __getitem__(self, place: int) -> Encoded: ...
 
-    def __getitem__(self, place):
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Encoded]: ...
+
+    def __getitem__(self, place: int | slice) -> Encoded | Sequence[Encoded]:
         if isinstance(place, slice):
-            return [self[at] for at in range(*place.indices(len(self)))]
-        number, step = self.places[place]
+            return [self._window(*found) for found in self.places[place]]
+        return self._window(*self.places[place])
+
+    def _window(self, number: int, step: int) -> Encoded:
         return cut(self.series[number], step, self.history, self.horizon)
 
 

@@ -8,7 +8,7 @@ from flax import nnx
 
 from seqjax.core.cell import Cell, positive_int
 from seqjax.core.types import Array, PRNGKeyArray
-from seqjax.nn.outputs import Outputs
+from seqjax.nn.outputs import NumberOutputs
 from seqjax.nn.rnn import RNN
 
 
@@ -29,7 +29,7 @@ class Forecast(nnx.Module):
     def __init__(
         self,
         cell: Cell,
-        outputs: Outputs,
+        outputs: NumberOutputs,
         *,
         targets: int = 1,
         covariates: int = 0,
@@ -165,7 +165,7 @@ class DirectForecaster(Forecast):
       (1, 6, 1, 3)
     """
 
-    def __init__(self, cell: Cell, outputs: Outputs, *, rngs: nnx.Rngs, **settings: Any):
+    def __init__(self, cell: Cell, outputs: NumberOutputs, *, rngs: nnx.Rngs, **settings: Any):
         super().__init__(cell, outputs, rngs=rngs, **settings)
         width = cell.features
         known = self.targets + self.covariates
@@ -244,7 +244,13 @@ class RecursiveForecaster(Forecast):
     """
 
     def __init__(
-        self, cell: Cell, outputs: Outputs, *, paths: int = 100, rngs: nnx.Rngs, **settings: Any
+        self,
+        cell: Cell,
+        outputs: NumberOutputs,
+        *,
+        paths: int = 100,
+        rngs: nnx.Rngs,
+        **settings: Any,
     ):
         super().__init__(cell, outputs, rngs=rngs, **settings)
         self.paths = positive_int("RecursiveForecaster", "paths", paths)
@@ -327,7 +333,9 @@ class RecursiveForecaster(Forecast):
         return jnp.moveaxis(jnp.quantile(paths, jnp.asarray(levels), axis=0), 0, -1)
 
 
-def _loss(outputs: Outputs, raw: Array, targets: Array, rows: Array | None) -> tuple[Array, Array]:
+def _loss(
+    outputs: NumberOutputs, raw: Array, targets: Array, rows: Array | None
+) -> tuple[Array, Array]:
     counts = ~jnp.isnan(targets).any(-1)
     if rows is not None:
         counts &= rows[..., None]

@@ -5,13 +5,13 @@ what they predict. Records hold no arrays; the linear layer belongs to the model
 """
 
 import dataclasses
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 
 from seqjax.core.cell import positive_int
-from seqjax.core.types import Array
+from seqjax.core.types import Array, PRNGKeyArray
 from seqjax.losses import binary_cross_entropy, cross_entropy, gaussian_nll, pinball, squared_error
 
 
@@ -30,6 +30,23 @@ class Outputs(Protocol):
 
     def predict(self, raw: Array) -> dict[str, Array]:
         """What the numbers predict, by name."""
+        ...
+
+
+@runtime_checkable
+class NumberOutputs(Outputs, Protocol):
+    """Outputs that predict `targets` numbers, and how sure they are."""
+
+    def quantiles(self, raw: Array, levels: tuple[float, ...]) -> Array:
+        """`(*batch, targets, levels)`."""
+        ...
+
+    def shifted(self, raw: Array, base: Array) -> Array:
+        """Raw numbers whose predictions are higher by `base` `(*batch, targets)`."""
+        ...
+
+    def sample(self, key: PRNGKeyArray, raw: Array) -> Array:
+        """A draw `(*batch, targets)`."""
         ...
 
 
@@ -136,7 +153,7 @@ class Regression:
         """Raw numbers whose predictions are higher by `base` `(*batch, targets)`."""
         return raw + base
 
-    def sample(self, key: Any, raw: Array) -> Array:
+    def sample(self, key: PRNGKeyArray, raw: Array) -> Array:
         """The prediction: there is nothing to draw."""
         return raw
 
@@ -145,14 +162,15 @@ class Regression:
 class Quantiles:
     """Quantiles of a number, that never cross, scored by the pinball loss.
 
-        q[0] = raw[0],  q[i] = q[i - 1] + softplus(raw[i])
+        q[m] = raw[m]                                 m: the level nearest to a half
+        q[i] = q[i - 1] + softplus(raw[i])  above it,  q[i + 1] - softplus(raw[i])  below it
 
     Args:
       levels: rising, in (0, 1).
       targets: how many numbers have such quantiles.
 
     Targets are `(*batch, targets)`. Predicts `quantiles` `(*batch, targets, levels)`, and
-    as `prediction` `(*batch, targets)` the one whose level is nearest to a half.
+    as `prediction` `(*batch, targets)` the one at level m.
 
     Source: Koenker and Bassett 1978, "Regression quantiles" (Econometrica).
     """
@@ -177,9 +195,12 @@ class Quantiles:
         return raw.reshape(*raw.shape[:-1], self.targets, len(self.levels))
 
     def _values(self, raw: Array) -> Array:
-        raw = self._apart(raw)
-        steps = jnp.concatenate([raw[..., :1], jax.nn.softplus(raw[..., 1:])], -1)
-        return jnp.cumsum(steps, -1)
+        raw, middle = self._apart(raw), self._middle
+        step = jax.nn.softplus(raw)
+        below = -jnp.cumsum(step[..., :middle][..., ::-1], -1)[..., ::-1]
+        above = jnp.cumsum(step[..., middle + 1 :], -1)
+        at = raw[..., middle : middle + 1]
+        return jnp.concatenate([at + below, at, at + above], -1)
 
     @property
     def _middle(self) -> int:
@@ -200,9 +221,9 @@ class Quantiles:
 
     def shifted(self, raw: Array, base: Array) -> Array:
         """Raw numbers whose predictions are higher by `base` `(*batch, targets)`."""
-        return self._apart(raw).at[..., 0].add(base).reshape(raw.shape)
+        return self._apart(raw).at[..., self._middle].add(base).reshape(raw.shape)
 
-    def sample(self, key: Any, raw: Array) -> Array:
+    def sample(self, key: PRNGKeyArray, raw: Array) -> Array:
         """A draw for each target: a uniform level, its quantile."""
         values = self._values(raw)
         level = jax.random.uniform(key, values.shape[:-1])
@@ -255,7 +276,7 @@ class Gaussian:
         """Raw numbers whose predictions are higher by `base` `(*batch, targets)`."""
         return raw.at[..., : self.targets].add(base)
 
-    def sample(self, key: Any, raw: Array) -> Array:
+    def sample(self, key: PRNGKeyArray, raw: Array) -> Array:
         """A draw for each target."""
         location, scale = self._values(raw)
         return location + scale * jax.random.normal(key, location.shape, location.dtype)

@@ -123,7 +123,7 @@ class CRFTagger(Tagger):
     ):
         super().__init__(cell, in_features, len(tags), embedding=embedding, rngs=rngs)
         self.names = tuple(tags)
-        self.scheme = scheme
+        self.scheme: Scheme | None = scheme
         count = len(tags)
         self.between = nnx.Param(jnp.zeros((count, count)))
         self.start = nnx.Param(jnp.zeros(count))

@@ -188,10 +188,7 @@ class Classification:
     @classmethod
     def restore(cls, config: ClassifyConfig, settings: dict[str, Any]) -> "Classification":
         """What `settings` gave, with its configuration."""
-        values = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in settings.items()
-        }
+        values: dict[str, Any] = settings | {"labels": tuple(settings["labels"])}
         if "vocabulary" in values:
             values["vocabulary"] = vocabulary_from_json(json.dumps(values["vocabulary"]))
         if "standard" in values:
@@ -226,7 +223,9 @@ class Classification:
         if example.target is None:
             raise InputError(f"{example.where}: there is no target to compare with.")
         if self.target == "number":
-            return np.float32((example.target - self.target_location) / self.target_scale)
+            return np.asarray(
+                (example.target - self.target_location) / self.target_scale, np.float32
+            )
         names = (example.target,) if self.target == "class" else example.target
         for name in names:
             if name not in self.numbers:
@@ -237,7 +236,7 @@ class Classification:
                     f"{known}{more}."
                 )
         if self.target == "class":
-            return np.int32(self.numbers[example.target])
+            return np.asarray(self.numbers[example.target], np.int32)
         held = np.zeros(len(self.labels), np.float32)
         held[[self.numbers[name] for name in names]] = 1
         return held

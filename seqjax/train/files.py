@@ -107,7 +107,7 @@ def hold_out(
       InputError: if there are too few examples to hold any out.
     """
     order = np.random.default_rng(0).permutation(len(examples))
-    by_group: dict[str, list[int]] = {}
+    by_group: dict[Any, list[int]] = {}
     for place in order.tolist():
         by_group.setdefault(groups[place], []).append(place)
     # Group after group, every so many of them: small groups have their turn as well.

@@ -166,7 +166,8 @@ class Forecasting:
     @classmethod
     def restore(cls, config: ForecastConfig, settings: dict[str, Any]) -> "Forecasting":
         """What `settings` gave, with its configuration."""
-        return cls(config, **settings | {"names": tuple(settings["names"])})
+        values: dict[str, Any] = settings | {"names": tuple(settings["names"])}
+        return cls(config, **values)
 
     def series(self, example: Example, learned: int | None = None) -> Series:
         """An example as a series; the first `learned` steps tell the naive error.
@@ -240,8 +241,8 @@ class Forecasting:
         series = self.series(example)
         steps = len(series.values)
         if self.covariates:
-            missing = np.isnan(series.values).all(-1)
-            known = steps - int(np.argmin(missing[::-1])) if not missing.all() else 0
+            observed = np.flatnonzero(~np.isnan(series.values).all(-1))
+            known = int(observed[-1]) + 1 if observed.size else 0
             if steps - known < self.horizon:
                 raise InputError(
                     f"{example.where}: the covariates must be known {self.horizon} steps ahead: "

@@ -24,13 +24,17 @@ Batch = dict[str, Array]
 
 @runtime_checkable
 class Problem(Protocol):
-    """What is asked of an example, and what a model answers.
+    """What is asked of an example, and what a model answers."""
 
-    `sequences` names the entries of an encoded example that have a leading time axis.
-    """
+    @property
+    def sequences(self) -> tuple[str, ...]:
+        """The entries of an encoded example that have a leading time axis."""
+        ...
 
-    sequences: tuple[str, ...]
-    criterion: Criterion
+    @property
+    def criterion(self) -> Criterion:
+        """The score by which checkpoints are compared."""
+        ...
 
     def model(self, seed: int) -> nnx.Module:
         """A new model."""

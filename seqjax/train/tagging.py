@@ -18,7 +18,7 @@ from seqjax.data.datasets import HEBREW, load_treebank
 from seqjax.data.examples import Example
 from seqjax.data.formats import Fields
 from seqjax.data.padding import Encoded
-from seqjax.data.vocabulary import UNKNOWN, Vocabulary, vocabulary_from_json
+from seqjax.data.vocabulary import UNKNOWN, Vocabulary
 from seqjax.decode.tag_schemes import Scheme, allowed_transitions
 from seqjax.nn.embedding import WordEmbedding
 from seqjax.nn.tagger import CRFTagger, Tagger
@@ -184,7 +184,7 @@ class Tagging:
         """What `settings` gave, with its configuration."""
 
         def vocabulary(value):
-            return None if value is None else vocabulary_from_json(json.dumps(value))
+            return None if value is None else Vocabulary.from_json(json.dumps(value))
 
         standard = settings["standard"]
         return cls(
@@ -251,13 +251,14 @@ class Tagging:
     def _emissions(self, model, batch, keys=None):
         inputs = batch["inputs"]
         if self.words is not None:
-            if keys is not None and self.config.model.word_dropout:
-                hidden = jax.vmap(
-                    lambda key: jax.random.bernoulli(
-                        key, self.config.model.word_dropout, inputs.shape[1:]
-                    )
-                )(jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys))
-                inputs = jnp.where(hidden, UNKNOWN, inputs)
+            rate = self.config.model.word_dropout
+            if keys is not None and rate:
+
+                def hide(key, words):
+                    hidden = jax.random.bernoulli(jax.random.fold_in(key, 1), rate, words.shape)
+                    return jnp.where(hidden, UNKNOWN, words)
+
+                inputs = jax.vmap(hide)(keys, inputs)
             inputs = (inputs, batch["characters"])
         return model(inputs, lengths=batch["lengths"], key=keys)
 

@@ -39,8 +39,12 @@ class Task(Protocol):
     rows: int
     unit: str
     units: int
-    criterion: Criterion
     batch_spec: Any
+
+    @property
+    def criterion(self) -> Criterion:
+        """What checkpoints are compared by."""
+        ...
 
     def model(self, seed: int) -> nnx.Module:
         """A new model."""
