@@ -88,10 +88,8 @@ def forecast(
         style |= {"color": "tab:blue", "linestyle": "--", "linewidth": 1.8, "label": label}
         axes.plot(after, quantiles[:, bands], **style)
     if truth is not None:
-        axes.plot(
-            after, np.asarray(truth, np.float64), ".-", color="black", linewidth=0.6,
-            markersize=5, label="what happened",
-        )  # fmt: skip
+        # Dots alone leave the line of the median below them visible.
+        axes.plot(after, np.asarray(truth, np.float64), "k.", markersize=5, label="what happened")
     short_dates(axes, x)
     axes.set_xlabel(time_label or ("time (steps from the forecast)" if times is None else "time"))
     axes.set_ylabel(value_label)
