@@ -26,6 +26,7 @@ usage: seqjax COMMAND [OPTIONS]
   train --resume   continue a run
   generate         write text with a trained language model
   evaluate         how good a trained model is, on its test data or on your own
+  predict          predictions for a file, in the format of the file
   bench            time and memory of a layer, beside other libraries
 
 `seqjax COMMAND --help` lists the options of a command.
@@ -72,6 +73,22 @@ class EvaluateConfig:
     """best, last, or a step."""
 
 
+@dataclasses.dataclass(frozen=True)
+class PredictConfig:
+    """Writes the predictions of a trained model for a file, in the format of the file."""
+
+    run: Path
+    """Folder of the run."""
+    input: Path
+    """What to predict for, with the columns of the training data; the answers may be missing."""
+    output: Path | None = None
+    """Where to write; by default beside the input, with .predicted in its name."""
+    checkpoint: str = "best"
+    """best, last, or a step."""
+    skip_malformed: bool = False
+    """Leave rows out that cannot be read, and count them, instead of stopping there."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit status: 0, 2 for an error, 128 + signal."""
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -80,6 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "train": _train,
         "generate": _generate,
         "evaluate": _evaluate,
+        "predict": _predict,
         "bench": _bench,
     }
     if command in ("", "-h", "--help"):
@@ -147,6 +165,8 @@ def _train(arguments: Sequence[str]) -> int:
                 f"The run in {config.resume} was started with {'; '.join(other)}. Leave the option "
                 "out to continue it as it was, or start a new run."
             )
+    if config.repeat > 1:
+        return _repeat(kind, config)
     outcome = train(KINDS[kind].task(config, print), config)
     if outcome.stopped_by is not None:
         return STOPPED + outcome.stopped_by
@@ -154,6 +174,31 @@ def _train(arguments: Sequence[str]) -> int:
         print(f'Done. Now try: seqjax generate {outcome.folder} --prompt "To be"')
     else:
         print(f"Done. Now try: seqjax evaluate {outcome.folder}")
+    return 0
+
+
+def _repeat(kind: str, config: Any) -> int:
+    """The same with several seeds: each a run of its own, and what they have in common."""
+    from seqjax.train.loop import train
+    from seqjax.train.repeat import mean_and_spread, save_results
+    from seqjax.train.run import new_folder
+    from seqjax.train.tasks import KINDS
+
+    if config.resume is not None:
+        raise InputError("--resume continues one run; leave --repeat out.")
+    folder = new_folder(config.out, kind)
+    found = []
+    for seed in range(config.seed, config.seed + config.repeat):
+        own = dataclasses.replace(config, seed=seed, repeat=1, out=folder / f"seed-{seed}")
+        outcome = train(KINDS[kind].task(own, print), own)
+        if outcome.stopped_by is not None:
+            return STOPPED + outcome.stopped_by
+        saved = _load_settings(outcome.folder)
+        found.append(KINDS[kind].evaluate(outcome.folder, saved, (), "best").scores)
+    save_results(folder, found)
+    print(f"{config.repeat} seeds, mean and standard deviation:")
+    for name, words in mean_and_spread(found).items():
+        print(f"  {name.replace('_', ' '):28} {words}")
     return 0
 
 
@@ -238,8 +283,39 @@ def _evaluate(arguments: Sequence[str]) -> int:
 
     config = _parse(EvaluateConfig, arguments, "evaluate")
     saved = _load_settings(config.run)
-    for line in KINDS[saved.kind].evaluate(config.run, saved, config.input, config.checkpoint):
-        print(line)
+    report = KINDS[saved.kind].evaluate(config.run, saved, config.input, config.checkpoint)
+    for note in report.notes:
+        print(note)
+    print(f"{report.what}; checkpoint of step {report.step:,}")
+    for name, value in report.scores.items():
+        print(f"  {name.replace('_', ' '):28} {value:.4f}")
+    return 0
+
+
+def _predict(arguments: Sequence[str]) -> int:
+    from seqjax.data.examples import Malformed
+    from seqjax.train.tasks import predict
+
+    config = _parse(PredictConfig, arguments, "predict")
+    output = config.output
+    if output is None:
+        suffixes = "".join(config.input.suffixes)
+        stem = config.input.name.removesuffix(suffixes)
+        output = config.input.with_name(f"{stem}.predicted{suffixes}")
+    if output.resolve() == config.input.resolve():
+        raise InputError("--output must not be the input itself.")
+    malformed = Malformed(config.skip_malformed)
+    count = predict(
+        config.run,
+        _load_settings(config.run),
+        config.input,
+        output,
+        checkpoint=config.checkpoint,
+        malformed=malformed,
+    )
+    if malformed.count:
+        print(malformed.summary())
+    print(f"{count:,} predictions in {output}")
     return 0
 
 

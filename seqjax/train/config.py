@@ -57,6 +57,8 @@ class RunConfig:
     """Updates of the parameters."""
     seed: int = 0
     """For parameters, noise and the order of the data."""
+    repeat: int = 1
+    """Train so many times, with seed, seed + 1, ..., and report the mean and the spread."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What the model computes in; parameters are kept in float32."""
     out: Path | None = None
@@ -77,7 +79,7 @@ class RunConfig:
 
 
 ABOVE_ZERO = {
-    "batch", "steps", "log_every", "validate_every", "devices", "features", "layers", "embedding",
+    "batch", "steps", "repeat", "log_every", "validate_every", "devices", "features", "layers", "embedding",
     "time", "learning_rate", "clip",
 }  # fmt: skip
 NOT_NEGATIVE = {"patience", "warmup", "weight_decay", "sample"}

@@ -1,8 +1,12 @@
 """The task of predicting how series of numbers go on."""
 
+import contextlib
+import csv
 import dataclasses
-from collections.abc import Sequence
-from typing import Any, Literal
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +17,7 @@ from seqjax.core.errors import InputError
 from seqjax.data.datasets import SERIES, load_series
 from seqjax.data.examples import Example
 from seqjax.data.formats import Fields
+from seqjax.data.formats.files import whole_file
 from seqjax.data.padding import Encoded
 from seqjax.data.windows import Series, Windows, cut, seasonal_naive
 from seqjax.nn.forecaster import DirectForecaster, Forecast, RecursiveForecaster
@@ -345,3 +350,35 @@ class Forecasting:
             for place, level in enumerate(self.config.model.levels):
                 columns[f"{name}_q{level:g}"] = output["quantiles"][:, target, place]
         return columns
+
+
+class _Writer:
+    """Forecasts as rows of a table, or lines of JSON, one for each step ahead."""
+
+    def __init__(self, file: IO[str], as_json: bool):
+        self.file, self.as_json, self.rows = file, as_json, None
+
+    def write(self, example: Example, prediction: Mapping[str, Any]) -> None:
+        columns = {name: np.asarray(values).tolist() for name, values in prediction.items()}
+        for step, values in enumerate(zip(*columns.values(), strict=True), 1):
+            rounded = [float(f"{value:.7g}") for value in values]
+            row = {"series": example.where, "step": step}
+            row |= dict(zip(columns, rounded, strict=True))
+            if self.as_json:
+                self.file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                continue
+            if self.rows is None:
+                self.rows = csv.DictWriter(self.file, list(row), lineterminator="\n")
+                self.rows.writeheader()
+            self.rows.writerow(row)
+
+
+@contextlib.contextmanager
+def writer(path: Path, like: Path, fields: Fields) -> Iterator[_Writer]:
+    """Writes forecasts: the steps after the end of each series, with their quantiles.
+
+    A forecast is no answer to rows that are there, so it has rows of its own: JSON lines if
+    `path` ends in `.jsonl`, else a table. It appears when all of it is written.
+    """
+    with whole_file(path) as file:
+        yield _Writer(file, path.name.removesuffix(".gz").endswith(".jsonl"))

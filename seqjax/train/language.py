@@ -28,7 +28,7 @@ from seqjax.train.devices import make_mesh
 from seqjax.train.evaluation import ROWS, Evaluator
 from seqjax.train.model import build_cell
 from seqjax.train.run import Saved, load_model
-from seqjax.train.task import Criterion
+from seqjax.train.task import Criterion, Report
 from seqjax.train.texts import TextConfig, find_texts
 
 
@@ -182,7 +182,7 @@ def restore(config: Any, settings: dict[str, Any]) -> tuple[LanguageModel, Vocab
     return build_model(config.model, len(vocabulary), config.seed), vocabulary
 
 
-def evaluate(folder: Path, saved: Saved, paths: tuple[Path, ...], checkpoint: str) -> Iterator[str]:
+def evaluate(folder: Path, saved: Saved, paths: tuple[Path, ...], checkpoint: str) -> Report:
     """Bits per character of texts, by default those held out, beside compressors."""
     config: Any = saved.config
     model, vocabulary = restore(config, saved.settings)
@@ -190,17 +190,20 @@ def evaluate(folder: Path, saved: Saved, paths: tuple[Path, ...], checkpoint: st
     documents = read_documents(paths) if paths else find_texts(config.data, print).held_out
     text = "".join(text for _, text in documents)
     unknown = vocabulary.unknown(text)
+    notes = ()
     if unknown:
         count = sum(map(text.count, unknown))
-        yield (
+        notes = (
             f"note: {count:,} of the {len(text):,} characters ({len(unknown)} different: "
             f"{''.join(unknown)[:40]!r}) were not in the training text; they cost what the model "
-            "gives to an unknown character."
+            "gives to an unknown character.",
         )
     mesh = make_mesh(ROWS, None)
     model = jax.device_put(model, NamedSharding(mesh, jax.P()))
     score = Evaluator(vocabulary.corpus(documents), mesh, config.dtype)(model)
-    yield f"model  {score.bits_per_character:.4f} bits per character (step {step:,})"
-    for name, bits in compressed_bits_per_character(text).items():
-        yield f"{name:5}  {bits:.4f}"
-    yield f"       over {score.characters:,} characters in {len(documents)} documents"
+    return Report(
+        {"bits_per_character": score.bits_per_character} | compressed_bits_per_character(text),
+        f"{score.characters:,} characters in {len(documents)} documents",
+        step,
+        notes,
+    )

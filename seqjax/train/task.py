@@ -20,6 +20,19 @@ class Criterion(NamedTuple):
         return value if self.lower_is_better else -value
 
 
+class Report(NamedTuple):
+    """How good a trained model is.
+
+    `scores` are numbers by name, the most important first; `what` says on which data, `step`
+    which checkpoint, and `notes` what else the user should know.
+    """
+
+    scores: dict[str, float]
+    what: str
+    step: int
+    notes: tuple[str, ...] = ()
+
+
 @runtime_checkable
 class Task(Protocol):
     """What the loop asks of a task.

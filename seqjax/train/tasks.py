@@ -1,7 +1,8 @@
 """The tasks, by the word that follows `seqjax train`."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from seqjax.train.files import Data, find_data, hold_out, read_examples
 from seqjax.train.forecasting import Forecasting
 from seqjax.train.run import Saved, load_model
 from seqjax.train.supervised import Predictor, Split, SupervisedTask, lengths_of
-from seqjax.train.task import Task
+from seqjax.train.task import Report, Task
 
 PREDICTED_ROWS = 256
 """Rows of a batch in prediction."""
@@ -29,14 +30,14 @@ class Kind(NamedTuple):
     """What the commands need to know of a task.
 
     `config` is the class of its settings, `task(config, say)` reads its data as they say,
-    `evaluate(folder, saved, paths, checkpoint)` gives lines that say how good a trained model
-    is on the files in `paths`, or on its test data if there are none. `problem` is what
-    restores a problem that predicts for examples, None for a language model.
+    `evaluate(folder, saved, paths, checkpoint)` says how good a trained model is on the files
+    in `paths`, or on its test data if there are none. `problem` is the class of what is
+    predicted for an example, None for a language model.
     """
 
     config: type[RunConfig]
     task: Callable[[Any, Callable[[str], None]], Task]
-    evaluate: Callable[[Path, Saved, tuple[Path, ...], str], Iterable[str]]
+    evaluate: Callable[[Path, Saved, tuple[Path, ...], str], Report]
     problem: Any = None
 
 
@@ -117,55 +118,64 @@ def evaluate(folder: Path, saved: Saved, paths: tuple[Path, ...], checkpoint: st
         encoded, where = task.split.test, f"the test data of {task.data_name}"
     if not len(encoded):
         raise InputError(f"The run in {folder} has no test data; name files with --input.")
-    scores = score(problem, model, encoded, config)
-    yield f"{len(encoded):,} examples of {where}, checkpoint of step {step:,}"
-    for name, value in scores.items():
-        yield f"  {name.replace('_', ' '):28} {value:.4f}"
-
-
-def score(problem: Any, model: Any, encoded: Any, config: Any) -> dict[str, float]:
-    """The scores of a model on encoded examples."""
     mesh = make_mesh(config.batch, config.devices)
     lengths = lengths_of(encoded, problem.sequences, 4)
-    predict = Predictor(problem, mesh, rows=config.batch, lengths=lengths, dtype=config.dtype)
+    run = Predictor(problem, mesh, rows=config.batch, lengths=lengths, dtype=config.dtype)
     model = jax.device_put(model, NamedSharding(mesh, jax.P()))
-    return problem.scores(encoded, list(predict(model, encoded)))
+    scores = problem.scores(encoded, list(run(model, encoded)))
+    return Report(scores, f"{len(encoded):,} examples of {where}", step)
 
 
 def predict(
-    folder: Path, saved: Saved, source: Path, target: Path, checkpoint: str, skip: bool
-) -> Iterator[str]:
+    folder: Path,
+    saved: Saved,
+    source: Path,
+    target: Path,
+    *,
+    checkpoint: str,
+    malformed: Malformed,
+) -> int:
     """Writes what a trained model predicts for a file, into another of the same format.
 
     Both are read and written as they go by: memory does not grow with the file.
+
+    Returns:
+      The number of predictions.
+
+    Raises:
+      InputError: if the run has nothing to predict, or the file cannot be read; then nothing
+        is written.
     """
     config: Any = saved.config
-    problem = KINDS[saved.kind].problem.restore(config, saved.settings)
-    model, step = load_model(folder, problem.model(config.seed), checkpoint)
-    kind = find_format(source)
-    fields = kind.resolve(source, dataclasses.replace(config.columns.fields, require_target=False))
+    kind = KINDS[saved.kind]
+    if kind.problem is None:
+        raise InputError(f"{folder} holds a language model; it writes text: seqjax generate.")
+    problem = kind.problem.restore(config, saved.settings)
+    model, _ = load_model(folder, problem.model(config.seed), checkpoint)
+    found = find_format(source)
+    unanswered = dataclasses.replace(config.columns.fields, require_target=False)
+    fields = found.resolve(source, unanswered)
     mesh = make_mesh(PREDICTED_ROWS, config.devices)
     model = jax.device_put(model, NamedSharding(mesh, jax.P()))
     run = Predictor(problem, mesh, rows=PREDICTED_ROWS, lengths=None, dtype=config.dtype)
-    malformed = Malformed(skip)
-    waiting: list[tuple[Example, Any]] = []
+    waiting: deque[tuple[Example, Any]] = deque()
 
     def encoded():
-        for example in kind.read(source, fields, malformed):
+        for example in found.read(source, fields, malformed):
             arrays = problem.encode(example, answered=False)
             waiting.append((example, arrays))
             yield arrays
 
+    writer = forecasting.writer if isinstance(problem, Forecasting) else found.writer
     count = 0
-    with kind.writer(target, source, fields) as writer:
+    with writer(target, source, fields) as write:
         for output in run(model, encoded()):
-            example, arrays = waiting[0]
-            del waiting[0]
-            writer.write(example, problem.answer(output, arrays))
+            example, arrays = waiting.popleft()
+            write.write(example, problem.answer(output, arrays))
             count += 1
-    if malformed.count:
-        yield malformed.summary()
-    yield f"{count:,} predictions in {target}, by the checkpoint of step {step:,}"
+        if not count:
+            raise InputError(f"{source} holds nothing to predict. {malformed.summary()}".strip())
+    return count
 
 
 KINDS = {
