@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import io
 import os
 import zlib
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ class FlawError(Exception):
     """What is wrong with a row: what was expected, and what came."""
 
 
-def opened(path: str | Path, what: str) -> IO[bytes]:
+def opened(path: str | Path, what: str) -> io.BufferedIOBase:
     """A file to read bytes from, unpacked if its name ends in `.gz`.
 
     Args:
@@ -57,7 +58,7 @@ def opened(path: str | Path, what: str) -> IO[bytes]:
         if path.suffix == ".gz":
             if not start.startswith(b"\x1f\x8b"):
                 raise InputError(f"{path} is not compressed by gzip, as .gz in its name says.")
-            return cast(IO[bytes], gzip.open(path, "rb"))
+            return gzip.open(path, "rb")
         for signature, kind in SIGNATURES.items():
             if start.startswith(signature):
                 advice = ADVICE.get(kind, "").format(path=path, suffix=path.suffix)

@@ -151,7 +151,7 @@ class _Column:
                 "save numpy.ascontiguousarray of it."
             )
         self.shape = tuple(shape[1:])
-        self.rows = list(shape)[0]
+        self.rows = next(iter(shape))
         self.size = math.prod(self.shape) * self.dtype.itemsize
 
     def next(self, row: int) -> np.ndarray:
