@@ -96,7 +96,7 @@ def _parse(text: str) -> dict[str, Any]:
         raise FlawError(f"expected a finite number, got {name}")
 
     try:
-        found = json.loads(text, object_pairs_hook=once, parse_constant=constant)
+        found = json.loads(text.rstrip(), object_pairs_hook=once, parse_constant=constant)
     except json.JSONDecodeError as error:
         raise FlawError(f"expected JSON, but at character {error.pos + 1}: {error.msg}") from None
     except (RecursionError, ValueError) as error:

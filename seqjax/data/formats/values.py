@@ -11,6 +11,9 @@ from seqjax.data.formats.files import FlawError
 
 Row = Mapping[str, Any]
 
+LARGEST = float(np.finfo(np.float32).max)
+"""What is larger would become infinite in float32."""
+
 
 def is_number(value: Any) -> bool:
     """Whether a cell of a table, or a value of JSON, is a finite number."""
@@ -33,8 +36,7 @@ def number_of(value: Any, name: str) -> float:
         if isinstance(value, str) and any(map(str.isdigit, value)) and set(value) & set(",_' "):
             hint = " (write numbers without thousands separators and with a decimal point)"
         raise FlawError(f"{name!r}: expected a number, got {came}{hint}") from None
-    # What is too large for float32 would become infinite.
-    if not abs(found) <= np.finfo(np.float32).max:
+    if not abs(found) <= LARGEST:
         raise FlawError(f"{name!r}: expected a finite number in float32, got {value!r}")
     return found
 
@@ -62,7 +64,7 @@ def _column(values: Sequence[Any], names: Sequence[str]) -> np.ndarray:
         strict = not any(isinstance(value, bool) or "_" in str(value) for value in values)
     except (ValueError, TypeError, OverflowError):
         found, strict = np.zeros(0), False
-    if not (strict and (np.abs(found) <= np.finfo(np.float32).max).all()):
+    if not (strict and (np.abs(found) <= LARGEST).all()):
         pairs = zip(values, names, strict=True)
         found = np.array([number_of(value, name) for value, name in pairs])
     return found.astype(np.float32)[:, None]
