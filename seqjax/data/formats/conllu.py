@@ -3,8 +3,9 @@
 import contextlib
 import re
 from collections.abc import Iterator, Mapping
+from io import TextIOBase
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -159,7 +160,7 @@ def writer(path: str | Path, like: str | Path, fields: Fields) -> Iterator["Conl
 class ConlluWriter:
     """See `writer`."""
 
-    def __init__(self, file: IO[str], tag: str):
+    def __init__(self, file: TextIOBase, tag: str):
         self._file, self._tag = file, tag
 
     def write(self, example: Example, prediction: Mapping[str, Any]) -> None:

@@ -4,8 +4,9 @@ import contextlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping
+from io import TextIOBase
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -116,7 +117,7 @@ def writer(path: str | Path, like: str | Path, fields: Fields) -> Iterator["Json
 class JsonWriter:
     """See `writer`."""
 
-    def __init__(self, file: IO[str], fields: Fields, like: str | Path):
+    def __init__(self, file: TextIOBase, fields: Fields, like: str | Path):
         self._file, self._fields, self._like = file, fields, like
 
     def write(self, example: Example, prediction: Mapping[str, Any]) -> None:

@@ -132,7 +132,7 @@ class _Column:
             version = np.lib.format.read_magic(stream)
             shape, fortran, self.dtype = reading[version](stream)
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise InputError(f"{path}: the array {name!r} cannot be read ({error}).") from None
+            raise InputError(f"{path}: the array {name!r} is damaged ({error}).") from None
         if self.dtype.hasobject:
             raise InputError(
                 f"{path}: the array {name!r} holds pickled Python objects, which are never read, "

@@ -100,7 +100,7 @@ def _later(times: list[Any], step: int) -> Any:
     try:
         before, now = (float(time) for time in times)
         later = now + step * (now - before)
-        whole = isinstance(last, int) or (isinstance(last, str) and last.strip().isdigit())
+        whole = not any("." in str(time) or "e" in str(time).lower() for time in times)
         return round(later) if whole else later
     except (TypeError, ValueError):
         pass

@@ -21,7 +21,7 @@ class Sample(NamedTuple):
 SAMPLES = {
     "csv": Sample(
         "a.csv",
-        "text,label\nwarm and kind,good\n\"cold, and wet\",bad\n",
+        'text,label\nwarm and kind,good\n"cold, and wet",bad\n',
         Fields(text="text", label="label"),
         2,
         "caf%,bad\n",
@@ -43,8 +43,7 @@ SAMPLES = {
     ),
     "ts": Sample(
         "a.ts",
-        "# about\n@problemName a\n@univariate true\n@classLabel true x y\n@data\n"
-        "1,2,3:x\n4,5:y\n",
+        "# about\n@problemName a\n@univariate true\n@classLabel true x y\n@data\n1,2,3:x\n4,5:y\n",
         Fields(),
         2,
         "1,%:x\n",

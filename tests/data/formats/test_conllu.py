@@ -80,13 +80,28 @@ MALFORMED = {
     "begins with none": ([line(0)], UPOS, "line 1: expected the word number 1, got '0'"),
     "a number twice": ([line(1), line(1)], UPOS, "line 2: expected the word number 2, got '1'"),
     "a number left out": ([line(1), line(3)], UPOS, "line 2: expected the word number 2, got '3'"),
-    "no blank line between": ([line(1), line(2), line(1)], UPOS, "line 3: expected the word number 3"),
+    "no blank line between": (
+        [line(1), line(2), line(1)],
+        UPOS,
+        "line 3: expected the word number 3",
+    ),
     "range of one": ([line("1-1"), line(1)], UPOS, "line 1: expected a range that begins with 1"),
     "range backwards": ([line("2-1"), line(1)], UPOS, "line 1: expected a range"),
-    "range too early": ([line("2-3"), line(1), line(2)], UPOS, "line 1: expected a range that begins"),
+    "range too early": (
+        [line("2-3"), line(1), line(2)],
+        UPOS,
+        "line 1: expected a range that begins",
+    ),
     "ranges that overlap": (
-        [line("1-3"), line(1), line("2-3"), line(2), line(3)], UPOS, "line 3: expected a range"),
-    "range past the end": ([line("1-3"), line(1), line(2)], UPOS, "line 1: expected 3 words, .* got 2"),
+        [line("1-3"), line(1), line("2-3"), line(2), line(3)],
+        UPOS,
+        "line 3: expected a range",
+    ),
+    "range past the end": (
+        [line("1-3"), line(1), line(2)],
+        UPOS,
+        "line 1: expected 3 words, .* got 2",
+    ),
     "empty node elsewhere": ([line(1), line("2.1")], UPOS, r"line 2: expected the empty node 1.n"),
     "no word": ([line(1, "")], UPOS, "line 1: expected a word in column 2, got nothing"),
     "no tag": ([line(1), line(2, tag="_")], UPOS, "line 2: expected a tag in the column 'upos'"),
@@ -96,7 +111,7 @@ MALFORMED = {
     "key alone": ([line(1, misc="biose")], Fields(tag="biose"), "'biose', got none"),
     "no such column": ([line(1)], Fields(tag="pos"), "key of the last column 'pos', got none"),
     "zero byte": ([line(1), line(2, "a\0")], UPOS, "line 2: expected text, got a zero byte"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("lines", "fields", "message"), MALFORMED.values(), ids=MALFORMED)

@@ -59,7 +59,10 @@ def test_numbers_several_labels_and_tags(tmp_path):
     number, _ = read(path, Fields(text="words", number="number"))
     assert [e.target for e in number] == [1.5, -2.0]
     tags, _ = read(path, Fields(tokens="words", tag="tags"))
-    assert [(e.inputs, e.target) for e in tags] == [(("the", "cat"), ("D", "N")), (("runs",), ("V",))]
+    assert [(e.inputs, e.target) for e in tags] == [
+        (("the", "cat"), ("D", "N")),
+        (("runs",), ("V",)),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -82,11 +85,20 @@ def test_targets_that_need_not_be_there(tmp_path):
     assert read(path, separated)[0][0].target is None
 
 
-def test_times_of_every_kind(tmp_path):
-    for times in (("1", "2.5"), ("2020-01-01", "2020-01-02"), ("2010/01/01 00:00", "2010/01/01 01:00"),
-                  ("2020-10-25T02:30+02:00", "2020-10-25T02:00+01:00"), ("Mon", "Fri"), ("1", "1")):  # fmt: skip
-        rows = "t,x\n" + "".join(f"{time},1\n" for time in times)
-        assert len(read(write(tmp_path, rows), Fields(time="t"))[0][0].inputs) == 2
+@pytest.mark.parametrize(
+    "times",
+    [
+        ("1", "2.5"),
+        ("1", "1"),
+        ("2020-01-01", "2020-01-02"),
+        ("2010/01/01 00:00", "2010/01/01 01:00"),
+        ("2020-10-25T02:30+02:00", "2020-10-25T02:00+01:00"),
+        ("Mon", "Fri"),
+    ],
+)
+def test_times_of_every_kind(tmp_path, times):
+    rows = "t,x\n" + "".join(f"{time},1\n" for time in times)
+    assert len(read(write(tmp_path, rows), Fields(time="t"))[0][0].inputs) == 2
 
 
 SERIES = Fields(label="label")
@@ -95,14 +107,22 @@ MALFORMED = {
     "only blank lines": ("\n\n", TEXT, "line 1: expected the names of the columns"),
     "too many columns": ("text,label\na,b,c\n", TEXT, "line 2: expected 2 columns, got 3"),
     "too few columns": ("text,label\na,b\nc\n", TEXT, "line 3: expected 2 columns, got 1"),
-    "no such column": ("word,label\na,b\n", TEXT, "no column 'text'; the columns are 'word', 'label'"),
+    "no such column": (
+        "word,label\na,b\n",
+        TEXT,
+        "no column 'text'; the columns are 'word', 'label'",
+    ),
     "no label column": ("text,l\na,b\n", TEXT, "no column 'label'"),
     "no column of values": ("x,l\n1,b\n", Fields(values=("x", "z")), "no column 'z'"),
     "a column twice": ("text,text,label\na,b,c\n", TEXT, "'text' more than once"),
     "no label": ("text,label\na,\n", TEXT, "line 2: 'label': expected a label, got nothing"),
     "blank label": ("text,label\na,  \n", TEXT, "line 2: 'label': expected a label, got nothing"),
     "empty text": ("text,label\n ,b\n", TEXT, "line 2: 'text': expected a text, got an empty one"),
-    "open quote": ('text,label\na,b\n"c,d\ne,f\n', TEXT, "line 3: a quote is opened here and never"),
+    "open quote": (
+        'text,label\na,b\n"c,d\ne,f\n',
+        TEXT,
+        "line 3: a quote is opened here and never",
+    ),
     "stray quote": ('text,label\n"a"b,c\n', TEXT, "line 2: the quotes are not as in CSV"),
     "open quote in the header": ('"text,label\na,b\n', TEXT, "line 1: a quote is opened here"),
     "old line ends": ("text,label\ra,b\rc,d\r", TEXT, "line 1: .*carriage return alone"),
@@ -117,28 +137,58 @@ MALFORMED = {
     "hexadecimal": ("x,label\n1,a\n0x10,a\n", SERIES, "expected a number, got '0x10'"),
     "no numbers": ("name,label\nbob,a\n", SERIES, "no column has numbers in the first row"),
     "not a number to predict": (
-        "x,n\n1,2\n1,many\n", Fields(number="n"), "line 3: 'n': expected a number, got 'many'"),
-    "no number to predict": ("x,n\n1,\n", Fields(number="n"), "'n': expected a number, got nothing"),
+        "x,n\n1,2\n1,many\n",
+        Fields(number="n"),
+        "line 3: 'n': expected a number, got 'many'",
+    ),
+    "no number to predict": (
+        "x,n\n1,\n",
+        Fields(number="n"),
+        "'n': expected a number, got nothing",
+    ),
     "fewer tags than words": (
-        "w,t\na b c,D N\n", Fields(tokens="w", tag="t"), "'t': expected 3 tags, .* got 2"),
+        "w,t\na b c,D N\n",
+        Fields(tokens="w", tag="t"),
+        "'t': expected 3 tags, .* got 2",
+    ),
     "no tags": ("w,t\na b,\n", Fields(tokens="w", tag="t"), "'t': expected a label, got nothing"),
     "no words": ("w,t\n ,D\n", Fields(tokens="w", tag="t"), "'w': expected at least one word"),
     "series apart": (
-        "id,t,x,y,label\na,1,1,1,u\nb,1,1,1,u\na,2,1,1,u\n", STEPS,
-        "line 4: 'id': expected the rows of a series together, got one more of 'a' after those of 'b'"),
-    "no series": ("id,t,x,y,label\n,1,1,1,u\n", STEPS, "line 2: 'id': .*name of a series, got nothing"),
+        "id,t,x,y,label\na,1,1,1,u\nb,1,1,1,u\na,2,1,1,u\n",
+        STEPS,
+        "line 4: 'id': expected the rows of a series together, got .* 'a' after those of 'b'",
+    ),
+    "no series": (
+        "id,t,x,y,label\n,1,1,1,u\n",
+        STEPS,
+        "line 2: 'id': .*name of a series, got nothing",
+    ),
     "time goes back": (
-        "id,t,x,y,label\na,2,1,1,u\na,1,1,1,u\n", STEPS,
-        "line 3: 't': expected a time that does not go back, got '1'"),
+        "id,t,x,y,label\na,2,1,1,u\na,1,1,1,u\n",
+        STEPS,
+        "line 3: 't': expected a time that does not go back, got '1'",
+    ),
     "date goes back": (
-        "t,x\n2020-01-02,1\n2020-01-01,1\n", Fields(time="t"), "line 3: 't': .*does not go back"),
+        "t,x\n2020-01-02,1\n2020-01-01,1\n",
+        Fields(time="t"),
+        "line 3: 't': .*does not go back",
+    ),
     "two labels in a series": (
-        "id,t,x,y,label\na,1,1,1,u\na,2,1,1,v\n", STEPS,
-        "line 3: 'label': expected 'u' throughout the series, .* got 'v'"),
-    "a gap in a series": ("id,t,x,y,label\na,1,1,1,u\na,2,,1,u\n", STEPS, "line 3: 'x': .*got nothing"),
+        "id,t,x,y,label\na,1,1,1,u\na,2,1,1,v\n",
+        STEPS,
+        "line 3: 'label': expected 'u' throughout the series, .* got 'v'",
+    ),
+    "a gap in a series": (
+        "id,t,x,y,label\na,1,1,1,u\na,2,,1,u\n",
+        STEPS,
+        "line 3: 'x': .*got nothing",
+    ),
     "no tag in a series": (
-        "id,x,g\na,1,u\na,1,\n", Fields(series="id", tag="g"), "line 3: 'g': expected a tag"),
-}  # fmt: skip
+        "id,x,g\na,1,u\na,1,\n",
+        Fields(series="id", tag="g"),
+        "line 3: 'g': expected a tag",
+    ),
+}
 
 
 @pytest.mark.parametrize(("content", "fields", "message"), MALFORMED.values(), ids=MALFORMED)

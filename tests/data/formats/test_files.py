@@ -112,7 +112,10 @@ def test_a_file_that_must_not_be_read(sample, tmp_path, monkeypatch):
 @every_format
 @pytest.mark.parametrize(
     ("byte", "message"),
-    [(b"\xe9", "expected UTF-8, got the byte 0xe9 at character"), (b"\0", "a zero byte at character")],
+    [
+        (b"\xe9", "expected UTF-8, got the byte 0xe9 at character"),
+        (b"\0", "a zero byte at character"),
+    ],
 )
 def test_mixed_encodings_and_zero_bytes(sample, byte, message, tmp_path):
     path = tmp_path / sample.name

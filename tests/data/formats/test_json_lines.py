@@ -54,7 +54,11 @@ def test_series_of_every_shape(tmp_path):
 
 
 def test_time_steps(tmp_path):
-    rows = [{"s": "a", "x": 1, "l": "u"}, {"s": "a", "x": 2, "l": "u"}, {"s": "b", "x": 3, "l": "v"}]
+    rows = [
+        {"s": "a", "x": 1, "l": "u"},
+        {"s": "a", "x": 2, "l": "u"},
+        {"s": "b", "x": 3, "l": "v"},
+    ]
     found, _ = read(write(tmp_path, *rows), Fields(series="s", label="l"))
     assert [(e.inputs[:, 0].tolist(), e.target) for e in found] == [([1, 2], "u"), ([3], "v")]
 
@@ -69,8 +73,11 @@ MALFORMED = {
     "a text": (['"a"'], TEXT, "expected an object in braces"),
     "nothing": (["null"], TEXT, "expected an object in braces, got null"),
     "too deep": (["[" * 100_000], TEXT, "expected JSON, but"),
-    "no key": ([{"text": "a", "label": "b"}, {"text": "a"}], TEXT,
-               "line 2: expected the key 'label', got 'text'"),
+    "no key": (
+        [{"text": "a", "label": "b"}, {"text": "a"}],
+        TEXT,
+        "line 2: expected the key 'label', got 'text'",
+    ),
     "no key at all": (["{}"], TEXT, "expected the key 'text', got no key at all"),
     "a key twice": (['{"text": "a", "text": "b", "label": "c"}'], TEXT, "'text' more than once"),
     "no label": ([{"text": "a", "label": None}], TEXT, "'label': expected a label, got nothing"),
@@ -79,7 +86,11 @@ MALFORMED = {
     "text of a wrong kind": ([{"text": 3, "label": "a"}], TEXT, "'text': expected a text, got 3"),
     "empty text": ([{"text": "", "label": "a"}], TEXT, "expected a text, got an empty one"),
     "zero byte": ([{"text": "a\0", "label": "a"}], TEXT, "zero byte at character 2"),
-    "half a character": ([{"text": "a\ud800", "label": "a"}], TEXT, "'text': expected|expected UTF-8"),
+    "half a character": (
+        [{"text": "a\ud800", "label": "a"}],
+        TEXT,
+        "got half a character .0xd800. at character 2",
+    ),
     "NaN": (['{"x": [1, NaN]}'], SERIES, "expected a finite number, got NaN"),
     "Infinity": (['{"x": [-Infinity]}'], SERIES, "expected a finite number, got -Infinity"),
     "too large": (['{"x": [1e400]}'], SERIES, "'x': expected a finite number in float32"),
@@ -90,22 +101,44 @@ MALFORMED = {
     "null in numbers": ([{"x": [1, None]}], SERIES, "'x': expected a number, got nothing"),
     "empty list": ([{"x": []}], SERIES, "'x': expected at least one step, got an empty list"),
     "empty step": ([{"x": [[]]}], SERIES, "expected 1 channels in every step"),
-    "ragged": ([{"x": [[1, 2], [3]]}], SERIES, "expected 2 channels in every step, .* got 1 in step 2"),
+    "ragged": (
+        [{"x": [[1, 2], [3]]}],
+        SERIES,
+        "expected 2 channels in every step, .* got 1 in step 2",
+    ),
     "number among lists": ([{"x": [[1], 2]}], SERIES, "expected 1 channels .* got 2 in step 2"),
     "list among numbers": ([{"x": [1, [2]]}], SERIES, "expected a number, got \\[2\\]"),
-    "other channels": ([{"x": [[1, 2]]}, {"x": [[1]]}], SERIES, "line 2: expected 2 channels, .* got 1"),
-    "channels of other lengths": ([{"x": [1], "y": [1, 2]}], Fields(values=("x", "y")),
-                                  "equally long, got 'x' 1, 'y' 2"),
-    "number beside list": ([{"x": [1], "y": 2}], Fields(values=("x", "y")), "expected a list of numbers"),
+    "other channels": (
+        [{"x": [[1, 2]]}, {"x": [[1]]}],
+        SERIES,
+        "line 2: expected 2 channels, .* got 1",
+    ),
+    "channels of other lengths": (
+        [{"x": [1], "y": [1, 2]}],
+        Fields(values=("x", "y")),
+        "equally long, got 'x' 1, 'y' 2",
+    ),
+    "number beside list": (
+        [{"x": [1], "y": 2}],
+        Fields(values=("x", "y")),
+        "expected a list of numbers",
+    ),
     "no numbers": ([{"name": "a"}], Fields(), "no column has numbers"),
     "fewer tags": ([{"words": ["a", "b"], "tags": ["X"]}], TAGS, "'tags': expected 2 tags"),
-    "tags of a wrong kind": ([{"words": ["a"], "tags": [1]}], TAGS, "'tags': expected a list of words"),
+    "tags of a wrong kind": (
+        [{"words": ["a"], "tags": [1]}],
+        TAGS,
+        "'tags': expected a list of words",
+    ),
     "no tags": ([{"words": ["a"], "tags": []}], TAGS, "'tags': expected a label, got nothing"),
     "no words": ([{"words": [], "tags": []}], TAGS, "'words': expected at least one word"),
     "an empty word": ([{"words": [""], "tags": ["X"]}], TAGS, "'words': expected a list of words"),
-    "series apart": ([{"s": 1, "x": 1}, {"s": 2, "x": 1}, {"s": 1, "x": 1}], Fields(series="s"),
-                     "line 3: 's': expected the rows of a series together"),
-}  # fmt: skip
+    "series apart": (
+        [{"s": 1, "x": 1}, {"s": 2, "x": 1}, {"s": 1, "x": 1}],
+        Fields(series="s"),
+        "line 3: 's': expected the rows of a series together",
+    ),
+}
 
 
 @pytest.mark.parametrize(("rows", "fields", "message"), MALFORMED.values(), ids=MALFORMED)
@@ -117,7 +150,9 @@ def test_malformed(rows, fields, message, tmp_path):
 
 
 def test_malformed_lines_are_skipped_and_counted(tmp_path):
-    path = write(tmp_path, "{", {"text": "a", "label": "b"}, [], {"text": "c"}, {"text": "", "label": "x"})
+    path = write(
+        tmp_path, "{", {"text": "a", "label": "b"}, [], {"text": "c"}, {"text": "", "label": "x"}
+    )
     found, malformed = read(path, TEXT, skip=True)
     assert [e.inputs for e in found] == ["a"] and malformed.count == 4
     lines = [message.split(": ")[0].rpartition(" ")[2] for message in malformed.messages]

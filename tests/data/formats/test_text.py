@@ -14,7 +14,11 @@ LABEL = Fields(label="label")
 
 @pytest.fixture
 def folder(tmp_path):
-    for name, text in {"good/b.txt": "warm", "good/deep/a.md": "kind\r\n", "bad/c.txt": "cold"}.items():
+    for name, text in {
+        "good/b.txt": "warm",
+        "good/deep/a.md": "kind\r\n",
+        "bad/c.txt": "cold",
+    }.items():
         path = tmp_path / "texts" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text.encode())

@@ -18,7 +18,9 @@ def write(tmp_path, content):
 
 
 def test_one_channel(tmp_path):
-    path = write(tmp_path, HEAD + "@univariate true\n" + CLASSES + "@data\n1,2,3:x\n\n# aside\n4.5:y\n")
+    path = write(
+        tmp_path, HEAD + "@univariate true\n" + CLASSES + "@data\n1,2,3:x\n\n# aside\n4.5:y\n"
+    )
     found, _ = read(path)
     assert [e.inputs.tolist() for e in found] == [[[1], [2], [3]], [[4.5]]]
     assert [e.target for e in found] == ["x", "y"]
@@ -66,18 +68,30 @@ MALFORMED = {
     "no channels": ("@dimensions 0\n" + ONE, "line 1: expected a number above 0"),
     "length of none": ("@seriesLength\n" + ONE, "line 1: expected a number above 0"),
     "classes without names": ("@classLabel true\n@data\n1:x\n", "expected the classes after"),
-    "classes, or not": ("@classLabel x y\n@data\n1:x\n", "expected true or false after @classLabel"),
+    "classes, or not": (
+        "@classLabel x y\n@data\n1:x\n",
+        "expected true or false after @classLabel",
+    ),
     "time stamps": ("@timeStamps true\n" + ONE + "(1,2):x\n", "with time stamps .* are not read"),
     "time stamps all the same": (ONE + "(0,1),(1,2):x\n", "line 3: .*time stamps in parentheses"),
     "no class": (ONE + "1,2\n", "line 3: expected a series and a class with a colon"),
-    "unknown class": (ONE + "1,2:x\n1,2:z\n", "line 4: expected one of the classes 'x', 'y', got 'z'"),
+    "unknown class": (
+        ONE + "1,2:x\n1,2:z\n",
+        "line 4: expected one of the classes 'x', 'y', got 'z'",
+    ),
     "missing class": (ONE + "1,2:?\n", "line 3: expected a class at the end, got none"),
     "empty class": (ONE + "1,2:\n", "line 3: expected a class at the end, got none"),
     "no classes at all": ("@classLabel false\n@data\n1,2\n", "line 3: expected classes, but"),
     "too few channels": ("@dimensions 2\n" + ONE + "1:x\n", "line 4: expected 2 channels, got 1"),
-    "too many channels": ("@univariate true\n" + ONE + "1:2:x\n", "line 4: expected 1 channels, got 2"),
+    "too many channels": (
+        "@univariate true\n" + ONE + "1:2:x\n",
+        "line 4: expected 1 channels, got 2",
+    ),
     "other channels than before": (ONE + "1:2:x\n1:x\n", "line 4: expected 2 channels, got 1"),
-    "ragged": ("@dimensions 2\n" + ONE + "1,2:3:x\n", r"line 4: .*equally long, got the lengths \[2, 1\]"),
+    "ragged": (
+        "@dimensions 2\n" + ONE + "1,2:3:x\n",
+        r"line 4: .*equally long, got the lengths \[2, 1\]",
+    ),
     "no steps": (ONE + ":x\n", "line 3: expected at least one step, got none in channel 1"),
     "an empty channel": ("@dimensions 2\n" + ONE + "1: :x\n", "got none in channel 2"),
     "an empty step": (ONE + "1,,2:x\n", "line 3: 'channel 1': expected a number, got nothing"),
@@ -88,9 +102,14 @@ MALFORMED = {
     "too large": (ONE + "1e39:x\n", "line 3: 'channel 1': expected a finite number in float32"),
     "underscore": (ONE + "1_0:x\n", "expected a number, got '1_0'"),
     "wrong length": (
-        "@equalLength true\n@seriesLength 3\n" + ONE + "1,2:x\n", "line 5: expected 3 steps, got 2"),
-    "target that is no number": ("@targetLabel true\n@data\n1:x\n", "'the target': expected a number"),
-}  # fmt: skip
+        "@equalLength true\n@seriesLength 3\n" + ONE + "1,2:x\n",
+        "line 5: expected 3 steps, got 2",
+    ),
+    "target that is no number": (
+        "@targetLabel true\n@data\n1:x\n",
+        "'the target': expected a number",
+    ),
+}
 
 
 @pytest.mark.parametrize(("content", "message"), MALFORMED.values(), ids=MALFORMED)
