@@ -7,13 +7,11 @@ from io import TextIOBase
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats.base import Fields, Format
 from seqjax.data.formats.files import FlawError, check_text, lines_of, whole_file
-from seqjax.data.formats.predictions import cell_text
+from seqjax.data.formats.predictions import cell_text, is_list_of
 
 WHAT = "a CoNLL-U file"
 COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
@@ -176,10 +174,10 @@ class ConlluWriter:
         ending = "\r\n" if lines[0].endswith("\r\n") else "\n"
         comments = []
         for name, value in prediction.items():
-            several = isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) > 0
-            if name == "prediction" and (not several or len(value) != len(words)):
+            each = is_list_of(value, len(words))
+            if name == "prediction" and not each:
                 raise ValueError(f"Expected {len(words)} tags, one for each word, got {value!r}.")
-            if not several or len(value) != len(words):
+            if not each:
                 comments.append(f"# {name} = {cell_text(value)}{ending}")
                 continue
             key = self._tag if name == "prediction" else name

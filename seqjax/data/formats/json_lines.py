@@ -8,13 +8,11 @@ from io import TextIOBase
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats.base import Fields, Format
 from seqjax.data.formats.files import FlawError, check_text, lines_of, whole_file
-from seqjax.data.formats.predictions import future_rows, plain
+from seqjax.data.formats.predictions import future_rows, is_list_of, plain
 from seqjax.data.formats.rows import Line, listed, to_examples, with_values
 
 WHAT = "a file with a JSON object in every line"
@@ -157,8 +155,7 @@ class JsonWriter:
 
 
 def _at(value: Any, step: int, steps: int) -> Any:
-    several = isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) > 0
-    return value[step] if several and len(value) == steps else value
+    return value[step] if is_list_of(value, steps) else value
 
 
 JSON_LINES = Format("JSON Lines", (".jsonl", ".ndjson", ".jsonlines"), read, writer, resolve)
