@@ -3,16 +3,15 @@
 import contextlib
 import re
 from collections.abc import Iterator, Mapping
+from io import TextIOBase
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
+from typing import Any
 
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats.base import Fields, Format
 from seqjax.data.formats.files import FlawError, check_text, lines_of, whole_file
-from seqjax.data.formats.predictions import cell_text
+from seqjax.data.formats.predictions import cell_text, is_list_of
 
 WHAT = "a CoNLL-U file"
 COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
@@ -159,7 +158,7 @@ def writer(path: str | Path, like: str | Path, fields: Fields) -> Iterator["Conl
 class ConlluWriter:
     """See `writer`."""
 
-    def __init__(self, file: IO[str], tag: str):
+    def __init__(self, file: TextIOBase, tag: str):
         self._file, self._tag = file, tag
 
     def write(self, example: Example, prediction: Mapping[str, Any]) -> None:
@@ -175,10 +174,10 @@ class ConlluWriter:
         ending = "\r\n" if lines[0].endswith("\r\n") else "\n"
         comments = []
         for name, value in prediction.items():
-            several = isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) > 0
-            if name == "prediction" and (not several or len(value) != len(words)):
+            each = is_list_of(value, len(words))
+            if name == "prediction" and not each:
                 raise ValueError(f"Expected {len(words)} tags, one for each word, got {value!r}.")
-            if not several or len(value) != len(words):
+            if not each:
                 comments.append(f"# {name} = {cell_text(value)}{ending}")
                 continue
             key = self._tag if name == "prediction" else name

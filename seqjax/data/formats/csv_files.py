@@ -4,8 +4,9 @@ import contextlib
 import csv
 import itertools
 from collections.abc import Iterator, Mapping
+from io import TextIOBase
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
@@ -153,7 +154,7 @@ class CsvWriter:
 
     def __init__(
         self,
-        file: IO[str],
+        file: TextIOBase,
         delimiter: str,
         ending: str,
         columns: list[str],

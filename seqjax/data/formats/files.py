@@ -2,11 +2,12 @@
 
 import contextlib
 import gzip
+import io
 import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 from seqjax.core.errors import InputError
 
@@ -34,7 +35,7 @@ class FlawError(Exception):
     """What is wrong with a row: what was expected, and what came."""
 
 
-def opened(path: str | Path, what: str) -> IO[bytes]:
+def opened(path: str | Path, what: str) -> io.BufferedIOBase:
     """A file to read bytes from, unpacked if its name ends in `.gz`.
 
     Args:
@@ -57,7 +58,7 @@ def opened(path: str | Path, what: str) -> IO[bytes]:
         if path.suffix == ".gz":
             if not start.startswith(b"\x1f\x8b"):
                 raise InputError(f"{path} is not compressed by gzip, as .gz in its name says.")
-            return cast(IO[bytes], gzip.open(path, "rb"))
+            return gzip.open(path, "rb")
         for signature, kind in SIGNATURES.items():
             if start.startswith(signature):
                 advice = ADVICE.get(kind, "").format(path=path, suffix=path.suffix)
@@ -113,14 +114,19 @@ def check_text(text: str) -> None:
         try:
             text.encode()
         except UnicodeEncodeError as error:
+            code, place = ord(text[error.start]), error.start + 1
+            if not 0xDC80 <= code <= 0xDCFF:
+                raise FlawError(
+                    f"expected text, got half a character ({code:#x}) at character {place}"
+                ) from None
             raise FlawError(
-                f"expected UTF-8, got the byte {ord(text[error.start]) - 0xDC00:#04x} at character "
-                f"{error.start + 1} (iconv -f latin1 -t utf-8 converts a file that is Latin-1)"
+                f"expected UTF-8, got the byte {code - 0xDC00:#04x} at character {place} (iconv -f "
+                "latin1 -t utf-8 converts a file that is Latin-1)"
             ) from None
 
 
 @contextlib.contextmanager
-def whole_file(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
+def whole_file(path: str | Path, mode: str = "w") -> Iterator[Any]:
     """A file that appears under its name only when all of it has been written.
 
     It is written to `path` and `.part`, and removed if the block raises. A name that ends
@@ -143,7 +149,7 @@ def whole_file(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     try:
         opener = gzip.open if path.suffix == ".gz" else open
         with opener(part, mode if "b" in mode else mode + "t", **text) as file:
-            yield cast(IO[Any], file)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)

@@ -4,16 +4,15 @@ import contextlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping
+from io import TextIOBase
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
+from typing import Any
 
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats.base import Fields, Format
 from seqjax.data.formats.files import FlawError, check_text, lines_of, whole_file
-from seqjax.data.formats.predictions import future_rows, plain
+from seqjax.data.formats.predictions import future_rows, is_list_of, plain
 from seqjax.data.formats.rows import Line, listed, to_examples, with_values
 
 WHAT = "a file with a JSON object in every line"
@@ -96,7 +95,7 @@ def _parse(text: str) -> dict[str, Any]:
         raise FlawError(f"expected a finite number, got {name}")
 
     try:
-        found = json.loads(text, object_pairs_hook=once, parse_constant=constant)
+        found = json.loads(text.rstrip(), object_pairs_hook=once, parse_constant=constant)
     except json.JSONDecodeError as error:
         raise FlawError(f"expected JSON, but at character {error.pos + 1}: {error.msg}") from None
     except (RecursionError, ValueError) as error:
@@ -116,7 +115,7 @@ def writer(path: str | Path, like: str | Path, fields: Fields) -> Iterator["Json
 class JsonWriter:
     """See `writer`."""
 
-    def __init__(self, file: IO[str], fields: Fields, like: str | Path):
+    def __init__(self, file: TextIOBase, fields: Fields, like: str | Path):
         self._file, self._fields, self._like = file, fields, like
 
     def write(self, example: Example, prediction: Mapping[str, Any]) -> None:
@@ -156,8 +155,7 @@ class JsonWriter:
 
 
 def _at(value: Any, step: int, steps: int) -> Any:
-    several = isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) > 0
-    return value[step] if several and len(value) == steps else value
+    return value[step] if is_list_of(value, steps) else value
 
 
 JSON_LINES = Format("JSON Lines", (".jsonl", ".ndjson", ".jsonlines"), read, writer, resolve)

@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -42,7 +42,7 @@ def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Exa
     """
     with _archive(path) as archive, contextlib.ExitStack() as stack:
         columns = {
-            role: _Column(path, name, role, stack.enter_context(archive.open(name + ".npy")))
+            role: _Column(path, name, role, stack.enter_context(_member(archive, name)))
             for role, name in _roles(path, _names(archive), fields).items()
         }
         counts = {column.name: column.rows for column in columns.values()}
@@ -64,6 +64,10 @@ def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Exa
 
 def _names(archive: zipfile.ZipFile) -> list[str]:
     return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipExtFile:
+    return cast(zipfile.ZipExtFile, archive.open(name + ".npy"))
 
 
 def _roles(path: str | Path, names: list[str], fields: Fields) -> dict[str, str]:
@@ -118,7 +122,7 @@ RANKS = {INPUTS: (2, 3), LENGTHS: (1,), "text": (1,), "label": (1,), "number": (
 class _Column:
     """An array in the archive, read row by row, so that no array must fit into memory."""
 
-    def __init__(self, path: str | Path, name: str, role: str, stream: IO[bytes]):
+    def __init__(self, path: str | Path, name: str, role: str, stream: zipfile.ZipExtFile):
         self.path, self.name, self.stream = path, name, stream
         reading = {
             (1, 0): np.lib.format.read_array_header_1_0,
@@ -128,7 +132,7 @@ class _Column:
             version = np.lib.format.read_magic(stream)
             shape, fortran, self.dtype = reading[version](stream)
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise InputError(f"{path}: the array {name!r} cannot be read ({error}).") from None
+            raise InputError(f"{path}: the array {name!r} is damaged ({error}).") from None
         if self.dtype.hasobject:
             raise InputError(
                 f"{path}: the array {name!r} holds pickled Python objects, which are never read, "
@@ -151,7 +155,7 @@ class _Column:
                 "save numpy.ascontiguousarray of it."
             )
         self.shape = tuple(shape[1:])
-        self.rows = int(next(iter(shape)))
+        self.rows = next(iter(shape))
         self.size = math.prod(self.shape) * self.dtype.itemsize
 
     def next(self, row: int) -> np.ndarray:
@@ -225,7 +229,7 @@ def writer(path: str | Path, like: str | Path, fields: Fields) -> Iterator["NpzW
         source = next(
             iter(_roles(like, names, dataclasses.replace(fields, require_target=False)).values())
         )
-        with archive.open(source + ".npy") as stream:
+        with _member(archive, source) as stream:
             rows = _Column(like, source, "text" if fields.text else INPUTS, stream).rows
         with whole_file(path, "wb") as file:
             writer = NpzWriter(rows)

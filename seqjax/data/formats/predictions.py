@@ -28,12 +28,20 @@ def plain(value: Any) -> Any:
 
 def cell_text(value: Any, separator: str = " ") -> str:
     """A value as the text of a cell; several with a separator between them."""
+    if isinstance(value, str):
+        return value
     value = plain(value)
     if value is None:
         return ""
     if isinstance(value, list):
         return separator.join(cell_text(item) for item in value)
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def is_list_of(value: Any, length: int) -> bool:
+    """Whether a value is a list or an array of so many."""
+    several = isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim > 0)
+    return several and len(value) == length
 
 
 class Columns:
@@ -67,17 +75,10 @@ class Columns:
 
     def by_row(self, prediction: Mapping[str, Any], rows: int) -> Iterator[list[str]]:
         """The new cells of each row; a value that is not a list of so many goes into all."""
-        per_row = {
-            name: rows > 1
-            and isinstance(value, (list, tuple, np.ndarray))
-            and np.ndim(value) > 0
-            and len(value) == rows
-            for name, value in prediction.items()
-        }
         for row in range(rows):
             yield [
-                cell_text(value[row] if per_row[name] else value)
-                for name, value in prediction.items()
+                cell_text(value[row] if rows > 1 and is_list_of(value, rows) else value)
+                for value in prediction.values()
             ]
 
 
@@ -100,7 +101,7 @@ def _later(times: list[Any], step: int) -> Any:
     try:
         before, now = (float(time) for time in times)
         later = now + step * (now - before)
-        whole = isinstance(last, int) or (isinstance(last, str) and last.strip().isdigit())
+        whole = not any("." in str(time) or "e" in str(time).lower() for time in times)
         return round(later) if whole else later
     except (TypeError, ValueError):
         pass

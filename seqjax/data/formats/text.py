@@ -3,8 +3,9 @@
 import contextlib
 import json
 from collections.abc import Iterator, Mapping
+from io import TextIOBase
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from seqjax.core.errors import InputError
 from seqjax.data.documents import SUFFIXES, read_document
@@ -104,7 +105,7 @@ def write_lines(path: str | Path, like: str | Path, fields: Fields) -> Iterator[
 class LineWriter:
     """See `write_lines`."""
 
-    def __init__(self, file: IO[str]):
+    def __init__(self, file: TextIOBase):
         self._file = file
 
     def write(self, example: Example, prediction: Mapping[str, Any]) -> None:
@@ -126,7 +127,7 @@ def write_folder(path: str | Path, like: str | Path, fields: Fields) -> Iterator
 class ListWriter:
     """See `write_folder`."""
 
-    def __init__(self, file: IO[str]):
+    def __init__(self, file: TextIOBase):
         self._file = file
 
     def write(self, example: Example, prediction: Mapping[str, Any]) -> None:

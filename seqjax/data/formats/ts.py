@@ -5,8 +5,9 @@ import dataclasses
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from io import TextIOBase
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -214,7 +215,7 @@ def writer(path: str | Path, like: str | Path, fields: Fields) -> Iterator["TsWr
 class TsWriter:
     """See `writer`."""
 
-    def __init__(self, body: IO[str], last: bool):
+    def __init__(self, body: TextIOBase, last: bool):
         self._body, self._last = body, last
         self.labels: set[str] = set()
 

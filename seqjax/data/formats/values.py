@@ -11,6 +11,9 @@ from seqjax.data.formats.files import FlawError
 
 Row = Mapping[str, Any]
 
+LARGEST = float(np.finfo(np.float32).max)
+"""What is larger would become infinite in float32."""
+
 
 def is_number(value: Any) -> bool:
     """Whether a cell of a table, or a value of JSON, is a finite number."""
@@ -33,8 +36,7 @@ def number_of(value: Any, name: str) -> float:
         if isinstance(value, str) and any(map(str.isdigit, value)) and set(value) & set(",_' "):
             hint = " (write numbers without thousands separators and with a decimal point)"
         raise FlawError(f"{name!r}: expected a number, got {came}{hint}") from None
-    # What is too large for float32 would become infinite.
-    if not abs(found) <= np.finfo(np.float32).max:
+    if not abs(found) <= LARGEST:
         raise FlawError(f"{name!r}: expected a finite number in float32, got {value!r}")
     return found
 
@@ -46,8 +48,12 @@ def matrix_of(row: Row, names: Sequence[str]) -> np.ndarray:
     channels for each step or a single number; several lists are its channels.
     """
     found = [row[name] for name in names]
+    quick = _cells(found)
+    if quick is not None:
+        return quick
     if not any(isinstance(value, list) for value in found):
-        return _column(found, names)
+        pairs = zip(found, names, strict=True)
+        return np.array([[number_of(value, name)] for value, name in pairs], np.float32)
     columns = [_series(value, name) for value, name in zip(found, names, strict=True)]
     if len({len(column) for column in columns}) > 1:
         lengths = ", ".join(f"{n!r} {len(c)}" for n, c in zip(names, columns, strict=True))
@@ -55,17 +61,15 @@ def matrix_of(row: Row, names: Sequence[str]) -> np.ndarray:
     return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
 
 
-def _column(values: Sequence[Any], names: Sequence[str]) -> np.ndarray:
+def _cells(values: list[Any]) -> np.ndarray | None:
+    """The numbers of a table's row, quickly; None if they must be looked at one by one."""
     try:
-        # The fast way, for rows that are as they should be.
-        found = np.array(list(map(float, values)), np.float64)
-        strict = not any(isinstance(value, bool) or "_" in str(value) for value in values)
+        if "_" in "".join(values):
+            return None
+        found = np.array(list(map(float, values)))
     except (ValueError, TypeError, OverflowError):
-        found, strict = np.zeros(0), False
-    if not (strict and (np.abs(found) <= np.finfo(np.float32).max).all()):
-        pairs = zip(values, names, strict=True)
-        found = np.array([number_of(value, name) for value, name in pairs])
-    return found.astype(np.float32)[:, None]
+        return None
+    return found.astype(np.float32)[:, None] if (np.abs(found) <= LARGEST).all() else None
 
 
 def _series(value: Any, name: str) -> np.ndarray:
