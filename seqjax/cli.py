@@ -69,6 +69,8 @@ class EvaluateConfig:
     """Folder of the run."""
     input: tuple[Path, ...] = ()
     """Files or folders; by default the data held out from the run's training."""
+    pictures: bool = False
+    """Draw what there is to see, below the folder of the run."""
     checkpoint: str = "best"
     """best, last, or a step."""
 
@@ -279,6 +281,7 @@ def _generate(arguments: Sequence[str]) -> int:
 
 
 def _evaluate(arguments: Sequence[str]) -> int:
+    from seqjax.train.pictures import save_pictures
     from seqjax.train.tasks import KINDS
 
     config = _parse(EvaluateConfig, arguments, "evaluate")
@@ -289,6 +292,9 @@ def _evaluate(arguments: Sequence[str]) -> int:
     print(f"{report.what}; checkpoint of step {report.step:,}")
     for name, value in report.scores.items():
         print(f"  {name.replace('_', ' '):28} {value:.4f}")
+    if config.pictures:
+        for path in save_pictures(report.draw(), config.run / "pictures"):
+            print(f"picture {path}")
     return 0
 
 

@@ -40,7 +40,7 @@ class ZoneoutState(NamedTuple):
     randomness: Randomness
 
 
-def seed_carry(carry: Carry, key: PRNGKeyArray) -> Carry:
+def seed_carry(carry: Carry, key: PRNGKeyArray | RowKeys) -> Carry:
     """The carry with noise switched on.
 
     Every dropout and zoneout inside gets a stream of its own, and so does every row, so a

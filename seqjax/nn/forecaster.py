@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from seqjax.core.cell import Cell, positive_int
-from seqjax.core.types import Array, PRNGKeyArray
+from seqjax.core.types import Array, PRNGKeyArray, RowKeys
 from seqjax.nn.outputs import NumberOutputs
 from seqjax.nn.rnn import RNN
 
@@ -177,7 +177,11 @@ class DirectForecaster(Forecast):
         )
 
     def __call__(
-        self, history: Array, covariates: Array | None = None, *, key: PRNGKeyArray | None = None
+        self,
+        history: Array,
+        covariates: Array | None = None,
+        *,
+        key: PRNGKeyArray | RowKeys | None = None,
     ) -> tuple[Array, Array, Array]:
         """`(raw, location, scale)`: raw outputs `(*batch, horizon, size)` on scaled values.
 
@@ -204,7 +208,7 @@ class DirectForecaster(Forecast):
         future: Array,
         covariates: Array | None = None,
         *,
-        key: PRNGKeyArray | None = None,
+        key: PRNGKeyArray | RowKeys | None = None,
         rows: Array | None = None,
     ) -> tuple[Array, Array]:
         """`(total, count)` of the loss over all steps of the horizon that were observed.
@@ -264,7 +268,7 @@ class RecursiveForecaster(Forecast):
         future: Array,
         covariates: Array | None = None,
         *,
-        key: PRNGKeyArray | None = None,
+        key: PRNGKeyArray | RowKeys | None = None,
         rows: Array | None = None,
     ) -> tuple[Array, Array]:
         """`(total, count)` of the loss of every next step, of the history and the horizon.

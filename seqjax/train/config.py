@@ -79,10 +79,11 @@ class RunConfig:
 
 
 ABOVE_ZERO = {
-    "batch", "steps", "repeat", "log_every", "validate_every", "devices", "features", "layers", "embedding",
-    "time", "learning_rate", "clip",
+    "batch", "steps", "repeat", "log_every", "validate_every", "devices", "features", "layers",
+    "embedding", "spelling", "time", "learning_rate", "clip", "buckets", "vocabulary", "history",
+    "horizon",
 }  # fmt: skip
-NOT_NEGATIVE = {"patience", "warmup", "weight_decay", "sample"}
+NOT_NEGATIVE = {"patience", "warmup", "weight_decay", "sample", "longest", "season"}
 BELOW_ONE = {"dropout", "word_dropout"}
 BETWEEN = {"held_out"}
 

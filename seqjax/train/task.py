@@ -24,13 +24,15 @@ class Report(NamedTuple):
     """How good a trained model is.
 
     `scores` are numbers by name, the most important first; `what` says on which data, `step`
-    which checkpoint, and `notes` what else the user should know.
+    which checkpoint, and `notes` what else the user should know. `draw()` makes pictures, by
+    name.
     """
 
     scores: dict[str, float]
     what: str
     step: int
     notes: tuple[str, ...] = ()
+    draw: Callable[[], dict[str, Any]] = dict
 
 
 @runtime_checkable

@@ -13,7 +13,7 @@ from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats import find_format
 from seqjax.data.padding import truncate
-from seqjax.train import classification, forecasting, language, tagging
+from seqjax.train import classification, forecasting, language, pictures, tagging
 from seqjax.train.config import RunConfig
 from seqjax.train.devices import make_mesh
 from seqjax.train.files import Data, find_data, hold_out, read_examples
@@ -99,7 +99,7 @@ def forecast(config: Any, say: Callable[[str], None]) -> SupervisedTask:
     )
 
 
-def evaluate(folder: Path, saved: Saved, paths: tuple[Path, ...], checkpoint: str) -> Iterator[str]:
+def evaluate(folder: Path, saved: Saved, paths: tuple[Path, ...], checkpoint: str) -> Report:
     """How good a trained model is on files, or on the test data of its run."""
     config: Any = saved.config
     kind = KINDS[saved.kind]
@@ -122,8 +122,13 @@ def evaluate(folder: Path, saved: Saved, paths: tuple[Path, ...], checkpoint: st
     lengths = lengths_of(encoded, problem.sequences, 4)
     run = Predictor(problem, mesh, rows=config.batch, lengths=lengths, dtype=config.dtype)
     model = jax.device_put(model, NamedSharding(mesh, jax.P()))
-    scores = problem.scores(encoded, list(run(model, encoded)))
-    return Report(scores, f"{len(encoded):,} examples of {where}", step)
+    outputs = list(run(model, encoded))
+    return Report(
+        problem.scores(encoded, outputs),
+        f"{len(encoded):,} examples of {where}",
+        step,
+        draw=lambda: pictures.pictures(problem, model, encoded, outputs),
+    )
 
 
 def predict(
