@@ -78,7 +78,6 @@ def crf_score(
         return (jnp.where(counts, tag, last[0]), last[1] | counts), last
 
     def one(emissions, tags, mask):
-        tags = jnp.where(mask, tags, 0)
         nothing = (jnp.zeros_like(tags.sum().astype(tags.dtype)), jnp.zeros_like(mask.any()))
         # Only which tag came before is found step by step; it has no gradient.
         (last, started), (before, after_start) = jax.lax.scan(remember, nothing, (tags, mask))

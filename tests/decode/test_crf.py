@@ -306,31 +306,36 @@ def test_a_forbidden_sequence_has_no_likelihood_and_no_gradient():
 
 
 def test_where_no_sequence_is_left():
-    """One row in which the emissions allow nothing that the transitions allow."""
-    emissions, transitions = draw(10, (2,), 2)
+    """One row whose emissions allow nothing that the transitions allow, one with nothing."""
+    emissions, transitions = draw(10, (3,), 2)
     emissions = emissions.at[0, 0].set(jnp.array([-jnp.inf, -jnp.inf, 0.0]))
+    emissions = emissions.at[2, 1].set(-jnp.inf)
     barred = forbid(transitions, RING)
+    infinite = jax.tree.map(lambda t, a: jnp.where(a, t, -jnp.inf), transitions, RING)
     partition = crf_log_partition(emissions, barred)
-    assert partition[0] == -jnp.inf and jnp.isfinite(partition[1])
+    np.testing.assert_array_equal(jnp.isfinite(partition), [False, True, False])
+    assert not jnp.isnan(partition).any()
     marginals = crf_marginals(emissions, barred)
-    assert not marginals[0].any()
+    assert not marginals[0].any() and not marginals[2].any()
     np.testing.assert_allclose(marginals[1].sum(-1), 1, rtol=1e-5)
     tags, score = viterbi(emissions, barred)
-    assert score[0] == -jnp.inf and jnp.isfinite(score[1])
+    np.testing.assert_array_equal(score == -jnp.inf, [True, False, True])
     # The one forbidden score that a path needs here: it starts at 2, and goes on lawfully.
     np.testing.assert_array_equal(tags[0], [2, 0])
-    likelihood = crf_log_likelihood(emissions, barred, jnp.array([[2, 0], [0, 0]]))
-    assert likelihood[0] == -jnp.inf and jnp.isfinite(likelihood[1])
+    given = jnp.array([[2, 0], [0, 0], [0, 0]])
+    likelihood = crf_log_likelihood(emissions, barred, given)
+    np.testing.assert_array_equal(likelihood == -jnp.inf, [True, False, True])
 
     @jax.jit
     @partial(jax.grad, argnums=(0, 1))
-    def gradients_of(emissions, transitions):
-        barred = forbid(transitions, RING)
-        likelihood = crf_log_likelihood(emissions, barred, jnp.zeros((2, 2), int))
-        return crf_log_partition(emissions, barred).sum() + likelihood.sum()
+    def gradients_of(emissions, scores):
+        likelihood = crf_log_likelihood(emissions, scores, given)
+        return crf_log_partition(emissions, scores).sum() + likelihood.sum()
 
-    gradients = gradients_of(emissions, transitions)
-    chex.assert_tree_all_finite(gradients)
+    for scores in (barred, infinite):
+        gradients = gradients_of(emissions, scores)
+        chex.assert_tree_all_finite(gradients)
+        assert not gradients[0][0].any() and gradients[0][1].any() and not gradients[0][2].any()
 
 
 @pytest.mark.usefixtures("x64")
