@@ -184,13 +184,8 @@ def test_a_run_goes_on_exactly(run, capsys):
 def test_changed_data_is_noticed(run, capsys):
     _way, name, folder = run
     text = (folder / name).read_text()
-    (folder / name).write_text(
-        text.replace("fine", "nice")
-        .replace("runs", "ran")
-        .replace("5.0", "6.0")
-        .replace("10.7", "11.7")
-        .replace(".1,", ".2,")
-    )
+    other = {"texts": ("fine", "nice"), "tags": ("runs", "ran"), "forecast": ("10.7", "11.7")}
+    (folder / name).write_text(text.replace(*other.get(way, (".1,", ".2,"))))
     assert "The data has changed" in fails(capsys, "train", "--resume", "run")
 
 
