@@ -66,10 +66,11 @@ def test_a_classifier_does_not_see_padding(name, cell):
 
 def test_a_classifier_that_reads_both_ways_sees_both_ends():
     """With pooling "last", the first step moves the answer as the last one does."""
-    cell = sj.bidirectional(sj.gru(4, kernel_initializer=sj.initializers.orthogonal()))
+    cell = sj.bidirectional(sj.elman(4, recurrent_init=sj.initializers.Constant(0.0)))
     model = sj.nn.Classifier(cell, 2, sj.nn.Regression(), rngs=nnx.Rngs(0))
-    steps = jnp.abs(jax.jacobian(lambda xs: model(xs)[0])(10 * jnp.ones((200, 2)))).sum(-1)
-    assert steps[0] > 0 and steps[-1] > 0
+    steps = jnp.abs(jax.jacobian(lambda xs: model(xs)[0])(XS[0])).sum(-1)
+    # Without memory, these two are all it can see.
+    np.testing.assert_array_equal(steps > 0, [True, False, False, False, True])
 
 
 def test_weights_need_attention():
@@ -78,8 +79,6 @@ def test_weights_need_attention():
     model = sj.nn.Classifier(sj.gru(4), 2, sj.nn.Softmax(3), rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="use pooling='attention'"):
         model.weights(XS)
-    with pytest.raises(ValueError, match="must be one of"):
-        sj.nn.Classifier(sj.gru(4), 2, sj.nn.Softmax(3), pooling="median", rngs=nnx.Rngs(0))
 
 
 OUTPUTS = [sj.nn.Regression(2), sj.nn.Quantiles((0.1, 0.5, 0.9), 2), sj.nn.Gaussian(2)]
