@@ -81,7 +81,7 @@ class PredictConfig:
 
     run: Path
     """Folder of the run."""
-    input: Path
+    input: Path | None = None
     """What to predict for, with the columns of the training data; the answers may be missing."""
     output: Path | None = None
     """Where to write; by default beside the input, with .predicted in its name."""
@@ -303,6 +303,8 @@ def _predict(arguments: Sequence[str]) -> int:
     from seqjax.train.tasks import predict
 
     config = _parse(PredictConfig, arguments, "predict")
+    if config.input is None:
+        raise InputError("Say what to predict for: --input FILE.")
     output = config.output
     if output is None:
         suffixes = "".join(config.input.suffixes)

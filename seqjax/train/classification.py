@@ -77,6 +77,7 @@ class ClassifyFields:
             series=self.series,
             time=self.time,
             values=self.values or None,
+            missing=True,
         )
 
 

@@ -1,12 +1,8 @@
 """The task of predicting how series of numbers go on."""
 
-import contextlib
-import csv
 import dataclasses
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import IO, Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +13,6 @@ from seqjax.core.errors import InputError
 from seqjax.data.datasets import SERIES, load_series
 from seqjax.data.examples import Example
 from seqjax.data.formats import Fields
-from seqjax.data.formats.files import whole_file
 from seqjax.data.padding import Encoded
 from seqjax.data.windows import Series, Windows, cut, seasonal_naive
 from seqjax.nn.forecaster import DirectForecaster, Forecast, RecursiveForecaster
@@ -72,6 +67,7 @@ class ForecastFields:
             time=self.time,
             values=(*self.values, *self.covariates) or None,
             one_series=self.series is None,
+            missing=True,
         )
 
 
@@ -80,7 +76,7 @@ class ForecastConfig(RunConfig):
     """Trains a forecaster of series of numbers."""
 
     source: Literal["electricity", "glucose", "temperatures", "sunspots", "sunspots-monthly"] = (
-        "electricity"
+        "temperatures"
     )
     """Series that a package carries; see --train for your own."""
     files: FilesConfig = FilesConfig(held_out=0.15)
@@ -244,18 +240,28 @@ class Forecasting:
           InputError: if it has other columns, or no covariates for the horizon.
         """
         series = self.series(example)
-        steps = len(series.values)
-        if self.covariates:
-            observed = np.flatnonzero(~np.isnan(series.values).all(-1))
-            known = int(observed[-1]) + 1 if observed.size else 0
-            if steps - known < self.horizon:
-                raise InputError(
-                    f"{example.where}: the covariates must be known {self.horizon} steps ahead: "
-                    f"end the series with {self.horizon} rows that have covariates and no values; "
-                    f"it ends with {steps - known}."
-                )
-            steps = known
-        return cut(series, steps, self.history, self.horizon)
+        return cut(series, self.known(example), self.history, self.horizon)
+
+    def known(self, example: Example) -> int:
+        """The number of steps after which the forecast begins.
+
+        With covariates, a series ends with rows that have these and no values.
+
+        Raises:
+          InputError: if these are fewer than the horizon.
+        """
+        steps = len(example.inputs)
+        if not self.covariates:
+            return steps
+        observed = np.flatnonzero(~np.isnan(example.inputs[:, : len(self.names)]).all(-1))
+        known = int(observed[-1]) + 1 if observed.size else 0
+        if steps - known < self.horizon:
+            raise InputError(
+                f"{example.where}: the covariates must be known {self.horizon} steps ahead: end "
+                f"the series with {self.horizon} rows that have covariates and no values; it ends "
+                f"with {steps - known}."
+            )
+        return known
 
     @property
     def meaning(self) -> Outputs:
@@ -346,39 +352,7 @@ class Forecasting:
         """What is written for a series: a column for each value and each of its quantiles."""
         columns = {}
         for target, name in enumerate(self.names):
-            columns[name] = output["prediction"][:, target]
+            columns[f"{name}_prediction"] = output["prediction"][:, target]
             for place, level in enumerate(self.config.model.levels):
                 columns[f"{name}_q{level:g}"] = output["quantiles"][:, target, place]
         return columns
-
-
-class _Writer:
-    """Forecasts as rows of a table, or lines of JSON, one for each step ahead."""
-
-    def __init__(self, file: IO[str], as_json: bool):
-        self.file, self.as_json, self.rows = file, as_json, None
-
-    def write(self, example: Example, prediction: Mapping[str, Any]) -> None:
-        columns = {name: np.asarray(values).tolist() for name, values in prediction.items()}
-        for step, values in enumerate(zip(*columns.values(), strict=True), 1):
-            rounded = [float(f"{value:.7g}") for value in values]
-            row = {"series": example.where, "step": step}
-            row |= dict(zip(columns, rounded, strict=True))
-            if self.as_json:
-                self.file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                continue
-            if self.rows is None:
-                self.rows = csv.DictWriter(self.file, list(row), lineterminator="\n")
-                self.rows.writeheader()
-            self.rows.writerow(row)
-
-
-@contextlib.contextmanager
-def writer(path: Path, like: Path, fields: Fields) -> Iterator[_Writer]:
-    """Writes forecasts: the steps after the end of each series, with their quantiles.
-
-    A forecast is no answer to rows that are there, so it has rows of its own: JSON lines if
-    `path` ends in `.jsonl`, else a table. It appears when all of it is written.
-    """
-    with whole_file(path) as file:
-        yield _Writer(file, path.name.removesuffix(".gz").endswith(".jsonl"))

@@ -171,12 +171,19 @@ def predict(
             waiting.append((example, arrays))
             yield arrays
 
-    writer = forecasting.writer if isinstance(problem, Forecasting) else found.writer
     count = 0
-    with writer(target, source, fields) as write:
+    with found.writer(target, source, fields) as writer:
+        ahead = isinstance(problem, Forecasting)
+        if ahead and not hasattr(writer, "extend"):
+            raise InputError(f"{source}: forecasts are written for .csv, .tsv and .jsonl files.")
         for output in run(model, encoded()):
             example, arrays = waiting.popleft()
-            write.write(example, problem.answer(output, arrays))
+            answer = problem.answer(output, arrays)
+            if isinstance(problem, Forecasting):
+                rows = example.raw[: problem.known(example)]
+                writer.extend(example._replace(raw=rows), answer)
+            else:
+                writer.write(example, answer)
             count += 1
         if not count:
             raise InputError(f"{source} holds nothing to predict. {malformed.summary()}".strip())

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import seqjax as sj
@@ -67,6 +67,7 @@ def check_rows(batch, lengths):
     return seen
 
 
+@settings(max_examples=12)
 @given(LENGTHS, st.integers(1, 5), st.integers(1, 4), st.integers(0, 3))
 def test_every_example_once_an_epoch(lengths, rows, buckets, seed):
     batches = batches_of(lengths, rows, seed, buckets)
@@ -90,9 +91,18 @@ def test_epochs_and_seeds_differ_and_runs_do_not():
     assert order(0) == first
     assert order(1) != first
     assert order(0, batches_of(lengths).per_epoch) != first
-    # Examples of a length do not always meet, nor do batches come sorted by length.
+    # Batches do not come sorted by length.
     firsts = [batches_of(lengths, seed=seed)[0]["inputs"].shape for seed in range(8)]
     assert len(set(firsts)) > 1
+
+
+def test_examples_meet_others_in_every_epoch():
+    batches = batches_of([3] * 24)
+    epochs = [
+        {frozenset(batches[step]["label"].tolist()) for step in range(start, start + 6)}
+        for start in (0, 6, 12)
+    ]
+    assert all(len(a & b) < 6 for a, b in itertools.combinations(epochs, 2))
 
 
 def test_without_shuffling_the_order_is_kept():

@@ -28,6 +28,8 @@ class Fields:
         else a key of its last column (`"biose"`).
       one_series: a row is one time step and all rows together are one series. So it is too
         if `time` is given and `series` is not.
+      missing: whether an empty cell, in a row that is one time step, is a number that was
+        not observed, NaN; if not, the row is malformed.
       require_target: whether a row without its label, number or tags is malformed; if not,
         its target is None, and their columns need not be there.
     """
@@ -42,6 +44,7 @@ class Fields:
     values: tuple[str, ...] | None = None
     tag: str | None = None
     one_series: bool = False
+    missing: bool = False
     require_target: bool = True
 
     @property

@@ -83,11 +83,8 @@ def words_of(lines: list[str] | tuple[str, ...]) -> list[tuple[int, list[str]]]:
     """The words of a sentence: the place of each among the lines, and its ten cells."""
     words: list[tuple[int, list[str]]] = []
     until = 0
+    _check_lines(lines)
     for place, line in enumerate(lines):
-        try:
-            check_text(line)
-        except FlawError as flaw:
-            raise _LineError(place, str(flaw)) from None
         content = line.rstrip("\r\n")
         if not content or content.startswith("#"):
             continue
@@ -95,6 +92,9 @@ def words_of(lines: list[str] | tuple[str, ...]) -> list[tuple[int, list[str]]]:
         if len(cells) != len(COLUMNS):
             hint = " (they must be separated by tabs)" if "\t" not in content else ""
             raise _LineError(place, f"expected 10 columns, got {len(cells)}{hint}")
+        if cells[0] == str(len(words) + 1) and cells[1]:
+            words.append((place, cells))
+            continue
         match = ID.match(cells[0])
         if match is None:
             raise _LineError(
@@ -111,15 +111,25 @@ def words_of(lines: list[str] | tuple[str, ...]) -> list[tuple[int, list[str]]]:
         elif kind == ".":
             if number != len(words):
                 raise _LineError(place, f"expected the empty node {len(words)}.n, got {cells[0]!r}")
-        elif number != expected:
+        elif cells[0] != str(expected):
             raise _LineError(place, f"expected the word number {expected}, got {cells[0]!r}")
-        elif not cells[1]:
-            raise _LineError(place, "expected a word in column 2, got nothing")
         else:
-            words.append((place, cells))
+            raise _LineError(place, "expected a word in column 2, got nothing")
     if until > len(words):
         raise _LineError(0, f"expected {until} words, as a range says, got {len(words)}")
     return words
+
+
+def _check_lines(lines: list[str] | tuple[str, ...]) -> None:
+    try:
+        check_text("".join(lines))
+    except FlawError:
+        # Some line is flawed: this finds out which.
+        for place, line in enumerate(lines):
+            try:
+                check_text(line)
+            except FlawError as flaw:
+                raise _LineError(place, str(flaw)) from None
 
 
 def _tags(words: list[tuple[int, list[str]]], fields: Fields) -> tuple[str, ...] | None:

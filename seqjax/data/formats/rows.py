@@ -120,7 +120,10 @@ class _Series:
 
     def add(self, line: Line, fields: Fields) -> None:
         row, raw = line.row, line.raw
-        step = [number_of(row[name], name) for name in fields.values or ()]
+        step = [
+            np.nan if fields.missing and row[name] in ("", None) else number_of(row[name], name)
+            for name in fields.values or ()
+        ]
         target = target_of(row, fields, None)
         moment = None if fields.time is None else _moment(row[fields.time])
         comparable = type(moment) is type(self.moment) and moment is not None

@@ -77,6 +77,7 @@ MALFORMED = {
     "half a range": ([line("1-")], UPOS, "line 1: expected a number, a range"),
     "two dots": ([line("1.1.1")], UPOS, "line 1: expected a number, a range"),
     "begins with two": ([line(2)], UPOS, "line 1: expected the word number 1, got '2'"),
+    "a leading zero": ([line("01")], UPOS, "line 1: expected the word number 1, got '01'"),
     "begins with none": ([line(0)], UPOS, "line 1: expected the word number 1, got '0'"),
     "a number twice": ([line(1), line(1)], UPOS, "line 2: expected the word number 2, got '1'"),
     "a number left out": ([line(1), line(3)], UPOS, "line 2: expected the word number 2, got '3'"),

@@ -1,13 +1,16 @@
 """Predictions in the format of the input: what was there stays, nothing half-written."""
 
+import collections
 import csv
 import gzip
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from seqjax.core.errors import InputError
+from seqjax.data.batching import in_order, restore_order
 from seqjax.data.examples import Malformed
 from seqjax.data.formats import Fields, find_format
 from tests.data.formats.table import SAMPLES, read
@@ -255,3 +258,35 @@ def test_predictions_must_have_the_same_names(tmp_path):
     names = iter(["prediction", "other"])
     with pytest.raises(ValueError, match="Expected predictions"):
         predict(path, tmp_path / "o.csv", Fields(text="text"), lambda _: {next(names): 1})
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path):
+    """Read, batched, brought back into order and written: a window is all that is kept."""
+
+    def peak(rows):
+        path = write(
+            tmp_path, "a.csv", "text\n" + "".join(f"{'x' * (i % 40 + 1)}\n" for i in range(rows))
+        )
+        format, fields = find_format(path), Fields(text="text")
+        waiting = collections.deque()
+
+        def encoded():
+            for example in format.read(path, fields, Malformed(False)):
+                waiting.append(example)
+                yield {"inputs": np.zeros(len(example.inputs), np.uint8)}
+
+        def results():
+            for positions, batch in in_order(encoded(), 16):
+                yield from zip(positions.tolist(), batch["lengths"].tolist(), strict=False)
+
+        tracemalloc.start()
+        with format.writer(tmp_path / "out.csv", path, fields) as writer:
+            for length in restore_order(results()):
+                writer.write(waiting.popleft(), {"prediction": length})
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        written = (tmp_path / "out.csv").read_text().splitlines()
+        assert len(written) == rows + 1 and written[2] == "xx,2"
+        return found
+
+    assert peak(6000) < 1.2 * peak(1500)
