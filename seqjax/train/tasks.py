@@ -173,15 +173,15 @@ def predict(
 
     count = 0
     with found.writer(target, source, fields) as writer:
-        ahead = isinstance(problem, Forecasting)
-        if ahead and not hasattr(writer, "extend"):
+        extend: Any = getattr(writer, "extend", None)
+        if isinstance(problem, Forecasting) and extend is None:
             raise InputError(f"{source}: forecasts are written for .csv, .tsv and .jsonl files.")
         for output in run(model, encoded()):
             example, arrays = waiting.popleft()
             answer = problem.answer(output, arrays)
             if isinstance(problem, Forecasting):
                 rows = example.raw[: problem.known(example)]
-                writer.extend(example._replace(raw=rows), answer)
+                extend(example._replace(raw=rows), answer)
             else:
                 writer.write(example, answer)
             count += 1

@@ -87,7 +87,7 @@ OUTPUTS = [sj.nn.Regression(2), sj.nn.Quantiles((0.1, 0.5, 0.9), 2), sj.nn.Gauss
 @pytest.mark.parametrize("outputs", OUTPUTS, ids=lambda outputs: type(outputs).__name__)
 def test_outputs_of_numbers(outputs):
     raw = jax.random.normal(jax.random.key(1), (4, outputs.size))
-    base = jnp.array([10.0, -3.0]) + jnp.zeros((4, 2))
+    base = jnp.tile(jnp.array([[10.0, -3.0]]), (4, 1))
     levels = (0.05, 0.1, 0.5, 0.7, 0.9)
     before, after = (
         outputs.quantiles(raw, levels),

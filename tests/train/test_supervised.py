@@ -183,7 +183,7 @@ def test_a_run_goes_on_exactly(run, capsys):
 
 
 def test_changed_data_is_noticed(run, capsys):
-    _way, name, folder = run
+    way, name, folder = run
     text = (folder / name).read_text()
     other = {"texts": ("fine", "nice"), "tags": ("runs", "ran"), "forecast": ("10.7", "11.7")}
     (folder / name).write_text(text.replace(*other.get(way, (".1,", ".2,"))))
