@@ -85,6 +85,8 @@ class PredictConfig:
     """What to predict for, with the columns of the training data; the answers may be missing."""
     output: Path | None = None
     """Where to write; by default beside the input, with .predicted in its name."""
+    probability: bool = False
+    """Write how sure each prediction is, too."""
     checkpoint: str = "best"
     """best, last, or a step."""
     skip_malformed: bool = False
@@ -320,6 +322,7 @@ def _predict(arguments: Sequence[str]) -> int:
         output,
         checkpoint=config.checkpoint,
         malformed=malformed,
+        probability=config.probability,
     )
     if malformed.count:
         print(malformed.summary())

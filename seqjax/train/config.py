@@ -95,7 +95,7 @@ def check_numbers(config: Any) -> None:
         option = f"--{name.replace('_', '-')}"
         if dataclasses.is_dataclass(value):
             check_numbers(value)
-        elif value is None:
+        elif not isinstance(value, (int, float)):
             continue
         elif name in ABOVE_ZERO and not value > 0:
             raise InputError(f"{option} must be above 0, got {value}.")

@@ -139,10 +139,20 @@ def predict(
     *,
     checkpoint: str,
     malformed: Malformed,
+    probability: bool = False,
 ) -> int:
     """Writes what a trained model predicts for a file, into another of the same format.
 
     Both are read and written as they go by: memory does not grow with the file.
+
+    Args:
+      folder: of the run.
+      saved: what the run has written down of itself.
+      source: the file to predict for.
+      target: the file to write.
+      checkpoint: `"best"`, `"last"`, or a step.
+      malformed: told of rows that cannot be read.
+      probability: whether to write how sure each prediction is.
 
     Returns:
       The number of predictions.
@@ -179,6 +189,8 @@ def predict(
         for output in run(model, encoded()):
             example, arrays = waiting.popleft()
             answer = problem.answer(output, arrays)
+            if not probability:
+                answer.pop("probability", None)
             if isinstance(problem, Forecasting):
                 rows = example.raw[: problem.known(example)]
                 extend(example._replace(raw=rows), answer)
