@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -131,7 +132,7 @@ class SupervisedTask:
 
     def __post_init__(self):
         self.rows = self.units = self.config.batch
-        self.digest = digest(self.split)
+        self.digest = digest(self.split, self.settings)
         self.lengths = lengths_of(self.split.train, self.problem.sequences, self.buckets)
 
     @property
@@ -185,9 +186,9 @@ def lengths_of(examples: Sequence[Encoded], sequences: Sequence[str], buckets: i
     return bucket_lengths([steps_of(example, sequences) for example in examples], buckets)
 
 
-def digest(split: Split) -> str:
-    """A number that changes when anything in the data does."""
-    found = hashlib.sha256()
+def digest(split: Split, settings: dict[str, Any]) -> str:
+    """A number that changes when anything in the data does, its words and labels included."""
+    found = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for part in split:
         found.update(b"part")
         for example in part:
