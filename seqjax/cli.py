@@ -1,4 +1,4 @@
-"""`seqjax train`, `seqjax generate`, `seqjax evaluate`, `seqjax bench`."""
+"""`seqjax train`, `generate`, `evaluate`, `bench`."""
 
 import dataclasses
 import errno
@@ -6,23 +6,28 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from seqjax.core.errors import InputError
-from seqjax.train.config import TrainConfig, differences
+from seqjax.train.config import differences
 from seqjax.train.devices import use_cpu_cores
 
 USAGE = """\
 usage: seqjax COMMAND [OPTIONS]
 
-  train      train a character language model, on Shakespeare or on your own text
-  generate   write text with a trained model
-  evaluate   bits per character of a text under a trained model
-  bench      time and memory of a layer, beside other libraries
+  train lm         train a character language model, on Shakespeare or on your own text
+  train classify   a classifier of series or texts
+  train tag        a tagger of words: parts of speech, entities
+  train forecast   a forecaster of series
+  train --resume   continue a run
+  generate         write text with a trained language model
+  evaluate         how good a trained model is, on its test data or on your own
+  predict          predictions for a file, in the format of the file
+  bench            time and memory of a layer, beside other libraries
 
 `seqjax COMMAND --help` lists the options of a command.
 """
@@ -58,14 +63,34 @@ class GenerateConfig:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig:
-    """Bits per character of a text under a trained model."""
+    """How good a trained model is, on data that it has not seen."""
 
     run: Path
     """Folder of the run."""
-    text: tuple[Path, ...] = ()
-    """Files or folders; by default the text held out from the run's training."""
+    input: tuple[Path, ...] = ()
+    """Files or folders; by default the data held out from the run's training."""
+    pictures: bool = False
+    """Draw what there is to see, below the folder of the run."""
     checkpoint: str = "best"
     """best, last, or a step."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictConfig:
+    """Writes the predictions of a trained model for a file, in the format of the file."""
+
+    run: Path
+    """Folder of the run."""
+    input: Path | None = None
+    """What to predict for, with the columns of the training data; the answers may be missing."""
+    output: Path | None = None
+    """Where to write; by default beside the input, with .predicted in its name."""
+    probability: bool = False
+    """Write how sure each prediction is, too."""
+    checkpoint: str = "best"
+    """best, last, or a step."""
+    skip_malformed: bool = False
+    """Leave rows out that cannot be read, and count them, instead of stopping there."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,6 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "train": _train,
         "generate": _generate,
         "evaluate": _evaluate,
+        "predict": _predict,
         "bench": _bench,
     }
     if command in ("", "-h", "--help"):
@@ -132,43 +158,113 @@ def _parse(kind: type, arguments: Sequence[str], command: str, **options: Any) -
 
 def _train(arguments: Sequence[str]) -> int:
     from seqjax.train.loop import train
-    from seqjax.train.run import load_settings
+    from seqjax.train.tasks import KINDS
 
-    config = _parse(TrainConfig, arguments, "train")
-    if config.resume is not None:
-        # Parsed again with the saved settings as defaults, so that only what was asked for
-        # explicitly can differ from them.
-        saved = dataclasses.replace(load_settings(config.resume)[0], resume=config.resume)
-        config = _parse(TrainConfig, arguments, "train", default=saved)
+    kind, arguments, saved = _which_task(arguments)
+    config = _parse(KINDS[kind].config, arguments, f"train {kind}", default=saved)
+    if saved is not None:
         other = differences(saved, config)
         if other:
             raise InputError(
                 f"The run in {config.resume} was started with {'; '.join(other)}. Leave the option "
                 "out to continue it as it was, or start a new run."
             )
-    outcome = train(config)
+    if config.repeat > 1:
+        return _repeat(kind, config)
+    outcome = train(KINDS[kind].task(config, print), config)
     if outcome.stopped_by is not None:
         return STOPPED + outcome.stopped_by
-    print(f'Done. Now try: seqjax generate {outcome.folder} --prompt "To be"')
+    if kind == "lm":
+        print(f'Done. Now try: seqjax generate {outcome.folder} --prompt "To be"')
+    else:
+        print(f"Done. Now try: seqjax evaluate {outcome.folder}")
     return 0
+
+
+def _repeat(kind: str, config: Any) -> int:
+    """The same with several seeds: each a run of its own, and what they have in common."""
+    from seqjax.train.loop import train
+    from seqjax.train.repeat import mean_and_spread, save_results
+    from seqjax.train.run import new_folder
+    from seqjax.train.tasks import KINDS
+
+    if config.resume is not None:
+        raise InputError("--resume continues one run; leave --repeat out.")
+    folder = new_folder(config.out, kind)
+    found = []
+    for seed in range(config.seed, config.seed + config.repeat):
+        own = dataclasses.replace(config, seed=seed, repeat=1, out=folder / f"seed-{seed}")
+        outcome = train(KINDS[kind].task(own, print), own)
+        if outcome.stopped_by is not None:
+            return STOPPED + outcome.stopped_by
+        saved = _load_settings(outcome.folder)
+        found.append(KINDS[kind].evaluate(outcome.folder, saved, (), "best").scores)
+    save_results(folder, found)
+    print(f"{config.repeat} seeds, mean and standard deviation:")
+    for name, words in mean_and_spread(found).items():
+        print(f"  {name.replace('_', ' '):28} {words}")
+    return 0
+
+
+def _which_task(arguments: Sequence[str]) -> tuple[str, Sequence[str], Any]:
+    """The kind of task, the options, and the settings of the run to continue or None.
+
+    A run to continue tells what it learns and how: its settings are the defaults, so that
+    only what is asked for explicitly can differ from them.
+    """
+    from seqjax.train.tasks import KINDS
+
+    named = arguments[0] if arguments and not arguments[0].startswith("-") else None
+    if named is not None and named not in KINDS:
+        raise InputError(f"There is nothing to train called {named!r}; there is {_join(KINDS)}.")
+    options = arguments if named is None else arguments[1:]
+    if "--resume" in options[:-1]:
+        folder = Path(options[options.index("--resume") + 1])
+        saved = _load_settings(folder)
+        if named not in (None, saved.kind):
+            raise InputError(f"The run in {folder} is one of `train {saved.kind}`, not {named}.")
+        return saved.kind, options, dataclasses.replace(saved.config, resume=folder)
+    if named is None:
+        if any(option in ("-h", "--help") for option in options):
+            print(f"usage: seqjax train {{{','.join(KINDS)}}} [OPTIONS]; each has its --help.")
+            sys.exit(0)
+        raise InputError(f"Say what to train: seqjax train {_join(KINDS)}.")
+    return named, options, None
+
+
+def _join(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _load_settings(folder: Path):
+    from seqjax.train.run import load_settings
+    from seqjax.train.tasks import KINDS
+
+    return load_settings(folder, {name: kind.config for name, kind in KINDS.items()})
 
 
 def _generate(arguments: Sequence[str]) -> int:
     from seqjax.data.vocabulary import BOUNDARY
     from seqjax.decode.sampling import check_sampling, generate
+    from seqjax.train.language import restore
     from seqjax.train.run import load_model
 
     config = _parse(GenerateConfig, arguments, "generate")
     check_sampling(config.temperature, config.top_k, config.top_p)
     if config.length < 1:
         raise InputError(f"--length must be at least 1, got {config.length}.")
-    model, vocabulary, _, _ = load_model(config.run, config.checkpoint)
+    saved = _load_settings(config.run)
+    if saved.kind != "lm":
+        raise InputError(f"{config.run} is a run of `train {saved.kind}`; only `lm` writes text.")
+    model, vocabulary = restore(saved.config, saved.settings)
     unknown = vocabulary.unknown(config.prompt)
     if unknown:
         raise InputError(
             f"The model has never seen {', '.join(map(repr, unknown))}. It knows: "
-            f"{vocabulary.characters.strip()[:200]}"
+            f"{''.join(vocabulary.tokens).strip()[:200]}"
         )
+    model, _ = load_model(config.run, model, config.checkpoint)
     print(config.prompt, end="", flush=True)
     pieces = generate(
         model,
@@ -187,35 +283,50 @@ def _generate(arguments: Sequence[str]) -> int:
 
 
 def _evaluate(arguments: Sequence[str]) -> int:
-    from seqjax.data.documents import read_documents
-    from seqjax.metrics import compressed_bits_per_character
-    from seqjax.train.devices import make_mesh
-    from seqjax.train.evaluation import ROWS, Evaluator
-    from seqjax.train.run import load_model
-    from seqjax.train.texts import find_texts
+    from seqjax.train.pictures import save_pictures
+    from seqjax.train.tasks import KINDS
 
     config = _parse(EvaluateConfig, arguments, "evaluate")
-    model, vocabulary, settings, step = load_model(config.run, config.checkpoint)
-    if config.text:
-        documents = read_documents(config.text)
-    else:
-        documents = find_texts(settings.data, print).held_out
-    text = "".join(text for _, text in documents)
-    unknown = vocabulary.unknown(text)
-    if unknown:
-        count = sum(map(text.count, unknown))
-        print(
-            f"note: {count:,} of the {len(text):,} characters ({len(unknown)} different: "
-            f"{unknown[:40]!r}) were not in the training text; they cost what the model gives to "
-            "an unknown character."
-        )
-    mesh = make_mesh(ROWS, None)
-    model = jax.device_put(model, jax.sharding.NamedSharding(mesh, jax.P()))
-    score = Evaluator(vocabulary.corpus(documents), mesh, settings.dtype)(model)
-    print(f"model  {score.bits_per_character:.4f} bits per character (step {step:,})")
-    for name, bits in compressed_bits_per_character(text).items():
-        print(f"{name:5}  {bits:.4f}")
-    print(f"       over {score.characters:,} characters in {len(documents)} documents")
+    saved = _load_settings(config.run)
+    report = KINDS[saved.kind].evaluate(config.run, saved, config.input, config.checkpoint)
+    for note in report.notes:
+        print(note)
+    print(f"{report.what}; checkpoint of step {report.step:,}")
+    for name, value in report.scores.items():
+        print(f"  {name.replace('_', ' '):28} {value:.4f}")
+    if config.pictures:
+        for path in save_pictures(report.draw(), config.run / "pictures"):
+            print(f"picture {path}")
+    return 0
+
+
+def _predict(arguments: Sequence[str]) -> int:
+    from seqjax.data.examples import Malformed
+    from seqjax.train.tasks import predict
+
+    config = _parse(PredictConfig, arguments, "predict")
+    if config.input is None:
+        raise InputError("Say what to predict for: --input FILE.")
+    output = config.output
+    if output is None:
+        suffixes = "".join(config.input.suffixes)
+        stem = config.input.name.removesuffix(suffixes)
+        output = config.input.with_name(f"{stem}.predicted{suffixes}")
+    if output.resolve() == config.input.resolve():
+        raise InputError("--output must not be the input itself.")
+    malformed = Malformed(config.skip_malformed)
+    count = predict(
+        config.run,
+        _load_settings(config.run),
+        config.input,
+        output,
+        checkpoint=config.checkpoint,
+        malformed=malformed,
+        probability=config.probability,
+    )
+    if malformed.count:
+        print(malformed.summary())
+    print(f"{count:,} predictions in {output}")
     return 0
 
 

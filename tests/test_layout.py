@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "seqjax"
 ORDER = [
-    "core", "engines", "cells", "gradients", "nn", "decode", "losses", "metrics", "data",
+    "core", "engines", "cells", "gradients", "losses", "decode", "metrics", "nn", "data", "plots",
     "train", "interop", "bench", "cli", "testing",
 ]  # fmt: skip
 FILES = sorted(ROOT.rglob("*.py"))

@@ -164,7 +164,13 @@ def keras(layer: Layer, devices: int) -> Program:
     if keras.backend.backend() != "jax":
         raise ImportError("Keras runs on another backend; set KERAS_BACKEND=jax")
     build: Any = keras.layers.LSTM if layer.kind == "lstm" else keras.layers.GRU
-    keras_layer = build(layer.features, return_sequences=True, dtype=layer.dtype)
+    keras_layer = build(
+        layer.features,
+        return_sequences=True,
+        dtype=layer.dtype,
+        # The default, orthogonal, cannot be drawn in bfloat16; these weights are not used.
+        recurrent_initializer="zeros",
+    )
     keras_layer.build((None, layer.time, layer.inputs))
     weights = layer.reordered("ifgo" if layer.kind == "lstm" else "zrn")
     bias = weights["bias"].reshape(-1)

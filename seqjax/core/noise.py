@@ -40,7 +40,7 @@ class ZoneoutState(NamedTuple):
     randomness: Randomness
 
 
-def seed_carry(carry: Carry, key: PRNGKeyArray) -> Carry:
+def seed_carry(carry: Carry, key: PRNGKeyArray | RowKeys) -> Carry:
     """The carry with noise switched on.
 
     Every dropout and zoneout inside gets a stream of its own, and so does every row, so a
@@ -48,7 +48,7 @@ def seed_carry(carry: Carry, key: PRNGKeyArray) -> Carry:
 
     Args:
       carry: from `cell.initial_carry`, or from an earlier scan.
-      key: a key from `jax.random.key`.
+      key: a key from `jax.random.key`, or keys of the batch shape, one for each row.
 
     Returns:
       The carry with new keys; a carry of a cell without noise comes back as it is.
@@ -72,10 +72,11 @@ def seed_carry(carry: Carry, key: PRNGKeyArray) -> Carry:
         if not _is_randomness(node):
             return node
         shape = node.draws.shape
-        return Randomness(
-            jax.random.split(jax.random.fold_in(key, stream), shape),
-            jnp.zeros(shape, jnp.int32),
-        )
+        if key.shape:
+            own = jnp.vectorize(jax.random.fold_in, signature="(),()->()")(key, stream)
+        else:
+            own = jax.random.split(jax.random.fold_in(key, stream), shape)
+        return Randomness(own, jnp.zeros(shape, jnp.int32))
 
     return jax.tree.map(seed, carry, is_leaf=_is_randomness)
 

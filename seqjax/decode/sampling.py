@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,28 @@ import numpy as np
 
 from seqjax.core.errors import InputError
 from seqjax.core.types import Array, Carry, PRNGKeyArray
-from seqjax.nn.language_model import LanguageModel
+
+
+@runtime_checkable
+class TokenModel(Protocol):
+    """What generation needs: logits of the next token, for many tokens or for one.
+
+    `sj.nn.LanguageModel` is one. It must be a pytree.
+    """
+
+    vocabulary_size: int
+
+    def __call__(self, tokens: Array, carry: Carry, **options: Any) -> tuple[Carry, Array]:
+        """`(carry, logits)` for `(*batch, time)` tokens; takes the options of `sj.scan`."""
+        ...
+
+    def step(self, carry: Carry, token: Array) -> tuple[Carry, Array]:
+        """`(carry, logits)` for one token of each row."""
+        ...
+
+    def initial_carry(self, batch_shape: tuple[int, ...] = ()) -> Carry:
+        """The carry before the first token."""
+        ...
 
 
 def sample(key: PRNGKeyArray, logits: Array, temperature: Any, top_k: Any, top_p: Any) -> Array:
@@ -68,7 +89,7 @@ PIECE = 32
 
 
 def generate(
-    model: LanguageModel,
+    model: TokenModel,
     prompt: np.ndarray,
     key: PRNGKeyArray,
     *,
@@ -114,7 +135,7 @@ def generate(
 
 
 @jax.jit
-def _read(model: LanguageModel, carry: Carry, tokens: Array, length: Array) -> Carry:
+def _read(model: Any, carry: Carry, tokens: Array, length: Array) -> Carry:
     return model(tokens, carry, lengths=length)[0]
 
 

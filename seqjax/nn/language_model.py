@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from seqjax.core.cell import Cell
-from seqjax.core.types import Array, Carry, PRNGKeyArray
+from seqjax.core.types import Array, Carry, PRNGKeyArray, RowKeys
 from seqjax.nn.rnn import RNN
 
 
@@ -74,7 +74,7 @@ class LanguageModel(nnx.Module):
         tokens: Array,
         carry: Carry | None = None,
         *,
-        key: PRNGKeyArray | None = None,
+        key: PRNGKeyArray | RowKeys | None = None,
         **options: Any,
     ) -> tuple[Carry, Array]:
         """Logits of the next token after each of `tokens` `(*batch, time)`.

@@ -8,7 +8,7 @@ from seqjax.core.cell import Cell
 from seqjax.core.noise import seed_carry
 from seqjax.core.stack import expect_cell
 from seqjax.core.trees import cast
-from seqjax.core.types import Carry, DTypeLike, Inputs, Params, PRNGKeyArray, PyTree
+from seqjax.core.types import Carry, DTypeLike, Inputs, Params, PRNGKeyArray, PyTree, RowKeys
 from seqjax.engines.scan import scan, shape_of_batch
 from seqjax.nn.parameters import to_arrays, to_variables
 
@@ -58,7 +58,7 @@ class RNN(nnx.Module):
         truncate: int | None = None,
         checkpoint_every: int | None = None,
         method: str = "auto",
-        key: PRNGKeyArray | None = None,
+        key: PRNGKeyArray | RowKeys | None = None,
     ) -> tuple[Carry, PyTree]:
         """Runs the cell over `xs` `(*batch, time, in_features)`: see `sj.scan`.
 
@@ -66,7 +66,8 @@ class RNN(nnx.Module):
           xs, carry, lengths, mask, resets, reverse, truncate, checkpoint_every, method: as
             for `sj.scan`.
           key: switches the noise of dropout and zoneout on, with new streams of random
-            numbers. A carry that already has it on keeps it on without a key.
+            numbers; one key, or `(*batch,)` of them. A carry that already has it on keeps it
+            on without a key.
 
         Returns:
           `(carry, ys)`.

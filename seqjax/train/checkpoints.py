@@ -37,7 +37,7 @@ class Checkpoints:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         policies = ocp.training.preservation_policies
         best = policies.BestN(
-            get_metric_fn=lambda metrics: metrics["bits_per_character"],
+            get_metric_fn=lambda metrics: metrics["cost"],
             reverse=True,
             n=1,
             keep_checkpoints_without_metrics=False,
@@ -54,22 +54,33 @@ class Checkpoints:
             cleanup_tmp_directories=not read_only,
         )
 
-    def save(self, step: int, state: PyTree, bits_per_character: float | None) -> None:
+    def save(
+        self,
+        step: int,
+        state: PyTree,
+        cost: float | None,
+        notes: dict[str, Any] | None = None,
+    ) -> None:
         """Writes a checkpoint and waits until it is complete.
+
+        Args:
+          step: the number of the step.
+          state: a tree of arrays and keys.
+          cost: what it is worth, lower is better; None if nobody measured it.
+          notes: what else the loop must know to go on, as JSON.
 
         Raises:
           OSError: if it cannot be written; the checkpoints before it stay as they are.
         """
         arrays = _named_arrays(state)
-        scored = bits_per_character is not None
         try:
             self._checkpointer.save(
                 step,
                 arrays,
                 force=True,
                 overwrite=True,
-                metrics={"bits_per_character": bits_per_character} if scored else None,
-                custom_metadata={"sha256": _digest(arrays)},
+                metrics=None if cost is None else {"cost": cost},
+                custom_metadata={"sha256": _digest(arrays), "notes": notes or {}},
             )
         except Exception as error:
             # Storage below orbax reports a full disk in errors of many kinds.
@@ -85,13 +96,17 @@ class Checkpoints:
 
     @property
     def best(self) -> int | None:
-        """The step with the fewest bits per character in validation."""
+        """The step with the lowest cost, the latest of equals."""
         scored = {
-            checkpoint.step: checkpoint.metrics["bits_per_character"]
+            checkpoint.step: checkpoint.metrics["cost"]
             for checkpoint in self._checkpointer.checkpoints
             if checkpoint.metrics
         }
-        return min(scored, key=scored.__getitem__) if scored else None
+        return min(scored, key=lambda step: (scored[step], -step)) if scored else None
+
+    def notes(self, step: int) -> dict[str, Any]:
+        """What was noted beside the state of a step."""
+        return self._checkpointer.metadata(step).custom_metadata["notes"]
 
     def load(self, step: int, like: PyTree) -> PyTree:
         """The state of a step.

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import types
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,8 +12,8 @@ from seqjax.core.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelConfig:
-    """The language model."""
+class CellConfig:
+    """The recurrent layers of a model."""
 
     cell: str = "gru"
     """elman, lstm, gru, minimal_gated; or module:function, where function(features) makes a
@@ -21,14 +22,10 @@ class ModelConfig:
     """Width of each layer's state."""
     layers: int = 1
     """Number of layers; from the second on they are residual."""
-    embedding: int = 64
-    """Width of the character embedding."""
-    tied: bool = False
-    """Use the embedding as the head's weights; needs embedding equal to features."""
     dropout: float = 0.1
     """Probability that an output of a layer is dropped."""
     variational: bool = False
-    """One dropout mask for a whole document instead of one for every step."""
+    """One dropout mask for a whole sequence instead of one for every step."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,30 +47,18 @@ class OptimizerConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class DataConfig:
-    """What is read, and how."""
+class RunConfig:
+    """What every run can be told, whatever it learns."""
 
-    text: tuple[Path, ...] = ()
-    """Files, or folders of .txt and .md files. Without it: the plays of Shakespeare."""
-    held_out: float = 0.1
-    """Share of your own text to validate on, in whole files where there are three or more."""
-    batch: int = 64
-    """Parallel streams: each reads its own part of the text."""
-    time: int = 64
-    """Characters of each stream in a step; gradients stop there, the state flows on."""
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """Trains a character language model by truncated backpropagation through time."""
-
-    model: ModelConfig = ModelConfig()
     optimization: OptimizerConfig = OptimizerConfig()
-    data: DataConfig = DataConfig()
-    steps: int = 3600
+    batch: int = 64
+    """Rows of a batch."""
+    steps: int = 1000
     """Updates of the parameters."""
     seed: int = 0
-    """For parameters and dropout."""
+    """For parameters, noise and the order of the data."""
+    repeat: int = 1
+    """Train so many times, with seed, seed + 1, ..., and report the mean and the spread."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What the model computes in; parameters are kept in float32."""
     out: Path | None = None
@@ -83,52 +68,54 @@ class TrainConfig:
     log_every: int = 50
     """Steps between lines in the logs."""
     validate_every: int = 500
-    """Steps between validations, samples and checkpoints."""
-    sample: int = 300
-    """Characters to write at every validation; 0 for none."""
+    """Steps between validations and checkpoints."""
+    patience: int = 0
+    """Stop after so many validations in a row without a better one; 0 never stops early."""
     devices: int | None = None
     """How many devices share the batch; by default as many as divide it. On a CPU, cores."""
 
     def __post_init__(self):
-        positive = {
-            "steps": self.steps,
-            "log-every": self.log_every,
-            "validate-every": self.validate_every,
-            "features": self.model.features,
-            "layers": self.model.layers,
-            "embedding": self.model.embedding,
-            "batch": self.data.batch,
-            "time": self.data.time,
-            "learning-rate": self.optimization.learning_rate,
-            "clip": self.optimization.clip,
-        }
-        if self.devices is not None:
-            positive["devices"] = self.devices
-        for name, value in positive.items():
-            if not value > 0:
-                raise InputError(f"--{name} must be above 0, got {value}.")
-        not_negative = {
-            "warmup": self.optimization.warmup,
-            "weight-decay": self.optimization.weight_decay,
-            "sample": self.sample,
-        }
-        for name, value in not_negative.items():
-            if value < 0:
-                raise InputError(f"--{name} must be 0 or more, got {value}.")
-        if not 0 <= self.model.dropout < 1:
-            raise InputError(f"--dropout must be in [0, 1), got {self.model.dropout}.")
-        if not 0 < self.data.held_out < 1:
-            raise InputError(f"--held-out must be between 0 and 1, got {self.data.held_out}.")
+        check_numbers(self)
 
 
-def to_json(config: Any) -> str:
-    """The settings as JSON."""
-    return json.dumps(dataclasses.asdict(config), indent=2, default=str)
+ABOVE_ZERO = {
+    "batch", "steps", "repeat", "log_every", "validate_every", "devices", "features", "layers",
+    "embedding", "spelling", "time", "learning_rate", "clip", "buckets", "vocabulary", "history",
+    "horizon",
+}  # fmt: skip
+NOT_NEGATIVE = {"patience", "warmup", "weight_decay", "sample", "longest", "season"}
+BELOW_ONE = {"dropout", "word_dropout"}
+BETWEEN = {"held_out"}
 
 
-def from_json(text: str) -> TrainConfig:
-    """The settings written by `to_json`."""
-    return _build(TrainConfig, json.loads(text))
+def check_numbers(config: Any) -> None:
+    """Raises `InputError` where a setting, here or in the records inside, makes no sense."""
+    for field in dataclasses.fields(config):
+        name, value = field.name, getattr(config, field.name)
+        option = f"--{name.replace('_', '-')}"
+        if dataclasses.is_dataclass(value):
+            check_numbers(value)
+        elif not isinstance(value, (int, float)):
+            continue
+        elif name in ABOVE_ZERO and not value > 0:
+            raise InputError(f"{option} must be above 0, got {value}.")
+        elif name in NOT_NEGATIVE and value < 0:
+            raise InputError(f"{option} must be 0 or more, got {value}.")
+        elif name in BELOW_ONE and not 0 <= value < 1:
+            raise InputError(f"{option} must be in [0, 1), got {value}.")
+        elif name in BETWEEN and not 0 < value < 1:
+            raise InputError(f"{option} must be between 0 and 1, got {value}.")
+
+
+def to_json(kind: str, config: RunConfig) -> str:
+    """The settings of a run that learns a task of this kind, as JSON."""
+    return json.dumps({"task": kind} | dataclasses.asdict(config), indent=2, default=str)
+
+
+def from_json(text: str, kinds: Mapping[str, type[RunConfig]]) -> tuple[str, RunConfig]:
+    """`(kind, settings)` as written by `to_json`."""
+    values = json.loads(text)
+    return values["task"], _build(kinds[values["task"]], values)
 
 
 def _build(kind: Any, value: Any) -> Any:
@@ -146,7 +133,7 @@ def _build(kind: Any, value: Any) -> Any:
     return value
 
 
-def differences(saved: TrainConfig, asked: TrainConfig) -> list[str]:
+def differences(saved: RunConfig, asked: RunConfig) -> list[str]:
     """The settings that would change the course of a run, as `--name: old, not new`."""
     free = {"out", "resume", "sample", "log_every"}
     found = []

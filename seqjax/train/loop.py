@@ -1,6 +1,5 @@
 """The training loop: progress, validation, samples, checkpoints, exact resume."""
 
-import hashlib
 import signal
 import time
 from collections.abc import Callable
@@ -9,207 +8,193 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from flax.training.early_stopping import EarlyStopping
 
 from seqjax.core.errors import InputError
-from seqjax.data.streams import check_length
-from seqjax.data.vocabulary import BOUNDARY, CharacterVocabulary
-from seqjax.decode.sampling import generate
-from seqjax.metrics import bits_per_character, compressed_bits_per_character
 from seqjax.train.checkpoints import Checkpoints
-from seqjax.train.config import TrainConfig
+from seqjax.train.config import RunConfig
 from seqjax.train.devices import make_mesh
-from seqjax.train.evaluation import Evaluator
 from seqjax.train.logs import Logs
-from seqjax.train.model import build_model, build_optimizer
-from seqjax.train.run import load_settings, new_folder, save_settings
+from seqjax.train.model import build_optimizer
+from seqjax.train.run import Saved, load_settings, new_folder, save_settings
 from seqjax.train.signals import StopSignals
 from seqjax.train.step import StepMetrics, TrainState, make_train_step, place, start
-from seqjax.train.texts import find_texts
+from seqjax.train.task import Task
 
 
 class Outcome(NamedTuple):
-    """How a run ended: at which step, on which signal if any, and its best validation."""
+    """How a run ended: at which step, on which signal if any."""
 
     folder: Path
     step: int
     stopped_by: signal.Signals | None
-    bits_per_character: float | None
 
 
-def train(config: TrainConfig, say: Callable[[str], None] = print) -> Outcome:
-    """Trains a language model, or continues to, as the settings say.
+def train(task: Task, config: RunConfig, say: Callable[[str], None] = print) -> Outcome:
+    """Trains a model, or continues to, as the settings say.
 
     Args:
+      task: what to learn.
       config: the settings; with `resume`, those of the run that is continued.
       say: where lines for the user go.
 
     Returns:
-      How it ended. The folder holds `config.json`, `vocabulary.json`, `checkpoints/`,
+      How it ended. The folder holds `config.json`, `settings.json`, `checkpoints/`,
       `log.jsonl` and `tensorboard/`.
 
     Raises:
       InputError: if something the user gave cannot be used, or the loss is no number.
       OSError: if something cannot be written.
     """
-    texts = find_texts(config.data, say)
-    vocabulary = CharacterVocabulary.of(text for _, text in texts.train)
-    corpus = vocabulary.corpus(texts.train)
-    check_length(corpus, config.data.batch, config.data.time)
-    held_out = vocabulary.corpus(texts.held_out)
-    digest = hashlib.sha256(corpus.tobytes() + b"|" + held_out.tobytes()).hexdigest()
-    mesh = make_mesh(config.data.batch, config.devices)
-    model = build_model(config.model, len(vocabulary), config.seed)
+    mesh = make_mesh(config.batch, config.devices)
     optimizer = build_optimizer(config.optimization, config.steps)
-    state = start(
-        model,
-        optimizer,
-        len(corpus),
-        config.data.batch,
-        seed=config.seed,
-        dtype=config.dtype,
-        mesh=mesh,
-    )
-
+    state = start(task, optimizer, seed=config.seed, dtype=config.dtype, mesh=mesh)
+    data = {"name": task.data_name, "sha256": task.digest}
     if config.resume is None:
-        folder = new_folder(config.out)
-        save_settings(folder, config, vocabulary, {"name": texts.name, "sha256": digest})
+        folder = new_folder(config.out, task.kind)
+        save_settings(folder, Saved(task.kind, config, task.settings, data))
     else:
         folder = config.resume
-        saved = load_settings(folder)[2]
-        if saved["sha256"] != digest:
+        saved = load_settings(folder, {task.kind: type(config)}).data
+        if saved["sha256"] != task.digest:
             raise InputError(
-                f"The text has changed since the run in {folder} began ({saved['name']}); an exact "
+                f"The data has changed since the run in {folder} began ({saved['name']}); an exact "
                 "continuation needs the same. Restore it, or start a new run."
             )
     checkpoints = Checkpoints(folder / "checkpoints")
+    stopping = EarlyStopping(patience=max(0, config.patience - 1))
     if config.resume is not None:
-        state = place(_latest(checkpoints, state, say), mesh)
-
-    yardstick = compressed_bits_per_character("".join(text for _, text in texts.held_out))
-    say(_summary(config, folder, texts, corpus, vocabulary, state, yardstick, mesh))
-    evaluator = Evaluator(held_out, mesh, config.dtype)
+        state, notes = _latest(checkpoints, state, say)
+        state = place(state, mesh)
+        stopping = stopping.replace(**notes)
+    say(_summary(task, config, folder, state, mesh))
     logs = Logs(folder, int(state.step))
-    loop = _Loop(config, folder, vocabulary, checkpoints, evaluator, logs)
-    step = make_train_step(optimizer, mesh, time=config.data.time, dtype=config.dtype)
-    everywhere = jax.sharding.NamedSharding(mesh, jax.P())
+    loop = _Loop(task, config, folder, checkpoints, logs, stopping, task.evaluator(mesh))
+    step = make_train_step(task, optimizer, mesh, seed=config.seed, dtype=config.dtype)
     try:
-        return loop.run(step, state, jax.device_put(corpus, everywhere), say)
+        return loop.run(step, state, mesh, say)
     finally:
         logs.close()
 
 
-def _latest(checkpoints: Checkpoints, state: TrainState, say: Callable) -> TrainState:
-    """The newest state that can be read; the one given if nothing was saved yet."""
+def _latest(
+    checkpoints: Checkpoints, state: TrainState, say: Callable
+) -> tuple[TrainState, dict[str, float]]:
+    """The newest state that can be read and the notes on it; the one given if there is none."""
     problems = []
     for step in reversed(checkpoints.steps):
         try:
-            return checkpoints.load(step, state)
+            return checkpoints.load(step, state), checkpoints.notes(step)
         except InputError as error:
             problems.append(str(error))
             say(f"{error} Going back to the one before.")
     if problems:
         raise InputError(f"No checkpoint can be read. {problems[0]} Start a new run.")
-    return state
+    return state, {}
 
 
 class _Loop:
-    def __init__(self, config, folder, vocabulary, checkpoints, evaluator, logs):
-        self.config: TrainConfig = config
+    def __init__(self, task, config, folder, checkpoints, logs, stopping, evaluate):
+        self.task: Task = task
+        self.config: RunConfig = config
         self.folder: Path = folder
-        self.vocabulary: CharacterVocabulary = vocabulary
         self.checkpoints: Checkpoints = checkpoints
-        self.evaluator: Evaluator = evaluator
         self.logs: Logs = logs
-        self.best: float | None = None
+        self.stopping: EarlyStopping = stopping
+        self.evaluate: Callable = evaluate
 
-    def run(self, train_step, state: TrainState, corpus, say) -> Outcome:
+    def run(self, train_step, state: TrainState, mesh, say) -> Outcome:
         # Imported here: the library works without tqdm.
         from tqdm import tqdm
 
-        config = self.config
-        first = int(state.step)
-        characters = config.data.batch * config.data.time
+        config, units = self.config, self.task.units
         # On a CPU, steps queued up on several devices can each occupy a thread and wait for
         # one another for ever; waiting for every step costs nothing there.
         wait = jax.default_backend() == "cpu"
         pending: list[StepMetrics] = []
-        saved_at = first
-        step = first
+        saved_at = step = int(state.step)
         progress = tqdm(
-            total=config.steps * characters,
-            initial=first * characters,
-            unit="char",
+            total=config.steps * units,
+            initial=step * units,
+            unit=self.task.unit,
             unit_scale=True,
             dynamic_ncols=True,
             smoothing=0.05,
         )
         with StopSignals() as signals, progress:
+            batches = self.task.batches(step, mesh)
             since = time.perf_counter()
-            while step < config.steps and signals.received is None:
-                state, metrics = train_step(state, corpus)
+            while step < config.steps and signals.received is None and not self._tired:
+                state, metrics = train_step(state, next(batches))
                 if wait:
                     jax.block_until_ready(metrics.loss)
                 step += 1
                 pending.append(metrics)
-                progress.update(characters)
+                progress.update(units)
                 due = step % config.validate_every == 0 or step == config.steps
                 if step % config.log_every == 0 or due:
-                    seconds = time.perf_counter() - since
-                    loss = self._log(step, state, pending, characters / seconds)
-                    progress.set_postfix_str(f"{loss:.3f} bits/char")
+                    rate = len(pending) * units / (time.perf_counter() - since)
+                    progress.set_postfix_str(self._log(step, state, pending, rate))
                     pending, since = [], time.perf_counter()
                 if due:
                     self._validate(step, state, progress.write)
                     saved_at, since = step, time.perf_counter()
             if signals.received is not None and step > saved_at:
                 self._require_finite(state)
-                self.checkpoints.save(step, state, None)
+                self._save(step, state, None)
         if signals.received is not None:
             say(
                 f"Stopped by {signals.received.name} after step {step}, and saved. Continue with: "
                 f"seqjax train --resume {self.folder}"
             )
-        return Outcome(self.folder, step, signals.received, self.best)
+        elif step < config.steps:
+            say(
+                f"Stopped after step {step:,}: --patience {config.patience} validations in a row "
+                "were no better than the one before them."
+            )
+        return Outcome(self.folder, step, signals.received)
 
-    def _log(self, step, state, pending: list[StepMetrics], rate: float) -> float:
+    @property
+    def _tired(self) -> bool:
+        return bool(self.config.patience) and self.stopping.should_stop
+
+    def _log(self, step, state, pending: list[StepMetrics], rate: float) -> str:
         losses, norms = np.array(jax.device_get(pending), np.float64).T
         self._require_finite(state)
         clip = self.config.optimization.clip
-        loss = bits_per_character(float(losses.mean()), 1)
+        metrics = self.task.training_metrics(float(losses.mean()))
+        speed = {f"{self.task.unit}s_per_second": rate}
         self.logs.write(
             step,
-            train_bits_per_character=loss,
+            **metrics,
             gradient_norm=float(norms.mean()),
             share_clipped=float((norms > clip).mean()),
-            characters_per_second=rate * len(pending),
+            **speed,
         )
-        return loss
+        name, value = next(iter(metrics.items()))
+        return f"{name.removeprefix('train_').replace('_', ' ')} {value:.3f}"
 
     def _validate(self, step: int, state: TrainState, write: Callable[[str], None]) -> None:
-        score = self.evaluator(state.model).bits_per_character
-        self.best = score if self.best is None else min(self.best, score)
-        self.logs.write(step, validation_bits_per_character=score)
-        write(f"step {step:,}: {score:.4f} bits per character on held-out text")
-        if self.config.sample:
-            model = jax.device_put(jax.device_get(state.model), jax.local_devices()[0])
-            text = self.vocabulary.decode(
-                np.concatenate(
-                    list(
-                        generate(
-                            model,
-                            np.zeros(0, np.int32),
-                            jax.random.fold_in(jax.random.key(self.config.seed), step),
-                            length=self.config.sample,
-                            boundary=BOUNDARY,
-                            temperature=0.8,
-                        )
-                    )
-                )
-            )
-            self.logs.write(step, sample=text)
-            write("\n".join(f"    {line}" for line in text.strip().splitlines()))
+        scores = self.evaluate(state.model)
+        criterion = self.task.criterion
+        cost = criterion.cost(scores[criterion.name])
+        self.logs.write(step, **{f"validation_{name}": value for name, value in scores.items()})
+        words = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in scores.items())
+        write(f"step {step:,}: {words} in validation")
+        sample = self.task.sample(
+            jax.device_put(jax.device_get(state.model), jax.local_devices()[0]), step
+        )
+        if sample is not None:
+            self.logs.write(step, sample=sample)
+            write("\n".join(f"    {line}" for line in sample.strip().splitlines()))
         self._require_finite(state)
-        self.checkpoints.save(step, state, score)
+        self.stopping = self.stopping.update(cost)
+        self._save(step, state, cost)
+
+    def _save(self, step: int, state: TrainState, cost: float | None) -> None:
+        fields = ("best_metric", "patience_count", "should_stop", "has_improved")
+        notes = {field: getattr(self.stopping, field) for field in fields}
+        self.checkpoints.save(step, state, cost, notes)
 
     def _require_finite(self, state: TrainState) -> None:
         broken = int(state.broken_at)
@@ -229,23 +214,14 @@ class _Loop:
         )
 
 
-def _summary(config, folder, texts, corpus, vocabulary, state, yardstick, mesh) -> str:
+def _summary(task: Task, config: RunConfig, folder, state: TrainState, mesh) -> str:
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.model))
-    held = ", ".join(document.name for document in texts.held_out)
     device = mesh.devices.flat[0]
-    return "\n".join(
-        [
-            f"run         {folder}",
-            f"text        {texts.name}: {len(corpus):,} characters in {len(texts.train)} "
-            f"documents, {len(vocabulary)} symbols",
-            f"held out    {held if len(held) < 200 else f'{len(texts.held_out)} documents'}",
-            "yardstick   "
-            + ", ".join(f"{name} {bits:.2f}" for name, bits in yardstick.items())
-            + " bits per character on the held-out text",
-            f"model       {config.model.layers} x {config.model.cell} of {config.model.features}, "
-            f"{parameters:,} parameters, {config.dtype}",
-            f"devices     {mesh.size} x {device.device_kind}, batch {config.data.batch}, "
-            f"{config.data.time} characters each",
-            f"steps       {int(state.step):,} of {config.steps:,} done",
-        ]
-    )
+    lines = [
+        ("run", folder),
+        *task.summary(),
+        ("model", f"{parameters:,} parameters, {config.dtype}"),
+        ("devices", f"{mesh.size} x {device.device_kind}, batch {config.batch}"),
+        ("steps", f"{int(state.step):,} of {config.steps:,} done"),
+    ]
+    return "\n".join(f"{name:11} {value}" for name, value in lines)

@@ -7,18 +7,17 @@ from collections.abc import Callable
 from typing import Any
 
 import optax
-from flax import nnx
 
 from seqjax.cells.elman import elman
 from seqjax.cells.gru import gru
 from seqjax.cells.lstm import lstm
 from seqjax.cells.minimal_gated import minimal_gated
+from seqjax.core.bidirectional import bidirectional
 from seqjax.core.cell import Cell
 from seqjax.core.errors import InputError
 from seqjax.core.noise import dropout
 from seqjax.core.stack import residual, stack
-from seqjax.nn.language_model import LanguageModel
-from seqjax.train.config import ModelConfig, OptimizerConfig
+from seqjax.train.config import CellConfig, OptimizerConfig
 
 CELLS: dict[str, Callable[[int], Cell]] = {
     "elman": elman,
@@ -59,8 +58,13 @@ def find_cell(name: str) -> Callable[[int], Any]:
     return function
 
 
-def build_cell(config: ModelConfig) -> Cell:
-    """The cell of the settings: layers, residual from the second on, with dropout."""
+def build_cell(config: CellConfig, *, both_ways: bool = False) -> Cell:
+    """The cell of the settings: layers, residual from the second on, with dropout.
+
+    Args:
+      config: the settings.
+      both_ways: whether every layer reads in both directions.
+    """
     make = find_cell(config.cell)
     layers = []
     for layer in range(config.layers):
@@ -70,31 +74,12 @@ def build_cell(config: ModelConfig) -> Cell:
                 f"--cell {config.cell}: expected a function that takes the number of features "
                 f"and returns a seqjax Cell; it returned {cell!r}."
             )
-        if not cell.causal:
-            raise InputError(
-                f"--cell {config.cell}: {cell} sees the future, so it cannot predict it."
-            )
+        if both_ways and cell.causal:
+            cell = bidirectional(cell)
         if config.dropout:
             cell = dropout(cell, config.dropout, variational=config.variational)
         layers.append(residual(cell) if layer else cell)
     return layers[0] if config.layers == 1 else stack(*layers)
-
-
-def build_model(config: ModelConfig, vocabulary_size: int, seed: int) -> LanguageModel:
-    """A new language model."""
-    cell = build_cell(config)
-    if config.tied and config.embedding != cell.features:
-        raise InputError(
-            f"--tied needs --embedding equal to the cell's width {cell.features}, got "
-            f"{config.embedding}."
-        )
-    return LanguageModel(
-        vocabulary_size,
-        cell,
-        embedding_size=config.embedding,
-        tied=config.tied,
-        rngs=nnx.Rngs(seed),
-    )
 
 
 def build_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:

@@ -1,4 +1,4 @@
-"""One update of a language model by truncated backpropagation through time."""
+"""One update of a model: gradients, clipping, optimizer, the same for every task."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,61 +8,48 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding
 
-from seqjax.core.noise import seed_carry
 from seqjax.core.trees import cast
-from seqjax.core.types import Array, DTypeLike
-from seqjax.data.streams import start_positions, window
-from seqjax.data.vocabulary import BOUNDARY
-from seqjax.losses import cross_entropy
+from seqjax.core.types import Array, DTypeLike, PyTree
 from seqjax.train.devices import AXIS
+from seqjax.train.task import Task
 
 
 class TrainState(NamedTuple):
     """All that a run is, at one moment: with it, a run goes on as if never stopped.
 
-    Randomness lives in the carry. `step` counts updates; `broken_at` is the first step
-    whose loss or gradient was NaN or inf, -1 while there is none.
+    `memory` is what the task carries from step to step (a language model: where its streams
+    stand, and their states). `step` counts updates; `broken_at` is the first step whose
+    loss or gradient was NaN or inf, -1 while there is none.
     """
 
-    model: Any  # a LanguageModel; trees of the same form hold shardings, hence the Any
+    model: Any  # an nnx.Module; trees of the same form hold shardings, hence the Any
     optimizer: Any
-    carry: Any
-    positions: Any
+    memory: Any
     step: Any
     broken_at: Any
 
 
 class StepMetrics(NamedTuple):
-    """Scalars of one step: mean loss in nats per character, norm before clipping."""
+    """Scalars of one step: mean loss, norm of the gradient before clipping."""
 
     loss: Array
     gradient_norm: Array
 
 
-def shardings(mesh: Mesh) -> TrainState:
-    """Where the parts of the state live: rows are split over the mesh, the rest copied."""
-    everywhere = NamedSharding(mesh, jax.P())
-    rows = NamedSharding(mesh, jax.P(AXIS))
-    return TrainState(everywhere, everywhere, rows, rows, everywhere, everywhere)
-
-
 def start(
-    model: Any,
+    task: Task,
     optimizer: optax.GradientTransformation,
-    corpus_length: int,
-    streams: int,
     *,
     seed: int,
     dtype: DTypeLike,
     mesh: Mesh,
 ) -> TrainState:
     """The state before the first step, on its devices."""
-    carry = cast(model, dtype).initial_carry((streams,))
+    model: Any = task.model(seed)
     state = TrainState(
         model=model,
         optimizer=optimizer.init(model),
-        carry=seed_carry(carry, jax.random.fold_in(jax.random.key(seed), 1)),
-        positions=jnp.asarray(start_positions(corpus_length, streams)),
+        memory=task.start(cast(model, dtype), seed),
         step=jnp.int32(0),
         broken_at=jnp.int32(-1),
     )
@@ -70,53 +57,72 @@ def start(
 
 
 def place(state: TrainState, mesh: Mesh) -> TrainState:
-    """Moves a state to the devices of a mesh."""
-    return TrainState(*map(jax.device_put, state, shardings(mesh)))
+    """Moves a state to the devices of a mesh: rows are split over it, the rest is copied."""
+    shardings = (NamedSharding(mesh, spec) for spec in SPECS)
+    return TrainState(*map(jax.device_put, state, shardings))
+
+
+SPECS = TrainState(jax.P(), jax.P(), jax.P(AXIS), jax.P(), jax.P())
+"""How the parts of a state are split over the mesh."""
 
 
 def make_train_step(
-    optimizer: optax.GradientTransformation, mesh: Mesh, *, time: int, dtype: DTypeLike
-) -> Callable[[TrainState, Array], tuple[TrainState, StepMetrics]]:
-    """The compiled update `(state, corpus) -> (state, metrics)`.
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    *,
+    seed: int,
+    dtype: DTypeLike,
+) -> Callable[[TrainState, PyTree], tuple[TrainState, StepMetrics]]:
+    """The compiled update `(state, batch) -> (state, metrics)`.
 
-    Each stream takes its next `time` characters. The carry flows on from the step before,
-    gradients stop there, and the state is reset where a document begins. Every device
-    takes its share of the streams; gradients are averaged once, after the backward pass.
-    The state passed in is given up to the one returned.
+    Every device takes its share of the rows; gradients are summed once, after the backward
+    pass, and divided by the weight of all rows together. The state passed in is given up to
+    the one returned.
 
     Args:
+      task: whose loss to lower.
       optimizer: from optax.
       mesh: from `make_mesh`.
-      time: characters of each stream.
+      seed: of the noise.
       dtype: what the model computes in.
     """
 
-    def loss_of(model, carry, inputs, targets):
-        carry, logits = cast(model, dtype)(inputs, carry, resets=inputs == BOUNDARY)
-        return cross_entropy(logits, targets) / targets.size, carry
+    def update(state: TrainState, batch: PyTree, keys: Array) -> tuple[TrainState, StepMetrics]:
+        def loss_of(model):
+            total, weight, memory = task.loss(cast(model, dtype), state.memory, batch, keys)
+            return total, (weight, memory)
 
-    def update(state: TrainState, corpus: Array) -> tuple[TrainState, StepMetrics]:
-        inputs, targets = window(corpus, state.positions, time)
         # Each device differentiates a copy of its own: otherwise the gradients would be
         # summed over the devices inside the time loop, once for every step.
         model = jax.tree.map(lambda leaf: jax.lax.pcast(leaf, AXIS, to="varying"), state.model)
-        (loss, carry), gradient = jax.value_and_grad(loss_of, has_aux=True)(
-            model, state.carry, inputs, targets
-        )
-        loss, gradient = jax.lax.pmean((loss, gradient), AXIS)
+        (total, (weight, memory)), gradient = jax.value_and_grad(loss_of, has_aux=True)(model)
+        total, weight, gradient = jax.lax.psum((total, weight, gradient), AXIS)
+        # Rows that only fill up a batch weigh nothing, and there may be no others.
+        share = 1 / jnp.maximum(weight, jnp.finfo(jnp.float32).tiny)
+        loss, gradient = total * share, jax.tree.map(lambda leaf: leaf * share, gradient)
         norm = optax.tree.norm(gradient)
         change, optimizer_state = optimizer.update(gradient, state.optimizer, state.model)
         broken = (state.broken_at < 0) & ~(jnp.isfinite(loss) & jnp.isfinite(norm))
         state = TrainState(
             model=optax.apply_updates(state.model, change),
             optimizer=optimizer_state,
-            carry=carry,
-            positions=(state.positions + time) % corpus.shape[0],
+            memory=memory,
             step=state.step + 1,
             broken_at=jnp.where(broken, state.step + 1, state.broken_at),
         )
         return state, StepMetrics(loss, norm)
 
-    parts = TrainState(jax.P(), jax.P(), jax.P(AXIS), jax.P(AXIS), jax.P(), jax.P())
-    split = jax.shard_map(update, mesh=mesh, in_specs=(parts, jax.P()), out_specs=(parts, jax.P()))
-    return jax.jit(split, donate_argnums=0)
+    split = jax.shard_map(
+        update,
+        mesh=mesh,
+        in_specs=(SPECS, task.batch_spec, jax.P(AXIS)),
+        out_specs=(SPECS, jax.P()),
+    )
+
+    def step(state: TrainState, batch: PyTree) -> tuple[TrainState, StepMetrics]:
+        # Drawn for all rows together: noise does not depend on the number of devices.
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 2), state.step)
+        return split(state, batch, jax.random.split(key, task.rows))
+
+    return jax.jit(step, donate_argnums=0)

@@ -1,11 +1,24 @@
 """Which texts a run learns from, and which it is judged by."""
 
+import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 from seqjax.data import sources
 from seqjax.data.documents import Document, read_documents, split_documents
-from seqjax.train.config import DataConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class TextConfig:
+    """What is read, and how."""
+
+    text: tuple[Path, ...] = ()
+    """Files, or folders of .txt and .md files. Without it: the plays of Shakespeare."""
+    held_out: float = 0.1
+    """Share of your own text to validate on, in whole files where there are three or more."""
+    time: int = 64
+    """Characters of each stream in a step; gradients stop there, the state flows on."""
 
 
 class Texts(NamedTuple):
@@ -16,7 +29,7 @@ class Texts(NamedTuple):
     held_out: list[Document]
 
 
-def find_texts(config: DataConfig, say: Callable[[str], None]) -> Texts:
+def find_texts(config: TextConfig, say: Callable[[str], None]) -> Texts:
     """The user's texts, or the plays of Shakespeare, or else what Python carries."""
     if config.text:
         train, held_out = split_documents(read_documents(config.text), config.held_out)

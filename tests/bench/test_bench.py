@@ -20,18 +20,19 @@ def timing(library, *seconds, devices=1, mode="train", shape=SHAPE):
     return Timing(library, "lstm", shape, "float32", mode, devices, seconds, 1.0, 8, 9.0, 0.1)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 @pytest.mark.parametrize("name", libraries.LIBRARIES)
-def test_everyone_computes_the_same(name, kind):
+def test_everyone_computes_the_same(name, kind, dtype):
     """Whoever is installed. Flax always is."""
-    layer = Layer.make(kind, *SHAPE, "float32")
+    layer = Layer.make(kind, *SHAPE, dtype)
     try:
         with jax.numpy_rank_promotion("allow"):  # Others are not as strict as our tests.
             program = libraries.LIBRARIES[name](layer, 1)
     except ImportError as reason:
         assert name not in ("seqjax", "flax linen", "flax nnx"), reason
         return
-    assert agree({"ours": libraries.seqjax(layer, 1, "plain"), name: program}, "float32") == []
+    assert agree({"ours": libraries.seqjax(layer, 1, "plain"), name: program}, dtype) == []
 
 
 def test_rows_over_devices_compute_the_same():

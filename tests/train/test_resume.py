@@ -20,7 +20,7 @@ STEPS, EVERY = 60, 10
 
 def arguments(folder):
     return [
-        "train", "--text", str(folder / "text.txt"), "--out", str(folder / "run"),
+        "train", "lm", "--text", str(folder / "text.txt"), "--out", str(folder / "run"),
         "--cell", "lstm", "--features", "8", "--embedding", "4", "--dropout", "0.1",
         "--batch", "4", "--time", "8", "--steps", str(STEPS), "--validate-every", str(EVERY),
         "--log-every", "5", "--sample", "0",

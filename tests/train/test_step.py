@@ -10,38 +10,51 @@ import pytest
 
 from seqjax.data.documents import Document
 from seqjax.data.streams import window
-from seqjax.data.vocabulary import BOUNDARY, CharacterVocabulary
+from seqjax.data.vocabulary import BOUNDARY, Vocabulary
 from seqjax.losses import cross_entropy
-from seqjax.train.config import ModelConfig, OptimizerConfig
+from seqjax.train import language
+from seqjax.train.config import OptimizerConfig
 from seqjax.train.devices import make_mesh
 from seqjax.train.evaluation import Evaluator
-from seqjax.train.model import build_model, build_optimizer
+from seqjax.train.language import LanguageModelConfig, build_model
+from seqjax.train.model import build_optimizer
 from seqjax.train.step import make_train_step, place, start
+from seqjax.train.texts import TextConfig, Texts
 
 DOCUMENTS = [Document(str(i), f"document {i} is about {'abcdefgh'[i] * 40}. ") for i in range(8)]
-VOCABULARY = CharacterVocabulary.of(text for _, text in DOCUMENTS)
+VOCABULARY = Vocabulary.of(text for _, text in DOCUMENTS)
 CORPUS = VOCABULARY.corpus(DOCUMENTS)
 STREAMS, TIME = 4, 16
 
 
-def prepare(devices=2, optimizer=None, **model):
-    mesh = make_mesh(STREAMS, devices)
-    config = ModelConfig(**({"cell": "gru", "features": 8, "embedding": 4, "dropout": 0.0} | model))
-    optimizer = optimizer or build_optimizer(OptimizerConfig(), 100)
-    state = start(
-        build_model(config, len(VOCABULARY), 0), optimizer, len(CORPUS), STREAMS,
-        seed=0, dtype="float32", mesh=mesh,
-    )  # fmt: skip
-    step = make_train_step(optimizer, mesh, time=TIME, dtype="float32")
-    corpus = jax.device_put(CORPUS, jax.NamedSharding(mesh, jax.P()))
-    return step, state, corpus
+@pytest.fixture
+def prepare(monkeypatch):
+    texts = Texts("documents", DOCUMENTS, DOCUMENTS)
+    monkeypatch.setattr(language, "find_texts", lambda config, say: texts)
+
+    def prepare(devices=2, optimizer=None, **model):
+        mesh = make_mesh(STREAMS, devices)
+        config = language.LanguageConfig(
+            model=LanguageModelConfig(
+                **({"cell": "gru", "features": 8, "embedding": 4, "dropout": 0.0} | model)
+            ),
+            data=TextConfig(time=TIME),
+            batch=STREAMS,
+        )
+        task = language.LanguageTask(config, print)
+        optimizer = optimizer or build_optimizer(OptimizerConfig(), 100)
+        state = start(task, optimizer, seed=0, dtype="float32", mesh=mesh)
+        step = make_train_step(task, optimizer, mesh, seed=0, dtype="float32")
+        return step, state, next(task.batches(0, mesh))
+
+    return prepare
 
 
-def test_one_program_and_no_transfers(caplog):
+def test_one_program_and_no_transfers(prepare, caplog):
     step, state, corpus = prepare(dropout=0.2, layers=2)
     with jax.log_compiles():
         state, _ = step(state, corpus)
-        assert "Compiling jit(update)" in caplog.text
+        assert "Compiling jit(step)" in caplog.text
         caplog.clear()
         with jax.transfer_guard("disallow"):
             for _ in range(6):
@@ -50,12 +63,14 @@ def test_one_program_and_no_transfers(caplog):
     assert np.isfinite(metrics.loss) and int(state.step) == 7
 
 
-def test_the_loss_is_that_of_the_next_window():
+def test_the_loss_is_that_of_the_next_window(prepare):
     """Without learning, the losses of steps are those of one long scan, boundaries included."""
     windows = 6
     step, state, corpus = prepare(optimizer=optax.sgd(0.0))
     model = jax.device_get(state.model)
-    inputs, targets = window(jnp.asarray(CORPUS), jnp.asarray(state.positions), windows * TIME)
+    inputs, targets = window(
+        jnp.asarray(CORPUS), jnp.asarray(state.memory.positions), windows * TIME
+    )
     assert (np.array(inputs) == BOUNDARY)[:, 1:].any(1).all()
     losses = []
     for _ in range(windows):
@@ -69,16 +84,16 @@ def test_the_loss_is_that_of_the_next_window():
     np.testing.assert_allclose(losses, parts, rtol=1e-5)
 
 
-def test_gradients_stop_at_the_window():
+def test_gradients_stop_at_the_window(prepare):
     """The update equals that of a loss in which the carry is a constant."""
     rate = 0.1
     step, state, corpus = prepare(optimizer=optax.sgd(rate))
     state, _ = step(state, corpus)
     before = jax.device_get(state)
-    inputs, targets = window(jnp.asarray(CORPUS), jnp.asarray(before.positions), TIME)
+    inputs, targets = window(jnp.asarray(CORPUS), jnp.asarray(before.memory.positions), TIME)
 
     def loss(model):
-        _, logits = model(inputs, before.carry, resets=inputs == BOUNDARY)
+        _, logits = model(inputs, before.memory.carry, resets=inputs == BOUNDARY)
         return cross_entropy(logits, targets) / targets.size
 
     gradient = jax.grad(loss)(before.model)
@@ -94,7 +109,7 @@ def test_gradients_stop_at_the_window():
 
 def test_nothing_flows_from_one_document_into_the_next():
     """Other text before a boundary changes no logit after it."""
-    model = build_model(ModelConfig(features=8, embedding=4), len(VOCABULARY), 0)
+    model = build_model(LanguageModelConfig(features=8, embedding=4), len(VOCABULARY), 0)
 
     def logits(first):
         documents = [Document("first", first), DOCUMENTS[1]]
@@ -105,7 +120,7 @@ def test_nothing_flows_from_one_document_into_the_next():
 
 
 @pytest.mark.parametrize("options", [{}, {"dropout": 0.3}])
-def test_the_same_on_any_number_of_devices(options):
+def test_the_same_on_any_number_of_devices(prepare, options):
     results = []
     for devices in (1, 2, 4):
         step, state, corpus = prepare(devices, **options)
@@ -120,7 +135,7 @@ def test_the_same_on_any_number_of_devices(options):
         )
 
 
-def test_gradients_are_summed_over_devices_once_and_outside_the_loops():
+def test_gradients_are_summed_over_devices_once_and_outside_the_loops(prepare):
     step, state, corpus = prepare()
     program = step.lower(state, corpus).compile().as_text()
     loops = set(re.findall(r"(?:body|condition)=%([\w.\-]+)", program))
@@ -137,7 +152,7 @@ def test_gradients_are_summed_over_devices_once_and_outside_the_loops():
     assert found >= 1
 
 
-def test_the_first_broken_step_is_remembered():
+def test_the_first_broken_step_is_remembered(prepare):
     step, state, corpus = prepare(optimizer=optax.sgd(0.0))
     state, _ = step(state, corpus)
     host = jax.device_get(state)
@@ -148,10 +163,10 @@ def test_the_first_broken_step_is_remembered():
     assert int(state.broken_at) == 2 and int(state.step) == 4
 
 
-def test_it_learns():
+def test_it_learns(prepare):
     step, state, corpus = prepare(features=32)
     losses = []
-    for _ in range(100):
+    for _ in range(150):
         state, metrics = step(state, corpus)
         losses.append(float(metrics.loss))
     assert losses[-1] < 0.4 * losses[0]
@@ -160,7 +175,7 @@ def test_it_learns():
 @pytest.mark.parametrize("devices", [1, 4])
 def test_evaluation_is_the_cost_of_the_text(devices):
     """Rows side by side with a warm-up cost as much as one pass, document by document."""
-    model = build_model(ModelConfig(features=8, embedding=4), len(VOCABULARY), 0)
+    model = build_model(LanguageModelConfig(features=8, embedding=4), len(VOCABULARY), 0)
     nats = 0.0
     for document in DOCUMENTS:
         tokens = jnp.asarray(VOCABULARY.corpus([document]).astype(np.int32))

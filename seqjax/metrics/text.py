@@ -1,4 +1,4 @@
-"""Numbers that say how good a model is."""
+"""Numbers that say how well a text is predicted."""
 
 import bz2
 import lzma

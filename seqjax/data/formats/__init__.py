@@ -1,0 +1,42 @@
+"""Readers and writers of the files that users have."""
+
+from pathlib import Path
+
+from seqjax.core.errors import InputError
+from seqjax.data.formats.base import Fields, Format, Writer
+from seqjax.data.formats.conllu import CONLLU
+from seqjax.data.formats.csv_files import CSV
+from seqjax.data.formats.json_lines import JSON_LINES
+from seqjax.data.formats.npz import NPZ
+from seqjax.data.formats.text import FOLDER, TEXT
+from seqjax.data.formats.ts import TS
+
+__all__ = ["FORMATS", "Fields", "Format", "Writer", "find_format"]
+
+FORMATS = (CSV, JSON_LINES, CONLLU, TS, NPZ, TEXT)
+"""The formats that are told by how the name of a file ends."""
+
+
+def find_format(path: str | Path) -> Format:
+    """The format of a file by how its name ends, `.gz` left aside; of a folder, its texts.
+
+    Raises:
+      InputError: if no format ends so.
+
+    Example:
+      >>> from seqjax.data.formats import find_format
+      >>> find_format("readings.csv.gz").name
+      'CSV'
+    """
+    path = Path(path)
+    if path.is_dir():
+        return FOLDER
+    suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
+    for found in FORMATS:
+        if suffix in found.suffixes and not (found is NPZ and path.suffix == ".gz"):
+            return found
+    known = ", ".join(suffix for found in FORMATS for suffix in found.suffixes)
+    raise InputError(
+        f"{path}: the name of a file says how to read it, and must end in {known} (all but .npz "
+        "also with .gz), or be a folder of texts."
+    )

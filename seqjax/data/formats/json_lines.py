@@ -1,0 +1,162 @@
+"""JSON Lines: one object in a line."""
+
+import contextlib
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from io import TextIOBase
+from pathlib import Path
+from typing import Any
+
+from seqjax.core.errors import InputError
+from seqjax.data.examples import Example, Malformed
+from seqjax.data.formats.base import Fields, Format
+from seqjax.data.formats.files import FlawError, check_text, lines_of, whole_file
+from seqjax.data.formats.predictions import future_rows, is_list_of, plain
+from seqjax.data.formats.rows import Line, listed, to_examples, with_values
+
+WHAT = "a file with a JSON object in every line"
+
+
+def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Example]:
+    """The examples of a JSON Lines file.
+
+    An object is an example: its text, its list of tokens, or its numbers, which are a list
+    with a number or a list of channels for each step, several lists, one for each
+    channel, or single numbers; or one time step of a series, see `Fields`.
+
+    Args:
+      path: of the file.
+      fields: which key means what.
+      malformed: told of lines that cannot be used.
+
+    Raises:
+      InputError: if it is no such file, no object has a key that is needed, or a line is
+        malformed and must not be skipped.
+    """
+    lines = _objects(path, fields, malformed)
+    first = next(lines, None)
+    if first is not None:
+        resolved = with_values(fields, first.row, path)
+        lines = itertools.chain([first], _with_keys(lines, resolved, malformed))
+        yield from to_examples(lines, resolved, malformed)
+    elif not malformed.count:
+        raise InputError(f"{path} has only blank lines; expected {WHAT}.")
+
+
+def resolve(path: str | Path, fields: Fields) -> Fields:
+    """The fields with the keys of numbers named, after the first object that is whole."""
+    first = next(_objects(path, fields, Malformed(skip=True)), None)
+    return fields if first is None else with_values(fields, first.row, path)
+
+
+def _objects(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Line]:
+    for number, text in lines_of(path, WHAT):
+        if not text.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            check_text(text)
+            row = _parse(text)
+            _check_keys(row, fields)
+        except FlawError as flaw:
+            malformed.report(where, str(flaw))
+        else:
+            yield Line(where, row, row)
+
+
+def _with_keys(lines: Iterator[Line], fields: Fields, malformed: Malformed) -> Iterator[Line]:
+    """The lines that have the keys of the values, found in the first, too."""
+    for line in lines:
+        try:
+            _check_keys(line.row, fields)
+        except FlawError as flaw:
+            malformed.report(line.where, str(flaw))
+        else:
+            yield line
+
+
+def _check_keys(row: Mapping[str, Any], fields: Fields) -> None:
+    for name in fields.named:
+        if name not in row:
+            raise FlawError(f"expected the key {name!r}, got {listed(row) or 'no key at all'}")
+
+
+def _parse(text: str) -> dict[str, Any]:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise FlawError(f"expected each key once, got {twice!r} more than once")
+        return found
+
+    def constant(name: str) -> Any:
+        raise FlawError(f"expected a finite number, got {name}")
+
+    try:
+        found = json.loads(text.rstrip(), object_pairs_hook=once, parse_constant=constant)
+    except json.JSONDecodeError as error:
+        raise FlawError(f"expected JSON, but at character {error.pos + 1}: {error.msg}") from None
+    except (RecursionError, ValueError) as error:
+        raise FlawError(f"expected JSON, but {error}") from None
+    if not isinstance(found, dict):
+        raise FlawError(f"expected an object in braces, got {text.strip()[:60]}")
+    return found
+
+
+@contextlib.contextmanager
+def writer(path: str | Path, like: str | Path, fields: Fields) -> Iterator["JsonWriter"]:
+    """Writes the objects of a JSON Lines file again, with keys for what was predicted."""
+    with whole_file(path) as file:
+        yield JsonWriter(file, fields, like)
+
+
+class JsonWriter:
+    """See `writer`."""
+
+    def __init__(self, file: TextIOBase, fields: Fields, like: str | Path):
+        self._file, self._fields, self._like = file, fields, like
+
+    def write(self, example: Example, prediction: Mapping[str, Any]) -> None:
+        """Writes the object of an example, or the objects of its steps.
+
+        Args:
+          example: from `read`.
+          prediction: a value for each new key; for a series one for all of its objects, or a
+            list with one for each.
+        """
+        if not self._fields.by_step:
+            self._put(example.raw, prediction)
+            return
+        for i, row in enumerate(example.raw):
+            self._put(row, {name: _at(v, i, len(example.raw)) for name, v in prediction.items()})
+
+    def extend(self, example: Example, prediction: Mapping[str, Any]) -> None:
+        """Writes the steps that come after a series, and not the series itself.
+
+        Args:
+          example: from `read`, one time step in a line.
+          prediction: lists, each with a value for each future step.
+        """
+        steps = max(len(values) for values in prediction.values())
+        for i, row in enumerate(future_rows(example.raw[-2:], steps, self._fields)):
+            self._put(row, {name: _at(v, i, steps) for name, v in prediction.items()})
+
+    def _put(self, row: Mapping[str, Any], prediction: Mapping[str, Any]) -> None:
+        taken = sorted(row.keys() & prediction.keys())
+        if taken:
+            raise InputError(
+                f"{self._like} has {taken[0]!r} already, the name of a key to be added. Rename or "
+                "remove it."
+            )
+        added = {name: plain(value) for name, value in prediction.items()}
+        self._file.write(json.dumps({**row, **added}, ensure_ascii=False) + "\n")
+
+
+def _at(value: Any, step: int, steps: int) -> Any:
+    return value[step] if is_list_of(value, steps) else value
+
+
+JSON_LINES = Format("JSON Lines", (".jsonl", ".ndjson", ".jsonlines"), read, writer, resolve)
+"""One JSON object in a line."""

@@ -1,0 +1,284 @@
+"""Arrays as NumPy's `.npz`."""
+
+import contextlib
+import dataclasses
+import math
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from seqjax.core.errors import InputError
+from seqjax.data.examples import Example, Malformed
+from seqjax.data.formats.base import Fields, Format
+from seqjax.data.formats.files import FlawError, whole_file
+from seqjax.data.formats.predictions import plain
+from seqjax.data.formats.rows import listed
+from seqjax.data.formats.values import label_of
+
+WHAT = "an .npz file of numpy.savez"
+INPUTS, LENGTHS = "inputs", "lengths"
+
+
+def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Example]:
+    """The rows of the arrays in an `.npz` file, read a row at a time.
+
+    The series are the array `inputs`, or the one that `fields.values` names, `(n, time)` or
+    `(n, time, channels)`; if there is an array `lengths`, `(n,)`, steps from there on are
+    padding. `fields.label`, `fields.number` and `fields.tag` name arrays with a row for
+    each series, `fields.text` one with texts instead of series.
+
+    Args:
+      path: of the file.
+      fields: which array means what.
+      malformed: told of rows that cannot be used.
+
+    Raises:
+      InputError: if it is no such file, an array is missing or of a wrong kind (pickled
+        objects are never read), or a row is malformed and must not be skipped.
+    """
+    with _archive(path) as archive, contextlib.ExitStack() as stack:
+        columns = {
+            role: _Column(path, name, role, stack.enter_context(_member(archive, name)))
+            for role, name in _roles(path, _names(archive), fields).items()
+        }
+        counts = {column.name: column.rows for column in columns.values()}
+        count = next(iter(counts.values()))
+        if len(set(counts.values())) > 1:
+            raise InputError(f"{path}: expected as many rows in every array, got {counts}.")
+        if not count:
+            raise InputError(f"{path} has no rows: its arrays have the first axis 0.")
+        for place in range(count):
+            where = f"{path}, row {place}"
+            row = {role: column.next(place) for role, column in columns.items()}
+            try:
+                example = Example(_inputs(row), _target(row, fields), where, place)
+            except FlawError as flaw:
+                malformed.report(where, str(flaw))
+            else:
+                yield example
+
+
+def _names(archive: zipfile.ZipFile) -> list[str]:
+    return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipExtFile:
+    return cast(zipfile.ZipExtFile, archive.open(name + ".npy"))
+
+
+def _roles(path: str | Path, names: list[str], fields: Fields) -> dict[str, str]:
+    """Which array plays which part."""
+    if fields.values is not None and len(fields.values) != 1:
+        raise InputError(f"{path}: expected one array of series, got {listed(fields.values)}.")
+    inputs = fields.text or (fields.values[0] if fields.values else INPUTS)
+    roles = {"text" if fields.text else INPUTS: inputs}
+    for role, name in (("label", fields.label), ("number", fields.number), ("tag", fields.tag)):
+        if name is not None and (fields.require_target or name in names):
+            roles[role] = name
+    for name in roles.values():
+        if name not in names:
+            raise InputError(
+                f"{path}: there is no array {name!r}; the arrays are {listed(names) or 'none'}."
+            )
+    if LENGTHS in names and LENGTHS not in roles.values():
+        roles[LENGTHS] = LENGTHS
+    return roles
+
+
+@contextlib.contextmanager
+def _archive(path: str | Path) -> Iterator[zipfile.ZipFile]:
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; expected {WHAT}.")
+    try:
+        if path.stat().st_size == 0:
+            raise InputError(f"{path} is empty; expected {WHAT}.")
+        archive = zipfile.ZipFile(path)
+    except FileNotFoundError:
+        raise InputError(f"There is no file {path}.") from None
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror or error}.") from None
+    except zipfile.BadZipFile as error:
+        raise InputError(f"{path} is not {WHAT}, or is damaged ({error}).") from None
+    with archive:
+        yield archive
+
+
+DTYPES = {
+    INPUTS: ("numbers", "iuf"),
+    LENGTHS: ("whole numbers", "iu"),
+    "text": ("texts", "U"),
+    "label": ("texts or whole numbers", "Uiub"),
+    "number": ("numbers", "iuf"),
+    "tag": ("texts or whole numbers", "Uiu"),
+}
+RANKS = {INPUTS: (2, 3), LENGTHS: (1,), "text": (1,), "label": (1,), "number": (1, 2), "tag": (2,)}
+
+
+class _Column:
+    """An array in the archive, read row by row, so that no array must fit into memory."""
+
+    def __init__(self, path: str | Path, name: str, role: str, stream: zipfile.ZipExtFile):
+        self.path, self.name, self.stream = path, name, stream
+        reading = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }
+        try:
+            version = np.lib.format.read_magic(stream)
+            shape, fortran, self.dtype = reading[version](stream)
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise InputError(f"{path}: the array {name!r} is damaged ({error}).") from None
+        if self.dtype.hasobject:
+            raise InputError(
+                f"{path}: the array {name!r} holds pickled Python objects, which are never read, "
+                "because they can run programs. Save numbers, padded to one length, and an array "
+                f"{LENGTHS!r}."
+            )
+        wanted, kinds = DTYPES[role]
+        if self.dtype.kind not in kinds:
+            raise InputError(
+                f"{path}: expected {wanted} in the array {name!r}, got the dtype {self.dtype}."
+            )
+        if len(shape) not in RANKS[role]:
+            ranks = " or ".join(map(str, RANKS[role]))
+            raise InputError(
+                f"{path}: expected {ranks} axes in the array {name!r}, got the shape {shape}."
+            )
+        if fortran and len(shape) > 1:
+            raise InputError(
+                f"{path}: the array {name!r} is in Fortran order, where rows are not together; "
+                "save numpy.ascontiguousarray of it."
+            )
+        self.shape = tuple(shape[1:])
+        self.rows = next(iter(shape))
+        self.size = math.prod(self.shape) * self.dtype.itemsize
+
+    def next(self, row: int) -> np.ndarray:
+        try:
+            content = self.stream.read(self.size)
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+            raise InputError(
+                f"{self.path}, row {row}: the array {self.name!r} is damaged ({error})."
+            ) from None
+        if len(content) != self.size:
+            raise InputError(
+                f"{self.path}, row {row}: the array {self.name!r} ends too early; it should have "
+                f"{self.rows} rows."
+            )
+        return np.frombuffer(content, self.dtype).reshape(self.shape)
+
+
+def _inputs(row: Mapping[str, np.ndarray]) -> Any:
+    if "text" in row:
+        text = str(row["text"])
+        if not text.strip():
+            raise FlawError("expected a text, got an empty one")
+        return text
+    series = row[INPUTS]
+    length = int(row[LENGTHS]) if LENGTHS in row else len(series)
+    if not 0 < length <= len(series):
+        raise FlawError(f"expected a length from 1 to {len(series)}, got {length}")
+    with np.errstate(over="ignore"):
+        series = series[:length].astype(np.float32)
+    if not np.isfinite(series).all():
+        step = int(np.argwhere(~np.isfinite(series))[0][0])
+        raise FlawError(
+            f"expected finite numbers in float32, got {row[INPUTS][step]} at step {step}"
+        )
+    return series if series.ndim == 2 else series[:, None]
+
+
+def _target(row: Mapping[str, np.ndarray], fields: Fields) -> Any:
+    if "label" in row:
+        label = label_of(row["label"].item(), fields.label or "", fields.label_separator)
+        if label is None and fields.require_target:
+            raise FlawError(f"{fields.label!r}: expected a label, got nothing")
+        return label
+    if "number" in row:
+        number = row["number"].astype(np.float32)
+        if not np.isfinite(number).all():
+            if not fields.require_target:
+                return None
+            raise FlawError(f"{fields.number!r}: expected a finite number, got {number}")
+        return float(number) if number.ndim == 0 else number
+    if "tag" in row:
+        length = int(row[LENGTHS]) if LENGTHS in row else len(row["tag"])
+        tags = tuple(map(str, row["tag"][:length].tolist()))
+        if INPUTS in row and len(row["tag"]) != len(row[INPUTS]):
+            raise FlawError(f"expected {len(row[INPUTS])} tags, one a step, got {len(row['tag'])}")
+        if not all(tags) and fields.require_target:
+            raise FlawError(f"{fields.tag!r}: expected a tag at every step, got an empty one")
+        return tags if all(tags) else None
+    return None
+
+
+@contextlib.contextmanager
+def writer(path: str | Path, like: str | Path, fields: Fields) -> Iterator["NpzWriter"]:
+    """Writes the arrays of an `.npz` file again, and arrays with what was predicted.
+
+    The arrays that were there are copied as they are. Rows that were skipped have nan, or
+    the empty text, or -1 for whole numbers.
+    """
+    with _archive(like) as archive:
+        names = _names(archive)
+        source = next(
+            iter(_roles(like, names, dataclasses.replace(fields, require_target=False)).values())
+        )
+        with _member(archive, source) as stream:
+            rows = _Column(like, source, "text" if fields.text else INPUTS, stream).rows
+        with whole_file(path, "wb") as file:
+            writer = NpzWriter(rows)
+            yield writer
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as out:
+                for name in names:
+                    with archive.open(name + ".npy") as old, out.open(name + ".npy", "w") as new:
+                        while block := old.read(1 << 20):
+                            new.write(block)
+                for name, array in writer.arrays().items():
+                    if name in names:
+                        raise InputError(
+                            f"{like} has {name!r} already, the name of an array to be added. "
+                            "Rename or remove it."
+                        )
+                    with out.open(name + ".npy", "w") as new:
+                        np.lib.format.write_array(new, array, allow_pickle=False)
+
+
+class NpzWriter:
+    """See `writer`. What was predicted is kept until the end: it is small beside the series."""
+
+    def __init__(self, rows: int):
+        self._rows = rows
+        self._found: dict[str, dict[int, np.ndarray]] = {}
+
+    def write(self, example: Example, prediction: Mapping[str, Any]) -> None:
+        """Takes note of what was predicted of a row.
+
+        Args:
+          example: from `read`.
+          prediction: values or arrays; arrays of several lengths are padded.
+        """
+        for name, value in prediction.items():
+            self._found.setdefault(name, {})[example.raw] = np.asarray(plain(value))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """An array with a row for each row of the file, for each name."""
+        arrays = {}
+        for name, found in self._found.items():
+            dtype = np.result_type(*{value.dtype for value in found.values()})
+            shape = tuple(np.max([value.shape for value in found.values()], axis=0).astype(int))
+            empty = {"U": "", "f": np.nan}.get(dtype.kind, -1)
+            array = np.full((self._rows, *shape), empty, dtype)
+            for row, value in found.items():
+                array[(row, *map(slice, value.shape))] = value
+            arrays[name] = array.astype(np.float32) if dtype == np.float64 else array
+        return arrays
+
+
+NPZ = Format(".npz", (".npz",), read, writer)
+"""Arrays with a row for each example."""

@@ -1,0 +1,200 @@
+"""Examples from the rows of a table, whether its rows are CSV or JSON."""
+
+import dataclasses
+import datetime
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from seqjax.core.errors import InputError
+from seqjax.data.examples import Example, Malformed
+from seqjax.data.formats.base import Fields
+from seqjax.data.formats.files import FlawError, check_text
+from seqjax.data.formats.values import (
+    Row,
+    is_number,
+    label_of,
+    matrix_of,
+    number_of,
+    target_of,
+    words_of,
+)
+
+REMEMBERED = 100_000
+"""So many series are remembered, to notice when the rows of one are not together."""
+
+
+class Line(NamedTuple):
+    """A row: where it stands, its values by column, and what its writer needs."""
+
+    where: str
+    row: Row
+    raw: Any
+
+
+def with_values(fields: Fields, row: Row, path: str | Path) -> Fields:
+    """The fields with `values` named after the first row.
+
+    Raises:
+      InputError: if no column has numbers.
+    """
+    if fields.values is not None or fields.text is not None or fields.tokens is not None:
+        return fields
+    others = [name for name in row if name and name not in fields.meant]
+    lists = [name for name in others if isinstance(row[name], list)]
+    found = tuple(lists or [name for name in others if is_number(row[name])])
+    if not found:
+        raise InputError(
+            f"{path}: no column has numbers in the first row, besides those that mean something "
+            f"else; the columns are {listed(row)}. Name the one that holds the text or the numbers."
+        )
+    return dataclasses.replace(fields, values=found)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Some names, quoted."""
+    names = list(names)
+    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
+    return ", ".join(map(repr, names[:12])) + more
+
+
+def to_examples(lines: Iterable[Line], fields: Fields, malformed: Malformed) -> Iterator[Example]:
+    """Examples from rows: one each, or one from the rows of each series.
+
+    Args:
+      lines: the rows.
+      fields: what the columns mean, with the values named.
+      malformed: told of rows that cannot be used.
+    """
+    if fields.by_step:
+        yield from _from_steps(lines, fields, malformed)
+        return
+    channels = None
+    for where, row, raw in lines:
+        try:
+            inputs = inputs_of(row, fields)
+            tokens = len(inputs) if fields.tokens is not None else None
+            target = target_of(row, fields, tokens)
+            if isinstance(inputs, np.ndarray):
+                channels = channels or inputs.shape[1]
+                if inputs.shape[1] != channels:
+                    raise FlawError(
+                        f"expected {channels} channels, as in the first row, got {inputs.shape[1]}"
+                    )
+        except FlawError as flaw:
+            malformed.report(where, str(flaw))
+        else:
+            yield Example(inputs, target, where, raw)
+
+
+def inputs_of(row: Row, fields: Fields) -> Any:
+    """The text, the tokens or the numbers of a row."""
+    if fields.tokens is not None:
+        tokens = words_of(row[fields.tokens], fields.tokens)
+        for token in tokens:
+            check_text(token)
+        return tokens
+    if fields.text is not None:
+        text = row[fields.text]
+        if not isinstance(text, str):
+            raise FlawError(f"{fields.text!r}: expected a text, got {text!r}"[:200])
+        check_text(text)
+        if not text.strip():
+            raise FlawError(f"{fields.text!r}: expected a text, got an empty one")
+        return text
+    return matrix_of(row, fields.values or ())
+
+
+class _Series:
+    """The steps of a series, as they come."""
+
+    def __init__(self, key: Any, where: str):
+        self.key, self.where = key, where
+        self.steps: list[list[float]] = []
+        self.tags: list[str] = []
+        self.raw: list[Any] = []
+        self.target: Any = None
+        self.moment: Any = None
+
+    def add(self, line: Line, fields: Fields) -> None:
+        row, raw = line.row, line.raw
+        step = [
+            np.nan if fields.missing and row[name] in ("", None) else number_of(row[name], name)
+            for name in fields.values or ()
+        ]
+        target = target_of(row, fields, None)
+        moment = None if fields.time is None else _moment(row[fields.time])
+        comparable = type(moment) is type(self.moment) and moment is not None
+        if comparable and moment < self.moment:
+            raise FlawError(
+                f"{fields.time!r}: expected a time that does not go back, got "
+                f"{row[fields.time or '']!r} (sort the rows of each series)"
+            )
+        if self.raw and target != self.target:
+            name = fields.label or fields.number
+            raise FlawError(
+                f"{name!r}: expected {self.target!r} throughout the series, as in its first row, "
+                f"got {target!r}"
+            )
+        if fields.tag is not None:
+            tag = label_of(row.get(fields.tag), fields.tag, None)
+            if tag is None and fields.require_target:
+                raise FlawError(f"{fields.tag!r}: expected a tag, got nothing")
+            self.tags += [] if tag is None else [tag]
+        self.steps.append(step)
+        self.raw.append(raw)
+        self.target, self.moment = target, moment
+
+    def example(self, fields: Fields) -> Example:
+        target = self.target
+        if fields.tag is not None:
+            target = tuple(self.tags) if len(self.tags) == len(self.steps) else None
+        return Example(np.array(self.steps, np.float32), target, self.where, tuple(self.raw))
+
+
+def _from_steps(lines: Iterable[Line], fields: Fields, malformed: Malformed) -> Iterator[Example]:
+    series: _Series | None = None
+    seen: set[Any] = set()
+    for line in lines:
+        try:
+            key = None if fields.series is None else _key(line.row[fields.series], fields.series)
+            if series is not None and key != series.key and key in seen:
+                raise FlawError(
+                    f"{fields.series!r}: expected the rows of a series together, got one more of "
+                    f"{key!r} after those of {series.key!r} (sort the file by series)"
+                )
+            if series is None or key != series.key:
+                if series is not None and series.raw:
+                    yield series.example(fields)
+                series = _Series(key, line.where)
+                if len(seen) < REMEMBERED:
+                    seen.add(key)
+            series.add(line, fields)
+        except FlawError as flaw:
+            malformed.report(line.where, str(flaw))
+    if series is not None and series.raw:
+        yield series.example(fields)
+
+
+def _key(value: Any, name: str) -> str:
+    key = label_of(value, name, None)
+    if not isinstance(key, str):
+        raise FlawError(f"{name!r}: expected the name of a series, got nothing")
+    return key
+
+
+def _moment(value: Any) -> Any:
+    """A time that can be compared with the next, or None."""
+    if isinstance(value, (int, float)):
+        return float(value)
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        pass
+    try:
+        found = datetime.datetime.fromisoformat(str(value).strip().replace("/", "-"))
+    except ValueError:
+        return None
+    return found if found.tzinfo is None else found.astimezone(datetime.UTC).replace(tzinfo=None)

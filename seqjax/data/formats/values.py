@@ -1,0 +1,148 @@
+"""Numbers, labels and tags from the cells of a table or the values of JSON."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from seqjax.data.formats.base import Fields
+from seqjax.data.formats.files import FlawError
+
+Row = Mapping[str, Any]
+
+LARGEST = float(np.finfo(np.float32).max)
+"""What is larger would become infinite in float32."""
+
+
+def is_number(value: Any) -> bool:
+    """Whether a cell of a table, or a value of JSON, is a finite number."""
+    try:
+        number_of(value, "")
+    except FlawError:
+        return False
+    return True
+
+
+def number_of(value: Any, name: str) -> float:
+    """A finite number; `FlawError` for anything else, nan and inf included."""
+    try:
+        if isinstance(value, bool) or value is None or (isinstance(value, str) and "_" in value):
+            raise ValueError
+        found = float(value)
+    except (ValueError, TypeError, OverflowError):
+        came = "nothing" if value in (None, "") else repr(value)
+        hint = ""
+        if isinstance(value, str) and any(map(str.isdigit, value)) and set(value) & set(",_' "):
+            hint = " (write numbers without thousands separators and with a decimal point)"
+        raise FlawError(f"{name!r}: expected a number, got {came}{hint}") from None
+    if not abs(found) <= LARGEST:
+        raise FlawError(f"{name!r}: expected a finite number in float32, got {value!r}")
+    return found
+
+
+def matrix_of(row: Row, names: Sequence[str]) -> np.ndarray:
+    """The series of a row, `(time, channels)` float32.
+
+    Several numbers are a series with one channel. One list is a series, with a list of
+    channels for each step or a single number; several lists are its channels.
+    """
+    found = [row[name] for name in names]
+    quick = _cells(found)
+    if quick is not None:
+        return quick
+    if not any(isinstance(value, list) for value in found):
+        pairs = zip(found, names, strict=True)
+        return np.array([[number_of(value, name)] for value, name in pairs], np.float32)
+    columns = [_series(value, name) for value, name in zip(found, names, strict=True)]
+    if len({len(column) for column in columns}) > 1:
+        lengths = ", ".join(f"{n!r} {len(c)}" for n, c in zip(names, columns, strict=True))
+        raise FlawError(f"expected channels that are equally long, got {lengths}")
+    return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
+
+
+def _cells(values: list[Any]) -> np.ndarray | None:
+    """The numbers of a table's row, quickly; None if they must be looked at one by one."""
+    try:
+        if "_" in "".join(values):
+            return None
+        found = np.array(list(map(float, values)))
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return found.astype(np.float32)[:, None] if (np.abs(found) <= LARGEST).all() else None
+
+
+def _series(value: Any, name: str) -> np.ndarray:
+    if not isinstance(value, list):
+        raise FlawError(f"{name!r}: expected a list of numbers, got {value!r}"[:200])
+    if not value:
+        raise FlawError(f"{name!r}: expected at least one step, got an empty list")
+    if not isinstance(value[0], list):
+        return np.array([[number_of(item, name)] for item in value], np.float32)
+    width = len(value[0])
+    for step, item in enumerate(value):
+        if not isinstance(item, list) or len(item) != width or not width:
+            came = f"{len(item)}" if isinstance(item, list) else repr(item)
+            raise FlawError(
+                f"{name!r}: expected {max(1, width)} channels in every step, as in the first, got "
+                f"{came} in step {step + 1}"
+            )
+    return np.array([[number_of(part, name) for part in item] for item in value], np.float32)
+
+
+def words_of(value: Any, name: str) -> tuple[str, ...]:
+    """Tokens or tags: a list of words, or words with spaces between them."""
+    words = value.split() if isinstance(value, str) else value
+    if not isinstance(words, list) or not all(isinstance(word, str) and word for word in words):
+        raise FlawError(f"{name!r}: expected a list of words, got {value!r}"[:200])
+    if not words:
+        raise FlawError(f"{name!r}: expected at least one word, got none")
+    return tuple(words)
+
+
+def label_of(value: Any, name: str, separator: str | None) -> Any:
+    """A label; a tuple of labels if there is a separator or a list; None if there is none."""
+    if isinstance(value, list):
+        return tuple(label_of(item, name, None) or "" for item in value)
+    if isinstance(value, bool):
+        value = "true" if value else "false"
+    if isinstance(value, (int, float)) and math.isfinite(value):
+        value = str(value)
+    if value is not None and not isinstance(value, str):
+        raise FlawError(f"{name!r}: expected a label, got {value!r}"[:200])
+    if separator is not None:
+        parts = (value or "").split(separator)
+        return tuple(part.strip() for part in parts if part.strip())
+    return (value or "").strip() or None
+
+
+def target_of(row: Row, fields: Fields, tokens: int | None) -> Any:
+    """What is to be predicted of a row, or None.
+
+    Args:
+      row: of the file.
+      fields: of the file.
+      tokens: how many tags there must be; None if tags are not in this row.
+    """
+    target = None
+    if fields.label is not None:
+        name = fields.label
+        if name in row:
+            target = label_of(row[name], name, fields.label_separator)
+    elif fields.number is not None:
+        value, name = row.get(fields.number), fields.number
+        if value not in (None, "") or fields.require_target:
+            many = isinstance(value, list)
+            target = matrix_of(row, [name])[:, 0] if many else number_of(value, name)
+    elif fields.tag is not None and tokens is not None:
+        value, name = row.get(fields.tag), fields.tag
+        target = None if value in (None, "", []) else words_of(value, name)
+        if target is not None and len(target) != tokens:
+            raise FlawError(
+                f"{name!r}: expected {tokens} tags, as many as tokens, got {len(target)}"
+            )
+    else:
+        return None
+    if target is None and fields.require_target:
+        raise FlawError(f"{name!r}: expected a label, got nothing")
+    return target

@@ -1,0 +1,52 @@
+"""Numbers that say how good a model is, as sums that add up over batches and devices.
+
+A metric is made in two steps. A pure function of predictions, targets and a mask gives a
+NamedTuple of sums, inside `jit` if you like; `add` and `jax.lax.psum` put sums together. Its
+properties are the numbers: the value of the whole, not a mean of means.
+"""
+
+from seqjax.metrics.classification import (
+    Calibration,
+    ConfusionMatrix,
+    accuracy,
+    calibration,
+    confusion_matrix,
+)
+from seqjax.metrics.forecasting import (
+    RootMean,
+    ScaledMean,
+    interval_coverage,
+    mean_absolute_error,
+    mean_absolute_scaled_error,
+    pinball_loss,
+    root_mean_squared_error,
+    seasonal_naive_scale,
+)
+from seqjax.metrics.spans import Span, SpanCounts, find_spans, span_counts, span_types
+from seqjax.metrics.sums import Mean, add
+from seqjax.metrics.text import bits_per_character, compressed_bits_per_character
+
+__all__ = [
+    "Calibration",
+    "ConfusionMatrix",
+    "Mean",
+    "RootMean",
+    "ScaledMean",
+    "Span",
+    "SpanCounts",
+    "accuracy",
+    "add",
+    "bits_per_character",
+    "calibration",
+    "compressed_bits_per_character",
+    "confusion_matrix",
+    "find_spans",
+    "interval_coverage",
+    "mean_absolute_error",
+    "mean_absolute_scaled_error",
+    "pinball_loss",
+    "root_mean_squared_error",
+    "seasonal_naive_scale",
+    "span_counts",
+    "span_types",
+]

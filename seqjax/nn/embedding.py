@@ -1,0 +1,72 @@
+"""Tokens as vectors: the word, and the characters it is written with."""
+
+import jax.numpy as jnp
+from flax import nnx
+
+from seqjax.cells.gru import gru
+from seqjax.core.types import Array
+from seqjax.nn import pooling
+from seqjax.nn.rnn import RNN
+
+
+class WordEmbedding(nnx.Module):
+    """A vector for each word, from a table and from its spelling.
+
+        spelled = ends of scan(gru, characters of the word)
+        vector  = [table[word], spelled]
+
+    Endings and prefixes tell much of a word that was never seen in training.
+
+    Args:
+      words: number of words in the vocabulary.
+      characters: number of characters in theirs.
+      word_size: width of the table of words.
+      character_size: width of the table of characters.
+      spelling: width of the GRUs that read the characters, one forwards, one backwards.
+      rngs: the source of the parameters' keys.
+
+    Attributes:
+      features: width of the vectors.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> from flax import nnx
+      >>> embed = sj.nn.WordEmbedding(100, 30, rngs=nnx.Rngs(0))
+      >>> words, characters = jnp.ones((2, 5), int), jnp.ones((2, 5, 8), int)
+      >>> embed((words, characters)).shape == (2, 5, embed.features)
+      True
+
+    Source: Ling et al. 2015, arXiv:1508.02096; Lample et al. 2016, arXiv:1603.01360.
+    """
+
+    def __init__(
+        self,
+        words: int,
+        characters: int,
+        *,
+        word_size: int = 64,
+        character_size: int = 24,
+        spelling: int = 32,
+        rngs: nnx.Rngs,
+    ):
+        cell = gru(spelling)
+        self.words = nnx.Embed(words, word_size, rngs=rngs)
+        self.characters = nnx.Embed(characters, character_size, rngs=rngs)
+        self.forward = RNN(cell, character_size, rngs=rngs)
+        self.backward = RNN(cell, character_size, rngs=rngs)
+        self.features = word_size + 2 * spelling
+
+    def __call__(self, tokens: tuple[Array, Array]) -> Array:
+        """The vectors `(*batch, time, features)`.
+
+        Args:
+          tokens: `(words, characters)`: `(*batch, time)` ints, and `(*batch, time, letters)`
+            ints that are 0 behind the end of the word.
+        """
+        words, characters = tokens
+        written = characters > 0
+        letters = self.characters(characters)
+        ahead = pooling.last(self.forward(letters, mask=written)[1], written)
+        back = pooling.first(self.backward(letters, mask=written, reverse=True)[1], written)
+        return jnp.concatenate([self.words(words), ahead, back], -1)

@@ -1,0 +1,282 @@
+"""What a model's last linear layer means: how it is scored, and what it predicts.
+
+Each record says how many numbers it takes for a prediction (`size`), what loss they have, and
+what they predict. Records hold no arrays; the linear layer belongs to the model.
+"""
+
+import dataclasses
+from typing import Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+
+from seqjax.core.cell import positive_int
+from seqjax.core.types import Array, PRNGKeyArray
+from seqjax.losses import binary_cross_entropy, cross_entropy, gaussian_nll, pinball, squared_error
+
+
+@runtime_checkable
+class Outputs(Protocol):
+    """The meaning of `(*batch, size)` numbers."""
+
+    @property
+    def size(self) -> int:
+        """How many numbers a prediction takes."""
+        ...
+
+    def loss(self, raw: Array, targets: Array, mask: Array | None = None) -> Array:
+        """The loss of raw numbers `(*batch, size)`, summed over what `mask` `(*batch,)` counts."""
+        ...
+
+    def predict(self, raw: Array) -> dict[str, Array]:
+        """What the numbers predict, by name."""
+        ...
+
+
+@runtime_checkable
+class NumberOutputs(Outputs, Protocol):
+    """Outputs that predict `targets` numbers, and how sure they are."""
+
+    def quantiles(self, raw: Array, levels: tuple[float, ...]) -> Array:
+        """`(*batch, targets, levels)`."""
+        ...
+
+    def shifted(self, raw: Array, base: Array) -> Array:
+        """Raw numbers whose predictions are higher by `base` `(*batch, targets)`."""
+        ...
+
+    def sample(self, key: PRNGKeyArray, raw: Array) -> Array:
+        """A draw `(*batch, targets)`."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Softmax:
+    """One class out of several.
+
+        p = softmax(raw)
+
+    Args:
+      classes: how many.
+
+    Targets are `(*batch,)` ints, the loss is the cross-entropy in nats. Predicts
+    `prediction` `(*batch,)`, the likeliest class, and `probability` `(*batch, classes)`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> outputs = sj.nn.Softmax(3)
+      >>> outputs.predict(jnp.array([0.0, 2.0, 1.0]))["prediction"]
+      Array(1, dtype=int32)
+    """
+
+    classes: int
+
+    def __post_init__(self):
+        positive_int("Softmax", "classes", self.classes)
+
+    @property
+    def size(self) -> int:
+        return self.classes
+
+    def loss(self, raw: Array, targets: Array, mask: Array | None = None) -> Array:
+        return cross_entropy(raw, targets, mask)
+
+    def predict(self, raw: Array) -> dict[str, Array]:
+        probability = jax.nn.softmax(raw.astype(jnp.float32), axis=-1)
+        return {
+            "prediction": jnp.argmax(raw, -1).astype(jnp.int32),
+            "probability": probability,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Sigmoid:
+    """Labels that hold or do not, each by itself; with one label a binary decision.
+
+        p = sigmoid(raw)
+
+    Args:
+      labels: how many.
+
+    Targets are `(*batch, labels)` bools or numbers in [0, 1], the loss is the binary
+    cross-entropy in nats. Predicts `prediction`, bool where p is at least a half, and
+    `probability`, both `(*batch, labels)`.
+    """
+
+    labels: int = 1
+
+    def __post_init__(self):
+        positive_int("Sigmoid", "labels", self.labels)
+
+    @property
+    def size(self) -> int:
+        return self.labels
+
+    def loss(self, raw: Array, targets: Array, mask: Array | None = None) -> Array:
+        return binary_cross_entropy(raw, targets, mask)
+
+    def predict(self, raw: Array) -> dict[str, Array]:
+        return {"prediction": raw >= 0, "probability": jax.nn.sigmoid(raw.astype(jnp.float32))}
+
+
+@dataclasses.dataclass(frozen=True)
+class Regression:
+    """Numbers as they are, scored by squared error.
+
+    Args:
+      targets: how many.
+
+    Targets are `(*batch, targets)`; `prediction` too.
+    """
+
+    targets: int = 1
+
+    def __post_init__(self):
+        positive_int("Regression", "targets", self.targets)
+
+    @property
+    def size(self) -> int:
+        return self.targets
+
+    def loss(self, raw: Array, targets: Array, mask: Array | None = None) -> Array:
+        return squared_error(raw, targets, mask)
+
+    def predict(self, raw: Array) -> dict[str, Array]:
+        return {"prediction": raw}
+
+    def quantiles(self, raw: Array, levels: tuple[float, ...]) -> Array:
+        """The prediction at every level: it says nothing of its error."""
+        return jnp.repeat(raw[..., None], len(levels), -1)
+
+    def shifted(self, raw: Array, base: Array) -> Array:
+        """Raw numbers whose predictions are higher by `base` `(*batch, targets)`."""
+        return raw + base
+
+    def sample(self, key: PRNGKeyArray, raw: Array) -> Array:
+        """The prediction: there is nothing to draw."""
+        return raw
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantiles:
+    """Quantiles of a number, that never cross, scored by the pinball loss.
+
+        q[m] = raw[m]                                 m: the level nearest to a half
+        q[i] = q[i - 1] + softplus(raw[i])  above it,  q[i + 1] - softplus(raw[i])  below it
+
+    Args:
+      levels: rising, in (0, 1).
+      targets: how many numbers have such quantiles.
+
+    Targets are `(*batch, targets)`. Predicts `quantiles` `(*batch, targets, levels)`, and
+    as `prediction` `(*batch, targets)` the one at level m.
+
+    Source: Koenker and Bassett 1978, "Regression quantiles" (Econometrica).
+    """
+
+    levels: tuple[float, ...]
+    targets: int = 1
+
+    def __post_init__(self):
+        positive_int("Quantiles", "targets", self.targets)
+        inside = all(0 < level < 1 for level in self.levels)
+        if not self.levels or not inside or sorted(set(self.levels)) != list(self.levels):
+            raise ValueError(
+                "Quantiles: `levels` must be rising numbers between 0 and 1, such as (0.1, 0.5, "
+                f"0.9); got {self.levels!r}."
+            )
+
+    @property
+    def size(self) -> int:
+        return self.targets * len(self.levels)
+
+    def _apart(self, raw: Array) -> Array:
+        return raw.reshape(*raw.shape[:-1], self.targets, len(self.levels))
+
+    def _values(self, raw: Array) -> Array:
+        raw, middle = self._apart(raw), self._middle
+        step = jax.nn.softplus(raw)
+        below = -jnp.cumsum(step[..., :middle][..., ::-1], -1)[..., ::-1]
+        above = jnp.cumsum(step[..., middle + 1 :], -1)
+        at = raw[..., middle : middle + 1]
+        return jnp.concatenate([at + below, at, at + above], -1)
+
+    @property
+    def _middle(self) -> int:
+        return min(range(len(self.levels)), key=lambda i: abs(self.levels[i] - 0.5))
+
+    def loss(self, raw: Array, targets: Array, mask: Array | None = None) -> Array:
+        return pinball(self._values(raw), targets, jnp.asarray(self.levels), mask)
+
+    def predict(self, raw: Array) -> dict[str, Array]:
+        values = self._values(raw)
+        return {"prediction": values[..., self._middle], "quantiles": values}
+
+    def quantiles(self, raw: Array, levels: tuple[float, ...]) -> Array:
+        """`(*batch, targets, levels)`: those learned, between them on straight lines."""
+        values = self._values(raw)
+        have, want = jnp.asarray(self.levels), jnp.asarray(levels)
+        return jnp.vectorize(lambda q: jnp.interp(want, have, q), signature="(n)->(m)")(values)
+
+    def shifted(self, raw: Array, base: Array) -> Array:
+        """Raw numbers whose predictions are higher by `base` `(*batch, targets)`."""
+        return self._apart(raw).at[..., self._middle].add(base).reshape(raw.shape)
+
+    def sample(self, key: PRNGKeyArray, raw: Array) -> Array:
+        """A draw for each target: a uniform level, its quantile."""
+        values = self._values(raw)
+        level = jax.random.uniform(key, values.shape[:-1])
+        have = jnp.asarray(self.levels)
+        interpolate = jnp.vectorize(lambda u, q: jnp.interp(u, have, q), signature="(),(n)->()")
+        return interpolate(level, values)
+
+
+@dataclasses.dataclass(frozen=True)
+class Gaussian:
+    """A number with its uncertainty, scored by the likelihood.
+
+        location = raw[0],  scale = softplus(raw[1]) + 1e-3
+
+    Args:
+      targets: how many numbers.
+
+    Targets are `(*batch, targets)`, the loss is the negative log-likelihood in nats. Predicts
+    `prediction` (the location) and `scale`, `(*batch, targets)`.
+    """
+
+    targets: int = 1
+
+    def __post_init__(self):
+        positive_int("Gaussian", "targets", self.targets)
+
+    @property
+    def size(self) -> int:
+        return 2 * self.targets
+
+    def _values(self, raw: Array) -> tuple[Array, Array]:
+        location, scale = jnp.split(raw, 2, -1)
+        return location, jax.nn.softplus(scale) + 1e-3
+
+    def loss(self, raw: Array, targets: Array, mask: Array | None = None) -> Array:
+        location, scale = self._values(raw)
+        return gaussian_nll(location, scale, targets, mask)
+
+    def predict(self, raw: Array) -> dict[str, Array]:
+        location, scale = self._values(raw)
+        return {"prediction": location, "scale": scale}
+
+    def quantiles(self, raw: Array, levels: tuple[float, ...]) -> Array:
+        """`(*batch, targets, levels)`."""
+        location, scale = self._values(raw)
+        z = jax.scipy.special.ndtri(jnp.asarray(levels, location.dtype))
+        return location[..., None] + scale[..., None] * z.reshape((1,) * location.ndim + z.shape)
+
+    def shifted(self, raw: Array, base: Array) -> Array:
+        """Raw numbers whose predictions are higher by `base` `(*batch, targets)`."""
+        return raw.at[..., : self.targets].add(base)
+
+    def sample(self, key: PRNGKeyArray, raw: Array) -> Array:
+        """A draw for each target."""
+        location, scale = self._values(raw)
+        return location + scale * jax.random.normal(key, location.shape, location.dtype)

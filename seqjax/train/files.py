@@ -1,0 +1,125 @@
+"""The user's files, as examples."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from seqjax.core.errors import InputError
+from seqjax.data.examples import Example, Malformed
+from seqjax.data.formats import Fields, find_format
+
+
+@dataclasses.dataclass(frozen=True)
+class FilesConfig:
+    """Your own files, and which of them are for what."""
+
+    train: tuple[Path, ...] = ()
+    """Files to learn from, instead of --source: .csv, .jsonl, .conllu, .ts, .npz, also with
+    .gz; what they hold is told by the options below."""
+    validation: tuple[Path, ...] = ()
+    """Files to choose the best checkpoint by; without them --held-out of the training data."""
+    test: tuple[Path, ...] = ()
+    """Files that the trained model is judged by."""
+    held_out: float = 0.1
+    """Share of the training data to validate on."""
+    skip_malformed: bool = False
+    """Leave rows out that cannot be read, and count them, instead of stopping there."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SequenceConfig:
+    """How sequences are cut and batched."""
+
+    longest: int = 0
+    """Steps that a sequence may have; longer ones are cut. 0 for any number."""
+    keep: Literal["head", "tail"] = "head"
+    """What is kept of a sequence that is cut."""
+    buckets: int = 4
+    """Batches have at most so many different lengths, each compiled once; 1 pads everything
+    to the longest."""
+
+
+class Data(NamedTuple):
+    """Examples to learn from, to choose by and to be judged by.
+
+    `validation` is None where it is to be held out from `train`.
+    """
+
+    name: str
+    train: list[Example]
+    validation: list[Example] | None
+    test: list[Example]
+
+
+def find_data(config: Any, from_source: Callable[[str], Data], say: Callable[[str], None]) -> Data:
+    """The user's files, or the source that the settings name.
+
+    Args:
+      config: the settings of a supervised task, with `source`, `files` and `columns`.
+      from_source: reads a source by its name.
+      say: where lines for the user go.
+
+    Raises:
+      InputError: if a file or the source cannot be read.
+    """
+    files = config.files
+    if not files.train:
+        if files.validation or files.test:
+            raise InputError("--validation and --test go with --train: name the training files.")
+        return from_source(config.source)
+    parts = [
+        read_examples(paths, config.columns.fields, skip=files.skip_malformed, say=say)
+        for paths in (files.train, files.validation, files.test)
+    ]
+    return Data(", ".join(map(str, files.train)), parts[0], parts[1] or None, parts[2])
+
+
+def read_examples(
+    paths: Iterable[Path], fields: Fields, *, skip: bool, say: Callable[[str], None]
+) -> list[Example]:
+    """All examples of files, one after the other.
+
+    Raises:
+      InputError: if a file cannot be read, holds nothing, or has a malformed row that is not
+        to be skipped.
+    """
+    found: list[Example] = []
+    malformed = Malformed(skip)
+    for path in paths:
+        before = len(found)
+        found += find_format(path).read(path, fields, malformed)
+        if len(found) == before:
+            raise InputError(f"{path} holds no example that can be used. {malformed.summary()}")
+    if malformed.count:
+        say(malformed.summary())
+    return found
+
+
+def hold_out(
+    examples: Sequence[Example], share: float, groups: Sequence[str]
+) -> tuple[list[Example], list[Example]]:
+    """Examples to train on and to validate on: `share` of every group, always the same ones.
+
+    Raises:
+      InputError: if there are too few examples to hold any out.
+    """
+    order = np.random.default_rng(0).permutation(len(examples))
+    by_group: dict[Any, list[int]] = {}
+    for place in order.tolist():
+        by_group.setdefault(groups[place], []).append(place)
+    # Group after group, every so many of them: small groups have their turn as well.
+    line = [place for group in sorted(by_group) for place in by_group[group]]
+    count = max(1, round(share * len(line)))
+    if count >= len(line):
+        raise InputError(
+            f"{len(line)} examples are too few to hold some out for validation. Give more, or "
+            "name files with --validation."
+        )
+    chosen = {line[(2 * i + 1) * len(line) // (2 * count)] for i in range(count)}
+    return (
+        [example for place, example in enumerate(examples) if place not in chosen],
+        [example for place, example in enumerate(examples) if place in chosen],
+    )

@@ -1,0 +1,358 @@
+"""The task of predicting how series of numbers go on."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from seqjax import metrics
+from seqjax.core.errors import InputError
+from seqjax.data.datasets import SERIES, load_series
+from seqjax.data.examples import Example
+from seqjax.data.formats import Fields
+from seqjax.data.padding import Encoded
+from seqjax.data.windows import Series, Windows, cut, seasonal_naive
+from seqjax.nn.forecaster import DirectForecaster, Forecast, RecursiveForecaster
+from seqjax.nn.outputs import Gaussian, Outputs, Quantiles, Regression
+from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
+from seqjax.train.files import Data, FilesConfig
+from seqjax.train.model import build_cell
+from seqjax.train.supervised import Split
+from seqjax.train.task import Criterion
+
+
+@dataclasses.dataclass(frozen=True)
+class ForecasterConfig(CellConfig):
+    """The forecaster."""
+
+    features: int = 64
+    """Width of each layer's state."""
+    dropout: float = 0.1
+    """Probability that an output of a layer is dropped."""
+    strategy: Literal["direct", "recursive"] = "direct"
+    """Predict the whole horizon at once, or step by step from what was predicted."""
+    outputs: Literal["point", "quantile", "gaussian"] = "quantile"
+    """What is predicted for a step: a number, quantiles, or a normal distribution."""
+    levels: tuple[float, ...] = (0.1, 0.5, 0.9)
+    """The quantiles that are predicted and written."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ForecastFields:
+    """What columns of .csv files and keys of .jsonl files mean, and how far to look."""
+
+    values: tuple[str, ...] = ()
+    """The columns to predict; by default all that hold numbers."""
+    covariates: tuple[str, ...] = ()
+    """Columns that are known ahead, for the horizon too."""
+    series: str | None = None
+    """The column that says to which series a row belongs; without it all rows are one."""
+    time: str | None = None
+    """The column of the time; it is not an input, and must not go back."""
+    history: int | None = None
+    """Steps that are read; by default what suits the source, or four times the horizon."""
+    horizon: int | None = None
+    """Steps that are predicted; by default what suits the source, or 24."""
+    season: int | None = None
+    """Steps after which the series about repeats, 0 for none; by default the source's, or 0."""
+
+    @property
+    def fields(self) -> Fields:
+        """The same, for the readers of files."""
+        return Fields(
+            series=self.series,
+            time=self.time,
+            values=(*self.values, *self.covariates) or None,
+            one_series=self.series is None,
+            missing=True,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class ForecastConfig(RunConfig):
+    """Trains a forecaster of series of numbers."""
+
+    source: Literal["electricity", "glucose", "temperatures", "sunspots", "sunspots-monthly"] = (
+        "temperatures"
+    )
+    """Series that a package carries; see --train for your own."""
+    files: FilesConfig = FilesConfig(held_out=0.15)
+    columns: ForecastFields = ForecastFields()
+    model: ForecasterConfig = ForecasterConfig()
+    optimization: OptimizerConfig = OptimizerConfig(learning_rate=3e-3, weight_decay=0.01)
+    batch: int = 64
+    """Windows of a batch."""
+    steps: int = 600
+    """Updates of the parameters."""
+    validate_every: int = 100
+    """Steps between validations and checkpoints."""
+
+
+LOOK = {
+    "electricity": (672, 48),
+    "glucose": (144, 12),
+    "temperatures": (168, 24),
+    "sunspots": (66, 11),
+    "sunspots-monthly": (264, 24),
+}
+"""Steps that are read and predicted of each source: two weeks for a day, half a day for an
+hour, a week for a day, six cycles of the sun for one, two for two years."""
+
+
+def from_source(name: str) -> Data:
+    """Series that a package carries."""
+    return Data(SERIES[name].name, load_series(name), None, [])
+
+
+VALIDATION_WINDOWS = 500
+"""Windows that are scored, at most: they are spread evenly."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Forecasting:
+    """A `Problem`: the values of the next steps.
+
+    Args:
+      config: the settings.
+      names: of the values to predict.
+      covariates: how many there are.
+      history, horizon, season: in steps.
+    """
+
+    config: ForecastConfig
+    names: tuple[str, ...]
+    covariates: int
+    history: int
+    horizon: int
+    season: int
+
+    sequences = ("history",)
+    criterion = Criterion("mean_absolute_scaled_error", lower_is_better=True)
+
+    @classmethod
+    def of(cls, config: ForecastConfig, examples: Sequence[Example]) -> "Forecasting":
+        """The problem that these series pose.
+
+        Raises:
+          InputError: if they do not fit together, or are too short.
+        """
+        columns = config.columns
+        history, horizon, season = 0, 24, 0
+        if not config.files.train:
+            history, horizon = LOOK[config.source]
+            season = SERIES[config.source].season or 0
+        horizon = columns.horizon or horizon
+        history = columns.history or history or 4 * horizon
+        season = season if columns.season is None else columns.season
+        channels = {example.inputs.shape[-1] for example in examples}
+        if len(channels) > 1:
+            raise InputError(f"The series must have the same columns, got {sorted(channels)}.")
+        targets = channels.pop() - len(columns.covariates)
+        names = columns.values or tuple(f"value_{i}" for i in range(targets))
+        if targets == 1 and not columns.values:
+            names = ("value",)
+        return cls(config, names, len(columns.covariates), history, horizon, season)
+
+    def settings(self) -> dict[str, Any]:
+        """All but the configuration, as JSON."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name != "config"
+        }
+
+    @classmethod
+    def restore(cls, config: ForecastConfig, settings: dict[str, Any]) -> "Forecasting":
+        """What `settings` gave, with its configuration."""
+        values: dict[str, Any] = settings | {"names": tuple(settings["names"])}
+        return cls(config, **values)
+
+    def series(self, example: Example, learned: int | None = None) -> Series:
+        """An example as a series; the first `learned` steps tell the naive error.
+
+        Raises:
+          InputError: if it has other columns than the training data.
+        """
+        values = np.asarray(example.inputs, np.float32)
+        wanted = len(self.names) + self.covariates
+        if values.shape[-1] != wanted:
+            raise InputError(
+                f"{example.where}: expected {wanted} columns of numbers as in training, got "
+                f"{values.shape[-1]}."
+            )
+        targets = values[:, : len(self.names)]
+        covariates = np.nan_to_num(values[:, len(self.names) :], nan=0.0)
+        known = jnp.asarray(targets[:learned].T)
+        season = max(1, self.season)
+        error = metrics.seasonal_naive_scale(jnp.nan_to_num(known), season, ~jnp.isnan(known))
+        return Series(example.where, targets, covariates, np.asarray(error))
+
+    def split(self, examples: Sequence[Example], test: Sequence[Example]) -> Split:
+        """Windows of the beginning, the middle and the end of each series.
+
+        With test series of their own, the end is for validation and there is no middle.
+
+        Raises:
+          InputError: if no series is long enough.
+        """
+        share = self.config.files.held_out
+        series, first, second = [], [], []
+        for example in examples:
+            steps = len(example.inputs)
+            held = max(self.horizon, round(share * steps))
+            second.append(steps if test else steps - held)
+            first.append(second[-1] - held)
+            series.append(self.series(example, max(1, first[-1])))
+        look = {"history": self.history, "horizon": self.horizon}
+        start = [min(self.horizon, self.history)] * len(series)
+        train = Windows(series, **look, first=start, last=first)
+        if not len(train):
+            longest = max(len(example.inputs) for example in examples)
+            raise InputError(
+                f"The longest series has {longest} steps: too few to learn a horizon of "
+                f"{self.horizon} and to hold out {share:g} of it twice. Give longer series, or a "
+                "smaller --horizon."
+            )
+        ends = [len(one.values) for one in series]
+        if test:
+            judged = [self.series(example) for example in test]
+            begin = [self.history] * len(judged)
+            ending = [len(one.values) for one in judged]
+            last = self._spread(judged, begin, ending)
+        else:
+            last = self._spread(series, second, ends)
+        return Split(train, self._spread(series, first, second), last)
+
+    def _spread(self, series, first, last) -> Windows:
+        """At most so many windows, spread evenly."""
+        look = {"history": self.history, "horizon": self.horizon, "first": first, "last": last}
+        every = Windows(series, **look)
+        stride = max(1, len(every) // VALIDATION_WINDOWS)
+        return Windows(series, **look, stride=stride)
+
+    def encode(self, example: Example, *, answered: bool = True) -> Encoded:
+        """The end of a series, with nothing known of what follows.
+
+        Raises:
+          InputError: if it has other columns, or no covariates for the horizon.
+        """
+        series = self.series(example)
+        return cut(series, self.known(example), self.history, self.horizon)
+
+    def known(self, example: Example) -> int:
+        """The number of steps after which the forecast begins.
+
+        With covariates, a series ends with rows that have these and no values.
+
+        Raises:
+          InputError: if these are fewer than the horizon.
+        """
+        steps = len(example.inputs)
+        if not self.covariates:
+            return steps
+        observed = np.flatnonzero(~np.isnan(example.inputs[:, : len(self.names)]).all(-1))
+        known = int(observed[-1]) + 1 if observed.size else 0
+        if steps - known < self.horizon:
+            raise InputError(
+                f"{example.where}: the covariates must be known {self.horizon} steps ahead: end "
+                f"the series with {self.horizon} rows that have covariates and no values; it ends "
+                f"with {steps - known}."
+            )
+        return known
+
+    @property
+    def meaning(self) -> Outputs:
+        """What the model's last layer means."""
+        targets = len(self.names)
+        config = self.config.model
+        return {
+            "point": lambda: Regression(targets),
+            "quantile": lambda: Quantiles(config.levels, targets),
+            "gaussian": lambda: Gaussian(targets),
+        }[config.outputs]()
+
+    def model(self, seed: int) -> Forecast:
+        kind = {"direct": DirectForecaster, "recursive": RecursiveForecaster}
+        return kind[self.config.model.strategy](
+            build_cell(self.config.model),
+            self.meaning,
+            targets=len(self.names),
+            covariates=self.covariates,
+            horizon=self.horizon,
+            season=self.season,
+            rngs=nnx.Rngs(seed),
+        )
+
+    def _covariates(self, batch):
+        return batch["covariates"] if self.covariates else None
+
+    def loss(self, model, batch, keys):
+        return model.loss(
+            batch["history"],
+            batch["future"],
+            self._covariates(batch),
+            key=keys,
+            rows=batch["weights"] > 0,
+        )
+
+    def outputs(self, model, batch):
+        levels = self.config.model.levels
+        values = model.quantiles(batch["history"], self._covariates(batch), (0.5, *levels))
+        return {"prediction": values[..., 0], "quantiles": values[..., 1:]}
+
+    def scores(self, examples, outputs):
+        def stacked(name):
+            return np.stack([example[name] for example in examples])
+
+        future = stacked("future")
+        observed = ~np.isnan(future)
+        naive = seasonal_naive(stacked("history"), self.horizon, self.season)
+        scale = stacked("naive_error")[:, None, :]
+        levels = np.array(self.config.model.levels)
+        predicted = np.stack([output["prediction"] for output in outputs])
+        quantiles = np.stack([output["quantiles"] for output in outputs])
+
+        def scaled(predictions):
+            counts = observed & ~np.isnan(predictions)
+            error = metrics.mean_absolute_scaled_error(
+                jnp.asarray(np.moveaxis(predictions, -1, -2)),
+                jnp.asarray(np.moveaxis(future, -1, -2)),
+                jnp.asarray(scale[:, 0]),
+                jnp.asarray(np.moveaxis(counts, -1, -2)),
+            )
+            return float(error.value)
+
+        found = {
+            "mean_absolute_scaled_error": scaled(predicted),
+            "seasonal_naive": scaled(naive),
+            "pinball": float(
+                metrics.pinball_loss(
+                    jnp.asarray(quantiles),
+                    jnp.asarray(future),
+                    jnp.asarray(levels, jnp.float32),
+                    jnp.asarray(observed),
+                ).value.mean()
+            ),
+        }
+        if len(levels) > 1:
+            inside = metrics.interval_coverage(
+                jnp.asarray(quantiles[..., 0]),
+                jnp.asarray(quantiles[..., -1]),
+                jnp.asarray(future),
+                jnp.asarray(observed),
+            )
+            found["coverage"] = float(inside.value)
+            found["coverage_wanted"] = float(levels[-1] - levels[0])
+        return found
+
+    def answer(self, output: Encoded, example: Encoded) -> dict[str, Any]:
+        """What is written for a series: a column for each value and each of its quantiles."""
+        columns = {}
+        for target, name in enumerate(self.names):
+            columns[f"{name}_prediction"] = output["prediction"][:, target]
+            for place, level in enumerate(self.config.model.levels):
+                columns[f"{name}_q{level:g}"] = output["quantiles"][:, target, place]
+        return columns

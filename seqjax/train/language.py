@@ -1,0 +1,209 @@
+"""The task of predicting the next character: streams, samples, bits per character."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding
+
+from seqjax.core.errors import InputError
+from seqjax.core.noise import seed_carry
+from seqjax.core.types import Array
+from seqjax.data.documents import read_documents
+from seqjax.data.streams import check_length, start_positions, window
+from seqjax.data.vocabulary import BOUNDARY, Vocabulary
+from seqjax.decode.sampling import generate
+from seqjax.losses import cross_entropy
+from seqjax.metrics import bits_per_character, compressed_bits_per_character
+from seqjax.nn.language_model import LanguageModel
+from seqjax.train.config import CellConfig, RunConfig
+from seqjax.train.devices import make_mesh
+from seqjax.train.evaluation import ROWS, Evaluator
+from seqjax.train.model import build_cell
+from seqjax.train.run import Saved, load_model
+from seqjax.train.task import Criterion, Report
+from seqjax.train.texts import TextConfig, find_texts
+
+
+@dataclasses.dataclass(frozen=True)
+class LanguageModelConfig(CellConfig):
+    """The language model."""
+
+    embedding: int = 64
+    """Width of the character embedding."""
+    tied: bool = False
+    """Use the embedding as the head's weights; needs embedding equal to features."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LanguageConfig(RunConfig):
+    """Trains a character language model by truncated backpropagation through time.
+
+    Each row of a batch is a stream that reads its own part of the text.
+    """
+
+    model: LanguageModelConfig = LanguageModelConfig()
+    data: TextConfig = TextConfig()
+    steps: int = 3600
+    """Updates of the parameters."""
+    sample: int = 300
+    """Characters to write at every validation; 0 for none."""
+
+
+class Streams(NamedTuple):
+    """The state of the model at the end of each stream, and where the streams stand."""
+
+    carry: Any
+    positions: Any
+
+
+def build_model(config: LanguageModelConfig, vocabulary_size: int, seed: int) -> LanguageModel:
+    """A new language model."""
+    cell = build_cell(config)
+    if not cell.causal:
+        raise InputError(f"--cell {config.cell}: {cell} sees the future, so it cannot predict it.")
+    if config.tied and config.embedding != cell.features:
+        raise InputError(
+            f"--tied needs --embedding equal to the cell's width {cell.features}, got "
+            f"{config.embedding}."
+        )
+    return LanguageModel(
+        vocabulary_size,
+        cell,
+        embedding_size=config.embedding,
+        tied=config.tied,
+        rngs=nnx.Rngs(seed),
+    )
+
+
+class LanguageTask:
+    """Predicts the next character of streams through a corpus; a `Task`.
+
+    The carry flows on from step to step, gradients stop there, and the state is reset
+    where a document begins.
+    """
+
+    kind = "lm"
+    criterion = Criterion("bits_per_character", lower_is_better=True)
+    unit = "character"
+    batch_spec = jax.P()
+
+    def __init__(self, config: LanguageConfig, say: Callable[[str], None]):
+        self.config = config
+        self.texts = find_texts(config.data, say)
+        self.data_name = self.texts.name
+        self.vocabulary = Vocabulary.of(text for _, text in self.texts.train)
+        self.corpus = self.vocabulary.corpus(self.texts.train)
+        check_length(self.corpus, config.batch, config.data.time)
+        self.held_out = self.vocabulary.corpus(self.texts.held_out)
+        content = self.corpus.tobytes() + b"|" + self.held_out.tobytes()
+        self.digest = hashlib.sha256(content).hexdigest()
+        self.settings = {"vocabulary": json.loads(self.vocabulary.to_json())}
+        self.rows = config.batch
+        self.units = config.batch * config.data.time
+
+    def model(self, seed: int) -> LanguageModel:
+        return build_model(self.config.model, len(self.vocabulary), seed)
+
+    def start(self, model: Any, seed: int) -> Streams:
+        carry = model.initial_carry((self.rows,))
+        return Streams(
+            seed_carry(carry, jax.random.fold_in(jax.random.key(seed), 1)),
+            jnp.asarray(start_positions(len(self.corpus), self.rows)),
+        )
+
+    def batches(self, first: int, mesh: Mesh) -> Iterator[Array]:
+        """The corpus, again and again: the streams know where they stand."""
+        corpus = jax.device_put(self.corpus, NamedSharding(mesh, jax.P()))
+        while True:
+            yield corpus
+
+    def loss(self, model, memory, batch, keys):
+        time = self.config.data.time
+        inputs, targets = window(batch, memory.positions, time)
+        carry, logits = model(inputs, memory.carry, resets=inputs == BOUNDARY)
+        positions = (memory.positions + time) % batch.shape[0]
+        weight = jnp.float32(targets.size)
+        return cross_entropy(logits, targets), weight, Streams(carry, positions)
+
+    def training_metrics(self, loss: float) -> dict[str, float]:
+        return {"train_bits_per_character": bits_per_character(loss, 1)}
+
+    def evaluator(self, mesh: Mesh) -> Callable[[Any], dict[str, float]]:
+        evaluate = Evaluator(self.held_out, mesh, self.config.dtype)
+        return lambda model: {"bits_per_character": evaluate(model).bits_per_character}
+
+    def sample(self, model: Any, step: int) -> str | None:
+        if not self.config.sample:
+            return None
+        pieces = generate(
+            model,
+            np.zeros(0, np.int32),
+            jax.random.fold_in(jax.random.key(self.config.seed), step),
+            length=self.config.sample,
+            boundary=BOUNDARY,
+            temperature=0.8,
+        )
+        return self.vocabulary.decode(np.concatenate(list(pieces)))
+
+    def summary(self) -> list[tuple[str, str]]:
+        held = ", ".join(document.name for document in self.texts.held_out)
+        text = "".join(text for _, text in self.texts.held_out)
+        yardstick = compressed_bits_per_character(text)
+        return [
+            (
+                "text",
+                f"{self.texts.name}: {len(self.corpus):,} characters in "
+                f"{len(self.texts.train)} documents, {len(self.vocabulary)} symbols",
+            ),
+            (
+                "held out",
+                held if len(held) < 200 else f"{len(self.texts.held_out)} documents",
+            ),
+            (
+                "yardstick",
+                ", ".join(f"{name} {bits:.2f}" for name, bits in yardstick.items())
+                + " bits per character on the held-out text",
+            ),
+            ("streams", f"{self.config.batch}, {self.config.data.time} characters a step"),
+        ]
+
+
+def restore(config: Any, settings: dict[str, Any]) -> tuple[LanguageModel, Vocabulary]:
+    """A model of the right form and its vocabulary, from what a run has saved."""
+    vocabulary = Vocabulary.from_json(json.dumps(settings["vocabulary"]))
+    return build_model(config.model, len(vocabulary), config.seed), vocabulary
+
+
+def evaluate(folder: Path, saved: Saved, paths: tuple[Path, ...], checkpoint: str) -> Report:
+    """Bits per character of texts, by default those held out, beside compressors."""
+    config: Any = saved.config
+    model, vocabulary = restore(config, saved.settings)
+    model, step = load_model(folder, model, checkpoint)
+    documents = read_documents(paths) if paths else find_texts(config.data, print).held_out
+    text = "".join(text for _, text in documents)
+    unknown = vocabulary.unknown(text)
+    notes = ()
+    if unknown:
+        count = sum(map(text.count, unknown))
+        notes = (
+            f"note: {count:,} of the {len(text):,} characters ({len(unknown)} different: "
+            f"{''.join(unknown)[:40]!r}) were not in the training text; they cost what the model "
+            "gives to an unknown character.",
+        )
+    mesh = make_mesh(ROWS, None)
+    model = jax.device_put(model, NamedSharding(mesh, jax.P()))
+    score = Evaluator(vocabulary.corpus(documents), mesh, config.dtype)(model)
+    return Report(
+        {"bits_per_character": score.bits_per_character} | compressed_bits_per_character(text),
+        f"{score.characters:,} characters in {len(documents)} documents",
+        step,
+        notes,
+    )

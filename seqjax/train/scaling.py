@@ -1,0 +1,63 @@
+"""Channels of numbers, brought to mean 0 and standard deviation 1."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from seqjax.core.errors import InputError
+from seqjax.data.examples import Example
+
+
+@dataclasses.dataclass(frozen=True)
+class Standard:
+    """Mean and standard deviation of each channel of the training data."""
+
+    location: tuple[float, ...]
+    scale: tuple[float, ...]
+
+    @classmethod
+    def of(cls, examples: Sequence[Example]) -> "Standard":
+        """Those of these series, NaN left out; 1 for the deviation of what never varies.
+
+        Raises:
+          InputError: if the series differ in the number of channels, or one is no series.
+        """
+        first = examples[0]
+        for example in examples:
+            if not isinstance(example.inputs, np.ndarray):
+                raise InputError(f"{example.where}: expected a series of numbers, got a text.")
+            if example.inputs.shape[-1] != first.inputs.shape[-1]:
+                raise InputError(
+                    f"{example.where}: expected {first.inputs.shape[-1]} channels as in "
+                    f"{first.where}, got {example.inputs.shape[-1]}."
+                )
+        values = np.concatenate([example.inputs for example in examples]).astype(np.float64)
+        known = ~np.isnan(values)
+        count = np.maximum(known.sum(0), 1)
+        location = np.where(known, values, 0).sum(0) / count
+        scale = np.sqrt(np.where(known, np.square(values - location), 0).sum(0) / count)
+        scale[scale == 0] = 1.0
+        return cls(tuple(location.tolist()), tuple(scale.tolist()))
+
+    @classmethod
+    def restore(cls, settings: dict[str, Any]) -> "Standard":
+        """From `dataclasses.asdict`, by way of JSON."""
+        return cls(tuple(settings["location"]), tuple(settings["scale"]))
+
+    def encode(self, example: Example) -> np.ndarray:
+        """The series `(time, channels)` float32, what is missing taken to be as usual: 0.
+
+        Raises:
+          InputError: if it is no series, or has another number of channels.
+        """
+        if not isinstance(example.inputs, np.ndarray):
+            raise InputError(f"{example.where}: expected a series of numbers, got a text.")
+        if example.inputs.shape[-1] != len(self.location):
+            raise InputError(
+                f"{example.where}: expected {len(self.location)} channels as in training, got "
+                f"{example.inputs.shape[-1]}."
+            )
+        values = (example.inputs - np.array(self.location)) / np.array(self.scale)
+        return np.nan_to_num(values, nan=0.0).astype(np.float32)

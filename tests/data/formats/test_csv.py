@@ -1,0 +1,237 @@
+"""CSV: texts, fixed series and time steps; everything that can be wrong with a table."""
+
+import numpy as np
+import pytest
+
+from seqjax.core.errors import InputError
+from seqjax.data.formats import Fields, find_format
+from tests.data.formats.table import complaint, read
+
+TEXT = Fields(text="text", label="label")
+STEPS = Fields(series="id", time="t", label="label", values=("x", "y"))
+
+
+def write(tmp_path, content, name="a.csv"):
+    path = tmp_path / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def test_one_text_in_a_row(tmp_path):
+    path = write(tmp_path, 'id,text,label\n1,"a ""fine"" day,\nin two lines",good\n\n2,rain,bad\n')
+    found, _ = read(path, TEXT)
+    assert [(e.inputs, e.target) for e in found] == [
+        ('a "fine" day,\nin two lines', "good"),
+        ("rain", "bad"),
+    ]
+    assert [e.where for e in found] == [f"{path}, line 2", f"{path}, line 5"]
+
+
+def test_one_series_of_numbers_in_a_row(tmp_path):
+    path = write(tmp_path, "name,t0,t1,t2,label\na,1,-2.5,3e2,x\nb, 4 ,5,6,y\n")
+    found, _ = read(path, Fields(label="label"))
+    np.testing.assert_array_equal(found[0].inputs, np.float32([[1], [-2.5], [300]]))
+    assert found[1].inputs.dtype == np.float32 and found[1].target == "y"
+    some, _ = read(path, Fields(label="name", values=("t2", "t0")))
+    np.testing.assert_array_equal(some[1].inputs[:, 0], [6, 4])
+    assert some[1].target == "b"
+    resolved = find_format(path).resolve(path, Fields(label="label"))
+    assert resolved.values == ("t0", "t1", "t2")
+
+
+def test_one_time_step_in_a_row(tmp_path):
+    rows = "id,t,x,y,label\na,1,1,2,u\na,2,3,4,u\nb,1,5,6,v\n"
+    found, _ = read(write(tmp_path, rows), STEPS)
+    np.testing.assert_array_equal(found[0].inputs, [[1, 2], [3, 4]])
+    np.testing.assert_array_equal(found[1].inputs, [[5, 6]])
+    assert [e.target for e in found] == ["u", "v"]
+    assert found[1].where.endswith("line 4")
+    (whole,), _ = read(write(tmp_path, rows), Fields(one_series=True, values=("x",)))
+    np.testing.assert_array_equal(whole.inputs, [[1], [3], [5]])
+    tagged, _ = read(write(tmp_path, rows), Fields(series="id", tag="label", values=("x",)))
+    assert [e.target for e in tagged] == [("u", "u"), ("v",)]
+
+
+def test_numbers_several_labels_and_tags(tmp_path):
+    path = write(tmp_path, "words,tags,many,number\nthe cat,D N,a|b ,1.5\nruns,V,,-2\n")
+    many, _ = read(path, Fields(text="words", label="many", label_separator="|"))
+    assert [e.target for e in many] == [("a", "b"), ()]
+    number, _ = read(path, Fields(text="words", number="number"))
+    assert [e.target for e in number] == [1.5, -2.0]
+    tags, _ = read(path, Fields(tokens="words", tag="tags"))
+    assert [(e.inputs, e.target) for e in tags] == [
+        (("the", "cat"), ("D", "N")),
+        (("runs",), ("V",)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "separator"), [("a.csv", ";"), ("a.csv", "\t"), ("a.csv", "|"), ("a.tsv", "\t")]
+)
+def test_other_separators(tmp_path, name, separator):
+    content = "text,label\nwarm,good\n".replace(",", separator)
+    found, _ = read(write(tmp_path, content, name), TEXT)
+    assert (found[0].inputs, found[0].target) == ("warm", "good")
+
+
+def test_targets_that_need_not_be_there(tmp_path):
+    path = write(tmp_path, "text,label\nwarm,\n")
+    fields = Fields(text="text", label="label", require_target=False)
+    assert read(path, fields)[0][0].target is None
+    path = write(tmp_path, "text\nwarm\n")
+    for other in (fields, Fields(text="text", number="n", require_target=False)):
+        assert read(path, other)[0][0].target is None
+    separated = Fields(text="text", label="l", label_separator="|", require_target=False)
+    assert read(path, separated)[0][0].target is None
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ("1", "2.5"),
+        ("1", "1"),
+        ("2020-01-01", "2020-01-02"),
+        ("2010/01/01 00:00", "2010/01/01 01:00"),
+        ("2020-10-25T02:30+02:00", "2020-10-25T02:00+01:00"),
+        ("Mon", "Fri"),
+    ],
+)
+def test_times_of_every_kind(tmp_path, times):
+    rows = "t,x\n" + "".join(f"{time},1\n" for time in times)
+    assert len(read(write(tmp_path, rows), Fields(time="t"))[0][0].inputs) == 2
+
+
+SERIES = Fields(label="label")
+MALFORMED = {
+    "only a header": ("text,label\n", TEXT, "has only a header"),
+    "only blank lines": ("\n\n", TEXT, "line 1: expected the names of the columns"),
+    "too many columns": ("text,label\na,b,c\n", TEXT, "line 2: expected 2 columns, got 3"),
+    "too few columns": ("text,label\na,b\nc\n", TEXT, "line 3: expected 2 columns, got 1"),
+    "no such column": (
+        "word,label\na,b\n",
+        TEXT,
+        "no column 'text'; the columns are 'word', 'label'",
+    ),
+    "no label column": ("text,l\na,b\n", TEXT, "no column 'label'"),
+    "no column of values": ("x,l\n1,b\n", Fields(values=("x", "z")), "no column 'z'"),
+    "a column twice": ("text,text,label\na,b,c\n", TEXT, "'text' more than once"),
+    "no label": ("text,label\na,\n", TEXT, "line 2: 'label': expected a label, got nothing"),
+    "blank label": ("text,label\na,  \n", TEXT, "line 2: 'label': expected a label, got nothing"),
+    "empty text": ("text,label\n ,b\n", TEXT, "line 2: 'text': expected a text, got an empty one"),
+    "open quote": (
+        'text,label\na,b\n"c,d\ne,f\n',
+        TEXT,
+        "line 3: a quote is opened here and never",
+    ),
+    "stray quote": ('text,label\n"a"b,c\n', TEXT, "line 2: the quotes are not as in CSV"),
+    "open quote in the header": ('"text,label\na,b\n', TEXT, "line 1: a quote is opened here"),
+    "old line ends": ("text,label\ra,b\rc,d\r", TEXT, "line 1: .*carriage return alone"),
+    "nan": ("x,y,label\n1,2,a\n1,nan,a\n", SERIES, "line 3: 'y': expected a finite number .*'nan'"),
+    "infinite": ("x,y,label\n1,2,a\n-inf,1,a\n", SERIES, "line 3: 'x': expected a finite .*'-inf'"),
+    "too large": ("x,y,label\n1,2,a\n1e39,1,a\n", SERIES, "line 3: 'x': .*float32, got '1e39'"),
+    "a word": ("x,y,label\n1,2,a\n1,two,a\n", SERIES, "'y': expected a number, got 'two'"),
+    "empty cell": ("x,y,label\n1,2,a\n1,,a\n", SERIES, "'y': expected a number, got nothing"),
+    "thousands": ('x,y,label\n1,2,a\n1,"1,000",a\n', SERIES, "got '1,000' .*thousands separators"),
+    "underscore": ("x,y,label\n1,2,a\n1,1_000,a\n", SERIES, "got '1_000' .*thousands separators"),
+    "decimal comma": ("x;y;label\n1;2;a\n1;0,5;a\n", SERIES, "got '0,5' .*decimal point"),
+    "hexadecimal": ("x,label\n1,a\n0x10,a\n", SERIES, "expected a number, got '0x10'"),
+    "no numbers": ("name,label\nbob,a\n", SERIES, "no column has numbers in the first row"),
+    "not a number to predict": (
+        "x,n\n1,2\n1,many\n",
+        Fields(number="n"),
+        "line 3: 'n': expected a number, got 'many'",
+    ),
+    "no number to predict": (
+        "x,n\n1,\n",
+        Fields(number="n"),
+        "'n': expected a number, got nothing",
+    ),
+    "fewer tags than words": (
+        "w,t\na b c,D N\n",
+        Fields(tokens="w", tag="t"),
+        "'t': expected 3 tags, .* got 2",
+    ),
+    "no tags": ("w,t\na b,\n", Fields(tokens="w", tag="t"), "'t': expected a label, got nothing"),
+    "no words": ("w,t\n ,D\n", Fields(tokens="w", tag="t"), "'w': expected at least one word"),
+    "series apart": (
+        "id,t,x,y,label\na,1,1,1,u\nb,1,1,1,u\na,2,1,1,u\n",
+        STEPS,
+        "line 4: 'id': expected the rows of a series together, got .* 'a' after those of 'b'",
+    ),
+    "no series": (
+        "id,t,x,y,label\n,1,1,1,u\n",
+        STEPS,
+        "line 2: 'id': .*name of a series, got nothing",
+    ),
+    "time goes back": (
+        "id,t,x,y,label\na,2,1,1,u\na,1,1,1,u\n",
+        STEPS,
+        "line 3: 't': expected a time that does not go back, got '1'",
+    ),
+    "date goes back": (
+        "t,x\n2020-01-02,1\n2020-01-01,1\n",
+        Fields(time="t"),
+        "line 3: 't': .*does not go back",
+    ),
+    "two labels in a series": (
+        "id,t,x,y,label\na,1,1,1,u\na,2,1,1,v\n",
+        STEPS,
+        "line 3: 'label': expected 'u' throughout the series, .* got 'v'",
+    ),
+    "a gap in a series": (
+        "id,t,x,y,label\na,1,1,1,u\na,2,,1,u\n",
+        STEPS,
+        "line 3: 'x': .*got nothing",
+    ),
+    "no tag in a series": (
+        "id,x,g\na,1,u\na,1,\n",
+        Fields(series="id", tag="g"),
+        "line 3: 'g': expected a tag",
+    ),
+}
+
+
+@pytest.mark.parametrize(("content", "fields", "message"), MALFORMED.values(), ids=MALFORMED)
+def test_malformed(content, fields, message, tmp_path):
+    path = write(tmp_path, content)
+    with pytest.raises(InputError, match=message):
+        read(path, fields)
+    assert complaint(path, fields).startswith("a.csv")
+
+
+def test_malformed_rows_are_skipped_and_counted(tmp_path):
+    rows = 'text,label\na,b\nc\n"d"e,f\n,g\nh,\ni,j\n'
+    found, malformed = read(write(tmp_path, rows), TEXT, skip=True)
+    assert [e.inputs for e in found] == ["a", "i"]
+    assert malformed.count == 4
+    lines = [message.split(": ")[0].rpartition(" ")[2] for message in malformed.messages]
+    assert lines == ["3", "4", "5", "6"]
+
+
+def test_a_malformed_step_leaves_the_others_of_its_series(tmp_path):
+    rows = "id,x\na,1\na,?\na,3\nb,4\na,5\n"
+    found, malformed = read(write(tmp_path, rows), Fields(series="id", values=("x",)), skip=True)
+    assert [e.inputs[:, 0].tolist() for e in found] == [[1, 3], [4]]
+    assert malformed.count == 2
+
+
+def test_what_follows_an_open_quote_does_not_fill_the_memory(tmp_path, monkeypatch):
+    import csv
+
+    from seqjax.data.formats import csv_files
+
+    monkeypatch.setattr(csv_files, "LONGEST_FIELD", 1000)
+    before = csv.field_size_limit(100)
+    try:
+        path = write(tmp_path, 'text,label\n"open,a\n' + "fine,b\n" * 1000)
+        assert "line 2: a quote is opened here" in complaint(path, TEXT)
+    finally:
+        csv.field_size_limit(before)
+
+
+def test_numbers_of_another_file_are_those_of_the_first(tmp_path):
+    """A code that looks like a number in one file and not in the other changes nothing."""
+    first = write(tmp_path, "a,b,code\n1,2,x\n")
+    fields = find_format(first).resolve(first, Fields())
+    second = write(tmp_path, "code,b,a\n7,2,1\n", "b.csv")
+    np.testing.assert_array_equal(read(second, fields)[0][0].inputs[:, 0], [1, 2])

@@ -1,0 +1,117 @@
+"""Texts: one in a line, and a folder for each label."""
+
+import os
+
+import pytest
+
+from seqjax.core.errors import InputError
+from seqjax.data.examples import Malformed
+from seqjax.data.formats import Fields, find_format
+from tests.data.formats.table import complaint, read
+
+LABEL = Fields(label="label")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, text in {
+        "good/b.txt": "warm",
+        "good/deep/a.md": "kind\r\n",
+        "bad/c.txt": "cold",
+    }.items():
+        path = tmp_path / "texts" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode())
+    (tmp_path / "texts" / "good" / "picture.png").write_bytes(b"\x89PNG\0")
+    (tmp_path / "texts" / ".hidden.txt").write_text("no")
+    return tmp_path / "texts"
+
+
+def test_one_text_in_a_line(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("warm and kind \n  cold")
+    found, _ = read(path)
+    assert [e.inputs for e in found] == ["warm and kind ", "  cold"]
+    tokens, _ = read(path, Fields(tokens="text"))
+    assert [e.inputs for e in tokens] == [("warm", "and", "kind"), ("cold",)]
+
+
+def test_a_folder_for_each_label(folder):
+    found, _ = read(folder, LABEL)
+    assert [(e.inputs, e.target) for e in found] == [
+        ("cold", "bad"), ("warm", "good"), ("kind\n", "good")]  # fmt: skip
+    assert [e.raw for e in found] == [
+        os.path.join("bad", "c.txt"), os.path.join("good", "b.txt"),
+        os.path.join("good", "deep", "a.md")]  # fmt: skip
+
+
+def test_a_folder_without_labels(folder):
+    found, _ = read(folder / "bad")
+    assert [(e.inputs, e.target) for e in found] == [("cold", None)]
+
+
+LINES = {
+    "blank line": (b"a\n\nb\n", Fields(), "line 2: expected a text, got a blank line"),
+    "spaces alone": (b"a\n  \n", Fields(), "line 2: expected a text, got a blank line"),
+    "only line ends": (b"\n\n", Fields(), "line 1: expected a text, got a blank line"),
+    "labels": (b"a\n", LABEL, "has no labels. Use a folder for each label, or a CSV file"),
+    "numbers": (b"a\n", Fields(number="n"), "has no labels"),
+    "tags": (b"a\n", Fields(tag="t"), "has no labels"),
+    "zero byte": (b"a\nb\0\n", Fields(), "line 2: expected text, got a zero byte at character 2"),
+    "latin 1": (b"a\nb\n\xe9\n", Fields(), "line 3: expected UTF-8, got the byte 0xe9"),
+    "windows quotes": (b"a \x93b\x94\n", Fields(), "line 1: expected UTF-8, got the byte 0x93"),
+    "half a character": (b"caf\xc3\n", Fields(), "line 1: expected UTF-8, got the byte 0xc3"),
+    "a surrogate": (b"\xed\xa0\x80\n", Fields(), "line 1: expected UTF-8, got the byte 0xed"),
+}
+
+
+@pytest.mark.parametrize(("content", "fields", "message"), LINES.values(), ids=LINES)
+def test_malformed_lines(content, fields, message, tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(content)
+    assert message in complaint(path, fields)
+
+
+FILES = {
+    "empty": (b"", "c.txt is empty"),
+    "blank": (b" \n", "c.txt is empty"),
+    "zero byte": (b"a\0", "c.txt is not a text file (it has a zero byte at position 1)"),
+    "latin 1": (b"caf\xe9", "c.txt is not UTF-8: byte 0xe9 at position 3"),
+    "UTF-16": ("ab".encode("utf-16"), "c.txt is not a text file"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), FILES.values(), ids=FILES)
+def test_malformed_files(content, message, folder):
+    (folder / "bad" / "c.txt").write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        read(folder, LABEL)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+    found, malformed = read(folder, LABEL, skip=True)
+    assert (len(found), malformed.count) == (2, 1) and message in malformed.summary()
+
+
+def test_folders_that_are_not_as_they_should_be(folder, tmp_path):
+    reader = find_format(folder).read
+    with pytest.raises(InputError, match="There is no folder"):
+        list(reader(tmp_path / "nowhere", LABEL, Malformed(skip=False)))
+    with pytest.raises(InputError, match="has no folders; expected one for each label"):
+        read(folder / "bad", LABEL)
+    (tmp_path / "empty").mkdir()
+    assert "holds no file that ends in .txt or .md" in complaint(tmp_path / "empty")
+    (tmp_path / "empty" / "label").mkdir()
+    assert "holds no file that ends in .txt or .md" in complaint(tmp_path / "empty", LABEL)
+    (folder / "stray.txt").write_text("where to?")
+    assert "stray.txt: expected files in the folder of a label" in complaint(folder, LABEL)
+    found, malformed = read(folder, LABEL, skip=True)
+    assert (len(found), malformed.count) == (3, 1)
+
+
+def test_a_folder_that_must_not_be_read(folder, monkeypatch):
+    import pathlib
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(pathlib.Path, "iterdir", refuse)
+    assert complaint(folder, LABEL) == "Cannot read texts: Permission denied."

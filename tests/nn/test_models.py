@@ -1,0 +1,269 @@
+"""Models for each sequence shape: padding never counts, shapes and numbers are what they say."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import seqjax as sj
+from seqjax.nn import pooling
+
+XS = jax.random.normal(jax.random.key(0), (3, 5, 2))
+LENGTHS = jnp.array([5, 2, 0])
+MASK = sj.length_mask(LENGTHS, 5)
+POISON = jnp.where(MASK[..., None], XS, jnp.nan)
+
+
+def close(got, wanted, tolerance=1e-5):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance),
+                 got, wanted)  # fmt: skip
+
+
+def by_hand(name, ys, mask):
+    rows = [np.asarray(row)[np.asarray(valid)] for row, valid in zip(ys, mask, strict=True)]
+    pick = {"last": lambda r: r[-1], "first": lambda r: r[0], "mean": lambda r: r.mean(0),
+            "maximum": lambda r: r.max(0)}[name]  # fmt: skip
+    return np.stack([pick(row) if len(row) else np.zeros(row.shape[-1]) for row in rows])
+
+
+@pytest.mark.parametrize("name", ["last", "first", "mean", "maximum"])
+def test_pooling(name):
+    holes = MASK.at[0, 4].set(False).at[0, 0].set(False)
+    for mask in (MASK, holes):
+        poison = jnp.where(mask[..., None], XS, jnp.nan)
+        pool = getattr(pooling, name)
+        close(pool(poison, mask), by_hand(name, XS, mask))
+        gradient = jax.grad(lambda ys, p=pool, m=mask: p(ys, m).sum())(poison)
+        assert np.isfinite(gradient).all()
+        assert not np.where(mask[..., None], 0, gradient).any()
+
+
+def test_attention_pooling():
+    pool = sj.nn.AttentionPooling(2, rngs=nnx.Rngs(0))
+    pooled, weights = pool(POISON, MASK)
+    close(weights.sum(-1), jnp.array([1.0, 1.0, 0.0]))
+    close(pooled, jnp.einsum("bt,btf->bf", weights, jnp.where(MASK[..., None], XS, 0)))
+    gradient = jax.grad(lambda ys: pool(ys, MASK)[0].sum())(POISON)
+    assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("name", ["last", "mean", "max", "attention"])
+@pytest.mark.parametrize("cell", [sj.gru(4), sj.bidirectional(sj.gru(4))])
+def test_a_classifier_does_not_see_padding(name, cell):
+    model = sj.nn.Classifier(cell, 2, sj.nn.Softmax(3), pooling=name, rngs=nnx.Rngs(0))
+
+    def loss(model, xs, lengths):
+        raw = model(xs, lengths=lengths)
+        return model.outputs.loss(raw, jnp.array([0, 1, 2])), raw
+
+    (_, raw), gradient = jax.value_and_grad(loss, has_aux=True)(model, POISON, LENGTHS)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+    close(raw[1:2], model(XS[1:2, :2]))
+    close(raw, model(jnp.where(MASK[..., None], XS, 7.0), mask=MASK))
+
+
+def test_a_classifier_that_reads_both_ways_sees_both_ends():
+    """With pooling "last", the first step moves the answer as the last one does."""
+    cell = sj.bidirectional(sj.elman(4, recurrent_init=sj.initializers.Constant(0.0)))
+    model = sj.nn.Classifier(cell, 2, sj.nn.Regression(), rngs=nnx.Rngs(0))
+    steps = jnp.abs(jax.jacobian(lambda xs: model(xs)[0])(XS[0])).sum(-1)
+    # Without memory, these two are all it can see.
+    np.testing.assert_array_equal(steps > 0, [True, False, False, False, True])
+
+
+def test_weights_need_attention():
+    model = sj.nn.Classifier(sj.gru(4), 2, sj.nn.Softmax(3), pooling="attention", rngs=nnx.Rngs(0))
+    close(model.weights(XS, lengths=LENGTHS).sum(-1), jnp.array([1.0, 1.0, 0.0]))
+    model = sj.nn.Classifier(sj.gru(4), 2, sj.nn.Softmax(3), rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="use pooling='attention'"):
+        model.weights(XS)
+
+
+OUTPUTS = [sj.nn.Regression(2), sj.nn.Quantiles((0.1, 0.5, 0.9), 2), sj.nn.Gaussian(2)]
+
+
+@pytest.mark.parametrize("outputs", OUTPUTS, ids=lambda outputs: type(outputs).__name__)
+def test_outputs_of_numbers(outputs):
+    raw = jax.random.normal(jax.random.key(1), (4, outputs.size))
+    base = jnp.tile(jnp.array([[10.0, -3.0]]), (4, 1))
+    levels = (0.05, 0.1, 0.5, 0.7, 0.9)
+    before, after = (
+        outputs.quantiles(raw, levels),
+        outputs.quantiles(outputs.shifted(raw, base), levels),
+    )
+    assert before.shape == (4, 2, 5)
+    close(after - before, jnp.broadcast_to(base[..., None], before.shape))
+    assert (jnp.diff(before, axis=-1) >= 0).all()
+    close(outputs.predict(raw)["prediction"], before[..., 2])
+    keys = jax.random.split(jax.random.key(2), 4000)
+    drawn = jax.vmap(lambda key: outputs.sample(key, raw))(keys)
+    if not isinstance(outputs, sj.nn.Regression):
+        share = (drawn[..., None] <= before[None, ..., 1:4]).mean(0)
+        # Draws stay between the outermost quantiles that were learned.
+        lowest = 0.0 if isinstance(outputs, sj.nn.Quantiles) else 0.1
+        np.testing.assert_allclose(share[..., 1], 0.5, atol=0.05)
+        np.testing.assert_allclose(share[..., 2], 0.7, atol=0.05)
+        assert (share[..., 0] >= lowest - 0.05).all()
+
+
+def test_the_quantile_loss_finds_quantiles():
+    """What minimises the loss are the quantiles of the targets."""
+    outputs = sj.nn.Quantiles((0.1, 0.5, 0.9))
+    targets = jax.random.exponential(jax.random.key(0), (2000, 1))
+    raw, optimizer = jnp.zeros(3), optax.adam(0.05)
+
+    @jax.jit
+    def update(raw, state):
+        gradient = jax.grad(
+            lambda raw: outputs.loss(jnp.broadcast_to(raw[None], (2000, 3)), targets) / 2000
+        )(raw)
+        change, state = optimizer.update(gradient, state)
+        return optax.apply_updates(raw, change), state
+
+    state = optimizer.init(raw)
+    for _ in range(400):
+        raw, state = update(raw, state)
+    wanted = jnp.quantile(targets, jnp.array([0.1, 0.5, 0.9]))
+    np.testing.assert_allclose(outputs.predict(raw)["quantiles"][0], wanted, atol=0.05)
+
+
+def test_mistakes_in_outputs():
+    with pytest.raises(ValueError, match="rising numbers between 0 and 1"):
+        sj.nn.Quantiles((0.5, 0.1))
+    with pytest.raises(ValueError, match="positive whole number"):
+        sj.nn.Softmax(0)
+
+
+TAGS = ("B-X", "I-X", "O")
+
+
+def test_taggers_do_not_see_padding():
+    for model in (
+        sj.nn.Tagger(sj.bidirectional(sj.gru(4)), 2, 3, rngs=nnx.Rngs(0)),
+        sj.nn.CRFTagger(sj.bidirectional(sj.gru(4)), 2, TAGS, scheme="BIO", rngs=nnx.Rngs(0)),
+    ):
+        tags = jnp.array([[2, 0, 1, 1, 2], [0, 1, 0, 0, 0], [0, 0, 0, 0, 0]])
+
+        def loss(model, xs, tags=tags):
+            return model.loss(model(xs, lengths=LENGTHS), tags, MASK)
+
+        value, gradient = jax.value_and_grad(loss)(model, POISON)
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+        apart = [
+            model.loss(model(XS[i : i + 1, :n]), tags[i : i + 1, :n], MASK[i : i + 1, :n])
+            for i, n in ((0, 5), (1, 2))
+        ]
+        close(value, sum(apart))
+        found = model.predict(model(POISON, lengths=LENGTHS), MASK)
+        close(found["probability"][0].sum(-1), jnp.ones(5))
+
+
+def test_a_crf_tagger_never_breaks_the_scheme():
+    model = sj.nn.CRFTagger(sj.gru(4), 2, TAGS, scheme="BIO", rngs=nnx.Rngs(0))
+    emissions = 10 * jax.random.normal(jax.random.key(3), (200, 6, 3))
+    tags = np.asarray(model.predict(emissions, jnp.ones((200, 6), bool))["prediction"])
+    assert (tags[:, 0] != 1).all()
+    assert not ((tags[:, :-1] == 2) & (tags[:, 1:] == 1)).any()
+    assert (tags == 1).any()
+
+
+def test_word_embedding_reads_spelling():
+    embed = sj.nn.WordEmbedding(10, 8, word_size=3, spelling=4, rngs=nnx.Rngs(0))
+    words = jnp.array([[1, 1, 1]])
+    letters = jnp.array([[[2, 3, 0, 0], [3, 2, 0, 0], [0, 0, 0, 0]]])
+    vectors = embed((words, letters))
+    assert vectors.shape == (1, 3, embed.features) == (1, 3, 11)
+    assert not np.allclose(vectors[0, 0], vectors[0, 1])
+    close(vectors[0, 2, 3:], jnp.zeros(8))
+    close(embed((words, letters[..., :2]))[0, :2], vectors[0, :2])
+
+
+def forecasters(**options):
+    settings = {"horizon": 3, "season": 4, "targets": 2} | options
+    outputs = sj.nn.Quantiles((0.1, 0.5, 0.9), settings["targets"])
+    for kind in (sj.nn.DirectForecaster, sj.nn.RecursiveForecaster):
+        yield kind(sj.gru(4), outputs, **settings, rngs=nnx.Rngs(0))
+
+
+HISTORY = jax.random.normal(jax.random.key(4), (2, 9, 2))
+FUTURE = jax.random.normal(jax.random.key(5), (2, 3, 2))
+
+
+@pytest.mark.parametrize("covariates", [0, 2])
+def test_forecasts_scale_with_the_series(covariates):
+    """Metres or feet, above sea level or not: the forecast is the same one."""
+    known = jax.random.normal(jax.random.key(6), (2, 12, 2)) if covariates else None
+    for model in forecasters(covariates=covariates):
+        found = model.quantiles(HISTORY, known, (0.1, 0.5, 0.9))
+        assert found.shape == (2, 3, 2, 3)
+        moved = model.quantiles(3 * HISTORY + 100, known, (0.1, 0.5, 0.9))
+        close(moved, 3 * found + 100, 1e-3)
+        total, count = model.loss(HISTORY, FUTURE, known)
+        other, _ = model.loss(3 * HISTORY + 100, 3 * FUTURE + 100, known)
+        close(total, other, 1e-3)
+        assert count == (2 * 3 if isinstance(model, sj.nn.DirectForecaster) else 2 * 11)
+
+
+def test_missing_values_count_for_nothing():
+    history = HISTORY.at[0, 2:4].set(jnp.nan)
+    future = FUTURE.at[1, 1, 0].set(jnp.nan)
+    for model in forecasters():
+        (total, count), gradient = jax.value_and_grad(
+            lambda model: model.loss(history, future), has_aux=True
+        )(model)
+        assert np.isfinite(total) and all(
+            np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient)
+        )
+        whole = 6 if isinstance(model, sj.nn.DirectForecaster) else 22
+        assert count == whole - (1 if whole == 6 else 3)
+        rows = jnp.array([True, False])
+        alone = model.loss(history, future, rows=rows)[0]
+        close(alone, model.loss(history[:1], future[:1])[0])
+
+
+def test_learning_starts_at_the_seasonal_naive_forecast():
+    for kind in (sj.nn.DirectForecaster, sj.nn.RecursiveForecaster):
+        model = kind(sj.gru(4), sj.nn.Regression(), horizon=6, season=4, rngs=nnx.Rngs(0))
+        history = HISTORY[..., :1]
+        naive = history[:, [5, 6, 7, 8, 5, 6]]
+        close(model.quantiles(history, None, (0.5,))[..., 0], naive, 1e-4)
+
+
+def test_a_recursive_forecast_reads_what_it_predicted():
+    """Step by step with the cell: the same numbers, with points that are not drawn."""
+    model = sj.nn.RecursiveForecaster(
+        sj.gru(4), sj.nn.Regression(), horizon=3, season=2, covariates=1, paths=1, rngs=nnx.Rngs(0)
+    )
+    model.head.kernel.set_value(jax.random.normal(jax.random.key(9), (4, 1)))
+    history, known = HISTORY[:1, :, :1], jax.random.normal(jax.random.key(7), (1, 12, 1))
+    z, _, location, scale = model.scaled(history)
+    path = list(z[0, :, 0])
+    for _ in range(3):
+        series = jnp.array(path)[None, :, None]
+        ahead = known[:, : len(path) + 1]
+        ys = model.rnn(model.inputs(series, jnp.ones(series.shape, bool), ahead))[1]
+        path.append((model.head(ys)[0, -1] + path[-2])[0])
+    wanted = jnp.array(path[-3:]) * scale[0, 0] + location[0, 0]
+    close(model.quantiles(history, known, (0.5,))[0, :, 0, 0], wanted, 1e-4)
+
+
+def test_mistakes_in_forecasters():
+    with pytest.raises(ValueError, match="sees the future"):
+        sj.nn.DirectForecaster(
+            sj.bidirectional(sj.gru(2)), sj.nn.Regression(), horizon=2, rngs=nnx.Rngs(0)
+        )
+    for model in forecasters(covariates=1):
+        with pytest.raises(ValueError, match="known for"):
+            model.quantiles(HISTORY, None, (0.5,))
+        with pytest.raises(ValueError, match=r"history must be \(\*batch, time, 2\)"):
+            model.quantiles(HISTORY[..., :1], None, (0.5,))
+
+
+def test_noise_of_a_row_does_not_depend_on_the_others():
+    rnn = sj.nn.RNN(sj.dropout(sj.gru(4), 0.5), 2, rngs=nnx.Rngs(0))
+    keys = jax.random.split(jax.random.key(0), 3)
+    together = rnn(XS, key=keys)[1]
+    close(together[1:2], rnn(XS[1:2], key=keys[1:2])[1])
+    assert (together == 0).any()

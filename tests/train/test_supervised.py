@@ -1,0 +1,353 @@
+"""Classifiers, taggers and forecasters from files to predictions, by the commands."""
+
+import csv
+import gzip
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from seqjax.cli import main
+from seqjax.train.checkpoints import Checkpoints
+
+pytestmark = pytest.mark.usefixtures("no_shape_checks")
+
+FAST = ["--features", "6", "--batch", "8", "--log-every", "10", "--learning-rate", "0.03"]
+RANDOM = np.random.default_rng(0)
+
+
+def reviews(path, rows=60):
+    """A text is good if it has one word, bad if it has another."""
+    with path.open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(["id", "text", "label"])
+        for row in range(rows):
+            good = row % 2 == 0
+            words = [*["well", "so", "then"][: 1 + row % 3], "fine" if good else "poor"]
+            out.writerow([row, " ".join(words), "good" if good else "bad"])
+
+
+def motions(path, series=40):
+    """A series rises or falls; one row is one time step."""
+    with path.open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(["series", "x", "y", "label", "rise"])
+        for name in range(series):
+            sign = 1 if name % 2 else -1
+            for step in range(3 + name % 5):
+                out.writerow([name, sign * step + 0.1, 5.0, "up" if sign > 0 else "down", sign])
+
+
+def sentences(path, count=40):
+    lines = []
+    for place in range(count):
+        words = [("the", "O"), ("Ada", "B-PER"), ("Bo", "I-PER")] if place % 2 else [("a", "O")]
+        words += [("runs", "O")] * (1 + place % 3)
+        for number, (word, tag) in enumerate(words, 1):
+            pos = "NOUN" if tag != "O" else "VERB"
+            lines.append("\t".join([str(number), word, "_", pos, *"_____", f"ner={tag}"]))
+        lines.append("")
+    path.write_text("\n".join(lines) + "\n")
+
+
+def waves(path, steps=160):
+    with path.open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(["hour", "load", "warm"])
+        for step in range(steps):
+            out.writerow([step, 10 + np.sin(step * np.pi / 4) + 0.01 * step, step % 2])
+
+
+WAYS = {
+    "texts": (
+        "classify", reviews, "reviews.csv",
+        ["--text", "text", "--pooling", "max", "--steps", "60", "--embedding", "6"],
+    ),
+    "series": (
+        "classify", motions, "motions.csv",
+        ["--series", "series", "--values", "x", "y", "--pooling", "attention", "--steps", "60"],
+    ),
+    "number": (
+        "classify", motions, "motions.csv",
+        ["--series", "series", "--values", "x", "--target", "number", "--label", "rise",
+         "--steps", "60"],
+    ),
+    "tags": ("tag", sentences, "sentences.conllu", ["--tag", "ner", "--steps", "60",
+             "--embedding", "6", "--spelling", "4"]),
+    "forecast": (
+        "forecast", waves, "waves.csv",
+        ["--values", "load", "--covariates", "warm", "--history", "16", "--horizon", "4",
+         "--season", "8", "--time", "hour", "--steps", "60", "--weight-decay", "0"],
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=list(WAYS))
+def trained(request, tmp_path_factory):
+    """A finished small run beside its data."""
+    folder = tmp_path_factory.mktemp(request.param)
+    kind, write, name, options = WAYS[request.param]
+    write(folder / name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        argv = ["train", kind, "--train", name, "--out", "run", "--validate-every", "30"]
+        assert main([*argv, *FAST, *options]) == 0
+    return request.param, folder
+
+
+@pytest.fixture
+def run(trained, tmp_path, monkeypatch):
+    way, folder = trained
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return way, WAYS[way][2], tmp_path
+
+
+def fails(capsys, *argv):
+    capsys.readouterr()
+    assert main(list(argv)) == 2
+    printed = capsys.readouterr().err
+    assert "Traceback" not in printed
+    return printed[printed.rindex("error: ") :]
+
+
+def test_it_learns_evaluates_and_draws(run, capsys):
+    way, name, folder = run
+    capsys.readouterr()
+    assert main(["evaluate", "run", "--input", name, "--pictures"]) == 0
+    printed = capsys.readouterr().out
+    scores = dict(line.strip().rsplit(None, 1) for line in printed.splitlines() if line[:2] == "  ")
+    first = float(next(iter(scores.values())))
+    if way == "number":
+        assert first < 0.3
+    elif way == "forecast":
+        assert first < float(scores["seasonal naive"])
+    else:
+        assert first == 1.0
+    if way == "tags":
+        assert float(scores["illegal sequences"]) == 0.0
+    pictures = {path.stem for path in (folder / "run" / "pictures").glob("*.png")}
+    assert (
+        pictures
+        == {
+            "texts": {"confusion"},
+            "series": {"confusion", "attention"},
+            "number": set(),
+            "tags": {"spans"},
+            "forecast": {"forecast_load"},
+        }[way]
+    )
+
+
+def test_predictions_have_the_format_of_the_input(run, capsys):
+    way, name, folder = run
+    if way == "forecast":
+        # What is known ahead stands in rows whose values are missing.
+        with (folder / name).open("a") as file:
+            file.write("".join(f"{160 + step},,{step % 2}\n" for step in range(4)))
+    probability = ["--probability"] if way == "texts" else []
+    assert main(["predict", "run", "--input", name, *probability]) == 0
+    stem, suffix = name.split(".")
+    predicted = folder / f"{stem}.predicted.{suffix}"
+    assert not list(folder.glob("*.part"))
+    if way == "tags":
+        before, after = (folder / name).read_text(), predicted.read_text()
+        assert after == before  # The tags were learned, and nothing else may change.
+        return
+    rows = list(csv.DictReader(predicted.read_text().splitlines()))
+    if way == "texts":
+        assert [row["prediction"] for row in rows] == ["good", "bad"] * 30
+        assert list(rows[0]) == ["id", "text", "label", "prediction", "probability"]
+    elif way == "forecast":
+        assert [row["hour"] for row in rows] == ["160", "161", "162", "163"]
+        ahead = 160 + np.arange(4)
+        truth = 10 + np.sin(ahead * np.pi / 4) + 0.01 * ahead
+        assert np.allclose([float(row["load_prediction"]) for row in rows], truth, atol=0.3)
+    else:
+        assert len(rows) == len((folder / name).read_text().splitlines()) - 1
+        assert "prediction" in rows[0]
+
+
+def test_a_run_goes_on_exactly(run, capsys):
+    """Stopped in mid-epoch after a checkpoint, it arrives where the whole run did."""
+    _, _, folder = run
+    whole = Checkpoints(folder / "run" / "checkpoints", read_only=True)
+    assert whole.steps == [30, 60]
+    wanted = whole.arrays(60)
+    shutil.rmtree(folder / "run" / "checkpoints" / "60")
+    assert main(["train", "--resume", "run"]) == 0
+    got = Checkpoints(folder / "run" / "checkpoints", read_only=True).arrays(60)
+    for name, array in wanted.items():
+        np.testing.assert_array_equal(got[name], array, err_msg=name)
+
+
+def test_changed_data_is_noticed(run, capsys):
+    way, name, folder = run
+    text = (folder / name).read_text()
+    other = {"texts": ("fine", "nice"), "tags": ("runs", "ran"), "forecast": ("10.7", "11.7")}
+    (folder / name).write_text(text.replace(*other.get(way, (".1,", ".2,"))))
+    assert "The data has changed" in fails(capsys, "train", "--resume", "run")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    reviews(tmp_path / "reviews.csv")
+    return tmp_path
+
+
+CLASSIFY = ["train", "classify", "--train", "reviews.csv", "--text", "text", *FAST,
+            "--embedding", "6", "--steps", "20", "--validate-every", "10"]  # fmt: skip
+
+
+def test_early_stopping(here, capsys):
+    argv = [*CLASSIFY, "--steps", "2000", "--validate-every", "5", "--patience", "2"]
+    assert main([*argv, "--learning-rate", "0.1"]) == 0
+    printed = capsys.readouterr().out
+    assert "--patience 2" in printed
+    (run,) = (here / "runs").iterdir()
+    checkpoints = Checkpoints(run / "checkpoints", read_only=True)
+    last = checkpoints.steps[-1]
+    assert last < 2000
+    # Nothing is left to do for it.
+    assert main(["train", "--resume", str(run)]) == 0
+    assert Checkpoints(run / "checkpoints", read_only=True).steps[-1] == last
+
+
+def test_several_seeds(here, capsys):
+    shutil.copy("reviews.csv", "test.csv")
+    assert main([*CLASSIFY, "--test", "test.csv", "--repeat", "2", "--out", "two"]) == 0
+    assert "2 seeds, mean and standard deviation" in capsys.readouterr().out
+    found = json.loads((here / "two" / "results.json").read_text())
+    assert len(found) == 2 and all("accuracy" in scores for scores in found)
+
+
+def test_the_same_on_any_number_of_devices(here):
+    for devices in ("1", "2"):
+        assert main([*CLASSIFY, "--devices", devices, "--out", devices]) == 0
+    one, two = (
+        Checkpoints(here / devices / "checkpoints", read_only=True).arrays(20)
+        for devices in ("1", "2")
+    )
+    for name, array in one.items():
+        np.testing.assert_allclose(two[name], array, rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+def test_several_labels(here, capsys):
+    rows = [
+        {"text": "red", "label": ["warm"]},
+        {"text": "blue", "label": ["cold"]},
+        {"text": "red blue", "label": ["warm", "cold"]},
+    ]
+    lines = [json.dumps(row) for row in rows * 20]
+    (here / "colours.jsonl").write_text("\n".join(lines) + "\n")
+    argv = [*CLASSIFY, "--target", "labels", "--steps", "60", "--out", "run"]
+    argv[3] = "colours.jsonl"
+    assert main(argv) == 0
+    assert main(["predict", "run", "--input", "colours.jsonl"]) == 0
+    predicted = [
+        json.loads(line) for line in (here / "colours.predicted.jsonl").read_text().splitlines()
+    ]
+    assert {row["prediction"] for row in predicted[2::3]} == {"cold|warm"}
+
+
+def test_cut_sequences_are_reported(here, capsys):
+    assert main([*CLASSIFY, "--longest", "2", "--keep", "tail"]) == 0
+    assert "were cut to 2 steps" in capsys.readouterr().out
+
+
+def test_compressed_files_and_skipped_rows(here, capsys):
+    text = (here / "reviews.csv").read_text() + "61,too,many,columns\n"
+    with gzip.open(here / "reviews.csv.gz", "wt") as file:
+        file.write(text)
+    argv = [*CLASSIFY, "--out", "run"]
+    argv[3] = "reviews.csv.gz"
+    assert "reviews.csv.gz, line 62" in fails(capsys, *argv)
+    assert main([*argv, "--skip-malformed"]) == 0
+    assert "1 malformed row" in capsys.readouterr().out
+
+
+def write(folder, name, text):
+    (folder / name).write_text(text)
+    return name
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("text,label\nfine,good\nnice,good\n" * 1, "one class only, 'good'"),
+        ("text,label\n", "only a header"),
+        ("words,label\nfine,good\n", "'text'"),
+        ("text,label\nfine,good\n", "one class only"),
+    ],
+)
+def test_training_data_that_cannot_be_used(here, capsys, text, message):
+    argv = [*CLASSIFY, "--out", "run"]
+    argv[3] = write(here, "bad.csv", text)
+    assert message in fails(capsys, *argv)
+    assert not (here / "run").exists()
+
+
+def test_mistakes_with_a_trained_classifier(here, capsys):
+    assert main([*CLASSIFY, "--out", "run"]) == 0
+    write(here, "other.csv", "text,label\nfine,superb\n")
+    assert "other.csv, line 2: the label 'superb' was not in" in fails(
+        capsys, "evaluate", "run", "--input", "other.csv"
+    )
+    assert "no test data" in fails(capsys, "evaluate", "run")
+    write(here, "empty.csv", "text,label\n")
+    message = fails(capsys, "predict", "run", "--input", "empty.csv")
+    assert "only a header" in message
+    write(here, "bad.csv", "text,label\nfine,good\nfine,good,better\n")
+    assert "bad.csv, line 3" in fails(capsys, "predict", "run", "--input", "bad.csv")
+    assert not list(here.glob("*.predicted.*")) and not list(here.glob("*.part"))
+    assert "--output must not be" in fails(
+        capsys, "predict", "run", "--input", "reviews.csv", "--output", "reviews.csv"
+    )
+    assert "only `lm` writes text" in fails(capsys, "generate", "run")
+    assert main(["predict", "run", "--input", "bad.csv", "--skip-malformed"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["train", "translate"], "nothing to train called 'translate'"),
+        (["train"], "Say what to train"),
+        (["train", "classify", "--test", "reviews.csv"], "go with --train"),
+        ([*CLASSIFY, "--buckets", "0"], "--buckets must be above 0"),
+        ([*CLASSIFY, "--held-out", "1"], "--held-out must be between"),
+        (["train", "forecast", "--train", "reviews.csv"], "too few to learn a horizon of 24"),
+    ],
+)
+def test_mistakes_before_training(here, capsys, argv, message):
+    assert message in fails(capsys, *argv)
+
+
+def test_a_batch_has_one_of_few_lengths(here):
+    """Compiled programs are bounded by the number of buckets."""
+    import chex
+
+    from seqjax.train.classification import ClassifyConfig, ClassifyFields
+    from seqjax.train.devices import make_mesh
+    from seqjax.train.files import FilesConfig, SequenceConfig
+    from seqjax.train.tasks import classify
+
+    config = ClassifyConfig(
+        files=FilesConfig(train=(here / "reviews.csv",)),
+        columns=ClassifyFields(text="text"),
+        sequences=SequenceConfig(buckets=2),
+        batch=8,
+    )
+    task = classify(config, print)
+    mesh = make_mesh(8, 2)
+
+    @jax.jit
+    @chex.assert_max_traces(n=2)
+    def read(batch):
+        return batch["inputs"].sum()
+
+    batches = task.batches(0, mesh)
+    for _ in range(30):
+        read(next(batches))
