@@ -1,6 +1,7 @@
 """seqjax: write the gate equations as one pure function; get everything else."""
 
 from seqjax import nn
+from seqjax.cells.block_stack import block_stack
 from seqjax.cells.delta import (
     delta_net,
     gated_delta_net,
@@ -8,21 +9,21 @@ from seqjax.cells.delta import (
     kimi_delta_attention,
 )
 from seqjax.cells.elman import elman
-from seqjax.cells.griffin import real_gated_lru
+from seqjax.cells.griffin import griffin_block, real_gated_lru
 from seqjax.cells.gru import gru
 from seqjax.cells.legendre import LegendreState, legendre_memory
 from seqjax.cells.linear_attention import gated_linear_attention, hgrn2, linear_attention
 from seqjax.cells.lstm import LSTMState, lstm
-from seqjax.cells.mamba import MambaState, mamba, selective_state_space
+from seqjax.cells.mamba import MambaState, mamba, mamba_block, selective_state_space
 from seqjax.cells.mamba2 import mamba2, mamba2_block
-from seqjax.cells.minimal import minimal_gru, minimal_lstm
+from seqjax.cells.minimal import minimal_gru, minimal_gru_block, minimal_lstm
 from seqjax.cells.minimal_gated import minimal_gated
 from seqjax.cells.mlstm import mlstm, mlstm_block
 from seqjax.cells.quasi_recurrent import independent, quasi_recurrent, simple_recurrent
-from seqjax.cells.rwkv import rwkv4_channel_mix, rwkv4_time_mix
+from seqjax.cells.rwkv import rwkv4_block, rwkv4_channel_mix, rwkv4_time_mix
 from seqjax.cells.rwkv6 import rwkv6_block, rwkv6_channel_mix, rwkv6_time_mix
 from seqjax.cells.rwkv7 import rwkv7_block, rwkv7_channel_mix, rwkv7_time_mix
-from seqjax.cells.slstm import SLSTMState, slstm
+from seqjax.cells.slstm import SLSTMState, slstm, slstm_block
 from seqjax.cells.state_space import (
     diagonal_state_space,
     linear_recurrent_unit,
@@ -31,7 +32,7 @@ from seqjax.cells.state_space import (
 from seqjax.core import initializers
 from seqjax.core.affine import Complex, LogScaled, log_scaled
 from seqjax.core.bidirectional import BidirectionalState, bidirectional
-from seqjax.core.blocks import partly, pipeline, prenorm
+from seqjax.core.blocks import partly, pipeline, prenorm, product
 from seqjax.core.cell import Cell, factory
 from seqjax.core.gated import gated
 from seqjax.core.gates import Gates, layer_norm
@@ -76,6 +77,7 @@ __all__ = [
     "WindowState",
     "ZoneoutState",
     "bidirectional",
+    "block_stack",
     "cast",
     "centred_norm",
     "delta_net",
@@ -90,6 +92,7 @@ __all__ = [
     "gated_delta_net",
     "gated_delta_net_block",
     "gated_linear_attention",
+    "griffin_block",
     "gru",
     "hgrn2",
     "independent",
@@ -107,10 +110,12 @@ __all__ = [
     "mamba",
     "mamba2",
     "mamba2_block",
+    "mamba_block",
     "matrix_state",
     "memory_report",
     "minimal_gated",
     "minimal_gru",
+    "minimal_gru_block",
     "minimal_lstm",
     "mlstm",
     "mlstm_block",
@@ -119,10 +124,12 @@ __all__ = [
     "pipeline",
     "pointwise",
     "prenorm",
+    "product",
     "quasi_recurrent",
     "real_gated_lru",
     "residual",
     "rms_norm",
+    "rwkv4_block",
     "rwkv4_channel_mix",
     "rwkv4_time_mix",
     "rwkv6_block",
@@ -140,6 +147,7 @@ __all__ = [
     "simple_recurrent",
     "simplified_state_space",
     "slstm",
+    "slstm_block",
     "stack",
     "to_heads",
     "token_shift",

@@ -23,6 +23,7 @@ usage: seqjax COMMAND [OPTIONS]
   train classify   a classifier of series or texts
   train tag        a tagger of words: parts of speech, entities
   train forecast   a forecaster of series
+  train task       any cell on a synthetic task: parity, copying, recall, ...
   train --resume   continue a run
   generate         write text with a trained language model
   evaluate         how good a trained model is, on its test data or on your own

@@ -1,11 +1,15 @@
-"""The real-gated linear recurrent unit of Griffin and RecurrentGemma."""
+"""The real-gated linear recurrent unit of Griffin and RecurrentGemma, and the block around it."""
 
 import jax
 import jax.numpy as jnp
 
+from seqjax.core.blocks import prenorm, product
 from seqjax.core.cell import Cell, expect_width, factory, positive_int
 from seqjax.core.gates import add_bias, initialize_gates, like_features, project_blocks
+from seqjax.core.layers import dense, feed_forward
 from seqjax.core.linear import diagonal
+from seqjax.core.shift import short_convolution
+from seqjax.core.stack import stack
 from seqjax.core.trees import widen
 from seqjax.core.types import Array
 
@@ -103,6 +107,44 @@ def real_gated_lru(
         project=project,
         output=lambda params, h, x: h.astype(jnp.result_type(params["input"], x)),
     )
+
+
+@factory
+def griffin_block(features: int, *, inner: int | None = None, blocks: int = 1) -> Cell:
+    """The recurrent block of Griffin.
+
+        u = gelu(W_gate norm(x))
+        v = real_gated_lru(convolution(W_in norm(x)))
+        x = x + W_out (u * v)
+        y = x + feed_forward(norm(x))
+
+    Args:
+      features: width of the input and of the output.
+      inner: width of u and v, by default 4/3 of `features`, rounded up to a multiple of
+        `blocks`.
+      blocks: of the gates' weights.
+
+    Returns:
+      A cell; `sj.stack(*[sj.griffin_block(64)] * 6)` is the trunk of a language model. The paper
+      calls it Hawk; its Griffin puts a block of local attention after every two of these.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.griffin_block(8, blocks=2)
+      >>> sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((5, 8)))[1].shape
+      (5, 8)
+
+    Source: De et al. 2024, arXiv:2402.19427.
+    """
+    if inner is None:
+        inner = -(-4 * features // (3 * blocks)) * blocks
+    memory = stack(
+        dense(inner), short_convolution(inner, width=4), real_gated_lru(inner, blocks=blocks)
+    )
+    mix = stack(product(dense(inner, activation=jax.nn.gelu), memory), dense(features))
+    after = feed_forward(features, hidden=3 * features, activation=jax.nn.gelu)
+    return stack(prenorm(mix), prenorm(after))
 
 
 @jax.custom_jvp

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
+from seqjax.core.blocks import prenorm
 from seqjax.core.cell import Cell, expect_width, factory, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.linear import diagonal
@@ -220,3 +221,28 @@ def mamba(
         )
 
     return Cell(init, initial_carry, step, features, sequence=sequence)
+
+
+@factory
+def mamba_block(features: int, *, state: int = 16) -> Cell:
+    """One block of a Mamba.
+
+        y = x + mamba(norm(x))
+
+    Args:
+      features: width of the input and of the output.
+      state: of the recurrence.
+
+    Returns:
+      A cell; `sj.stack(*[sj.mamba_block(64)] * 6)` is the trunk of a language model.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.stack(*[sj.mamba_block(8, state=4)] * 2)
+      >>> sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((5, 8)))[1].shape
+      (5, 8)
+
+    Source: Gu and Dao 2023, arXiv:2312.00752.
+    """
+    return prenorm(mamba(features, state=state))

@@ -1,12 +1,16 @@
-"""Minimal gated cells without recurrent products: minGRU and minLSTM."""
+"""Minimal gated cells without recurrent products: minGRU and minLSTM, and a block."""
 
 import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
 from seqjax.core.affine import log_scaled
+from seqjax.core.blocks import prenorm
 from seqjax.core.cell import Cell, factory
+from seqjax.core.layers import dense, feed_forward
 from seqjax.core.linear import linear
+from seqjax.core.shift import short_convolution
+from seqjax.core.stack import stack
 from seqjax.core.types import Array, Initializer
 
 
@@ -148,3 +152,30 @@ def _log_positive(x: Array) -> Array:
 def _read_logarithmic(state, x):
     (value,) = state.values
     return value * jnp.exp(state.maximum)
+
+
+@factory
+def minimal_gru_block(features: int, *, expand: int = 1) -> Cell:
+    """A block around the minimal GRU.
+
+        x = x + W minimal_gru(convolution(norm(x)))
+        y = x + feed_forward(norm(x))
+
+    Args:
+      features: width of the input and of the output.
+      expand: how many times wider the state is.
+
+    Returns:
+      A cell; `sj.stack(*[sj.minimal_gru_block(64)] * 3)` is the trunk of a model.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.stack(*[sj.minimal_gru_block(8)] * 3)
+      >>> sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((5, 8)))[1].shape
+      (5, 8)
+
+    Source: Feng et al. 2024, arXiv:2410.01201, as described for language models.
+    """
+    memory = stack(short_convolution(features), minimal_gru(expand * features), dense(features))
+    return stack(prenorm(memory), prenorm(feed_forward(features)))

@@ -1,12 +1,14 @@
-"""RWKV-4: time mix and channel mix."""
+"""RWKV-4: time mix, channel mix, and a block of both."""
 
 import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
 from seqjax.core.affine import NOTHING, LogScaled, Update, apply, log_scaled
+from seqjax.core.blocks import prenorm
 from seqjax.core.cell import Cell, expect_width, factory, positive_int
 from seqjax.core.gates import like_features
+from seqjax.core.layers import centred_norm
 from seqjax.core.linear import diagonal
 from seqjax.core.shift import windowed
 from seqjax.core.stack import stack
@@ -186,6 +188,39 @@ def rwkv4_channel_mix(features: int, *, hidden: int | None = None, depth: float 
         init=init,
         in_features=lambda params: params["mu"].shape[-1],
     )
+
+
+@factory
+def rwkv4_block(features: int, *, layer: int = 0, layers: int = 1) -> Cell:
+    """One block of an RWKV-4.
+
+        x = x + time_mix(norm(x))
+        y = x + channel_mix(norm(x))
+
+    Args:
+      features: width of the input and of the output.
+      layer, layers: which layer this is, of how many: some parameters start accordingly, and
+        the first begins with one more norm.
+
+    Returns:
+      A cell; `sj.stack(*[sj.rwkv4_block(64, layer=n, layers=6) for n in range(6)])` is the trunk
+      of a language model.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.stack(*[sj.rwkv4_block(8)] * 2)
+      >>> sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((5, 8)))[1].shape
+      (5, 8)
+
+    Source: Peng et al. 2023, arXiv:2305.13048.
+    """
+    depth = layer / max(1, layers - 1)
+    block = stack(
+        prenorm(rwkv4_time_mix(features, depth=depth), norm=centred_norm),
+        prenorm(rwkv4_channel_mix(features, depth=depth), norm=centred_norm),
+    )
+    return stack(centred_norm(features), block) if layers > 1 and layer == 0 else block
 
 
 def _mix(mu: Array, now: Array, before: Array) -> Array:

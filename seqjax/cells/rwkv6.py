@@ -209,7 +209,8 @@ def rwkv6_block(
     Args:
       features: width of the input and of the output.
       heads: of the time mix.
-      layer, layers: which layer this is, of how many: some parameters start accordingly.
+      layer, layers: which layer this is, of how many: some parameters start accordingly, and
+        the first begins with one more norm.
 
     Returns:
       A cell; `sj.stack(*[sj.rwkv6_block(64, layer=n, layers=6) for n in range(6)])` is the trunk
@@ -226,4 +227,5 @@ def rwkv6_block(
     """
     time = rwkv6_time_mix(features, heads=heads, layer=layer, layers=layers)
     channel = rwkv6_channel_mix(features, layer=layer, layers=layers)
-    return stack(prenorm(time, norm=centred_norm), prenorm(channel, norm=centred_norm))
+    block = stack(prenorm(time, norm=centred_norm), prenorm(channel, norm=centred_norm))
+    return stack(centred_norm(features), block) if layers > 1 and layer == 0 else block

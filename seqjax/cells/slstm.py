@@ -1,4 +1,4 @@
-"""The sLSTM of xLSTM: exponential gates, a normaliser, heads that mix inside."""
+"""The sLSTM of xLSTM: exponential gates, a normaliser, heads that mix inside; its block."""
 
 from typing import NamedTuple
 
@@ -7,9 +7,12 @@ import jax.numpy as jnp
 
 from seqjax.core import initializers
 from seqjax.core.affine import log_scaled
+from seqjax.core.blocks import prenorm
 from seqjax.core.cell import Cell, factory, positive_int
 from seqjax.core.gated import gated
+from seqjax.core.layers import centred_norm, feed_forward
 from seqjax.core.linear import linear
+from seqjax.core.stack import stack
 from seqjax.core.types import Array, Initializer
 
 
@@ -129,3 +132,33 @@ def slstm(
         recurrent_init=recurrent_init,
         bias_init=bias_init,
     )
+
+
+@factory
+def slstm_block(features: int, *, heads: int = 4, depth: float = 0.0) -> Cell:
+    """One block of an xLSTM made of scalar memories.
+
+        x = x + norm(slstm(norm(x)))
+        y = x + feed_forward(norm(x))
+
+    Args:
+      features: width of the input and of the output.
+      heads: of the sLSTM.
+      depth: where in the model the layer is, 0 for the first and 1 for the last.
+
+    Returns:
+      A cell; together with `sj.mlstm_block` it makes the trunk of a language model.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.stack(sj.mlstm_block(8, heads=2), sj.slstm_block(8, heads=2))
+      >>> sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((5, 8)))[1].shape
+      (5, 8)
+
+    Source: Beck et al. 2024, arXiv:2405.04517, the block with the projections behind the sLSTM,
+    without the short convolution that the paper has as an option; one norm over all heads.
+    """
+    memory = stack(slstm(features, heads=heads, depth=depth), centred_norm(features))
+    after = feed_forward(features, hidden=-(-4 * features // 3), activation=jax.nn.gelu)
+    return stack(prenorm(memory, norm=centred_norm), prenorm(after, norm=centred_norm))

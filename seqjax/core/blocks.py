@@ -1,5 +1,6 @@
-"""How cells join to blocks: behind a norm, in a row with names, for some of the features."""
+"""How cells join to blocks: behind a norm, in a row with names, side by side, for some features."""
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -99,6 +100,68 @@ def pipeline(**cells: Cell) -> Cell:
         step=step if causal else no_step("pipeline", layers),
         features=layers[-1].features,
         input_ndim=layers[0].input_ndim,
+        causal=causal,
+        sequence=sequence,
+    )
+
+
+@factory
+def product(*cells: Cell) -> Cell:
+    """Cells side by side, that see the same input and whose outputs are multiplied.
+
+        y = cells[0](x) * cells[1](x) * ...
+
+    Args:
+      *cells: causal cells of the same width, such as a recurrence and a gate.
+
+    Returns:
+      A cell. Its parameters and its carry are tuples with one entry for each cell.
+
+    Raises:
+      ValueError: if there are none, or they differ in width.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.product(sj.gru(4), sj.dense(4, activation=jax.nn.gelu))
+      >>> sj.scan(cell, cell.init(jax.random.key(0), 2), jnp.ones((5, 2)))[1].shape
+      (5, 4)
+    """
+    for cell in cells:
+        expect_cell("product", cell)
+    widths = {cell.features for cell in cells}
+    if len(widths) != 1:
+        raise ValueError(
+            f"product: expected cells of one width, got {sorted(widths)} from {len(cells)} cells."
+        )
+
+    def init(key, in_features):
+        keys = jax.random.split(key, len(cells))
+        return tuple(cell.init(k, in_features) for cell, k in zip(cells, keys, strict=True))
+
+    def initial_carry(params, batch_shape=()):
+        return tuple(c.initial_carry(p, batch_shape) for c, p in zip(cells, params, strict=True))
+
+    def step(params, carry, x):
+        steps = [cell.step(p, c, x) for cell, p, c in zip(cells, params, carry, strict=True)]
+        return tuple(c for c, _ in steps), math.prod(y for _, y in steps)
+
+    def sequence(scan, params, carry, initial, xs, steps):
+        parts = zip(cells, params, carry, initial, strict=True)
+        runs = [scan(cell, p, c, start, xs, steps) for cell, p, c, start in parts]
+        return Run(
+            carry=tuple(run.carry for run in runs),
+            ys=math.prod(run.ys for run in runs),
+            carries=tuple(run.carries for run in runs),
+        )
+
+    causal = all(cell.causal for cell in cells)
+    return Cell(
+        init=init,
+        initial_carry=initial_carry,
+        step=step if causal else no_step("product", cells),
+        features=widths.pop(),
+        input_ndim=cells[0].input_ndim,
         causal=causal,
         sequence=sequence,
     )

@@ -16,8 +16,25 @@ class CellConfig:
     """The recurrent layers of a model."""
 
     cell: str = "gru"
-    """elman, lstm, gru, minimal_gated; or module:function, where function(features) makes a
-    cell."""
+    """elman, gru, lstm, minimal_gru, mlstm, delta_net, ... (a wrong name lists them all); or
+    module:function, where function(features) makes a cell."""
+    cell_options: tuple[str, ...] = ()
+    """What else the cell is told, as name=value, such as heads=2."""
+    block: (
+        Literal[
+            "gated_delta_net",
+            "griffin",
+            "mamba",
+            "mamba2",
+            "minimal_gru",
+            "rwkv4",
+            "rwkv6",
+            "rwkv7",
+            "xlstm",
+        ]
+        | None
+    ) = None
+    """Instead of cells: layers of such blocks, with a norm behind the last."""
     features: int = 256
     """Width of each layer's state."""
     layers: int = 1
@@ -81,7 +98,7 @@ class RunConfig:
 ABOVE_ZERO = {
     "batch", "steps", "repeat", "log_every", "validate_every", "devices", "features", "layers",
     "embedding", "spelling", "time", "learning_rate", "clip", "buckets", "vocabulary", "history",
-    "horizon",
+    "horizon", "length",
 }  # fmt: skip
 NOT_NEGATIVE = {"patience", "warmup", "weight_decay", "sample", "longest", "season"}
 BELOW_ONE = {"dropout", "word_dropout"}
@@ -109,13 +126,13 @@ def check_numbers(config: Any) -> None:
 
 def to_json(kind: str, config: RunConfig) -> str:
     """The settings of a run that learns a task of this kind, as JSON."""
-    return json.dumps({"task": kind} | dataclasses.asdict(config), indent=2, default=str)
+    return json.dumps({"kind": kind} | dataclasses.asdict(config), indent=2, default=str)
 
 
 def from_json(text: str, kinds: Mapping[str, type[RunConfig]]) -> tuple[str, RunConfig]:
     """`(kind, settings)` as written by `to_json`."""
     values = json.loads(text)
-    return values["task"], _build(kinds[values["task"]], values)
+    return values["kind"], _build(kinds[values["kind"]], values)
 
 
 def _build(kind: Any, value: Any) -> Any:

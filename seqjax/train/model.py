@@ -1,34 +1,79 @@
 """From settings to a model and an optimizer."""
 
 import importlib
+import json
 import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import optax
 
+from seqjax.cells.block_stack import block_stack
+from seqjax.cells.delta import delta_net, gated_delta_net, kimi_delta_attention
 from seqjax.cells.elman import elman
+from seqjax.cells.griffin import real_gated_lru
 from seqjax.cells.gru import gru
+from seqjax.cells.legendre import legendre_memory
+from seqjax.cells.linear_attention import gated_linear_attention, hgrn2, linear_attention
 from seqjax.cells.lstm import lstm
+from seqjax.cells.mamba import mamba
+from seqjax.cells.mamba2 import mamba2
+from seqjax.cells.minimal import minimal_gru, minimal_lstm
 from seqjax.cells.minimal_gated import minimal_gated
+from seqjax.cells.mlstm import mlstm
+from seqjax.cells.quasi_recurrent import independent, quasi_recurrent, simple_recurrent
+from seqjax.cells.rwkv import rwkv4_time_mix
+from seqjax.cells.rwkv6 import rwkv6_time_mix
+from seqjax.cells.rwkv7 import rwkv7_time_mix
+from seqjax.cells.slstm import slstm
+from seqjax.cells.state_space import (
+    diagonal_state_space,
+    linear_recurrent_unit,
+    simplified_state_space,
+)
 from seqjax.core.bidirectional import bidirectional
 from seqjax.core.cell import Cell
 from seqjax.core.errors import InputError
+from seqjax.core.layers import dense
 from seqjax.core.noise import dropout
 from seqjax.core.stack import residual, stack
 from seqjax.train.config import CellConfig, OptimizerConfig
 
-CELLS: dict[str, Callable[[int], Cell]] = {
+CELLS: dict[str, Callable[..., Cell]] = {
+    "delta_net": delta_net,
+    "diagonal_state_space": diagonal_state_space,
     "elman": elman,
+    "gated_delta_net": gated_delta_net,
+    "gated_linear_attention": gated_linear_attention,
     "gru": gru,
+    "hgrn2": hgrn2,
+    "independent": independent,
+    "kimi_delta_attention": kimi_delta_attention,
+    "legendre_memory": legendre_memory,
+    "linear_attention": linear_attention,
+    "linear_recurrent_unit": linear_recurrent_unit,
     "lstm": lstm,
+    "mamba": mamba,
+    "mamba2": mamba2,
     "minimal_gated": minimal_gated,
+    "minimal_gru": minimal_gru,
+    "minimal_lstm": minimal_lstm,
+    "mlstm": mlstm,
+    "quasi_recurrent": quasi_recurrent,
+    "real_gated_lru": real_gated_lru,
+    "rwkv4": rwkv4_time_mix,
+    "rwkv6": rwkv6_time_mix,
+    "rwkv7": rwkv7_time_mix,
+    "simple_recurrent": simple_recurrent,
+    "simplified_state_space": simplified_state_space,
+    "slstm": slstm,
 }
 
 
 def find_cell(name: str) -> Callable[[int], Any]:
-    """The function `features -> Cell` behind a name of ours or behind `module:function`.
+    """The function `(features, **options) -> Cell` behind a name or behind `module:function`.
 
     Raises:
       InputError: if there is no such cell, module or function.
@@ -59,27 +104,61 @@ def find_cell(name: str) -> Callable[[int], Any]:
 
 
 def build_cell(config: CellConfig, *, both_ways: bool = False) -> Cell:
-    """The cell of the settings: layers, residual from the second on, with dropout.
+    """The cell of the settings: layers, residual from the second on, with dropout; or blocks.
 
     Args:
       config: the settings.
-      both_ways: whether every layer reads in both directions.
+      both_ways: whether every layer, or the stack of blocks, reads in both directions.
     """
+    if config.block is not None:
+        trunk = block_stack(config.block, config.features, layers=config.layers)
+        trunk = bidirectional(trunk) if both_ways else trunk
+        if config.dropout:
+            trunk = dropout(trunk, config.dropout, variational=config.variational)
+        return stack(dense(config.features), trunk)
     make = find_cell(config.cell)
+    options = dict(map(_option, config.cell_options))
     layers = []
     for layer in range(config.layers):
-        cell = make(config.features)
+        try:
+            cell = make(config.features, **options)
+        except (TypeError, ValueError) as error:
+            if not options:
+                raise
+            raise InputError(f"--cell-options {' '.join(config.cell_options)}: {error}") from None
         if not isinstance(cell, Cell):
             raise InputError(
                 f"--cell {config.cell}: expected a function that takes the number of features "
                 f"and returns a seqjax Cell; it returned {cell!r}."
             )
+        if layer == 0 and _wants_its_own_width(cell):
+            layers.append(dense(config.features))
         if both_ways and cell.causal:
             cell = bidirectional(cell)
         if config.dropout:
             cell = dropout(cell, config.dropout, variational=config.variational)
         layers.append(residual(cell) if layer else cell)
-    return layers[0] if config.layers == 1 else stack(*layers)
+    return layers[0] if len(layers) == 1 else stack(*layers)
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """`name=value`, the value as JSON, or else a word."""
+    name, equals, value = text.partition("=")
+    if not (equals and name.isidentifier()):
+        raise InputError(f"--cell-options: expected name=value such as heads=2, got {text!r}.")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _wants_its_own_width(cell: Cell) -> bool:
+    """Whether the input must be as wide as the output."""
+    try:
+        jax.eval_shape(lambda: cell.init(jax.random.key(0), cell.features + 1))
+    except ValueError:
+        return True
+    return False
 
 
 def build_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:

@@ -13,7 +13,7 @@ from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats import find_format
 from seqjax.data.padding import truncate
-from seqjax.train import classification, forecasting, language, pictures, tagging
+from seqjax.train import classification, forecasting, language, pictures, synthetic, tagging
 from seqjax.train.config import RunConfig
 from seqjax.train.devices import make_mesh
 from seqjax.train.files import Data, find_data, hold_out, read_examples
@@ -32,7 +32,7 @@ class Kind(NamedTuple):
     `config` is the class of its settings, `task(config, say)` reads its data as they say,
     `evaluate(folder, saved, paths, checkpoint)` says how good a trained model is on the files
     in `paths`, or on its test data if there are none. `problem` is the class of what is
-    predicted for an example, None for a language model.
+    predicted for an example, None where it is not examples that are learned from.
     """
 
     config: type[RunConfig]
@@ -164,7 +164,7 @@ def predict(
     config: Any = saved.config
     kind = KINDS[saved.kind]
     if kind.problem is None:
-        raise InputError(f"{folder} holds a language model; it writes text: seqjax generate.")
+        raise InputError(f"{folder} is a run of `train {saved.kind}`, which predicts no files.")
     problem = kind.problem.restore(config, saved.settings)
     model, _ = load_model(folder, problem.model(config.seed), checkpoint)
     found = find_format(source)
@@ -208,5 +208,6 @@ KINDS = {
         classification.ClassifyConfig, classify, evaluate, classification.Classification
     ),
     "tag": Kind(tagging.TagConfig, tag, evaluate, tagging.Tagging),
+    "task": Kind(synthetic.SyntheticConfig, synthetic.SyntheticTask, synthetic.evaluate),
     "forecast": Kind(forecasting.ForecastConfig, forecast, evaluate, Forecasting),
 }

@@ -1,0 +1,36 @@
+"""Blocks of language models: the whole at once is the same as step by step."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import seqjax as sj
+from seqjax.cells.block_stack import BLOCKS
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_stack_of_blocks_runs_step_by_step(name, x64):
+    cell = sj.block_stack(name, 8, layers=2)
+    params = cell.init(jax.random.key(0), 8)
+    noise = iter(jax.random.split(jax.random.key(1), 999))
+    # Some parameters start at zero and would hide what follows them.
+    params = jax.tree.map(lambda p: p + 0.1 * jax.random.normal(next(noise), p.shape), params)
+    xs = jax.random.normal(jax.random.key(2), (2, 7, 8))
+    resets = jnp.zeros((2, 7), bool).at[0, 3].set(True)
+    carry, ys = sj.scan(cell, params, xs, resets=resets)
+    plain, expected = sj.scan(cell, params, xs, resets=resets, method="plain")
+    np.testing.assert_allclose(ys, expected, rtol=1e-9, atol=1e-9)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), carry, plain)
+    _, begun_at_the_reset = sj.scan(cell, params, xs[:1, 3:])
+    np.testing.assert_allclose(ys[:1, 3:], begun_at_the_reset, rtol=1e-9, atol=1e-9)
+
+
+def test_no_such_block():
+    with pytest.raises(ValueError, match="no block 'rwkv9'.*xlstm"):
+        sj.block_stack("rwkv9", 8, layers=2)
+
+
+def test_products_are_of_one_width():
+    with pytest.raises(ValueError, match=r"one width, got \[3, 4\]"):
+        sj.product(sj.gru(3), sj.gru(4))

@@ -1,0 +1,95 @@
+"""`seqjax train task`, and cells and blocks by their names."""
+
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from seqjax.cells.block_stack import BLOCKS
+from seqjax.cli import main
+from seqjax.core.errors import InputError
+from seqjax.train.checkpoints import Checkpoints
+from seqjax.train.config import CellConfig
+from seqjax.train.model import CELLS, build_cell, find_cell
+from seqjax.train.synthetic import DRAW, LENGTH, TRAIN, SyntheticConfig, build_model, draw
+
+SMALL = ["--features", "8", "--batch", "8", "--steps", "20", "--validate-every", "10",
+         "--length", "6"]  # fmt: skip
+
+
+@pytest.mark.parametrize("task", DRAW)
+def test_a_model_for_every_task(task):
+    config = SyntheticConfig(task=task)
+    batch = draw(config, LENGTH[task], 3, TRAIN, 5)
+    again = draw(config, LENGTH[task], 3, TRAIN, 5)
+    np.testing.assert_array_equal(batch.inputs, again.inputs)
+    other = draw(config, LENGTH[task], 3, TRAIN, 6)
+    assert not np.array_equal(batch.inputs, other.inputs)
+    model = jax.eval_shape(lambda: build_model(config, 0))
+    width = batch.tokens or batch.inputs.shape[-1]
+    inputs = jax.ShapeDtypeStruct((3, batch.inputs.shape[1], width), np.float32)
+    _, outputs = jax.eval_shape(lambda m, x: m(x), model, inputs)
+    assert outputs.shape == (*batch.targets.shape, batch.classes or 1)
+
+
+def test_training_and_longer_sequences(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "task", "--task", "parity", "--cell", "delta_net", "--cell-options",
+                 "negative_eigenvalues=true", "heads=2", *SMALL, "--out", "run"]) == 0  # fmt: skip
+    assert "accuracy 0.5000" in capsys.readouterr().out
+    assert main(["evaluate", "run"]) == 0
+    printed = capsys.readouterr().out
+    assert "trained at length 6" in printed and "accuracy at 48" in printed
+    assert "guessing" in printed
+    assert main(["predict", "run", "--input", "x.csv"]) == 2
+    # Stopped after the first checkpoint, it goes on to the same end.
+    wanted = Checkpoints(tmp_path / "run" / "checkpoints", read_only=True).arrays(20)
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "20")
+    assert main(["train", "--resume", "run"]) == 0
+    got = Checkpoints(tmp_path / "run" / "checkpoints", read_only=True).arrays(20)
+    for name, array in wanted.items():
+        np.testing.assert_array_equal(got[name], array, err_msg=name)
+
+
+def test_numbers_and_blocks(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "task", "--task", "adding", "--block", "minimal_gru", "--layers", "2",
+                 *SMALL, "--dropout", "0.1", "--out", "run"]) == 0  # fmt: skip
+    assert "mean squared error 0.1667" in capsys.readouterr().out
+    assert main(["evaluate", "run", "--checkpoint", "last"]) == 0
+    assert "mean squared error at 12" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_every_cell_is_built(name):
+    cell = build_cell(CellConfig(cell=name, features=8, layers=2, dropout=0.0))
+    xs = jax.ShapeDtypeStruct((2, 3), np.float32)
+
+    def run(xs):
+        params = cell.init(jax.random.key(0), 3)
+        return cell.step(params, cell.initial_carry(params, (2,)), xs)[1]
+
+    assert jax.eval_shape(run, xs).shape == (2, cell.features)
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_every_block_is_built(name):
+    config = CellConfig(block=name, features=8, layers=2, dropout=0.1)
+    for both_ways, width in ((False, 8), (True, 16)):
+        assert build_cell(config, both_ways=both_ways).features == width
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [("heads", "name=value"), ("heads=3", "heads"), ("wings=2", "wings"), ("heads=many", "heads")],
+)
+def test_options_that_a_cell_does_not_have(option, message):
+    config = CellConfig(cell="mlstm", features=8, cell_options=(option,))
+    with pytest.raises(InputError, match=f"--cell-options.*{message}"):
+        build_cell(config)
+
+
+def test_a_wrong_name_lists_the_cells():
+    with pytest.raises(InputError, match="delta_net, .* slstm"):
+        find_cell("dlta_net")
