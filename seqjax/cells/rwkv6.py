@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from seqjax.cells.rwkv_initializers import Bonus, Power, Ramp
 from seqjax.core import initializers
 from seqjax.core.blocks import pipeline, prenorm
-from seqjax.core.cell import Cell, factory
+from seqjax.core.cell import Cell, expect_width, factory
 from seqjax.core.gates import like_features
 from seqjax.core.layers import centred_norm, draw, standardize
 from seqjax.core.matrix import Access, from_heads, head_width, matrix_state
@@ -65,6 +65,7 @@ def rwkv6_time_mix(
     rise = 1 - layer / layers
 
     def init_mix(key, in_features):
+        expect_width("rwkv6_time_mix", features, in_features)
         square = (features, features)
         shapes = {
             "mu": (Power(rise), (features,)),
@@ -173,6 +174,7 @@ def rwkv6_channel_mix(
     rise = 1 - layer / layers
 
     def init(key, in_features):
+        expect_width("rwkv6_channel_mix", features, in_features)
         shapes = {
             "mu_k": (Power(rise), (features,)),
             "mu_r": (Power(rise), (features,)),

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from seqjax.cells.rwkv_initializers import Power, Ramp, Zigzag
 from seqjax.core import initializers
 from seqjax.core.blocks import partly, pipeline, prenorm
-from seqjax.core.cell import Cell, factory
+from seqjax.core.cell import Cell, expect_width, factory
 from seqjax.core.gates import like_features
 from seqjax.core.layers import centred_norm, draw, standardize, unit_length
 from seqjax.core.matrix import Access, from_heads, head_width, matrix_state
@@ -72,6 +72,7 @@ def rwkv7_time_mix(
     decay_rank, value_rank, gate_rank = (low_rank_width(c, features) for c in (2.5, 1.7, 5.0))
 
     def init_mix(key, in_features):
+        expect_width("rwkv7_time_mix", (2 if given else 1) * features, in_features)
         low = initializers.Orthogonal(0.1)
         shapes = {f"mu_{z}": (Power(EXPONENTS[z] * rise), (features,)) for z in MIXED}
         ramp = Ramp(-6.0, 6.0, 1 + depth**0.3)
@@ -209,6 +210,7 @@ def rwkv7_channel_mix(
     rise = 1 - layer / layers
 
     def init(key, in_features):
+        expect_width("rwkv7_channel_mix", features, in_features)
         shapes = {
             "mu": (Power(rise**4), (features,)),
             "key": (initializers.FanIn(0.5), (features, wide)),

@@ -42,7 +42,7 @@ class Logs:
         self._events.close()
 
 
-def _step(line: str) -> float:
+def _step(line: str) -> int | float:
     """The step of a line; a line cut short by a kill is beyond every step."""
     try:
         return json.loads(line)["step"]

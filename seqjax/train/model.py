@@ -123,9 +123,10 @@ def build_cell(config: CellConfig, *, both_ways: bool = False) -> Cell:
         try:
             cell = make(config.features, **options)
         except (TypeError, ValueError) as error:
-            if not options:
+            if not options and config.cell not in CELLS:
                 raise
-            raise InputError(f"--cell-options {' '.join(config.cell_options)}: {error}") from None
+            said = f" --cell-options {' '.join(config.cell_options)}" if options else ""
+            raise InputError(f"--cell {config.cell}{said}: {error}") from None
         if not isinstance(cell, Cell):
             raise InputError(
                 f"--cell {config.cell}: expected a function that takes the number of features "

@@ -63,7 +63,9 @@ def test_numbers_and_blocks(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("name", CELLS)
 def test_every_cell_is_built(name):
-    cell = build_cell(CellConfig(cell=name, features=8, layers=2, dropout=0.0))
+    options = ("memory=4", "window=5") if name == "legendre_memory" else ()
+    config = CellConfig(cell=name, features=8, layers=2, dropout=0.0, cell_options=options)
+    cell = build_cell(config)
     xs = jax.ShapeDtypeStruct((2, 3), np.float32)
 
     def run(xs):
