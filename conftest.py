@@ -1,5 +1,6 @@
 """Strict numerics, a compile cache that lasts, and several CPU devices."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -21,6 +22,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+# Traced programs are many objects that live long: looking for garbage among them is slow.
+gc.set_threshold(100_000, 20, 100)
 # Start JAX now: the command line, called in a test, must find these devices and not ask for
 # its own.
 jax.devices()
