@@ -32,14 +32,14 @@ def mamba2(
         d = softplus(w_d x + b_d)                         one time step for each head
         S = exp(-exp(A) d) S + B (d u)'
         o = S' C + D u
-        y = W_o norm(o * silu(W_z x))                     norm: RMS over all heads
+        y = W_o norm(o * silu(W_z x))                     norm: RMS, group by group
 
     Args:
       features: width of the output.
       expansion: width of u of all heads together, as a multiple of `features`.
       heads: number of memories; by default as many as make u 64 wide, or one.
       states: width of B and C.
-      groups: how many B and C there are; heads share them evenly.
+      groups: how many B and C there are; heads share them evenly. The norm treats each alone.
       convolution: steps of the short convolution.
       weight_init: initializer of the weights.
 
@@ -92,7 +92,8 @@ def mamba2(
         skip = p["D"].reshape((1,) * (o.ndim - 2) + (heads, 1))
         y = from_heads(o + skip * values(x))
         gate = jnp.split(x, cuts, axis=-1)[-1]
-        y = scale_to_one(y * jax.nn.silu(gate), 1e-5)
+        y = (y * jax.nn.silu(gate)).reshape(*y.shape[:-1], groups, inner // groups)
+        y = from_heads(scale_to_one(y, 1e-5))
         return (y * like_features(p["norm_gain"], y)) @ p["output"]
 
     def init(key, in_features):

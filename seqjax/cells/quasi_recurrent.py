@@ -160,7 +160,8 @@ def simple_recurrent(
       >>> ys.shape
       (5, 4)
 
-    Source: Lei et al. 2017, arXiv:1709.02755, as revised in 2018, with its initialisation.
+    Source: Lei et al. 2017, arXiv:1709.02755, as revised in 2018, with its initialisation. The
+    released code scales only x itself, and starts the fourth product larger instead.
     """
     features = positive_int("simple_recurrent", "features", features)
     scale = math.sqrt(1 + 2 * math.exp(highway_bias))

@@ -171,7 +171,9 @@ def mamba2(p, xs):
             d = softplus(step[h] + m["step_bias"][h])
             S[h] = np.exp(-np.exp(m["A_log"][h]) * d) * S[h] + np.outer(B[group], d * uh)
             o.append(S[h].T @ C[group] + m["D"][h] * uh)
-        ys.append((rms(np.concatenate(o) * silu(z)) * m["norm_gain"]) @ m["output"])
+        parts = np.split(np.concatenate(o) * silu(z), groups)
+        y = np.concatenate([rms(part) for part in parts])
+        ys.append((y * m["norm_gain"]) @ m["output"])
     return np.array(ys)
 
 

@@ -1,0 +1,406 @@
+"""Cells against published packages, whose numbers are in golden files: see README.md here.
+
+Each function below builds one cell with a package's weights, brought into our layout, and says
+how our carry reads in the package's terms where the package gives its own.
+"""
+
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import seqjax as sj
+from seqjax.cells.mamba import MambaParameters
+from seqjax.core.shift import ConvolutionParameters
+from tests.golden import make_cells
+from tests.table import LINEAR, MATRIX, TABLE
+
+F, H = make_cells.FEATURES, make_cells.HEADS
+
+
+def convolution(p, name="conv1d"):
+    kernel = p[f"{name}.weight"][:, 0].T
+    return ConvolutionParameters(kernel, p.get(f"{name}.bias", np.zeros(kernel.shape[1])))
+
+
+def joined(p, *names):
+    """Dense weights that we keep as one matrix."""
+    return {"weights": np.concatenate([p[f"{name}.weight"] for name in names]).T}
+
+
+def scaled(state):
+    """A log-scaled carry, multiplied out."""
+    return [value * np.exp(state.maximum) for value in state.values]
+
+
+def as_it_is(p, *names):
+    return {name: p[name] for name in names}
+
+
+def minimal_gru(p):
+    candidate, z = p["to_hidden_and_gate.weight"].reshape(2, F, F)
+    params = {"input": np.stack([z.T, candidate.T], 1), "bias": np.zeros((2, F))}
+    return sj.minimal_gru(F, logarithmic=True), params
+
+
+def minimal_lstm(p):
+    candidate, f, i = p["to_hidden_and_f_i_gate.weight"].reshape(3, F, F)
+    params = {"input": np.stack([f.T, i.T, candidate.T], 1), "bias": np.zeros((3, F))}
+    return sj.minimal_lstm(F, logarithmic=True), params
+
+
+def simple_recurrent(p):
+    weight = p["weight"].reshape(len(p["weight"]), F, -1).transpose(0, 2, 1).copy()
+    if weight.shape[1] == 4:
+        # The package starts this product larger instead of scaling what comes out.
+        weight[:, 3] /= np.sqrt(1 + 2 * np.exp(0.5))
+    params = {"input": weight, "bias": p["bias"].reshape(2, F)}
+    if "weight_c" in p:
+        params["peephole"] = p["weight_c"].reshape(2, F)
+    cell = sj.simple_recurrent(F, highway_bias=0.5, peepholes="weight_c" in p)
+    return cell, params, lambda carry: {"end": carry}
+
+
+def independent(p):
+    params = {
+        "input": p["weight_ih"].T[:, None],
+        "recurrent": p["vector_u"].reshape(F, 1, 1, 1),
+        "bias": (p["bias_ih"] + p["bias_hh"])[None],
+    }
+    return sj.independent(F, activation=jnp.tanh), params
+
+
+def minimal_gated(p):
+    params = {
+        "input": p["weight_ih"].reshape(2, F, -1).transpose(2, 0, 1),
+        "recurrent": p["weight_hh"].reshape(2, F, F).transpose(2, 0, 1),
+        "bias": (p["bias_ih"] + p["bias_hh"]).reshape(2, F),
+    }
+    return sj.minimal_gated(F, reset="before"), params
+
+
+def linear_recurrent_unit(p):
+    params = {
+        "nu": p["nu_log"],
+        "theta": p["theta_log"],
+        "gamma": p["gamma_log"],
+        "b_real": p["B"].real.T,
+        "b_imaginary": p["B"].imag.T,
+        "c_real": p["C"].real.T,
+        "c_imaginary": p["C"].imag.T,
+        "skip": p["D"].T,
+    }
+    return sj.linear_recurrent_unit(F, state=5), params
+
+
+def diagonal_state_space(p):
+    names = ("a_real", "a_imaginary", "c_real", "c_imaginary", "step_size", "skip")
+    return sj.diagonal_state_space(make_cells.INPUTS, state=6), as_it_is(p, *names)
+
+
+def simplified_state_space(p):
+    params = {
+        "a_real": p["Lambda"].real,
+        "a_imaginary": p["Lambda"].imag,
+        "step_size": p["log_step"],
+        "b_real": p["B"][..., 0].T,
+        "b_imaginary": p["B"][..., 1].T,
+        # The package keeps both modes of a pair; we keep one, and count it twice.
+        "c_real": p["C"].real.T / 2,
+        "c_imaginary": p["C"].imag.T / 2,
+        "skip": p["D"],
+    }
+    end = lambda carry: {"end": carry.real + 1j * carry.imaginary}  # noqa: E731
+    return sj.simplified_state_space(F, state=6), params, end
+
+
+def legendre_memory(p):
+    encode, inward = np.split(p["kernel"][:, 0], [3]), np.split(p["hidden.kernel"], [3])
+    params = {
+        "encode_input": encode[0],
+        "encode_hidden": encode[1],
+        "encode_memory": p["recurrent_kernel"][:, 0],
+        "read": inward[0],
+        "input": inward[1],
+        "recurrent": p["hidden.recurrent_kernel"],
+    }
+    return sj.legendre_memory(F, memory=3, window=5.0), params
+
+
+def real_gated_lru(p):
+    params = {
+        "input": np.stack([p["recurrent_gate_weight"], p["input_gate_weight"]], 2),
+        "bias": np.stack([p["recurrent_gate_bias"].ravel(), p["input_gate_bias"].ravel()]),
+        "decay": p["recurrent_param"],
+    }
+    return sj.real_gated_lru(F, blocks=2), params, lambda carry: {"end": carry}
+
+
+def mamba(p):
+    recurrence = {
+        "selection": p["x_proj.weight"].T,
+        "step_weights": p["dt_proj.weight"].T,
+        "step_bias": p["dt_proj.bias"],
+        "a": p["A_log"],
+        "skip": p["D"],
+    }
+    params = MambaParameters(
+        p["in_proj.weight"].T, convolution(p), recurrence, p["out_proj.weight"].T
+    )
+    return sj.mamba(F, state=3, rank=2), params
+
+
+def mamba2(p):
+    gate, convolved, step = np.split(p["in_proj.weight"].T, [8, 28], axis=1)
+    memory = {
+        "A_log": p["A_log"],
+        "step_bias": p["dt_bias"],
+        "D": p["D"],
+        "norm_gain": p["norm.weight"],
+        "output": p["out_proj.weight"].T,
+    }
+    params = {
+        "project": {"weights": np.concatenate([convolved, step, gate], 1)},
+        "convolve": convolution(p),
+        "memory": memory,
+    }
+    return sj.mamba2(F, heads=4, groups=2, states=3), params
+
+
+def mlstm(p):
+    heads = lambda name: p[f"{name}.weight"].T.reshape(F, H, -1)  # noqa: E731
+    params = {
+        "query": heads("q"),
+        "key": heads("k"),
+        "value": heads("v"),
+        "input": p["igate_preact.weight"].T,
+        "input_bias": p["igate_preact.bias"],
+        "forget": p["fgate_preact.weight"].T,
+        "forget_bias": p["fgate_preact.bias"],
+        "gate": p["ogate_preact.weight"].T,
+        "norm_gain": p["multihead_norm.weight"],
+        "output": p["out_proj.weight"].T,
+    }
+    scale = np.exp(p["maximum"][..., None])
+    p["end"] = np.concatenate([p["memory"], p["normalizer"][..., None]], -1) * scale
+    cell = sj.mlstm(F, heads=H, key_features=F, epsilon=0.0, soft_cap=2.0)
+    return cell, params, lambda c: {"end": c.memory * np.exp(c.log_scale)[..., None, None]}
+
+
+def mlstm_sigmoid(p):
+    names = ("query", "key", "value", "input", "forget", "gate", "output")
+    biases = {"input_bias": np.zeros(H), "forget_bias": np.zeros(H), "norm_gain": np.ones(F)}
+    cell = sj.mlstm(F, heads=H, key_features=F, input_gate="sigmoid")
+    return cell, as_it_is(p, *names) | biases
+
+
+def slstm(p):
+    params = {"input": p["input"], "bias": p["_bias_"].reshape(4, F)}
+    h, c, n, m = p["end"]
+    p["end"] = np.stack([c, n]) * np.exp(m)
+    if "_recurrent_kernel_" not in p:
+        cell = sj.slstm(F, recurrent=False)
+        return cell, params, lambda carry: {"end": np.stack(scaled(carry))}
+    kernel = p["_recurrent_kernel_"].reshape(H, 4, F // H, F // H)
+    params["recurrent"] = kernel.transpose(0, 3, 1, 2)
+    p["hidden"] = h
+
+    def end(s):
+        return {"hidden": s.hidden, "end": np.stack([s.cell, s.normalizer]) * np.exp(s.maximum)}
+
+    return sj.slstm(F, heads=H), params, end
+
+
+def linear_attention(p):
+    params = as_it_is(p, "query", "key", "value", "output")
+    cell = sj.linear_attention(F, heads=H, epsilon=1e-10)
+    return cell, params, lambda carry: {"end": carry.memory}
+
+
+def gated_linear_attention(p):
+    names = ("query", "key", "value", "decay_down", "decay_up", "decay_bias", "gate", "norm_gain")
+    cell = sj.gated_linear_attention(F, heads=H, rank=2)
+    return cell, as_it_is(p, *names, "output"), lambda carry: {"end": carry.memory}
+
+
+def hgrn2(p):
+    params = as_it_is(p, "query", "forget", "input", "norm_gain", "output")
+    return sj.hgrn2(F, heads=H, lower_bound=0.3), params, lambda carry: {"end": carry.memory}
+
+
+def delta_net(p):
+    params = {
+        "project": {"weights": p["project"]},
+        "convolve": ConvolutionParameters(p["kernel"], np.zeros(3 * F)),
+        "memory": as_it_is(p, "norm_gain", "output"),
+    }
+    return sj.delta_net(F, heads=H), params, lambda carry: {"end": carry["memory"].memory}
+
+
+def gated_delta_net(p, *, negative=False):
+    memory = {
+        "A_log": p["A_log"],
+        "decay_bias": p["dt_bias"],
+        "norm_gain": p["o_norm.weight"],
+        "output": p["o_proj.weight"].T,
+    }
+    names = ("q_proj", "k_proj", "v_proj", "b_proj", "a_proj", "g_proj")
+    params = {"project": joined(p, *names), "convolve": convolution(p), "memory": memory}
+    cell = sj.gated_delta_net(F, heads=H, key_width=3, value_width=2, negative_eigenvalues=negative)
+    return cell, params
+
+
+def kimi_delta_attention(p):
+    memory = {
+        "A_log": p["forget_gate.A_log"].ravel(),
+        "decay_bias": p["forget_gate.dt_bias"],
+        "decay_up": p["forget_gate.f_b_proj.weight"].T,
+        "gate_up": p["g_b_proj.weight"].T,
+        "norm_gain": p["o_norm.weight"],
+        "output": p["o_proj.weight"].T,
+    }
+    names = ("q_proj", "k_proj", "v_proj", "b_proj", "forget_gate.f_a_proj", "g_a_proj")
+    params = {"project": joined(p, *names), "convolve": convolution(p), "memory": memory}
+    return sj.kimi_delta_attention(F, heads=H), params
+
+
+def rwkv4_time_mix(p):
+    mixed = {
+        "mu": np.stack([p[f"time_mix_{n}"].ravel() for n in ("receptance", "key", "value")]),
+        "weights": np.stack([p[f"{n}.weight"].T for n in ("receptance", "key", "value")]),
+    }
+    attention = {
+        "decay": p["time_decay"],
+        "bonus": p["time_first"],
+        "output": p["output.weight"].T,
+    }
+    return sj.rwkv4_time_mix(F), (mixed, attention)
+
+
+def rwkv4_channel_mix(p):
+    params = {
+        "mu": np.stack([p[f"time_mix_{n}"].ravel() for n in ("receptance", "key")]),
+        **{n: p[f"{n}.weight"].T for n in ("receptance", "key", "value")},
+    }
+    return sj.rwkv4_channel_mix(F, hidden=5), params
+
+
+def rwkv6_block(p):
+    time, channel = (
+        {name.removeprefix(f"{part}."): value for name, value in p.items() if part in name}
+        for part in ("time", "channel")
+    )
+    norms = [{"gain": part["ln_w"], "bias": part["ln_b"]} for part in (time, channel)]
+    mix = {
+        "mu": time["x_maa"],
+        **{f"mu_{n}": time[f"{n}_maa"] for n in "wkvrg"},
+        "mix_down": time["tm_w1"],
+        "mix_up": time["tm_w2"],
+        "decay": time["t_decay"].ravel(),
+        "decay_down": time["td_w1"],
+        "decay_up": time["td_w2"],
+        "receptance": time["rw"],
+        "key": time["kw"],
+        "value": time["vw"],
+        "gate": time["gw"],
+    }
+    memory = {
+        "bonus": time["t_first"].ravel(),
+        "norm_gain": time["lx_w"],
+        "norm_bias": time["lx_b"],
+        "output": time["ow"],
+    }
+    channel = {
+        "mu_k": channel["k_maa"],
+        "mu_r": channel["r_maa"],
+        "key": channel["kw"],
+        "receptance": channel["rw"],
+        "value": channel["vw"],
+    }
+    params = ((norms[0], {"mix": mix, "memory": memory}), (norms[1], channel))
+    return sj.rwkv6_block(F, heads=H), params
+
+
+def rwkv7_model(p):
+    def layer(index):
+        q = {n[2:]: value for n, value in p.items() if n.startswith(f"{index}.")}
+        norm = lambda name: {"gain": q[f"{name}.weight"], "bias": q[f"{name}.bias"]}  # noqa: E731
+        mix = {f"mu_{z}": q[f"attn.x_{z}"].ravel() for z in "rwkvag"}
+        mix |= {n: q[f"attn.{n[0]}_proj.weight"].T for n in ("receptance", "key", "value")}
+        for ours, theirs in (("decay", "w"), ("rate", "a"), ("gate", "g"), ("first", "v")):
+            if f"attn.{theirs}_lora.lora.0.weight" in q:
+                mix[f"{ours}_down"] = q[f"attn.{theirs}_lora.lora.0.weight"].T
+                mix[f"{ours}_up"] = q[f"attn.{theirs}_lora.lora.2.weight"].T
+            if f"attn.{theirs}_lora.lora.2.bias" in q:
+                mix[ours] = q[f"attn.{theirs}_lora.lora.2.bias"]
+        memory = {
+            "key_norm": q["attn.k_k"],
+            "key_rate": q["attn.k_a"],
+            "bonus": q["attn.r_k"].ravel(),
+            "norm_gain": q["attn.g_norm.weight"],
+            "norm_bias": q["attn.g_norm.bias"],
+            "output": q["attn.o_proj.weight"].T,
+        }
+        channel = {
+            "mu": q["ffn.x_k"],
+            "key": q["ffn.key.weight"].T,
+            "value": q["ffn.value.weight"].T,
+        }
+        block = {
+            "time": (norm("attn_norm"), {"mix": mix, "memory": memory}),
+            "channel": (norm("ffn_norm"), channel),
+        }
+        return block if index else (norm("pre_norm"), block)
+
+    cell = sj.stack(*[sj.rwkv7_block(F, heads=H, layer=n, layers=2) for n in range(2)])
+    return cell, (layer(0), layer(1))
+
+
+CASES = {
+    name: globals()[re.sub("_(linear|negative)$", "", name)]
+    for name in make_cells.CASES
+    if name != "gated_delta_net_negative"
+}
+CASES["gated_delta_net_negative"] = lambda p: gated_delta_net(p, negative=True)
+
+
+@pytest.mark.parametrize("case", make_cells.CASES)
+def test_golden(case, x64):
+    """Outputs on the fast path and step by step, the carry, the gradient by the inputs."""
+    with np.load(make_cells.FOLDER / f"cells_{case}.npz") as file:
+        found = dict(file)
+    cell, params, *read = CASES[case](found)
+    params, xs = jax.tree.map(jnp.asarray, (params, found["xs"]))
+    wanted = jax.eval_shape(lambda key: cell.init(key, xs.shape[-1]), jax.random.key(0))
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, wanted)
+
+    def loss(xs):
+        carry, ys = sj.scan(cell, params, xs)
+        return (found.get("direction", 1.0) * ys).sum(), (carry, ys)
+
+    plain = jax.jit(lambda xs: sj.scan(cell, params, xs, method="plain"))
+    d_xs, fast = jax.jit(jax.grad(loss, has_aux=True))(xs)
+    for carry, ys in (fast, plain(xs)):
+        np.testing.assert_allclose(ys, found["ys"], rtol=1e-9, atol=1e-9)
+        for name, value in (read[0](carry) if read else {}).items():
+            np.testing.assert_allclose(value, found[name], rtol=1e-9, atol=1e-9)
+    if "d_xs" in found:
+        np.testing.assert_allclose(d_xs, found["d_xs"], rtol=1e-9, atol=1e-9)
+
+
+def test_the_table_names_every_cell():
+    """And what each was compared with: every cell is called by the name of its row here."""
+    rows = (Path(__file__).parent / "README.md").read_text().splitlines()
+    named = {name for row in rows for name in re.findall("`([a-z0-9_]+)`", row.split(" | ")[0])}
+    linear = {row.name for row in TABLE if row.methods in (LINEAR, MATRIX)}
+    variants = "_(logarithmic|f|ifo|linear|skip|blocks|sigmoid)$"
+    short = {"rwkv6": "rwkv6_time_mix", "rwkv7_model": "rwkv7_block"}
+    wanted = {re.sub(variants, "", short.get(name, name)) for name in linear}
+    assert wanted <= named, wanted - named
+    assert {re.sub("_(linear|negative|sigmoid)$", "", case) for case in CASES} - named == {
+        "rwkv7_model"
+    }
+    assert not [name for name in named if not hasattr(sj, name)]

@@ -1,0 +1,575 @@
+"""Writes the golden files of the cells: what published packages compute, in float64.
+
+    python -m tests.golden.make_cells [case ...]
+
+Every case imports its own package, so a name or two make one file or two. The files were made on
+CPUs with torch 2.13.0 and
+
+    transformers 5.23.0 · xlstm 2.0.6 · mlstm-kernels 2.0.6 · rwkv 0.8.32 · rwkv7-hf 0.9.0 ·
+    fla-core 0.6.0 · minGRU-pytorch 0.2.1 · sru 2.6.0 · LRU-pytorch 0.1.3 · s5-pytorch 0.2.1 ·
+    torchrecurrent 0.2.5 · scipy 1.17.1 · keras-lmu 0.9.0 with keras 3.15.1, tensorflow 2.21.0
+
+Where a package rounds to float32 inside, `torch.float32` names float64 while it runs.
+"""
+
+import contextlib
+import functools
+import importlib.util
+import os
+import sys
+import types
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+
+FOLDER = Path(__file__).parent
+BATCH, TIME, INPUTS, FEATURES, HEADS = 2, 6, 3, 4, 2
+
+
+@contextlib.contextmanager
+def in_double():
+    import torch
+
+    swaps = [
+        mock.patch.object(torch, "float32", torch.float64),
+        mock.patch.object(torch, "float", torch.float64),
+        mock.patch.object(torch.Tensor, "float", torch.Tensor.double),
+    ]
+    with contextlib.ExitStack() as stack:
+        for swap in swaps:
+            stack.enter_context(swap)
+        torch.set_default_dtype(torch.float64)
+        yield
+        torch.set_default_dtype(torch.float32)
+
+
+def run(case: str) -> dict[str, np.ndarray]:
+    """Weights, inputs, outputs, and the gradient of a weighted sum of outputs by the inputs.
+
+    A case returns the width of its input, a function of inputs `(batch, time, width)`, and a
+    module or a dict with its weights, which are drawn anew here. The function returns outputs,
+    or outputs and a dict of what the package gives beside them.
+    """
+    if case == "legendre_memory":
+        return legendre_memory()
+    import torch
+
+    torch.manual_seed(list(CASES).index(case))
+    width, function, weights = CASES[case]()
+    if isinstance(weights, torch.nn.Module):
+        weights = dict(weights.double().named_parameters())
+    for weight in weights.values():
+        weight.data = torch.randn_like(weight, dtype=weight.dtype.to_real()).to(weight.dtype) * 0.5
+        if weight.dtype.is_complex:
+            weight.data = torch.complex(weight.data.real, 0.5 * torch.randn(weight.shape).double())
+    xs = torch.randn(BATCH, TIME, width, dtype=torch.float64, requires_grad=True)
+    with in_double():
+        out = function(xs)
+    ys, more = out if isinstance(out, tuple) else (out, {})
+    assert ys.dtype == torch.float64
+    found = {"xs": xs, "ys": ys, **more, **weights}
+    if ys.requires_grad:
+        found["direction"] = torch.randn_like(ys)
+        (ys * found["direction"]).sum().backward()
+        found["d_xs"] = xs.grad
+    return {name: tensor.detach().numpy() for name, tensor in found.items()}
+
+
+def drawn(**shapes: tuple[int, ...]):
+    import torch
+
+    return {name: torch.empty(shape, dtype=torch.float64) for name, shape in shapes.items()}
+
+
+def naive(path: str):
+    """One of fla-core's reference loops, from its file: the package itself imports Triton."""
+    root = next(Path(folder) / "fla/ops" for folder in sys.path if Path(folder, "fla/ops").is_dir())
+    spec = importlib.util.spec_from_file_location(path.replace("/", "_"), root / f"{path}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def minimal_gru():
+    from minGRU_pytorch import minGRU
+
+    module = minGRU(FEATURES)
+    return FEATURES, module, module
+
+
+def minimal_lstm():
+    from minGRU_pytorch.minLSTM import minLSTM
+
+    module = minLSTM(FEATURES)
+    return FEATURES, module, module
+
+
+def simple_recurrent(width=FEATURES, *, peepholes=True):
+
+    # The kernels for inference need a compiler; the loop that is trained on CPUs does not.
+    with (
+        mock.patch("torch.utils.cpp_extension.load"),
+        mock.patch("torch.jit.script", lambda function: function),
+    ):
+        import sru
+    cell = sru.SRUCell(width, FEATURES, highway_bias=0.5, v1=not peepholes)
+    cell.double()
+    # Only the width of a float is kept when a buffer is filled.
+    cell.scale_x.fill_((1 + 2 * np.exp(0.5)) ** 0.5)
+    weights = dict(cell.named_parameters())
+    if not peepholes:
+        del weights["weight_c"]
+
+    def function(xs):
+        ys, end = cell(xs.transpose(0, 1))
+        return ys.transpose(0, 1), {"end": end}
+
+    return width, function, weights
+
+
+def torch_recurrent(name: str):
+    import torch
+    import torchrecurrent
+
+    cell = getattr(torchrecurrent, name)(INPUTS, FEATURES).double()
+
+    def function(xs):
+        h, ys = torch.zeros(BATCH, FEATURES), []
+        for x in xs.unbind(1):
+            h = cell(x, h)
+            ys.append(h)
+        return torch.stack(ys, 1)
+
+    return INPUTS, function, cell
+
+
+def linear_recurrent_unit():
+    from LRU_pytorch import LRU
+
+    module = LRU(INPUTS, FEATURES, 5)
+    for name in ("B", "C"):
+        getattr(module, name).data = getattr(module, name).data.cdouble()
+    module.state = module.state.cdouble()
+    return INPUTS, module, dict(module.double().named_parameters())
+
+
+def diagonal_state_space():
+    """Each feature a bank of modes, discretised and run by scipy."""
+    import torch
+    from scipy.signal import cont2discrete, dlsim
+
+    modes = 3
+    weights = drawn(
+        a_real=(INPUTS, modes), a_imaginary=(INPUTS, modes), c_real=(INPUTS, modes),
+        c_imaginary=(INPUTS, modes), step_size=(INPUTS,), skip=(INPUTS,),
+    )  # fmt: skip
+
+    def function(xs):
+        w = {name: weight.numpy() for name, weight in weights.items()}
+        ys = np.zeros((BATCH, TIME, INPUTS))
+        for n in range(INPUTS):
+            # Modes as real blocks of two, of which scipy knows nothing special.
+            a = np.kron(np.diag(-np.exp(w["a_real"][n])), np.eye(2))
+            a += np.kron(np.diag(w["a_imaginary"][n]), [[0, -1], [1, 0]])
+            b = np.tile([[1.0], [0.0]], (modes, 1))
+            c = np.stack([2 * w["c_real"][n], -2 * w["c_imaginary"][n]], 1).reshape(1, -1)
+            size = np.exp(w["step_size"][n])
+            a, b, c, d, dt = cont2discrete((a, b, c, w["skip"][n].reshape(1, 1)), size)
+            for row in range(BATCH):
+                # dlsim reads the state before an input is in: it sees c' = c a, d' = d + c b.
+                system = (a, b, c @ a, d + c @ b, dt)
+                ys[row, :, n] = dlsim(system, xs[row, :, n].detach().numpy())[1][:, 0]
+        return torch.tensor(ys)
+
+    return INPUTS, function, weights
+
+
+def simplified_state_space():
+    import torch
+    from s5 import s5_model
+
+    modes = 3
+    eye = torch.eye(modes, dtype=torch.complex64)
+    module = s5_model.S5SSM(
+        eye[0], eye, eye, FEATURES, modes, 0.01, 0.1, bcInit="complex_normal"
+    )  # fmt: skip
+    as_complex = functools.partial(s5_model.as_complex, dtype=torch.complex128)
+    for name in ("Lambda", "C"):
+        getattr(module, name).data = getattr(module, name).data.cdouble()
+    weights = dict(module.double().named_parameters())
+
+    def function(xs):
+        # Modes that die away; what is clipped near 0 is a matter of its own.
+        module.Lambda.data = torch.complex(-module.Lambda.real.abs() - 0.1, module.Lambda.imag)
+        with mock.patch.object(s5_model, "as_complex", as_complex):
+            runs = [module(row, return_state=True) for row in xs]
+        return torch.stack([ys for ys, _ in runs]), {"end": torch.stack([s for _, s in runs])}
+
+    return FEATURES, function, weights
+
+
+def real_gated_lru():
+    import torch
+    from transformers.models.recurrent_gemma import modeling_recurrent_gemma as gemma
+
+    config = types.SimpleNamespace(num_attention_heads=2, lru_width=FEATURES)
+    module = gemma.RecurrentGemmaRglru(config)
+    module._rnn_scan = functools.partial(module._rnn_scan, acc_dtype=torch.float64)
+
+    def function(xs):
+        # Positions from 1: position 0 would leave out the factor of the first step.
+        ys = module(xs, torch.arange(1, TIME + 1)[None].expand(BATCH, -1))
+        return ys, {"end": module.recurrent_states}
+
+    return FEATURES, function, module
+
+
+def mamba():
+    from transformers import MambaConfig
+    from transformers.models.mamba.modeling_mamba import MambaMixer
+
+    config = MambaConfig(
+        hidden_size=FEATURES, state_size=3, expand=2, conv_kernel=4, time_step_rank=2,
+        num_hidden_layers=1,
+    )  # fmt: skip
+    module = MambaMixer(config, 0)
+    return FEATURES, module, module
+
+
+def mamba2():
+    from transformers import Mamba2Config
+    from transformers.models.mamba2.modeling_mamba2 import Mamba2Mixer
+
+    config = Mamba2Config(
+        hidden_size=FEATURES, state_size=3, expand=2, conv_kernel=4, num_heads=4, head_dim=2,
+        n_groups=2, chunk_size=4, num_hidden_layers=1, layer_norm_epsilon=1e-5,
+    )  # fmt: skip
+    module = Mamba2Mixer(config, 0)
+    return FEATURES, module, module
+
+
+def gated_delta_net(**options):
+    from transformers import OlmoHybridConfig
+    from transformers.models.olmo_hybrid.modeling_olmo_hybrid import OlmoHybridGatedDeltaNet
+
+    config = OlmoHybridConfig(
+        hidden_size=FEATURES, linear_num_key_heads=HEADS, linear_num_value_heads=HEADS,
+        linear_key_head_dim=3, linear_value_head_dim=2, linear_conv_kernel_dim=4,
+        num_hidden_layers=4, **options,
+    )  # fmt: skip
+    module = OlmoHybridGatedDeltaNet(config, 0)
+    return FEATURES, module, module
+
+
+def kimi_delta_attention():
+    from transformers import KimiLinearConfig
+    from transformers.models.kimi_linear.modeling_kimi_linear import KimiLinearDeltaAttention
+
+    config = KimiLinearConfig(
+        hidden_size=FEATURES, linear_num_heads=HEADS, linear_head_dim=2, linear_conv_kernel_dim=4,
+        num_hidden_layers=4, rms_norm_eps=1e-5,
+    )  # fmt: skip
+    module = KimiLinearDeltaAttention(config, 0)
+    return FEATURES, module, module
+
+
+def mlstm():
+    from mlstm_kernels.torch.backend_module import mLSTMBackendConfig
+    from xlstm.xlstm_large.model import mLSTMLayer, mLSTMLayerConfig
+
+    backend = mLSTMBackendConfig(
+        chunkwise_kernel="chunkwise--native_autograd", sequence_kernel="native_sequence__native",
+        step_kernel="native", chunk_size=3, mode="train", autocast_kernel_dtype="float32", eps=0.0,
+        return_last_states=True,
+    )  # fmt: skip
+    config = mLSTMLayerConfig(
+        embedding_dim=FEATURES, num_heads=HEADS, qk_dim_factor=1.0, norm_eps=1e-5,
+        gate_soft_cap=2.0, weight_mode="single", mlstm_backend=backend,
+    )  # fmt: skip
+    with in_double():
+        module = mLSTMLayer(config)
+
+    def function(xs):
+        ys, (memory, normalizer, maximum) = module(xs)
+        return ys, {"memory": memory, "normalizer": normalizer, "maximum": maximum}
+
+    return FEATURES, function, module
+
+
+def mlstm_sigmoid():
+    """The memory is the package's, the layer around it is written out."""
+    import torch
+    from mlstm_kernels.torch.parallel.native_siging.fw import mlstm_siging_parallel_fw
+
+    w = drawn(
+        query=(INPUTS, HEADS, 2), key=(INPUTS, HEADS, 2), value=(INPUTS, HEADS, 2),
+        input=(INPUTS, HEADS), forget=(INPUTS, HEADS), gate=(INPUTS, FEATURES),
+        output=(FEATURES, FEATURES),
+    )  # fmt: skip
+
+    def function(xs):
+        q, k, v = (torch.einsum("bti,ihk->bhtk", xs, w[n]) for n in ("query", "key", "value"))
+        i, f = ((xs @ w[n]).transpose(1, 2) for n in ("input", "forget"))
+        o, _ = mlstm_siging_parallel_fw(q, k, v, i, f)
+        o = torch.nn.functional.layer_norm(o, (2,)).transpose(1, 2).flatten(2)
+        return (torch.sigmoid(xs @ w["gate"]) * o) @ w["output"]
+
+    return INPUTS, function, w
+
+
+def slstm(*, recurrent=True):
+    import torch
+    from xlstm.blocks.slstm.cell import sLSTMCell, sLSTMCellConfig
+
+    config = sLSTMCellConfig(
+        hidden_size=FEATURES, num_heads=HEADS, num_states=4, backend="vanilla",
+        enable_automatic_mixed_precision=False, dtype="float32", input_shape="BSGNH",
+        output_shape="BSH",
+    )  # fmt: skip
+    cell = sLSTMCell(config).double()
+    weights = dict(cell.named_parameters())
+    if not recurrent:
+        weights.pop("_recurrent_kernel_").data.zero_()
+    weights |= drawn(input=(INPUTS, 4, FEATURES))
+
+    def function(xs):
+        ys, end = cell(torch.einsum("bti,igf->btgf", xs, weights["input"]).flatten(2))
+        return ys, {"end": end}
+
+    return INPUTS, function, weights
+
+
+def linear_attention():
+    """The memory is the package's, the layer around it is written out. So below."""
+    import torch
+
+    w = drawn(
+        query=(INPUTS, HEADS, 2), key=(INPUTS, HEADS, 2), value=(INPUTS, HEADS, 2),
+        output=(FEATURES, FEATURES),
+    )  # fmt: skip
+    attend = naive("linear_attn/naive").naive_recurrent_linear_attn
+
+    def function(xs):
+        q, k, v = (torch.einsum("bti,ihk->bthk", xs, w[n]) for n in ("query", "key", "value"))
+        q, k = torch.nn.functional.elu(q) + 1, torch.nn.functional.elu(k) + 1
+        o, (memory, total) = attend(q, k, v, scale=1.0, normalize=True, output_final_state=True)
+        end = torch.cat([memory, total[:, 0, :, :, None]], -1)
+        return o.flatten(2) @ w["output"], {"end": end}
+
+    return INPUTS, function, w
+
+
+def gated_linear_attention():
+    import torch
+
+    w = drawn(
+        query=(INPUTS, HEADS, 1), key=(INPUTS, HEADS, 1), value=(INPUTS, HEADS, 2),
+        decay_down=(INPUTS, 2), decay_up=(2, HEADS, 1), decay_bias=(HEADS, 1),
+        gate=(INPUTS, HEADS, 2), norm_gain=(2,), output=(FEATURES, FEATURES),
+    )  # fmt: skip
+    attend = naive("gla/naive").naive_recurrent_gla
+
+    def function(xs):
+        names = ("query", "key", "value", "gate")
+        q, k, v, g = (torch.einsum("bti,ihk->bthk", xs, w[n]) for n in names)
+        decay = torch.einsum("bti,ihk->bthk", xs @ w["decay_down"], w["decay_up"])
+        decay = torch.nn.functional.logsigmoid(decay + w["decay_bias"]) / 16
+        o, end = attend(q, k, v, decay, output_final_state=True)
+        o = torch.nn.functional.rms_norm(o, (2,), w["norm_gain"], 1e-5)
+        o = o * torch.nn.functional.silu(g)
+        return o.flatten(2) @ w["output"], {"end": end}
+
+    return INPUTS, function, w
+
+
+def hgrn2():
+    import torch
+
+    w = drawn(
+        query=(INPUTS, HEADS, 2), forget=(INPUTS, HEADS, 2), input=(INPUTS, HEADS, 2),
+        norm_gain=(FEATURES,), output=(FEATURES, FEATURES),
+    )  # fmt: skip
+    attend = naive("gla/naive").naive_recurrent_gla
+
+    def function(xs):
+        q, f, i = (torch.einsum("bti,ihk->bthk", xs, w[n]) for n in ("query", "forget", "input"))
+        f = 0.3 + 0.7 * torch.sigmoid(f)
+        q = torch.nn.functional.silu(q) * 2**0.5  # the package divides it by that
+        o, end = attend(q, 1 - f, i, f.log(), output_final_state=True)
+        o = torch.nn.functional.rms_norm(o.flatten(2), (FEATURES,), w["norm_gain"], 1e-5)
+        return o @ w["output"], {"end": end}
+
+    return INPUTS, function, w
+
+
+def delta_net():
+    import torch
+
+    w = drawn(
+        project=(INPUTS, 3 * FEATURES + HEADS), kernel=(4, 3 * FEATURES), norm_gain=(2,),
+        output=(FEATURES, FEATURES),
+    )  # fmt: skip
+    attend = naive("delta_rule/naive").delta_rule_recurrence
+
+    def function(xs):
+        made, rate = (xs @ w["project"]).split([3 * FEATURES, HEADS], -1)
+        made = torch.nn.functional.conv1d(
+            made.transpose(1, 2), w["kernel"].T[:, None], padding=3, groups=3 * FEATURES
+        )[..., :TIME]
+        q, k, v = torch.nn.functional.silu(made).unflatten(1, (3, HEADS, 2)).unbind(1)
+        q, k, v = (part.transpose(2, 3) for part in (q, k, v))
+        q, k = (part / (part.square().sum(-1, keepdim=True) + 1e-6).sqrt() for part in (q, k))
+        o, end = attend(q, k, v, torch.sigmoid(rate).transpose(1, 2))
+        o = torch.nn.functional.rms_norm(o, (2,), w["norm_gain"], 1e-5)
+        return o.transpose(1, 2).flatten(2) @ w["output"], {"end": end}
+
+    return INPUTS, function, w
+
+
+def rwkv4(part: str):
+    from transformers import RwkvConfig
+    from transformers.models.rwkv import modeling_rwkv
+
+    config = RwkvConfig(hidden_size=FEATURES, attention_hidden_size=FEATURES, intermediate_size=5)
+    module = getattr(modeling_rwkv, part)(config)
+    return FEATURES, lambda xs: module(xs)[0], module
+
+
+def rwkv6_block():
+    import torch
+
+    os.environ["RWKV_JIT_ON"], os.environ["RWKV_CUDA_ON"] = "0", "0"
+    from rwkv.model import RWKV
+
+    f, square = FEATURES, (FEATURES, FEATURES)
+    mixes = {f"{name}_maa": (f,) for name in "xwkvrg"}
+    shapes = dict(
+        ln_w=(f,), ln_b=(f,), lx_w=(f,), lx_b=(f,), **mixes, tm_w1=(f, 160), tm_w2=(5, 32, f),
+        td_w1=(f, 64), td_w2=(64, f), t_decay=(HEADS, 2, 1), t_first=(HEADS, 2, 1), kw=square,
+        vw=square, rw=square, gw=square, ow=square,
+    )  # fmt: skip
+    channel = dict(ln_w=(f,), ln_b=(f,), k_maa=(f,), r_maa=(f,), kw=(f, 14), vw=(14, f), rw=square)
+    time, channel = drawn(**shapes), drawn(**channel)
+
+    def function(xs):
+        ys, ends = [], []
+        for x in xs:
+            x, _, end = RWKV.att_seq_v6_0(
+                None, x, torch.zeros(f), torch.zeros(HEADS, 2, 2), **time, **_ranges("kvrgo")
+            )
+            x, _ = RWKV.ffn_seq_v6(None, x, torch.zeros(f), **channel, **_ranges("kvr"))
+            ys.append(x)
+            ends.append(end)
+        return torch.stack(ys), {"end": torch.stack(ends)}
+
+    weights = {f"time.{name}": weight for name, weight in time.items()}
+    weights |= {f"channel.{name}": weight for name, weight in channel.items()}
+    return FEATURES, function, weights
+
+
+def _ranges(names: str):
+    """Where weights in 8 bits would have their ranges."""
+    return {f"{n}{kind}": None for n in names for kind in ("mx", "rx", "my", "ry")}
+
+
+def rwkv7_model():
+    """Two blocks, so that the values of the first travel to the second."""
+    import torch
+    from rwkv7_hf.configuration_rwkv7 import RWKV7Config
+    from rwkv7_hf.modeling_rwkv7 import RWKV7Block
+
+    config = RWKV7Config(
+        hidden_size=FEATURES, num_heads=HEADS, head_dim=2, num_hidden_layers=2,
+        intermediate_size=16,
+        decay_low_rank_dim=32, a_low_rank_dim=32, gate_low_rank_dim=32, v_low_rank_dim=32,
+    )  # fmt: skip
+    blocks = torch.nn.ModuleList([RWKV7Block(config, layer) for layer in range(2)])
+    for block in blocks:
+        # Heads are 64 wide wherever it is used, and the norm's epsilon is 64e-5 then.
+        block.attn.g_norm.eps = 64e-5
+
+    def function(xs):
+        first, ends = torch.zeros(BATCH, TIME, FEATURES), {}
+        valid, none = torch.ones(BATCH, TIME, dtype=torch.bool), torch.zeros(BATCH, FEATURES)
+        for layer, block in enumerate(blocks):
+            state = torch.zeros(BATCH, HEADS, 2, 2)
+            xs, ends[f"end_{layer}"], _, _, first = block(xs, state, none, none, first, valid)
+        return xs, ends
+
+    return FEATURES, function, blocks
+
+
+def legendre_memory() -> dict[str, np.ndarray]:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import keras
+    import keras_lmu
+    import tensorflow
+
+    keras.utils.set_random_seed(0)
+    keras.backend.set_floatx("float64")
+    cell = keras_lmu.LMUCell(
+        memory_d=1, order=3, theta=5.0,
+        hidden_cell=keras.layers.SimpleRNNCell(FEATURES, use_bias=False),
+        hidden_to_memory=True, memory_to_memory=True, input_to_hidden=True,
+        kernel_initializer="random_normal", recurrent_initializer="random_normal",
+    )  # fmt: skip
+    layer = keras.layers.RNN(cell, return_sequences=True)
+    random = np.random.default_rng(0)
+    xs = tensorflow.constant(random.standard_normal((BATCH, TIME, INPUTS)))
+    layer(xs)
+    for weight in layer.weights:
+        if "float" in str(weight.dtype):
+            weight.assign(0.5 * random.standard_normal(weight.shape))
+    direction = random.standard_normal((BATCH, TIME, FEATURES))
+    with tensorflow.GradientTape() as tape:
+        tape.watch(xs)
+        ys = layer(xs)
+        loss = tensorflow.reduce_sum(ys * direction)
+    hidden = cell.hidden_cell
+    return {
+        "xs": xs.numpy(), "ys": ys.numpy(), "direction": direction,
+        "d_xs": tape.gradient(loss, xs).numpy(),
+        "kernel": cell.kernel.numpy(), "recurrent_kernel": cell.recurrent_kernel.numpy(),
+        "hidden.kernel": hidden.kernel.numpy(),
+        "hidden.recurrent_kernel": hidden.recurrent_kernel.numpy(),
+    }  # fmt: skip
+
+
+CASES = {
+    "minimal_gru": minimal_gru,
+    "minimal_lstm": minimal_lstm,
+    "simple_recurrent": simple_recurrent,
+    "simple_recurrent_linear": functools.partial(simple_recurrent, INPUTS, peepholes=False),
+    "independent": functools.partial(torch_recurrent, "IndRNNCell"),
+    "minimal_gated": functools.partial(torch_recurrent, "MGUCell"),
+    "linear_recurrent_unit": linear_recurrent_unit,
+    "diagonal_state_space": diagonal_state_space,
+    "simplified_state_space": simplified_state_space,
+    "legendre_memory": legendre_memory,
+    "real_gated_lru": real_gated_lru,
+    "mamba": mamba,
+    "mamba2": mamba2,
+    "mlstm": mlstm,
+    "mlstm_sigmoid": mlstm_sigmoid,
+    "slstm": slstm,
+    "slstm_linear": functools.partial(slstm, recurrent=False),
+    "linear_attention": linear_attention,
+    "gated_linear_attention": gated_linear_attention,
+    "hgrn2": hgrn2,
+    "delta_net": delta_net,
+    "gated_delta_net": functools.partial(gated_delta_net, linear_allow_neg_eigval=False),
+    "gated_delta_net_negative": functools.partial(gated_delta_net, linear_allow_neg_eigval=True),
+    "kimi_delta_attention": kimi_delta_attention,
+    "rwkv4_time_mix": functools.partial(rwkv4, "RwkvSelfAttention"),
+    "rwkv4_channel_mix": functools.partial(rwkv4, "RwkvFeedForward"),
+    "rwkv6_block": rwkv6_block,
+    "rwkv7_model": rwkv7_model,
+}
+
+
+if __name__ == "__main__":
+    for case in sys.argv[1:] or CASES:
+        np.savez_compressed(FOLDER / f"cells_{case}.npz", **run(case))
+        print(case)
