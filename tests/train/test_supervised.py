@@ -216,6 +216,25 @@ def test_early_stopping(here, capsys):
     assert Checkpoints(run / "checkpoints", read_only=True).steps[-1] == last
 
 
+def test_columns_are_those_of_the_training_data(here):
+    """A column of numbers that was not there in training changes nothing."""
+    rows = [f"{sign * step},{step},{label}\n" for step in range(30)
+            for sign, label in ((1, "up"), (-1, "down"))]  # fmt: skip
+    write(here, "old.csv", "a,b,label\n" + "".join(rows))
+    write(here, "new.csv", "id,b,a\n7,5,5\n8,6,-6\n")
+    assert main(["train", "classify", "--train", "old.csv", *FAST, "--steps", "100",
+                 "--validate-every", "100", "--out", "run"]) == 0  # fmt: skip
+    assert main(["predict", "run", "--input", "new.csv"]) == 0
+    predicted = (here / "new.predicted.csv").read_text().splitlines()
+    assert predicted == ["id,b,a,prediction", "7,5,5,up", "8,6,-6,down"]
+
+
+def test_covariates_need_values(here, capsys):
+    write(here, "series.csv", "load,heat\n" + "1,2\n" * 300)
+    argv = ["train", "forecast", "--train", "series.csv", "--covariates", "heat"]
+    assert "--covariates go with --values" in fails(capsys, *argv)
+
+
 def test_several_seeds(here, capsys):
     shutil.copy("reviews.csv", "test.csv")
     assert main([*CLASSIFY, "--test", "test.csv", "--repeat", "2", "--out", "two"]) == 0
