@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats import Fields, find_format
-from seqjax.data.padding import truncate
+from seqjax.data.padding import Encoded, truncate
 from seqjax.train import classification, forecasting, language, pictures, tagging
 from seqjax.train.config import RunConfig
 from seqjax.train.devices import make_mesh
@@ -69,6 +69,8 @@ def _encoded(kind, config, problem, data: Data, groups, say) -> SupervisedTask:
             if report.summary():
                 say(f"{what}: {report.summary()}")
         parts.append(encoded)
+    if isinstance(problem, tagging.Tagging):
+        parts[0] = _possible(problem, parts[0], say)
     return SupervisedTask(
         kind=kind,
         config=config,
@@ -79,6 +81,18 @@ def _encoded(kind, config, problem, data: Data, groups, say) -> SupervisedTask:
         buckets=cut.buckets,
         notes=[],
     )
+
+
+def _possible(problem: tagging.Tagging, encoded: list[Encoded], say: Callable[[str], None]):
+    """The examples whose tags a CRF can learn: the others would have a loss of infinity."""
+    possible = [example for example in encoded if problem.is_possible(example)]
+    left_out = len(encoded) - len(possible)
+    what = f"{left_out:,} of {len(encoded):,} training sequences have tags that {problem.scheme}"
+    if not possible:
+        raise InputError(f"{what} forbids. Is --scheme right? --no-crf learns any tags.")
+    if left_out:
+        say(f"{what} forbids: the CRF does without them (--no-crf would not).")
+    return possible
 
 
 def forecast(config: Any, say: Callable[[str], None]) -> SupervisedTask:
