@@ -45,13 +45,15 @@ class SequenceConfig:
 class Data(NamedTuple):
     """Examples to learn from, to choose by and to be judged by.
 
-    `validation` is None where it is to be held out from `train`.
+    `validation` is None where it is to be held out from `train`. `values` are the columns of
+    numbers in the user's files.
     """
 
     name: str
     train: list[Example]
     validation: list[Example] | None
     test: list[Example]
+    values: tuple[str, ...] | None = None
 
 
 def find_data(config: Any, from_source: Callable[[str], Data], say: Callable[[str], None]) -> Data:
@@ -70,11 +72,15 @@ def find_data(config: Any, from_source: Callable[[str], Data], say: Callable[[st
         if files.validation or files.test:
             raise InputError("--validation and --test go with --train: name the training files.")
         return from_source(config.source)
-    parts = [
-        read_examples(paths, config.columns.fields, skip=files.skip_malformed, say=say)
+    first = files.train[0]
+    # What the first file calls its numbers, all the others have to have.
+    fields = find_format(first).resolve(first, config.columns.fields)
+    train, validation, test = (
+        read_examples(paths, fields, skip=files.skip_malformed, say=say)
         for paths in (files.train, files.validation, files.test)
-    ]
-    return Data(", ".join(map(str, files.train)), parts[0], parts[1] or None, parts[2])
+    )
+    name = ", ".join(map(str, files.train))
+    return Data(name, train, validation or None, test, fields.values)
 
 
 def read_examples(

@@ -133,13 +133,20 @@ class Forecasting:
     criterion = Criterion("mean_absolute_scaled_error", lower_is_better=True)
 
     @classmethod
-    def of(cls, config: ForecastConfig, examples: Sequence[Example]) -> "Forecasting":
-        """The problem that these series pose.
+    def of(
+        cls,
+        config: ForecastConfig,
+        examples: Sequence[Example],
+        names: tuple[str, ...] | None = None,
+    ) -> "Forecasting":
+        """The problem that these series pose; `names` are those of their columns.
 
         Raises:
           InputError: if they do not fit together, or are too short.
         """
         columns = config.columns
+        if columns.covariates and not columns.values:
+            raise InputError("--covariates go with --values: name the columns to predict.")
         history, horizon, season = 0, 24, 0
         if not config.files.train:
             history, horizon = LOOK[config.source]
@@ -151,10 +158,9 @@ class Forecasting:
         if len(channels) > 1:
             raise InputError(f"The series must have the same columns, got {sorted(channels)}.")
         targets = channels.pop() - len(columns.covariates)
-        names = columns.values or tuple(f"value_{i}" for i in range(targets))
-        if targets == 1 and not columns.values:
-            names = ("value",)
-        return cls(config, names, len(columns.covariates), history, horizon, season)
+        if names is None:
+            names = ("value",) if targets == 1 else tuple(f"value_{i}" for i in range(targets))
+        return cls(config, names[:targets], len(columns.covariates), history, horizon, season)
 
     def settings(self) -> dict[str, Any]:
         """All but the configuration, as JSON."""

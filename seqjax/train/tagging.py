@@ -248,6 +248,11 @@ class Tagging:
             )
         return Tagger(cell, width, len(self.tags), embedding=embedding, rngs=rngs)
 
+    def is_possible(self, example: Encoded) -> bool:
+        """Whether the model can give the tags of an example any probability at all."""
+        legal = allowed_transitions(self.tags, self.scheme)
+        return not self.config.model.crf or _is_legal(example["tags"], legal)
+
     def _emissions(self, model, batch, keys=None):
         inputs = batch["inputs"]
         if self.words is not None:
@@ -310,6 +315,8 @@ class Tagging:
 
 
 def _is_legal(tags: np.ndarray, legal: Any) -> bool:
+    if not len(tags):
+        return True
     inside = np.asarray(legal.between)[tags[:-1], tags[1:]].all()
     return bool(legal.start[tags[0]] & inside & legal.end[tags[-1]])
 

@@ -11,8 +11,8 @@ from jax.sharding import NamedSharding
 
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
-from seqjax.data.formats import find_format
-from seqjax.data.padding import truncate
+from seqjax.data.formats import Fields, find_format
+from seqjax.data.padding import Encoded, truncate
 from seqjax.train import classification, forecasting, language, pictures, synthetic, tagging
 from seqjax.train.config import RunConfig
 from seqjax.train.devices import make_mesh
@@ -69,22 +69,36 @@ def _encoded(kind, config, problem, data: Data, groups, say) -> SupervisedTask:
             if report.summary():
                 say(f"{what}: {report.summary()}")
         parts.append(encoded)
+    if isinstance(problem, tagging.Tagging):
+        parts[0] = _possible(problem, parts[0], say)
     return SupervisedTask(
         kind=kind,
         config=config,
         problem=problem,
         split=Split(*parts),
         data_name=data.name,
-        settings=problem.settings(),
+        settings={"problem": problem.settings(), "values": data.values},
         buckets=cut.buckets,
         notes=[],
     )
 
 
+def _possible(problem: tagging.Tagging, encoded: list[Encoded], say: Callable[[str], None]):
+    """The examples whose tags a CRF can learn: the others would have a loss of infinity."""
+    possible = [example for example in encoded if problem.is_possible(example)]
+    left_out = len(encoded) - len(possible)
+    what = f"{left_out:,} of {len(encoded):,} training sequences have tags that {problem.scheme}"
+    if not possible:
+        raise InputError(f"{what} forbids. Is --scheme right? --no-crf learns any tags.")
+    if left_out:
+        say(f"{what} forbids: the CRF does without them (--no-crf would not).")
+    return possible
+
+
 def forecast(config: Any, say: Callable[[str], None]) -> SupervisedTask:
     """The task of `seqjax train forecast`."""
     data = find_data(config, forecasting.from_source, say)
-    problem = Forecasting.of(config, data.train)
+    problem = Forecasting.of(config, data.train, data.values)
     season = f", season {problem.season}" if problem.season else ""
     look = f"{problem.history} steps read, {problem.horizon} predicted{season}"
     return SupervisedTask(
@@ -93,7 +107,7 @@ def forecast(config: Any, say: Callable[[str], None]) -> SupervisedTask:
         problem=problem,
         split=problem.split(data.train, data.test),
         data_name=data.name,
-        settings=problem.settings(),
+        settings={"problem": problem.settings(), "values": data.values},
         buckets=1,
         notes=[("windows", look)],
     )
@@ -103,11 +117,11 @@ def evaluate(folder: Path, saved: Saved, paths: tuple[Path, ...], checkpoint: st
     """How good a trained model is on files, or on the test data of its run."""
     config: Any = saved.config
     kind = KINDS[saved.kind]
-    problem = kind.problem.restore(config, saved.settings)
+    problem = kind.problem.restore(config, saved.settings["problem"])
     model, step = load_model(folder, problem.model(config.seed), checkpoint)
     if paths:
         skip = config.files.skip_malformed
-        examples = read_examples(paths, config.columns.fields, skip=skip, say=print)
+        examples = read_examples(paths, _fields(saved), skip=skip, say=print)
         if isinstance(problem, Forecasting):
             encoded = problem.split(examples, examples).test
         else:
@@ -129,6 +143,15 @@ def evaluate(folder: Path, saved: Saved, paths: tuple[Path, ...], checkpoint: st
         step,
         draw=lambda: pictures.pictures(problem, model, encoded, outputs),
     )
+
+
+def _fields(saved: Saved) -> Fields:
+    """What the columns of a file mean: the same as in training."""
+    config: Any = saved.config
+    values = saved.settings["values"]
+    if values is None:
+        return config.columns.fields
+    return dataclasses.replace(config.columns.fields, values=tuple(values))
 
 
 def predict(
@@ -165,10 +188,10 @@ def predict(
     kind = KINDS[saved.kind]
     if kind.problem is None:
         raise InputError(f"{folder} is a run of `train {saved.kind}`, which predicts no files.")
-    problem = kind.problem.restore(config, saved.settings)
+    problem = kind.problem.restore(config, saved.settings["problem"])
     model, _ = load_model(folder, problem.model(config.seed), checkpoint)
     found = find_format(source)
-    unanswered = dataclasses.replace(config.columns.fields, require_target=False)
+    unanswered = dataclasses.replace(_fields(saved), require_target=False)
     fields = found.resolve(source, unanswered)
     mesh = make_mesh(PREDICTED_ROWS, config.devices)
     model = jax.device_put(model, NamedSharding(mesh, jax.P()))

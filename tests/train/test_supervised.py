@@ -216,6 +216,40 @@ def test_early_stopping(here, capsys):
     assert Checkpoints(run / "checkpoints", read_only=True).steps[-1] == last
 
 
+def test_columns_are_those_of_the_training_data(here):
+    """A column of numbers that was not there in training changes nothing."""
+    rows = [f"{sign * step},{step},{label}\n" for step in range(30)
+            for sign, label in ((1, "up"), (-1, "down"))]  # fmt: skip
+    write(here, "old.csv", "a,b,label\n" + "".join(rows))
+    write(here, "new.csv", "id,b,a\n7,5,5\n8,6,-6\n")
+    assert main(["train", "classify", "--train", "old.csv", *FAST, "--steps", "100",
+                 "--validate-every", "100", "--out", "run"]) == 0  # fmt: skip
+    assert main(["predict", "run", "--input", "new.csv"]) == 0
+    predicted = (here / "new.predicted.csv").read_text().splitlines()
+    assert predicted == ["id,b,a,prediction", "7,5,5,up", "8,6,-6,down"]
+
+
+def test_tags_that_the_scheme_forbids(here, capsys):
+    """They have no probability under the CRF, so they cannot be learned; the softmax does."""
+    good = json.dumps({"tokens": ["New", "York", "is"], "tags": ["B-LOC", "I-LOC", "O"]})
+    bad = json.dumps({"tokens": ["York", "is"], "tags": ["I-LOC", "O"]})
+    (here / "some.jsonl").write_text("\n".join([good] * 12 + [bad] * 2) + "\n")
+    (here / "none.jsonl").write_text("\n".join([bad] * 12) + "\n")
+    argv = ["train", "tag", "--train", "some.jsonl", "--tokens", "tokens", "--tag", "tags", *FAST,
+            "--held-out", "0.3", "--steps", "10", "--validate-every", "10"]  # fmt: skip
+    assert main(argv) == 0
+    assert "training sequences have tags that BIO forbids" in capsys.readouterr().out
+    argv[3] = "none.jsonl"
+    assert "--no-crf learns any tags" in fails(capsys, *argv)
+    assert main([*argv, "--no-crf"]) == 0
+
+
+def test_covariates_need_values(here, capsys):
+    write(here, "series.csv", "load,heat\n" + "1,2\n" * 300)
+    argv = ["train", "forecast", "--train", "series.csv", "--covariates", "heat"]
+    assert "--covariates go with --values" in fails(capsys, *argv)
+
+
 def test_several_seeds(here, capsys):
     shutil.copy("reviews.csv", "test.csv")
     assert main([*CLASSIFY, "--test", "test.csv", "--repeat", "2", "--out", "two"]) == 0

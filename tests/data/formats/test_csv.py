@@ -52,6 +52,17 @@ def test_one_time_step_in_a_row(tmp_path):
     assert [e.target for e in tagged] == [("u", "u"), ("v",)]
 
 
+def test_what_was_not_observed(tmp_path):
+    """Empty cells are NaN where they may be missing, but a word is malformed all the same."""
+    path = write(tmp_path, "t,x,y\n1,1,2\n2,,3\n3,4,\n")
+    fields = Fields(time="t", one_series=True, missing=True)
+    (whole,), _ = read(path, fields)
+    np.testing.assert_array_equal(whole.inputs, [[1, 2], [np.nan, 3], [4, np.nan]])
+    assert "line 3" in complaint(path, Fields(time="t", one_series=True))
+    path = write(tmp_path, "t,x,y\n1,1,2\n2,none,3\n")
+    assert "line 3: 'x'" in complaint(path, fields)
+
+
 def test_numbers_several_labels_and_tags(tmp_path):
     path = write(tmp_path, "words,tags,many,number\nthe cat,D N,a|b ,1.5\nruns,V,,-2\n")
     many, _ = read(path, Fields(text="words", label="many", label_separator="|"))
