@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import jax.numpy as jnp
+
 from seqjax.cells.delta import delta_net, gated_delta_net, kimi_delta_attention
 from seqjax.cells.elman import elman
 from seqjax.cells.griffin import real_gated_lru
@@ -38,7 +40,7 @@ CELLS: dict[str, Callable[[int], Cell]] = {
     "gru": gru,
     "lstm": lstm,
     "slstm": lambda features: slstm(features, heads=_heads(features)),
-    "independent": independent,
+    "independent": lambda features: independent(features, activation=jnp.tanh),
     "simple_recurrent": simple_recurrent,
     "legendre_memory": lambda features: legendre_memory(features, memory=features, window=256),
     "minimal_gru": minimal_gru,
@@ -60,9 +62,7 @@ CELLS: dict[str, Callable[[int], Cell]] = {
     "mlstm": lambda features: mlstm(features, heads=_heads(features)),
     "delta_net": lambda features: delta_net(features, heads=_heads(features)),
     "gated_delta_net": lambda features: gated_delta_net(features, heads=_heads(features)),
-    "kimi_delta_attention": lambda features: kimi_delta_attention(
-        features, heads=_heads(features)
-    ),
+    "kimi_delta_attention": lambda features: kimi_delta_attention(features, heads=_heads(features)),
     "rwkv6_time_mix": rwkv6_time_mix,
     "rwkv7_time_mix": rwkv7_time_mix,
 }

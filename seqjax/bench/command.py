@@ -58,6 +58,8 @@ class BenchConfig:
     """Width of these cells."""
     lengths: tuple[str, ...] = ()
     """Time,rows that these cells are trained on; by default 512,8 4096,1 32768,1."""
+    methods: tuple[str, ...] = ()
+    """Only these, besides the plain loop; by default all that a cell can be run by."""
     generate: int = 100_000
     """Tokens that each of these cells generates."""
     out: Path = Path("bench-results")
@@ -108,6 +110,7 @@ def _cells(config: BenchConfig, here: dict) -> int:
         families.chosen(config.cells),
         features=config.features,
         shapes=lengths or families.SHAPES[: 1 if config.quick else None],
+        methods=families.known(config.methods),
         steps=min(config.generate, 2000) if config.quick else config.generate,
         seconds=min(config.seconds, 0.5) if config.quick else config.seconds,
         out=config.out,

@@ -17,6 +17,7 @@ from seqjax.bench.families_report import (
 from seqjax.bench.generation import Generation, generation
 from seqjax.bench.training import Training, training
 from seqjax.core.errors import InputError
+from seqjax.engines.scan import METHODS
 
 SHAPES = ((512, 8), (4096, 1), (32768, 1))
 """Time and rows."""
@@ -33,11 +34,20 @@ def chosen(names: Sequence[str]) -> list[str]:
     return list(CELLS) if "all" in names else list(dict.fromkeys(names))
 
 
+def known(methods: Sequence[str]) -> tuple[str, ...]:
+    """The methods that are meant: all, if none is named. The plain loop is always among them."""
+    unknown = set(methods) - set(METHODS)
+    if unknown:
+        raise InputError(f"--methods: {sorted(unknown)} are none of {list(METHODS)}.")
+    return ("plain", *(m for m in METHODS if m != "plain" and m in (methods or METHODS)))
+
+
 def families(
     names: Sequence[str],
     *,
     features: int,
-    shapes: Sequence[tuple[int, int]],
+    shapes: Sequence[tuple[int, ...]],
+    methods: Sequence[str],
     steps: int,
     seconds: float,
     out: Path,
@@ -49,31 +59,44 @@ def families(
       names: of the catalogue.
       features: width of inputs and outputs.
       shapes: times and rows to train on.
+      methods: those to try, the plain loop first.
       steps: length of the generated sequence.
       seconds: about how long each race lasts.
       out: folder; it is written anew after each cell.
       extra: goes into the JSON as well.
+
+    Raises:
+      InputError: at the end, if methods of a cell compute different numbers.
     """
     trained: list[Training] = []
     generated: list[Generation] = []
+    complaints = []
     print(f"\ntrain step, {features} features, one device\n{HEADER}")
     for name in names:
         cell = CELLS[name](features)
         for time, rows in shapes:
-            new = training(
-                name,
-                cell,
-                features,
-                time=time,
-                rows=rows,
-                seconds=seconds,
-                most_bytes=MOST_BYTES,
-            )
+            try:
+                new = training(
+                    name,
+                    cell,
+                    features,
+                    time=time,
+                    rows=rows,
+                    methods=methods,
+                    seconds=seconds,
+                    most_bytes=MOST_BYTES,
+                )
+            except InputError as complaint:  # The others are measured all the same.
+                print(complaint)
+                complaints.append(str(complaint))
+                continue
             print(training_lines(new), flush=True)
             trained += new
             jax.clear_caches()
         made = generation(name, cell, features, steps)
         print(generation_line(made), flush=True)
         generated.append(made)
-        path = save_families(trained, generated, out, extra)
-    print(f"\n{main_table(trained, generated)}\n\nsaved: {path}")
+        save_families(trained, generated, out, extra)
+    print(f"\n{main_table(trained, generated)}\n\nsaved: {out / 'families.json'}")
+    if complaints:
+        raise InputError("not every method computes the same:\n" + "\n".join(complaints))

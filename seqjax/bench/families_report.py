@@ -132,6 +132,8 @@ def save_families(
         "generation": [dataclasses.asdict(entry) for entry in generated],
     }
     path.write_text(json.dumps(content, indent=1))
+    if not trained:
+        return path
     try:
         figure = plot_families(trained)
     except ModuleNotFoundError:
