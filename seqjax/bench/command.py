@@ -7,6 +7,7 @@ from typing import Literal
 
 import jax
 
+from seqjax.bench import families
 from seqjax.bench.layer import Layer
 from seqjax.bench.libraries import LIBRARIES
 from seqjax.bench.long import long_sequence
@@ -26,7 +27,8 @@ SHAPES = (
 
 @dataclasses.dataclass(frozen=True)
 class BenchConfig:
-    """Times one recurrent layer, forward and in training, in every library installed here.
+    """Times one recurrent layer, forward and in training, in every library installed here, or
+    with --cells the cells of seqjax beside their own step loop.
 
     Everyone gets the same weights and inputs, must compute the same numbers, and then runs in
     turn with the others in one process. JAX libraries run on one device and, if there are more,
@@ -49,8 +51,19 @@ class BenchConfig:
     long: int = 0
     """Also the gradient through a sequence of so many steps, such as 1000000, each way in a
     process of its own: time and peak memory."""
+    cells: tuple[str, ...] = ()
+    """Instead: these cells (or `all`), one device, every method beside the plain loop over their
+    steps, in training and in memory; and how fast each generates."""
+    features: int = 128
+    """Width of these cells."""
+    lengths: tuple[str, ...] = ()
+    """Time,rows that these cells are trained on; by default 512,8 4096,1 32768,1."""
+    methods: tuple[str, ...] = ()
+    """Only these, besides the plain loop; by default all that a cell can be run by."""
+    generate: int = 100_000
+    """Tokens that each of these cells generates."""
     out: Path = Path("bench-results")
-    """Folder for bench.json and bench.png."""
+    """Folder for bench.json and bench.png, or families.json and families.png."""
 
 
 def bench(config: BenchConfig) -> int:
@@ -62,6 +75,8 @@ def bench(config: BenchConfig) -> int:
     unknown = set(config.libraries) - set(LIBRARIES)
     if unknown:
         raise InputError(f"--libraries: {sorted(unknown)} are none of {list(LIBRARIES)}.")
+    if config.cells:
+        return _cells(config, here)
     shapes = tuple(map(_shape, config.shapes)) or (SHAPES[:3] if config.quick else SHAPES)
     kinds = config.kinds[:1] if config.quick else config.kinds
     seconds = min(config.seconds, 3.0) if config.quick else config.seconds
@@ -89,6 +104,21 @@ def bench(config: BenchConfig) -> int:
     return 0
 
 
+def _cells(config: BenchConfig, here: dict) -> int:
+    lengths = tuple(_numbers("--lengths", text, "time,rows") for text in config.lengths)
+    families.families(
+        families.chosen(config.cells),
+        features=config.features,
+        shapes=lengths or families.SHAPES[: 1 if config.quick else None],
+        methods=families.known(config.methods),
+        steps=min(config.generate, 2000) if config.quick else config.generate,
+        seconds=min(config.seconds, 0.5) if config.quick else config.seconds,
+        out=config.out,
+        extra={"machine": here},
+    )
+    return 0
+
+
 def _programs(layer: Layer, config: BenchConfig) -> dict:
     devices = math.gcd(len(jax.devices()), layer.rows)
     found = {}
@@ -107,13 +137,16 @@ def _programs(layer: Layer, config: BenchConfig) -> dict:
     return found
 
 
-def _shape(text: str) -> tuple[int, int, int, int]:
+def _shape(text: str) -> tuple[int, ...]:
+    return _numbers("--shapes", text, "time,rows,inputs,features")
+
+
+def _numbers(option: str, text: str, names: str) -> tuple[int, ...]:
+    wanted = names.count(",") + 1
     try:
-        time, rows, inputs, features = map(int, text.split(","))
+        found = tuple(map(int, text.split(",")))
     except ValueError:
-        time = rows = inputs = features = 0
-    if min(time, rows, inputs, features) < 1:
-        raise InputError(
-            f"--shapes: expected four whole numbers time,rows,inputs,features, got {text!r}."
-        )
-    return time, rows, inputs, features
+        found = ()
+    if len(found) != wanted or min(found) < 1:
+        raise InputError(f"{option}: expected {wanted} whole numbers {names}, got {text!r}.")
+    return found

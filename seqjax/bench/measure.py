@@ -4,7 +4,7 @@ import dataclasses
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -58,32 +58,31 @@ def agree(programs: dict[Any, Program], dtype: str) -> list[str]:
     return complaints
 
 
-def race(programs: dict[Any, Program], mode: str, *, seconds: float) -> dict[Any, list[float]]:
+def race(runs: dict[Any, Callable[[], Any]], *, seconds: float) -> dict[Any, list[float]]:
     """The time of every program in every round; all take part in each round.
 
     The order changes from round to round, and each program runs once untimed before it is
     timed: whoever comes after a library that leaves threads spinning or caches cold would pay
-    for it otherwise.
+    for it otherwise. Who takes longer than the race is spared that: no cache matters there.
 
     Args:
-      programs: by name.
-      mode: `"forward"` or `"train"`.
+      runs: by name; each starts its program and returns the results.
       seconds: about how long to go on; at least 3 rounds.
     """
 
-    def once(program: Program) -> float:
-        run: Callable[[], Any] = getattr(program, mode)
+    def once(run: Callable[[], Any]) -> float:
         start = time.perf_counter()
         jax.block_until_ready(run())
         return time.perf_counter() - start
 
     order = random.Random(0)
-    took: dict[Any, list[float]] = {name: [] for name in programs}
+    took: dict[Any, list[float]] = {name: [] for name in runs}
     start = time.perf_counter()
     while len(next(iter(took.values()))) < 3 or time.perf_counter() - start < seconds:
-        for name in order.sample(list(programs), len(programs)):
-            once(programs[name])
-            took[name].append(once(programs[name]))
+        for name in order.sample(list(runs), len(runs)):
+            if not took[name] or took[name][-1] < seconds:
+                once(runs[name])
+            took[name].append(once(runs[name]))
     return took
 
 
@@ -93,7 +92,8 @@ def timings(
     """Races all programs `{(library, devices): program}` of one layer, in both modes."""
     for mode in MODES:
         work = layer.flops * (3 if mode == "train" else 1)
-        for (library, devices), took in race(programs, mode, seconds=seconds).items():
+        runs = {who: getattr(program, mode) for who, program in programs.items()}
+        for (library, devices), took in race(runs, seconds=seconds).items():
             program = programs[library, devices]
             median = statistics.median(took)
             yield Timing(
@@ -113,7 +113,12 @@ def timings(
 
 def ratio(ours: Timing, theirs: Timing) -> tuple[float, float, float]:
     """How many times faster we are: median over the rounds, and the quartiles."""
-    values = [b / a for a, b in zip(ours.seconds, theirs.seconds, strict=True)]
+    return quartiles(ours.seconds, theirs.seconds)
+
+
+def quartiles(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float, float]:
+    """Their seconds over ours, round by round: median and quartiles."""
+    values = [b / a for a, b in zip(ours, theirs, strict=True)]
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
     return middle, low, high
 

@@ -92,8 +92,8 @@ def test_the_command(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--shapes", "1,2,3"], "four whole numbers"),
-        (["--shapes", "1,2,3,0"], "four whole numbers"),
+        (["--shapes", "1,2,3"], "4 whole numbers"),
+        (["--shapes", "1,2,3,0"], "4 whole numbers"),
         (["--libraries", "tensorflow"], "none of"),
     ],
 )
