@@ -19,7 +19,7 @@ from seqjax.testing.case import Weights, make_case, numbers, with_gradient
 from tests.engines.test_bptt import collectives_inside_loops
 from tests.table import CELLS, CORE, IN_FEATURES, ROWS
 
-LINEAR = {name: row.cell for name, row in ROWS.items() if "chunked" in row.methods}
+LINEAR = {name: row.cell for name, row in ROWS.items() if "associative" in row.methods}
 ONE = {name: CORE[name] for name in CORE if isinstance(CORE[name].structure, Diagonal)}
 
 
