@@ -120,7 +120,7 @@ TABLE = [
     *(Row(name, cell, methods=MATRIX) for name, cell in MATRIX_CELLS.items()),
     Row("rwkv7_channel_mix", sj.rwkv7_channel_mix(3, hidden=2), methods=ANY),
     Row("layers", LAYERS, methods=ANY),
-    Row("product", sj.product(sj.gru(2), sj.dense(2)), methods=ANY),
+    Row("product", sj.product(sj.gru(2), sj.dense(2))),
     Row("partly", sj.partly(sj.gru(2), width=2, rest=1)),
     Row("stack", sj.stack(sj.lstm(3), sj.gru(4))),
     Row("residual", sj.residual(sj.gru(IN_FEATURES))),

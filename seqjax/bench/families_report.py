@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ def against_plain(entry: Training, entries: Sequence[Training]) -> tuple[float, 
     if entry.same_as is not None:
         (entry,) = (e for e in same_problem(entry, entries) if e.method == entry.same_as)
     if not entry.seconds or not plain.seconds:
-        return (float("nan"),) * 3
+        return math.nan, math.nan, math.nan
     return quartiles(entry.seconds, plain.seconds)
 
 

@@ -206,12 +206,12 @@ def simple_recurrent(
     def output(params, values, x):
         return values.astype(jnp.result_type(params["input"], x))
 
-    def step(params, c, x):
+    def step(params, carry, x):
         u, f, r, skip = project_inputs(params, x)
-        v_f, v_r = (like_features(row, c) for row in params["peephole"])
-        inputs = u, f + v_f * c, r + v_r * c, skip
+        v_f, v_r = (like_features(row, carry) for row in params["peephole"])
+        inputs = u, f + v_f * carry, r + v_r * carry, skip
         keep, write = coefficients(params, inputs)
-        new = (keep * c + write).astype(c.dtype)
+        new = (keep * carry + write).astype(carry.dtype)
         return new, output(params, read(params, new, inputs), x)
 
     if peepholes:

@@ -40,7 +40,7 @@ def test_the_diagonal_state_space_is_a_convolution(x64):
     """With the kernel of its modes, by Fourier transforms."""
     time, features = 64, 3
     cell = sj.diagonal_state_space(features, state=8)
-    params = cell.init(key, features)
+    params = jax.device_get(cell.init(key, features))
     xs = np.random.default_rng(0).standard_normal((time, features))
     a = -np.exp(params["a_real"]) + 1j * params["a_imaginary"]
     c = params["c_real"] + 1j * params["c_imaginary"]
