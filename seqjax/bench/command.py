@@ -137,8 +137,9 @@ def _programs(layer: Layer, config: BenchConfig) -> dict:
     return found
 
 
-def _shape(text: str) -> tuple[int, ...]:
-    return _numbers("--shapes", text, "time,rows,inputs,features")
+def _shape(text: str) -> tuple[int, int, int, int]:
+    time, rows, inputs, features = _numbers("--shapes", text, "time,rows,inputs,features")
+    return time, rows, inputs, features
 
 
 def _numbers(option: str, text: str, names: str) -> tuple[int, ...]:

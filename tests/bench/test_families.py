@@ -80,7 +80,7 @@ def test_programs_that_are_the_same_are_timed_once():
 
 
 def test_what_needs_too_much_memory_is_not_run():
-    entries = _train(sj.minimal_gru(4), most_bytes=0)
+    entries = _train(sj.minimal_gru(4), most_bytes=0.0)
     assert all(not e.seconds and e.temporary_bytes > 0 for e in entries if not e.same_as)
     assert "| minimal_gru |" in main_table(entries, [])
 
