@@ -26,7 +26,7 @@ def against_plain(entry: Training, entries: Sequence[Training]) -> tuple[float, 
     if entry.same_as is not None:
         (entry,) = (e for e in same_problem(entry, entries) if e.method == entry.same_as)
     if not entry.seconds or not plain.seconds:
-        return math.nan, math.nan, math.nan
+        return (math.nan, math.nan, math.nan)
     return quartiles(entry.seconds, plain.seconds)
 
 
@@ -54,7 +54,7 @@ def training_lines(entries: Sequence[Training]) -> str:
             continue
         middle, low, high = against_plain(e, entries)
         compared = f"{f'{middle:.2f}x':>9} {f'{low:.2f}..{high:.2f}':>12}"
-        if middle != middle:
+        if math.isnan(middle):
             compared = " " * 22
         lines.append(f"{start}{e.tokens_per_second:>10,.0f} {compared} {known} {e.error:>8.0e}")
     return "\n".join(lines)
@@ -108,14 +108,16 @@ def _column(entries: Sequence[Training], time: int, rows: int) -> str:
     if entry.method == "plain":
         return f"{entry.tokens_per_second:,.0f}, is plain"
     middle, low, high = against_plain(entry, entries)
-    times = f"{middle:.2f} ({low:.2f} to {high:.2f})" if middle == middle else "plain did not fit"
+    times = (
+        f"{middle:.2f} ({low:.2f} to {high:.2f})" if not math.isnan(middle) else "plain did not fit"
+    )
     return f"{entry.tokens_per_second:,.0f}, {times}"
 
 
 def _memory(entries: Sequence[Training], time: int, rows: int) -> str:
     ours, plain = (_ran(entries, method, time, rows) for method in ("auto", "plain"))
     if ours is None or plain is None or ours.bytes_per_token is None:
-        return ""
+        return "-"
     return f"{ours.bytes_per_token:,.0f} ({plain.bytes_per_token:,.0f})"
 
 

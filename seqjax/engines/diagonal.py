@@ -8,7 +8,8 @@ itself runs inside the chunk, by one of two means:
 * by an associative scan, where the coefficients of all steps of the chunk exist at once.
 
 The backward pass runs each chunk a second time: inputs and the states between chunks are
-stored, nothing else. JAX differentiates it, so forward-mode and higher derivatives come along.
+stored, nothing else. What fits in one chunk is kept as it is. JAX differentiates it, so
+forward-mode and higher derivatives come along.
 """
 
 from functools import partial
@@ -29,6 +30,9 @@ from seqjax.engines.tiles import divisor, over_tiles
 
 CHUNK_BYTES = 2**20
 """Inputs and states of a chunk, step by step: a working set that stays in the cache of a core."""
+
+STORED_BYTES = 2**23
+"""Inputs and states of a sequence that is one chunk, step by step: nothing is computed again."""
 
 CHUNK_STEPS = 16
 """Steps of a chunk, at least: fewer make slow products."""
@@ -109,6 +113,8 @@ def chunk_size(time: int, step_bytes: int, on_cpu: bool) -> int:
       step_bytes: inputs and states of one step.
       on_cpu: whether a chunk should fit into a cache, or fill a device.
     """
+    if on_cpu and time * step_bytes <= STORED_BYTES:
+        return time
     fit = (CHUNK_BYTES if on_cpu else PARALLEL_BYTES) // step_bytes
     return divisor(time, max(CHUNK_STEPS, fit))
 
