@@ -118,7 +118,7 @@ def test_layers_dropout_bfloat16_and_tied_weights():
     [
         (["--text", "nowhere.txt"], "no file or folder nowhere.txt"),
         (["--text", "text.txt", "--time", "100000"], "too few for 4 streams"),
-        (["--cell", "transformer"], "no cell 'transformer'. The cells are elman, gru"),
+        (["--cell", "transformer"], "no cell 'transformer'. The cells are delta_net"),
         (["--cell", "nowhere:cell"], "no module 'nowhere'"),
         (["--cell", "json:cell"], "json has no function 'cell'"),
         (["--cell", "math:sqrt"], "returns a seqjax Cell"),
