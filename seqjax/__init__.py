@@ -1,6 +1,12 @@
 """seqjax: write the gate equations as one pure function; get everything else."""
 
 from seqjax import nn
+from seqjax.cells.attention import (
+    AttentiveParameters,
+    AttentiveState,
+    attend_to,
+    attentive,
+)
 from seqjax.cells.block_stack import block_stack
 from seqjax.cells.delta import (
     delta_net,
@@ -59,6 +65,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Access",
+    "AttentiveParameters",
+    "AttentiveState",
     "BidirectionalState",
     "Cell",
     "Complex",
@@ -76,6 +84,8 @@ __all__ = [
     "StackState",
     "WindowState",
     "ZoneoutState",
+    "attend_to",
+    "attentive",
     "bidirectional",
     "block_stack",
     "cast",

@@ -10,6 +10,7 @@ from flax import nnx
 import seqjax as sj
 from seqjax.core.cell import Cell
 from seqjax.engines.scan import METHODS
+from tests.attention_cells import CELLS as ATTENTION_CELLS
 from tests.matrix_cells import CELLS as MATRIX_CELLS
 
 IN_FEATURES = 3
@@ -19,6 +20,7 @@ PLAIN = ("plain", "auto")
 GATED = (*PLAIN, "recompute", "store")
 LINEAR = (*PLAIN, "associative", "chunked")
 MATRIX = (*PLAIN, "chunked")
+ANY_STEP = (*PLAIN, "recompute")
 ANY = METHODS
 """The methods that a cell can be forced to."""
 
@@ -119,6 +121,9 @@ TABLE = [
     Row("slstm_linear", sj.slstm(4, recurrent=False), methods=LINEAR),
     *(Row(name, cell, methods=MATRIX) for name, cell in MATRIX_CELLS.items()),
     Row("rwkv7_channel_mix", sj.rwkv7_channel_mix(3, hidden=2), methods=ANY),
+    Row("attentive", ATTENTION_CELLS["attentive"], core=True),
+    *(Row(name, ATTENTION_CELLS[name]) for name in list(ATTENTION_CELLS)[1:2]),
+    *(Row(name, ATTENTION_CELLS[name], methods=ANY_STEP) for name in list(ATTENTION_CELLS)[2:]),
     Row("layers", LAYERS, methods=ANY),
     Row("product", sj.product(sj.gru(2), sj.dense(2))),
     Row("partly", sj.partly(sj.gru(2), width=2, rest=1)),

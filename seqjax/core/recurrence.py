@@ -1,5 +1,6 @@
 """What a cell tells an engine that arranges its work in time by itself."""
 
+import dataclasses
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from seqjax.core.gates import add_bias
@@ -73,3 +74,14 @@ class Recurrence(Protocol):
     def output(self, carry: Carry) -> Array:
         """The output of the step that led to this carry."""
         ...
+
+
+@dataclasses.dataclass(frozen=True)
+class AnyStep:
+    """Nothing is shown but that `step` takes time as one more batch dimension, in front.
+
+    As the `structure` of a cell it asks for the engine that keeps the gradients of everything
+    the step uses, but for the state, out of the time loop (`engines/stepwise.py`). The step must
+    not tell batch dimensions apart, and its work with the parameters must be worth doing for
+    many steps at once.
+    """

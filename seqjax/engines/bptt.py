@@ -20,14 +20,13 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.custom_derivatives import SymbolicZero
 
 from seqjax.core.cell import Cell
 from seqjax.core.masks import select
-from seqjax.core.noise import restart, with_keys_of
+from seqjax.core.noise import with_keys_of
 from seqjax.core.recurrence import Recurrence
 from seqjax.core.run import Run, Steps, batch_major, batch_shape_of, time_major, zero_masked
-from seqjax.core.trees import floats, is_float, put_floats
+from seqjax.core.trees import floats, put_floats
 from seqjax.core.types import Array, Carry, Params, PyTree
 from seqjax.engines.products import (
     KnownProducts,
@@ -41,6 +40,7 @@ from seqjax.engines.products import (
     unit_rows,
     unpack,
 )
+from seqjax.engines.tangents import Flags, held, restarted, tangent_leaves, tangent_tree
 from seqjax.engines.tiles import before, divisor, over_tiles
 
 STORED_BYTES = 2**22
@@ -133,14 +133,6 @@ class Plan:
     keep: Literal["output", "carry", "gates"]
 
 
-class Flags(NamedTuple):
-    """`(time, *batch)` bools or None: steps that count, resets, and cuts before a step."""
-
-    valid: Array | None = None
-    resets: Array | None = None
-    cuts: Array | None = None
-
-
 class Kept(NamedTuple):
     """The gates of every step: their products, and the inputs that are not summed into them."""
 
@@ -171,9 +163,9 @@ def run(
         def body(carry, now):
             inputs, flags = now
             gates = SeenProducts(recurrence, inputs)
-            start = _restart(flags, initial, carry)
+            start = restarted(flags, initial, carry)
             new, _ = recurrence.advance(params, start, gates.inputs, gates.multiply)
-            new = _hold(flags, new, carry)
+            new = held(flags, new, carry)
             if plan.keep == "output":
                 return new, recurrence.output(new)
             return new, (new, gates.to_store(gates.products) if plan.keep == "gates" else [])
@@ -192,7 +184,7 @@ def run(
 @partial(run.defjvp, symbolic_zeros=True)
 def _run_jvp(plan: Plan, primals: tuple, tangents: tuple) -> tuple:
     params, carry, initial, xs, flags = primals
-    d_params, d_carry, d_initial, d_xs = map(_tangent_leaves, primals[:4], tangents[:4])
+    d_params, d_carry, d_initial, d_xs = map(tangent_leaves, primals[:4], tangents[:4])
     if d_params is not None:
         # Gradients of weights add up over many tiles: in float32 at least.
         d_params = [d.astype(jnp.promote_types(d.dtype, jnp.float32)) for d in d_params]
@@ -215,10 +207,10 @@ def _run_jvp(plan: Plan, primals: tuple, tangents: tuple) -> tuple:
         (jnp.arange(xs.shape[0]), xs, flags, kept if plan.store else None, d_xs and d_xs[0]),
         **over,
     )
-    d_end = _tangent_tree(end, d_end)
+    d_end = tangent_tree(end, d_end)
     if plan.keep == "output":
         return (end, plan.recurrence.output(carries)), (d_end, d_record)
-    d_carries = _tangent_tree(carries, d_record[0])
+    d_carries = tangent_tree(carries, d_record[0])
     kept = kept if plan.keep == "gates" else Kept([], [])
     return (end, (carries, kept)), (d_end, (d_carries, d_record[1]))
 
@@ -250,7 +242,7 @@ def _tile_tangent(
         previous = jax.tree.map(
             lambda leaf: select(flags.cuts, jax.lax.stop_gradient(leaf), leaf), previous
         )
-    start = _restart(flags, jax.tree.map(lambda leaf: leaf[None], initial), previous)
+    start = restarted(flags, jax.tree.map(lambda leaf: leaf[None], initial), previous)
 
     # The gates of the tile, for all its steps at once.
     if kept is None:
@@ -310,7 +302,7 @@ def _tile_tangent(
         _, (d_new, d_made) = jax.jvp(
             step, (floats(start), rest, no_change, units), (d_start, d_rest, d_products, d_units)
         )
-        d_new = _hold(flags, d_new, d_carry)
+        d_new = held(flags, d_new, d_carry)
         if plan.keep == "output":
             output = lambda leaves: recurrence.output(put_floats(start, leaves))  # noqa: E731
             return d_new, jax.jvp(output, (floats(start),), (d_new,))[1]
@@ -327,38 +319,3 @@ def _tile_tangent(
     if plan.keep != "output":
         d_record = d_record[0], Kept(d_record[1], d_rest if plan.keep == "gates" else [])
     return d_carry, d_record
-
-
-def _restart(flags: Flags, initial: Carry, carry: Carry) -> Carry:
-    return carry if flags.resets is None else restart(flags.resets, initial, carry)
-
-
-def _hold(flags: Flags, new: PyTree, old: PyTree) -> PyTree:
-    """The new values at steps that count, else the old ones."""
-    if flags.valid is None:
-        return new
-    return jax.tree.map(partial(select, flags.valid), new, old)
-
-
-def _tangent_leaves(primal: PyTree, tangent: PyTree) -> list[Array] | None:
-    """The tangents of the floating-point leaves, None if all of them are zero."""
-    leaves = jax.tree.leaves(tangent, is_leaf=lambda leaf: isinstance(leaf, SymbolicZero))
-    pairs = list(zip(jax.tree.leaves(primal), leaves, strict=True))
-    if all(isinstance(d, SymbolicZero) for _, d in pairs):
-        return None
-    return [
-        jnp.zeros_like(leaf) if isinstance(d, SymbolicZero) else d
-        for leaf, d in pairs
-        if is_float(leaf)
-    ]
-
-
-def _tangent_tree(primal: PyTree, leaves: list[Array]) -> PyTree:
-    """Tangents in the form of the primal values, for those that have any."""
-    found = iter(leaves)
-    return jax.tree.map(
-        lambda leaf: (
-            next(found) if is_float(leaf) else SymbolicZero(jax.typeof(leaf).to_tangent_aval())
-        ),
-        primal,
-    )

@@ -13,7 +13,7 @@ forward-mode and higher derivatives come along.
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +24,9 @@ from seqjax.core.linear import Diagonal
 from seqjax.core.masks import select
 from seqjax.core.run import Run, Steps, batch_major, batch_shape_of, time_major, zero_masked
 from seqjax.core.trees import widen
-from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
+from seqjax.core.types import Carry, Inputs, Params, PyTree
 from seqjax.engines.prefix import states_of
+from seqjax.engines.tangents import Flags
 from seqjax.engines.tiles import divisor, over_tiles
 
 CHUNK_BYTES = 2**20
@@ -39,14 +40,6 @@ CHUNK_STEPS = 16
 
 PARALLEL_BYTES = 2**28
 """Coefficients of a chunk when all of its steps run at once."""
-
-
-class Flags(NamedTuple):
-    """`(time, *batch)` bools or None: steps that count, resets, and cuts before a step."""
-
-    valid: Array | None
-    resets: Array | None
-    cuts: Array | None
 
 
 def diagonal(

@@ -8,13 +8,14 @@ import jax
 from seqjax.core.cell import Cell
 from seqjax.core.linear import Diagonal
 from seqjax.core.matrix import MatrixRecurrence
-from seqjax.core.recurrence import Recurrence
+from seqjax.core.recurrence import AnyStep, Recurrence
 from seqjax.core.run import Run, Steps, batch_major, batch_shape_of, time_major
 from seqjax.core.types import Carry, Inputs, Params, PyTree
 from seqjax.engines.bptt import bptt
 from seqjax.engines.chunkwise import chunkwise
 from seqjax.engines.diagonal import diagonal
 from seqjax.engines.sequential import sequential
+from seqjax.engines.stepwise import stepwise
 from seqjax.engines.tiles import over_tiles
 
 
@@ -61,6 +62,8 @@ def run_cell(
         return diagonal(method, cell.structure, cell, params, carry, initial, xs, steps)
     if isinstance(cell.structure, Recurrence) and method in ("auto", "recompute", "store"):
         return bptt(method, cell.structure, cell, params, carry, initial, xs, steps)
+    if isinstance(cell.structure, AnyStep) and method in ("auto", "recompute"):
+        return stepwise(cell, params, carry, initial, xs, steps)
     if isinstance(cell.structure, MatrixRecurrence) and method in ("auto", "chunked"):
         return chunkwise(method, cell.structure, cell, params, carry, initial, xs, steps)
     if cell.sequence is not None:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding
 
+from seqjax.core.attention import is_memory
 from seqjax.core.cell import Cell
 from seqjax.core.noise import with_keys_of
 from seqjax.core.run import Run, ScanFn, Steps, batch_shape_of
@@ -106,7 +107,11 @@ def _place_like(value: Array, like: Array | jax.ShapeDtypeStruct) -> Array:
 def split_by_rows(params: Params, xs: Inputs, batch_ndim: int) -> bool:
     """Whether an Explicit mesh splits rows and nothing else."""
     specs = [_placement(leaf)[1][batch_ndim:] for leaf in jax.tree.leaves(xs)]
-    specs += [_placement(leaf)[1] for leaf in jax.tree.leaves(params)]
+    by_row = _memories(params, batch_ndim, True, False)
+    specs += [
+        _placement(leaf)[1][batch_ndim if rows else 0 :]
+        for leaf, rows in zip(jax.tree.leaves(params), jax.tree.leaves(by_row), strict=True)
+    ]
     return not any(axis for spec in specs for axis in spec)
 
 
@@ -129,7 +134,8 @@ def apart(
     On an Explicit mesh the shares are those of the sharding, and `shard_map` runs them. On an
     Auto mesh nobody knows them yet: there are as many as devices, as one more batch dimension,
     which the compiler splits as it splits the rows. Inside `shard_map` the copies are there,
-    one on each device, as soon as the parameters are said to vary.
+    one on each device, as soon as the parameters are said to vary. A memory among the
+    parameters, that has entries of its own for every row, is split like the rows.
     """
     first = jax.tree.leaves(xs)[0]
     batch_ndim = len(batch_shape_of(cell, xs))
@@ -143,9 +149,15 @@ def apart(
     steps = dataclasses.replace(steps, devices=shares * split_over)
     parts = (params, carry, with_keys_of(initial, carry), xs, steps)
     if axes:
-        specs = (jax.P(), *(jax.P(*rows),) * 4)
+        specs = (_memories(params, batch_ndim, jax.P(*rows), jax.P()), *(jax.P(*rows),) * 4)
         parts = tuple(
-            jax.tree.map(partial(_with_spec, spec=spec, axes=axes, like=first), part)
+            jax.tree.map(
+                lambda spec, part: jax.tree.map(
+                    partial(_with_spec, spec=spec, axes=axes, like=first), part
+                ),
+                spec,
+                part,
+            )
             for part, spec in zip(parts, specs, strict=True)
         )
         call = jax.shard_map(
@@ -159,10 +171,22 @@ def apart(
     parts = _all_varying(parts)
     if shares == 1:
         return call(*parts)
-    copies = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (shares, *leaf.shape)), params)
     split = lambda leaf: leaf.reshape(shares, leaf.shape[0] // shares, *leaf.shape[1:])  # noqa: E731
+    copy = lambda leaf: jnp.broadcast_to(leaf, (shares, *leaf.shape))  # noqa: E731
+    by_row = _memories(params, batch_ndim, True, False)
+    copies = jax.tree.map(lambda leaf, rows: (split if rows else copy)(leaf), params, by_row)
     join = lambda leaf: leaf.reshape(-1, *leaf.shape[2:])  # noqa: E731
     return jax.tree.map(join, jax.vmap(call)(copies, *jax.tree.map(split, parts[1:])))
+
+
+def _memories(params: Params, batch_ndim: int, own: Any, shared: Any) -> PyTree:
+    """A tree like the parameters: `own` for what each row has of its own, else `shared`."""
+
+    def mark(node: Any) -> Any:
+        apart = is_memory(node) and node.batch_ndim == batch_ndim > 0
+        return jax.tree.map(lambda _: own if apart else shared, node)
+
+    return jax.tree.map(mark, params, is_leaf=is_memory)
 
 
 def _shares(first: Array, batch_ndim: int) -> int:

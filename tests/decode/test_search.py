@@ -1,0 +1,159 @@
+"""Writing token by token: against enumeration, and greedy against a beam of one."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import seqjax as sj
+from seqjax.decode.search import beam_search, length_penalty, write
+
+END, TOKENS, LENGTH = 0, 4, 3
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A recurrent model of sequences whose logits depend on all that was written."""
+    cell = sj.gru(6)
+    params = cell.init(jax.random.key(0), TOKENS)
+    head = 3 * jax.random.normal(jax.random.key(1), (6, TOKENS))
+
+    def step(carry, token):
+        carry, y = cell.step(params, carry, jax.nn.one_hot(token, TOKENS))
+        return carry, y @ head
+
+    start = jax.random.normal(jax.random.key(2), (5, 6))
+    return step, start
+
+
+def sequences():
+    """All that can be written: what ends, and what has no room for an end."""
+    for length in range(LENGTH + 1):
+        for tokens in itertools.product(range(1, TOKENS), repeat=length):
+            yield (*tokens, END) if length < LENGTH else tokens
+
+
+def log_probability(step, carry, tokens):
+    last, total = jnp.int32(1), 0.0
+    for token in tokens:
+        carry, logits = step(carry, last)
+        total += jax.nn.log_softmax(logits)[token]
+        last = jnp.int32(token)
+    return total
+
+
+@pytest.mark.parametrize("penalty", [0.0, 1.3])
+def test_a_beam_as_wide_as_the_space_finds_the_optimum(model, penalty):
+    step, start = model
+    everything = list(sequences())
+    search = functools.partial(
+        beam_search, step, end=END, length=LENGTH, beams=len(everything), penalty=penalty
+    )
+    found = jax.jit(search)(carry=start, begin=jnp.ones(5, jnp.int32))
+    score = jax.jit(lambda carry: [log_probability(step, carry, s) for s in everything])
+    for row in range(5):
+        known = np.array(score(start[row]))
+        lengths = jnp.array([len(s) for s in everything])
+        wanted = known / np.asarray(length_penalty(lengths, penalty))
+        order = np.argsort(-wanted)
+        for place in range(len(everything)):
+            got = found.tokens[row, place].tolist()
+            expected = list(everything[order[place]])
+            assert got == expected + [END] * (LENGTH - len(expected))
+        np.testing.assert_allclose(found.scores[row], wanted[order], rtol=1e-5)
+        np.testing.assert_allclose(found.log_probability[row], known[order], rtol=1e-5)
+        ended = [END in everything[place] for place in order]
+        assert found.ended[row].tolist() == ended
+        assert found.lengths[row].tolist() == [
+            len(everything[p]) - e for p, e in zip(order, ended, strict=True)
+        ]
+
+
+@pytest.mark.parametrize("length", [2, 9])
+def test_a_beam_of_one_is_greedy(model, length):
+    step, start = model
+    begin = jnp.array([1, 2, 3, 1, 2], jnp.int32)
+    one = jax.jit(functools.partial(beam_search, step, end=END, length=length, beams=1))
+    greedy = jax.jit(functools.partial(write, step, end=END, length=length))
+    found, written = one(carry=start, begin=begin), greedy(carry=start, begin=begin)
+    np.testing.assert_array_equal(found.tokens[:, 0], written.tokens)
+    np.testing.assert_array_equal(found.lengths[:, 0], written.lengths)
+    np.testing.assert_array_equal(found.ended[:, 0], written.ended)
+    np.testing.assert_allclose(found.log_probability[:, 0], written.log_probability, rtol=1e-5)
+    assert written.ended.any()
+
+
+def test_more_beams_are_never_worse_here_and_rows_do_not_depend_on_each_other(model):
+    step, start = model
+    best = []
+    for beams in (1, 3):
+        search = jax.jit(functools.partial(beam_search, step, end=END, length=8, beams=beams))
+        together = search(carry=start, begin=jnp.ones(5, jnp.int32))
+        alone = search(carry=start[2], begin=jnp.int32(1))
+        np.testing.assert_array_equal(together.tokens[2], alone.tokens)
+        best.append(together.scores[:, 0])
+    assert (best[1] >= best[0] - 1e-6).all() and (best[1] > best[0] + 1e-3).any()
+
+
+def test_a_constraint_holds_for_beams_and_for_draws(model):
+    step, start = model
+    begin = jnp.ones(5, jnp.int32)
+
+    def alternate(count, token):
+        """2 at even places, anything but 2 at odd ones; no end before the fourth token."""
+        two = jnp.arange(TOKENS) == 2
+        may = jnp.where((count % 2 == 0)[..., None], two, ~two)
+        return count + 1, may & ((jnp.arange(TOKENS) != END) | (count >= 4)[..., None])
+
+    options = {"end": END, "length": 6, "allowed": alternate, "state": jnp.zeros(5, jnp.int32)}
+    with jax.numpy_rank_promotion("allow"):
+        found = beam_search(step, start, begin, beams=3, **options).tokens.reshape(-1, 6)
+        drawn = write(step, start, begin, key=jax.random.key(0), **options).tokens
+    for row in (*found.tolist(), *drawn.tolist()):
+        row = row[: row.index(END)] if END in row else row
+        assert len(row) >= 4
+        assert all((token == 2) == (place % 2 == 0) for place, token in enumerate(row))
+
+
+def test_nothing_allowed_is_an_empty_beam():
+    step = lambda carry, token: (carry, jnp.zeros((*token.shape, 3)))  # noqa: E731
+    only_end = lambda state, token: (state, jnp.arange(3) == 0)  # noqa: E731
+    with jax.numpy_rank_promotion("allow"):
+        found = beam_search(step, (), jnp.int32(1), end=0, length=4, beams=3, allowed=only_end)
+    assert found.scores.tolist()[1:] == [-np.inf, -np.inf] and found.lengths[0] == 0
+
+
+def test_draws_follow_the_model():
+    chances = jnp.log(jnp.array([[1.0, 0, 0], [0.2, 0.3, 0.5], [1.0, 0, 0]]))
+    step = lambda carry, token: (carry, chances[token])  # noqa: E731
+    many = jnp.ones(4000, jnp.int32)
+    drawn = write(step, (), many, end=0, length=3, key=jax.random.key(0))
+    first = np.bincount(drawn.tokens[:, 0], minlength=3) / 4000
+    np.testing.assert_allclose(first, [0.2, 0.3, 0.5], atol=0.03)
+    assert set(drawn.lengths.tolist()) == {0, 1, 2, 3}
+    cold = write(step, (), many[:2], end=0, length=3, key=jax.random.key(0), temperature=0.0)
+    assert cold.tokens.tolist() == [[2, 0, 0]] * 2
+
+
+def test_numbers_that_make_no_sense():
+    step = lambda carry, token: (carry, jnp.zeros(3))  # noqa: E731
+    with pytest.raises(ValueError, match="beams=0"):
+        beam_search(step, (), jnp.int32(1), end=0, length=4, beams=0)
+    with pytest.raises(ValueError, match="penalty=-1"):
+        beam_search(step, (), jnp.int32(1), end=0, length=4, beams=1, penalty=-1.0)
+
+
+def test_a_step_costs_the_same_however_much_was_written():
+    """Nothing in the loop but the trace grows with the length, and of that one row is written."""
+    step = lambda carry, token: (carry + 1, jnp.zeros((*token.shape, 5)))  # noqa: E731
+
+    jaxpr = jax.make_jaxpr(functools.partial(beam_search, step, end=0, length=77, beams=4))(
+        jnp.zeros(2), jnp.ones(2, jnp.int32)
+    )
+    loop = next(eqn for eqn in jaxpr.jaxpr.eqns if eqn.primitive.name == "while")
+    for eqn in loop.params["body_jaxpr"].jaxpr.eqns:
+        if any(77 in getattr(var.aval, "shape", ()) for var in eqn.invars):
+            assert eqn.params["name"] == "dynamic_update_index_in_dim", eqn
