@@ -9,6 +9,7 @@ neither the sum nor its gradient; None is all True.
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 from jax.scipy import stats
@@ -17,16 +18,21 @@ from seqjax.core.masks import expand
 from seqjax.core.types import Array, Float
 
 
-def cross_entropy(logits: Array, targets: Array, mask: Array | None = None) -> Array:
+def cross_entropy(
+    logits: Array, targets: Array, mask: Array | None = None, *, smoothing: float = 0.0
+) -> Array:
     """The negative log-likelihood of the targets, in nats, summed over the steps that count.
 
-        sum over t of mask[t] * -log softmax(logits[t])[targets[t]]
+        p = softmax(logits[t])
+        sum over t of mask[t] * -((1 - smoothing) log p[targets[t]] + smoothing mean(log p))
 
     Args:
       logits: `(*batch, time, classes)`; computed in float32 at least.
       targets: `(*batch, time)` ints.
       mask: `(*batch, time)` bool, the steps that count; all of them if None. What stands
         at the others, NaN included, does not matter.
+      smoothing: share of the target that is spread over all classes (label smoothing), in
+        [0, 1).
 
     Returns:
       A scalar, in nats. Divide by the number of steps that count for the mean.
@@ -36,10 +42,15 @@ def cross_entropy(logits: Array, targets: Array, mask: Array | None = None) -> A
       >>> from seqjax.losses import cross_entropy
       >>> float(cross_entropy(jnp.zeros((1, 3, 4)), jnp.zeros((1, 3), int)) / 3)
       1.3862943649291992
+
+    Source: label smoothing, Szegedy et al. 2015, arXiv:1512.00567.
     """
-    nats = optax.softmax_cross_entropy_with_integer_labels(
-        _counted(logits, mask), targets if mask is None else jnp.where(mask, targets, 0)
-    )
+    logits = _counted(logits, mask)
+    targets = targets if mask is None else jnp.where(mask, targets, 0)
+    nats = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+    if smoothing:
+        spread = -jax.nn.log_softmax(logits, -1).mean(-1)
+        nats = (1 - smoothing) * nats + smoothing * spread
     return _sum(nats, mask)
 
 

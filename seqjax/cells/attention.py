@@ -217,13 +217,10 @@ def attend_to(params: PyTree, values: Array, valid: Array | None = None) -> PyTr
             f"attend_to: valid must be bool of the shape {values.shape[:-1]}, got {valid.dtype} "
             f"of {valid.shape}."
         )
-    found = 0
 
     def give(node: Any) -> Any:
-        nonlocal found
-        if not is_parameters(node):
+        if not _is_parameters(node):
             return node
-        found += 1
         weights = node.weights["key"]
         if values.shape[-1] != weights.shape[0]:
             raise ValueError(
@@ -234,11 +231,24 @@ def attend_to(params: PyTree, values: Array, valid: Array | None = None) -> PyTr
         kept = jnp.where(valid[..., None], values, jnp.zeros_like(values)).astype(weights.dtype)
         return node._replace(memory=Memory(kept, kept @ weights, valid))
 
-    is_parameters = lambda node: isinstance(node, AttentiveParameters)  # noqa: E731
-    given = jax.tree.map(give, params, is_leaf=is_parameters)
-    if not found:
+    if not is_attentive(params):
         raise ValueError("attend_to: these are not the parameters of an attentive cell.")
-    return given
+    return jax.tree.map(give, params, is_leaf=_is_parameters)
+
+
+def is_attentive(params: PyTree) -> bool:
+    """Whether parameters are those of an attentive cell, or have some inside."""
+    return any(map(_is_parameters, jax.tree.leaves(params, is_leaf=_is_parameters)))
+
+
+def memory_features(params: PyTree) -> int:
+    """How wide the values are that attentive cells inside read."""
+    nodes = jax.tree.leaves(params, is_leaf=_is_parameters)
+    return next(node.weights["key"].shape[0] for node in nodes if _is_parameters(node))
+
+
+def _is_parameters(node: Any) -> bool:
+    return isinstance(node, AttentiveParameters)
 
 
 def _memory_of(params: AttentiveParameters) -> Memory:

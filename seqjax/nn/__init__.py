@@ -1,7 +1,10 @@
 """Flax NNX modules around cells."""
 
 from seqjax.nn.classifier import Classifier
+from seqjax.nn.decoder import Decoder
 from seqjax.nn.embedding import WordEmbedding
+from seqjax.nn.encoder import Encoded, ImageEncoder, RecurrentEncoder, VectorEncoder
+from seqjax.nn.encoder_decoder import EncoderDecoder
 from seqjax.nn.flax_cells import FlaxCell, from_flax
 from seqjax.nn.forecaster import DirectForecaster, RecursiveForecaster
 from seqjax.nn.language_model import LanguageModel
@@ -15,16 +18,22 @@ __all__ = [
     "AttentionPooling",
     "CRFTagger",
     "Classifier",
+    "Decoder",
     "DirectForecaster",
+    "Encoded",
+    "EncoderDecoder",
     "FlaxCell",
     "Gaussian",
+    "ImageEncoder",
     "LanguageModel",
     "Quantiles",
+    "RecurrentEncoder",
     "RecursiveForecaster",
     "Regression",
     "Sigmoid",
     "Softmax",
     "Tagger",
+    "VectorEncoder",
     "WordEmbedding",
     "from_flax",
 ]

@@ -1,0 +1,253 @@
+"""Writing tokens about what an encoder found."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from seqjax.cells.attention import AttentiveState, attend_to, is_attentive, memory_features
+from seqjax.core.attention import map_memories
+from seqjax.core.cell import Cell, positive_int
+from seqjax.core.noise import seed_carry
+from seqjax.core.recurrence import AnyStep
+from seqjax.core.stack import no_step
+from seqjax.core.trees import is_float
+from seqjax.core.types import Array, Carry, Params, PRNGKeyArray, RowKeys
+from seqjax.decode.search import NextToken
+from seqjax.engines.scan import scan, trajectory
+from seqjax.nn.encoder import Encoded
+from seqjax.nn.rnn import RNN
+
+
+class FedBackState(NamedTuple):
+    """The carry of the cell inside, and the token that the model itself would have written."""
+
+    cell: Carry
+    token: Array
+
+
+class Decoder(nnx.Module):
+    """A recurrent decoder.
+
+        first carry = tanh(summary V + c)
+        x_t         = embedding[token before t]
+        carry, y_t  = cell.step(x_t), a cell that may attend to the places of the encoder
+        logits_t    = y_t W + b                          W = embedding' if tied
+
+    Args:
+      vocabulary_size: number of tokens.
+      cell: any cell that has a step; one from `sj.attentive` attends. Of its first carry
+        those leaves are set that are vectors.
+      summary_features: width of the encoder's summary.
+      embedding_size: width of the embedding.
+      tied: use the embedding as the head's weights; a linear layer goes between if the cell's
+        output has another width.
+      rngs: the source of the parameters' keys.
+
+    Raises:
+      TypeError: if the cell has no step.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> from flax import nnx
+      >>> encoder = sj.nn.VectorEncoder(6)
+      >>> decoder = sj.nn.Decoder(20, sj.gru(8), 6, embedding_size=4, rngs=nnx.Rngs(0))
+      >>> logits = decoder(jnp.zeros((2, 5), int), encoder(jnp.ones((2, 6))))
+      >>> logits.shape
+      (2, 5, 20)
+
+    Source: Sutskever, Vinyals and Le 2014, arXiv:1409.3215; Bahdanau, Cho and Bengio 2014,
+    arXiv:1409.0473.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        cell: Cell,
+        summary_features: int,
+        *,
+        embedding_size: int,
+        tied: bool = False,
+        rngs: nnx.Rngs,
+    ):
+        if not cell.causal:
+            no_step("Decoder", (cell,))(None, None, None)
+        self.vocabulary_size = positive_int("Decoder", "vocabulary_size", vocabulary_size)
+        self.tied = tied
+        self.embedding = nnx.Embed(vocabulary_size, embedding_size, rngs=rngs)
+        self.rnn = RNN(cell, embedding_size, rngs=rngs)
+        bridge = _vector_features(cell, self.rnn.params)
+        self.bridge = nnx.Linear(summary_features, bridge, rngs=rngs) if bridge else None
+        between = tied and cell.features != embedding_size
+        self.between = nnx.Linear(cell.features, embedding_size, rngs=rngs) if between else None
+        if tied:
+            self.bias = nnx.Param(jnp.zeros((vocabulary_size,)))
+        else:
+            self.head = nnx.Linear(cell.features, vocabulary_size, rngs=rngs)
+
+    def __call__(
+        self,
+        tokens: Array,
+        encoded: Encoded,
+        *,
+        lengths: Array | None = None,
+        key: PRNGKeyArray | RowKeys | None = None,
+        own: Array | None = None,
+    ) -> Array:
+        """The logits `(*batch, time, vocabulary_size)` of the token after each of `tokens`.
+
+        Args:
+          tokens: `(*batch, time)` ints, what was written so far: the begin token and then the
+            target (teacher forcing).
+          encoded: from the encoder.
+          lengths: `(*batch,)` ints, how many tokens count.
+          key: switches dropout and zoneout on.
+          own: `(*batch, time)` bool: at such steps the model reads not the token given but the
+            one that it would have written itself (scheduled sampling, Bengio et al. 2015,
+            arXiv:1506.03099, with the likeliest token).
+        """
+        params, carry = self._begun(encoded, key)
+        if own is None:
+            _, ys = scan(self.rnn.cell, params, self.embedding(tokens), carry, lengths=lengths)
+            return _logits(self._head(), ys)
+        begin = FedBackState(carry, tokens[..., 0])
+        weights = {"cell": params, "head": self._head()}
+        weights["embedding"] = self.embedding.embedding.get_value()
+        own = own.at[..., 0].set(False)
+        return scan(self._fed_back(), weights, (tokens, own), begin, lengths=lengths)[1]
+
+    def start(self, encoded: Encoded, *, beams: bool = False) -> tuple[NextToken, Carry]:
+        """`(step, carry)` for `seqjax.decode`: what comes next, token by token.
+
+        Args:
+          encoded: from the encoder.
+          beams: whether the step is called with one more dimension behind the batch, the
+            beams of a row, which share what the encoder found.
+        """
+        params, carry = self._begun(encoded, None)
+        if beams:
+            params = map_memories(lambda memory: memory.beside(0), params)
+        head = self._head()
+
+        def step(carry: Carry, token: Array) -> tuple[Carry, Array]:
+            carry, y = self.rnn.cell.step(params, carry, self.embedding(token))
+            return carry, _logits(head, y)
+
+        return step, carry
+
+    def alignment(self, tokens: Array, encoded: Encoded) -> Array:
+        """Where attention looks before each next token, `(*batch, time, places)`.
+
+        Args:
+          tokens: `(*batch, time)`, the begin token and what is written after it.
+          encoded: from the encoder.
+
+        Raises:
+          ValueError: if the cell does not attend.
+        """
+        params, carry = self._begun(encoded, None)
+        carries = trajectory(self.rnn.cell, params, self.embedding(tokens), carry)
+        nodes = jax.tree.leaves(carries, is_leaf=lambda node: isinstance(node, AttentiveState))
+        found = [node.weights for node in nodes if isinstance(node, AttentiveState)]
+        if not found:
+            raise ValueError(f"Decoder: {self.rnn.cell} does not attend; use sj.attentive.")
+        return found[-1]
+
+    def _begun(self, encoded: Encoded, key: PRNGKeyArray | RowKeys | None) -> tuple[Params, Carry]:
+        """The cell's parameters with what it attends to, and its first carry."""
+        params = self.rnn.params
+        if is_attentive(params):
+            params = attend_to(params, encoded.values, encoded.valid)
+        batch_shape = encoded.summary.shape[:-1]
+        carry = self.rnn.cell.initial_carry(params, batch_shape)
+        if self.bridge is not None:
+            made = jnp.tanh(self.bridge(encoded.summary))
+            carry = _with_vectors(carry, len(batch_shape), made)
+        return params, carry if key is None else seed_carry(carry, key)
+
+    def _head(self) -> dict[str, Array]:
+        value = lambda variable: variable.get_value()  # noqa: E731
+        if not self.tied:
+            return {"kernel": value(self.head.kernel), "bias": value(self.head.bias)}
+        head = {"kernel": value(self.embedding.embedding).T, "bias": value(self.bias)}
+        if self.between is not None:
+            head["between"] = value(self.between.kernel)
+            head["between_bias"] = value(self.between.bias)
+        return head
+
+    def _fed_back(self) -> Cell:
+        """A cell over pairs `(token, own)` that reads its own last token where `own` is set."""
+        cell = self.rnn.cell
+
+        def step(params, carry, now):
+            given, own = now
+            token = jnp.where(own, carry.token, given)
+            inner, y = cell.step(params["cell"], carry.cell, params["embedding"][token])
+            logits = _logits(params["head"], y)
+            said = jnp.argmax(logits, -1).astype(carry.token.dtype)
+            return FedBackState(inner, said), logits
+
+        def initial_carry(params, batch_shape=()):
+            inner = cell.initial_carry(params["cell"], batch_shape)
+            return FedBackState(inner, jnp.zeros(batch_shape, jnp.int32))
+
+        return Cell(
+            init=lambda key, in_features: {},
+            initial_carry=initial_carry,
+            step=step,
+            features=self.vocabulary_size,
+            input_ndim=(0, 0),
+            structure=AnyStep(),
+        )
+
+
+def _logits(head: dict[str, Array], ys: Array) -> Array:
+    def add(x: Array, bias: Array) -> Array:
+        return x + bias.reshape((1,) * (x.ndim - 1) + bias.shape)
+
+    if "between" in head:
+        ys = add(ys @ head["between"], head["between_bias"])
+    return add(ys @ head["kernel"], head["bias"])
+
+
+def _is_attention(node: Any) -> bool:
+    return isinstance(node, AttentiveState)
+
+
+def _is_vector(leaf: Any, batch_ndim: int) -> bool:
+    return is_float(leaf) and leaf.ndim == batch_ndim + 1
+
+
+def _vector_features(cell: Cell, params: Params) -> int:
+    """How many numbers of the carry an encoder can set."""
+
+    def carry(params):
+        if is_attentive(params):
+            params = attend_to(params, jnp.zeros((1, memory_features(params))))
+        return cell.initial_carry(params)
+
+    nodes = jax.tree.leaves(jax.eval_shape(carry, params), is_leaf=_is_attention)
+    own = [node.cell if _is_attention(node) else node for node in nodes]
+    return sum(leaf.shape[-1] for leaf in jax.tree.leaves(own) if _is_vector(leaf, 0))
+
+
+def _with_vectors(carry: Carry, batch_ndim: int, made: Array) -> Carry:
+    """The carry with its vectors cut, one after the other, from `(*batch, features)`."""
+    used = 0
+
+    def fill(leaf: Array) -> Array:
+        nonlocal used
+        if not _is_vector(leaf, batch_ndim):
+            return leaf
+        width = leaf.shape[-1]
+        used += width
+        return made[..., used - width : used].astype(leaf.dtype)
+
+    def visit(node: Any) -> Any:
+        if _is_attention(node):
+            return node._replace(cell=jax.tree.map(fill, node.cell))
+        return fill(node)
+
+    return jax.tree.map(visit, carry, is_leaf=_is_attention)
