@@ -8,6 +8,7 @@ from seqjax.cells.attention import (
     attentive,
 )
 from seqjax.cells.block_stack import block_stack
+from seqjax.cells.convolutional import ConvLSTMState, conv_gru, conv_lstm, space_mean
 from seqjax.cells.delta import (
     delta_net,
     gated_delta_net,
@@ -70,6 +71,7 @@ __all__ = [
     "BidirectionalState",
     "Cell",
     "Complex",
+    "ConvLSTMState",
     "DropoutState",
     "Gates",
     "LSTMState",
@@ -90,6 +92,8 @@ __all__ = [
     "block_stack",
     "cast",
     "centred_norm",
+    "conv_gru",
+    "conv_lstm",
     "delta_net",
     "dense",
     "diagonal",
@@ -158,6 +162,7 @@ __all__ = [
     "simplified_state_space",
     "slstm",
     "slstm_block",
+    "space_mean",
     "stack",
     "to_heads",
     "token_shift",

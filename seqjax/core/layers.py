@@ -36,7 +36,9 @@ def draw(key: PRNGKeyArray, recipes: Recipes) -> dict[str, Array]:
 
 
 @factory
-def pointwise(function: Callable[[Params, Any], Array], *, features: int, init: InitFn) -> Cell:
+def pointwise(
+    function: Callable[[Params, Any], Array], *, features: int, init: InitFn, input_ndim: int = 1
+) -> Cell:
     """A layer: a cell that remembers nothing.
 
         y_t = function(params, x_t)
@@ -46,6 +48,7 @@ def pointwise(function: Callable[[Params, Any], Array], *, features: int, init: 
         number of batch dimensions; whole sequences are one call.
       features: width of the output.
       init: `(key, in_features) -> params`.
+      input_ndim: as for `sj.Cell`.
 
     Returns:
       A cell whose carry is `()`.
@@ -71,6 +74,7 @@ def pointwise(function: Callable[[Params, Any], Array], *, features: int, init: 
         initial_carry=lambda params, batch_shape=(): (),
         step=step,
         features=positive_int("pointwise", "features", features),
+        input_ndim=input_ndim,
         sequence=sequence,
     )
 

@@ -45,6 +45,8 @@ class Batches:
       bucket_lengths: the lengths to pad to, rising; None pads everything to the longest.
       shuffle: False keeps the order, bucket after bucket.
       sequences: the entries with a leading time axis.
+      answers: entries with a time axis of their own, such as what is to be written. A batch is
+        as long as the longest of all, and each is padded to what its bucket needs.
 
     Attributes:
       per_epoch: batches in an epoch.
@@ -74,12 +76,13 @@ class Batches:
         bucket_lengths: Sequence[int] | None,
         shuffle: bool = True,
         sequences: Sequence[str] = INPUTS,
+        answers: Sequence[str] = (),
     ):
         if not len(examples):
             raise InputError("There is no example to make batches of.")
         if rows < 1:
             raise ValueError(f"rows must be at least 1, got {rows}.")
-        steps = [steps_of(example, sequences) for example in examples]
+        steps = [longest_of(example, sequences, answers) for example in examples]
         lengths = _check_lengths(bucket_lengths or [max(1, *steps)])
         members: list[list[int]] = [[] for _ in lengths]
         for place, count in enumerate(steps):
@@ -92,9 +95,13 @@ class Batches:
         last_seed, *seeds = np.random.SeedSequence(seed).generate_state(len(filled) + 1).tolist()
 
         def dataset(length: int, places: list[int], seed: int) -> Any:
+            to = {name: max(len(examples[place][name]) for place in places) for name in answers}
+            if answers:
+                length = max(1, *(steps_of(examples[place], sequences) for place in places))
+
             def together(chosen: Sequence[int]) -> Batch:
                 found = [examples[place] for place in chosen]
-                return pad(found, length, rows=rows, sequences=sequences)
+                return pad(found, length, rows=rows, sequences=sequences, answers=to)
 
             ordered = grain.MapDataset.source(places)
             shuffled = ordered.shuffle(seed) if shuffle else ordered
@@ -124,6 +131,11 @@ class Batches:
         """
         options = self._grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
         return iter(self._dataset[start_step:].to_iter_dataset(options))
+
+
+def longest_of(example: Encoded, sequences: Sequence[str], answers: Sequence[str]) -> int:
+    """The steps of an example, or those of an answer if it has more."""
+    return max(steps_of(example, sequences), *(len(example[name]) for name in answers), 0)
 
 
 def in_order(

@@ -13,7 +13,7 @@ INPUTS = ("inputs",)
 
 
 def steps_of(example: Encoded, sequences: Sequence[str] = INPUTS) -> int:
-    """The number of time steps of an example.
+    """The number of time steps of an example, 0 if it has no sequences.
 
     Raises:
       ValueError: if its sequences differ in length or one of them is missing.
@@ -22,6 +22,8 @@ def steps_of(example: Encoded, sequences: Sequence[str] = INPUTS) -> int:
     if missing:
         raise ValueError(f"An example has no {missing[0]!r}; it has {', '.join(example)}.")
     lengths = {name: len(example[name]) for name in sequences}
+    if not lengths:
+        return 0
     if len(set(lengths.values())) != 1:
         raise ValueError(f"The sequences of an example must be equally long, got {lengths}.")
     return lengths[sequences[0]]
@@ -33,6 +35,7 @@ def pad(
     *,
     rows: int | None = None,
     sequences: Sequence[str] = INPUTS,
+    answers: Mapping[str, int] | None = None,
 ) -> dict[str, np.ndarray]:
     """Stacks examples of several lengths; what is added counts for nothing.
 
@@ -41,11 +44,13 @@ def pad(
       length: steps of the result; by default those of the longest example.
       rows: rows of the result; by default one for each example.
       sequences: the entries with a leading time axis.
+      answers: entries with a time axis of their own, and the length they are padded to.
 
     Returns:
       Every entry stacked, `(rows, length, ...)` for sequences and `(rows, ...)` for the
       rest, with zeros where nothing is; and `lengths` `(rows,)` int32 and `weights`
       `(rows,)` float32, 1 for examples and 0 for rows added at the end, whose length is 0.
+      The lengths of an answer are there under its name and `_lengths`.
 
     Raises:
       ValueError: if there are more examples than rows, a sequence is longer than `length`,
@@ -71,11 +76,13 @@ def pad(
             "truncate, or allow longer ones."
         )
     first = {name: np.asarray(value) for name, value in examples[0].items()}
+    to = {**dict.fromkeys(sequences, length), **(answers or {})}
     batch: dict[str, np.ndarray] = {}
     for name, value in first.items():
-        timed = name in sequences
-        shape = value.shape[1:] if timed else value.shape
-        batch[name] = np.zeros((rows, length, *shape) if timed else (rows, *shape), value.dtype)
+        shape = (to[name], *value.shape[1:]) if name in to else value.shape
+        batch[name] = np.zeros((rows, *shape), value.dtype)
+    for name in answers or {}:
+        batch[f"{name}_lengths"] = np.zeros(rows, np.int32)
     for row, (example, count) in enumerate(zip(examples, steps, strict=True)):
         if example.keys() != first.keys():
             raise ValueError(
@@ -83,7 +90,10 @@ def pad(
                 f"{', '.join(example)}."
             )
         for name, value in example.items():
-            place = (row, slice(count)) if name in sequences else (row,)
+            place: tuple = (row, slice(count)) if name in sequences else (row,)
+            if name in (answers or {}):
+                place = (row, slice(len(value)))
+                batch[f"{name}_lengths"][row] = len(value)
             if np.shape(value) != batch[name][place].shape:
                 raise ValueError(
                     f"The entry {name!r} of an example has shape {np.shape(value)}, where the "

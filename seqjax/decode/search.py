@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from seqjax.core.types import Array, Bool, Carry, Float, Int, PRNGKeyArray, PyTree
 from seqjax.decode.sampling import sample
+from seqjax.engines.placement import all_varying
 
 
 @runtime_checkable
@@ -117,7 +118,8 @@ def write(
         jnp.zeros(begin.shape, jnp.float32),
         jnp.zeros(begin.shape, bool),
     )
-    *_, tokens, lengths, log_probability, ended = jax.lax.while_loop(going_on, body, start)
+    last = jax.lax.while_loop(going_on, body, all_varying(start))
+    *_, tokens, lengths, log_probability, ended = last
     return Written(jnp.moveaxis(tokens, 0, -1), lengths, log_probability, ended)
 
 
@@ -307,7 +309,7 @@ def beam_search(
             ),
         )
 
-    last = jax.lax.while_loop(going_on, body, start)
+    last = jax.lax.while_loop(going_on, body, all_varying(start))
     # Beams for which there was no room left, in rows that are not done.
     open_ = ~last.done[..., None] & (last.log_probability > -jnp.inf)
     score = jnp.where(
@@ -352,5 +354,7 @@ def _follow(trace: Trace, found: _Ended, end: int) -> Array:
         return jnp.where(inside, jnp.take_along_axis(parents, place, -1), place), token
 
     times = jnp.arange(trace.tokens.shape[0])
-    _, tokens = jax.lax.scan(back, found.places, (times, trace.tokens, trace.parents), reverse=True)
+    _, tokens = jax.lax.scan(
+        back, all_varying(found.places), (times, trace.tokens, trace.parents), reverse=True
+    )
     return jnp.moveaxis(tokens, 0, -1)

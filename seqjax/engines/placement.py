@@ -161,14 +161,14 @@ def apart(
             for part, spec in zip(parts, specs, strict=True)
         )
         call = jax.shard_map(
-            lambda *parts: run(cell, *_all_varying(parts)),
+            lambda *parts: run(cell, *all_varying(parts)),
             mesh=mesh,
             in_specs=specs,
             out_specs=jax.P(*rows),
             axis_names=axes,
         )
         return call(*parts)
-    parts = _all_varying(parts)
+    parts = all_varying(parts)
     if shares == 1:
         return call(*parts)
     split = lambda leaf: leaf.reshape(shares, leaf.shape[0] // shares, *leaf.shape[1:])  # noqa: E731
@@ -201,8 +201,11 @@ def _shares(first: Array, batch_ndim: int) -> int:
     return math.gcd(devices, first.shape[0])
 
 
-def _all_varying(tree: PyTree) -> PyTree:
-    """Inside `shard_map`: every leaf varies over all the axes that any leaf varies over."""
+def all_varying(tree: PyTree) -> PyTree:
+    """Inside `shard_map`: every leaf varies over all the axes that any leaf varies over.
+
+    A loop needs that of its state, where zeros stand beside data.
+    """
     leaves = jax.tree.leaves(tree)
     axes = frozenset().union(*(_placement(leaf)[0] for leaf in leaves))
 

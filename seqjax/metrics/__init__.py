@@ -24,7 +24,13 @@ from seqjax.metrics.forecasting import (
 )
 from seqjax.metrics.spans import Span, SpanCounts, find_spans, span_counts, span_types
 from seqjax.metrics.sums import Mean, add
-from seqjax.metrics.text import bits_per_character, compressed_bits_per_character
+from seqjax.metrics.text import (
+    bits_per_character,
+    compressed_bits_per_character,
+    exact_matches,
+    token_errors,
+    translation_scores,
+)
 
 __all__ = [
     "Calibration",
@@ -40,6 +46,7 @@ __all__ = [
     "calibration",
     "compressed_bits_per_character",
     "confusion_matrix",
+    "exact_matches",
     "find_spans",
     "interval_coverage",
     "mean_absolute_error",
@@ -49,4 +56,6 @@ __all__ = [
     "seasonal_naive_scale",
     "span_counts",
     "span_types",
+    "token_errors",
+    "translation_scores",
 ]

@@ -5,9 +5,22 @@ writes it, and a notebook shows a figure that is the last value of a cell. Every
 read in grey. Arrays may be NumPy's or JAX's.
 """
 
+from seqjax.plots.alignment import alignment
 from seqjax.plots.attention import attention_over_series
+from seqjax.plots.beams import beam_tree
 from seqjax.plots.confusion import confusion_matrix
+from seqjax.plots.ctc import ctc_posteriors
 from seqjax.plots.forecasts import forecast
+from seqjax.plots.frames import frames_with_labels
 from seqjax.plots.text import spans_over_text
 
-__all__ = ["attention_over_series", "confusion_matrix", "forecast", "spans_over_text"]
+__all__ = [
+    "alignment",
+    "attention_over_series",
+    "beam_tree",
+    "confusion_matrix",
+    "ctc_posteriors",
+    "forecast",
+    "frames_with_labels",
+    "spans_over_text",
+]

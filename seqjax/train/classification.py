@@ -13,6 +13,7 @@ from flax import nnx
 from seqjax import metrics
 from seqjax.core.errors import InputError
 from seqjax.data.datasets import CLASSIFICATION, load_classification
+from seqjax.data.drawn import clips
 from seqjax.data.examples import Example
 from seqjax.data.formats import Fields
 from seqjax.data.padding import Encoded
@@ -21,7 +22,7 @@ from seqjax.nn.classifier import Classifier
 from seqjax.nn.outputs import Outputs, Regression, Sigmoid, Softmax
 from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
 from seqjax.train.files import Data, FilesConfig, SequenceConfig
-from seqjax.train.model import build_cell
+from seqjax.train.model import build_cell, build_video_cell
 from seqjax.train.scaling import Standard
 from seqjax.train.task import Criterion
 
@@ -40,6 +41,8 @@ class ClassifierConfig(CellConfig):
     """How the outputs of all steps become one vector."""
     embedding: int = 64
     """Width of the embedding of tokens, for texts."""
+    video: int = 16
+    """Channels of the convolutional GRU that reads clips."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +65,8 @@ class ClassifyFields:
     """The column that says to which series a row belongs, if a row is one time step."""
     time: str | None = None
     """The column of the time, if a row is one time step; it is not an input."""
+    clip: str | None = None
+    """The key of a clip: frames of pixels of channels, or a path; see the README."""
     values: tuple[str, ...] = ()
     """The columns of numbers; by default all others that hold numbers."""
 
@@ -75,6 +80,7 @@ class ClassifyFields:
             number=self.label if number else None,
             label_separator=self.separator if self.target == "labels" else None,
             series=self.series,
+            image=self.clip,
             time=self.time,
             values=self.values or None,
             missing=True,
@@ -92,6 +98,7 @@ class ClassifyConfig(RunConfig):
         "basic-motions",
         "digits-rows",
         "digits-pixels",
+        "moving-shapes",
     ] = "japanese-vowels"
     """A data set that a package carries; see --train for your own."""
     files: FilesConfig = FilesConfig()
@@ -108,7 +115,9 @@ class ClassifyConfig(RunConfig):
 
 
 def from_source(name: str) -> Data:
-    """A data set that a package carries."""
+    """A data set that a package carries, or that is drawn."""
+    if name == "moving-shapes":
+        return Data("moving shapes", *clips()["action"])
     train, test = load_classification(name)
     return Data(CLASSIFICATION[name].name, train, None, test)
 
@@ -122,6 +131,7 @@ class Classification:
       labels: the names of the classes, in the order of their numbers; none for a number.
       vocabulary: of the texts, None for series of numbers.
       standard: mean and scale of each channel of a series; None for texts.
+      space: size of the images of a clip; none for other series.
       target_location, target_scale: of the numbers to predict.
     """
 
@@ -131,8 +141,10 @@ class Classification:
     standard: Standard | None = None
     target_location: float = 0.0
     target_scale: float = 1.0
+    space: tuple[int, ...] = ()
 
     sequences = ("inputs",)
+    answers = ()
 
     @classmethod
     def of(cls, config: ClassifyConfig, examples: Sequence[Example]) -> "Classification":
@@ -149,6 +161,7 @@ class Classification:
             found["vocabulary"] = _vocabulary(config.columns, examples)
         else:
             found["standard"] = Standard.of(examples)
+            found["space"] = examples[0].inputs.shape[1:-1]
         if config.columns.target == "number":
             numbers = np.array([example.target for example in examples], np.float64)
             found["target_location"] = float(numbers.mean())
@@ -190,6 +203,7 @@ class Classification:
     def restore(cls, config: ClassifyConfig, settings: dict[str, Any]) -> "Classification":
         """What `settings` gave, with its configuration."""
         values: dict[str, Any] = settings | {"labels": tuple(settings["labels"])}
+        values["space"] = tuple(settings["space"])
         if "vocabulary" in values:
             values["vocabulary"] = vocabulary_from_json(json.dumps(values["vocabulary"]))
         if "standard" in values:
@@ -257,8 +271,11 @@ class Classification:
         else:
             width = config.embedding
             embedding = nnx.Embed(len(self.vocabulary), width, rngs=rngs)
+        cell = build_cell(config, both_ways=config.bidirectional)
+        if self.space:
+            cell = build_video_cell(cell, config.video, self.space)
         return Classifier(
-            build_cell(config, both_ways=config.bidirectional),
+            cell,
             width,
             self.meaning,
             pooling=config.pooling,

@@ -130,6 +130,7 @@ class Forecasting:
     season: int
 
     sequences = ("history",)
+    answers = ()
     criterion = Criterion("mean_absolute_scaled_error", lower_is_better=True)
 
     @classmethod

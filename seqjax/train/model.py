@@ -11,6 +11,7 @@ import jax
 import optax
 
 from seqjax.cells.block_stack import block_stack
+from seqjax.cells.convolutional import conv_gru, space_mean
 from seqjax.cells.delta import delta_net, gated_delta_net, kimi_delta_attention
 from seqjax.cells.elman import elman
 from seqjax.cells.griffin import real_gated_lru
@@ -103,16 +104,22 @@ def find_cell(name: str) -> Callable[[int], Any]:
     return function
 
 
-def build_cell(config: CellConfig, *, both_ways: bool = False) -> Cell:
+def build_cell(
+    config: CellConfig,
+    *,
+    both_ways: bool = False,
+    inside: Callable[[Cell], Cell] = lambda cell: cell,
+) -> Cell:
     """The cell of the settings: layers, residual from the second on, with dropout; or blocks.
 
     Args:
       config: the settings.
       both_ways: whether every layer, or the stack of blocks, reads in both directions.
+      inside: changes the last layer, or the stack of blocks, before dropout is put around it.
     """
     if config.block is not None:
         trunk = block_stack(config.block, config.features, layers=config.layers)
-        trunk = bidirectional(trunk) if both_ways else trunk
+        trunk = inside(bidirectional(trunk) if both_ways else trunk)
         if config.dropout:
             trunk = dropout(trunk, config.dropout, variational=config.variational)
         return stack(dense(config.features), trunk)
@@ -136,10 +143,18 @@ def build_cell(config: CellConfig, *, both_ways: bool = False) -> Cell:
             layers.append(dense(config.features))
         if both_ways and cell.causal:
             cell = bidirectional(cell)
+        if layer == config.layers - 1:
+            cell = inside(cell)
         if config.dropout:
             cell = dropout(cell, config.dropout, variational=config.variational)
         layers.append(residual(cell) if layer else cell)
     return layers[0] if len(layers) == 1 else stack(*layers)
+
+
+def build_video_cell(cell: Cell, channels: int, space: tuple[int, ...]) -> Cell:
+    """A cell over images: a convolutional GRU, the mean over space, and then `cell`."""
+    eyes = conv_gru(channels, space=space)
+    return stack(eyes, space_mean(channels, axes=len(space)), cell)
 
 
 def _option(text: str) -> tuple[str, Any]:

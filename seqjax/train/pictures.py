@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -11,6 +12,9 @@ from seqjax.core.extras import extra_module
 from seqjax.train.classification import Classification
 from seqjax.train.forecasting import Forecasting
 from seqjax.train.tagging import Tagging
+from seqjax.train.transcription import Transcription
+from seqjax.train.translation import TextReading
+from seqjax.train.writing import Writing, written_tokens
 
 
 def pictures(problem: Any, model: Any, encoded: Any, outputs: Any) -> dict[str, Any]:
@@ -27,6 +31,10 @@ def pictures(problem: Any, model: Any, encoded: Any, outputs: Any) -> dict[str, 
         return _of_classification(problem, model, encoded, outputs)
     if isinstance(problem, Tagging):
         return _of_tagging(problem, encoded, outputs)
+    if isinstance(problem, Writing):
+        return _of_writing(problem, model, encoded, outputs)
+    if isinstance(problem, Transcription):
+        return _of_transcription(problem, model, encoded)
     return _of_forecasting(problem, encoded, outputs)
 
 
@@ -61,6 +69,13 @@ def _of_classification(problem: Classification, model, encoded, outputs) -> dict
 def _of_tagging(problem: Tagging, encoded, outputs) -> dict[str, Any]:
     from seqjax import plots
 
+    if problem.space:
+        steps = len(encoded[0]["tags"])
+        names = [
+            [problem.tags[number] for number in numbers[:steps].tolist()]
+            for numbers in (outputs[0]["prediction"], encoded[0]["tags"])
+        ]
+        return {"frames": plots.frames_with_labels(_to_range(encoded[0]["inputs"]), *names)}
     if problem.scheme is None or problem.characters is None:
         return {}
     # The sentence with the most tags that mark a span has most to show.
@@ -95,3 +110,47 @@ def _of_forecasting(problem: Forecasting, encoded, outputs) -> dict[str, Any]:
             value_label=name,
         )
     return figures
+
+
+def _of_writing(problem: Writing, model, encoded, outputs) -> dict[str, Any]:
+    from seqjax import plots
+
+    figures = {}
+    written = np.array(written_tokens(outputs[0]), np.int32)
+    name = lambda token: _name(problem.vocabulary, token)  # noqa: E731
+    inputs, says = encoded[0]["inputs"], problem.vocabulary.decode(written)
+    if problem.beams > 1:
+        found = model.search(inputs, length=problem.longest, beams=problem.beams)
+        shown = len(written) + 1
+        figures["beams"] = plots.beam_tree(found.trace, name, chosen=written, steps=shown)
+    if problem.config.model.attention != "none" and isinstance(problem.reading, TextReading):
+        weights = np.asarray(model.alignment(inputs, written))
+        source = [_name(problem.reading.vocabulary, token) for token in inputs.tolist()]
+        target = [*map(name, written.tolist()), "end"]
+        figures["alignment"] = plots.alignment(weights, source, target)
+    if inputs.ndim == 4:
+        figures["frames"] = plots.frames_with_labels(_to_range(inputs), title=says)
+    if inputs.ndim == 3:
+        figures["picture"] = plots.frames_with_labels(_to_range(inputs[None]), title=says)
+    return figures
+
+
+def _of_transcription(problem: Transcription, model, encoded) -> dict[str, Any]:
+    from seqjax import plots
+
+    inputs = encoded[0]["inputs"]
+    probability = np.asarray(jax.nn.softmax(model(inputs[None])[0], -1))
+    names = [_name(problem.vocabulary, token) for token in range(probability.shape[1])]
+    return {"posteriors": plots.ctc_posteriors(probability, inputs, names)}
+
+
+def _name(vocabulary: Any, token: int) -> str:
+    text = vocabulary.decode([token])
+    return {" ": "\N{OPEN BOX}", "\n": "\N{RETURN SYMBOL}"}.get(text, text)
+
+
+def _to_range(images: np.ndarray) -> np.ndarray:
+    """Images of any range in 0..1, three channels or one."""
+    images = images if images.shape[-1] in (1, 3) else images[..., :1]
+    low, high = images.min(), images.max()
+    return (images - low) / max(high - low, 1e-9)

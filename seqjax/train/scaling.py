@@ -33,7 +33,9 @@ class Standard:
                     f"{example.where}: expected {first.inputs.shape[-1]} channels as in "
                     f"{first.where}, got {example.inputs.shape[-1]}."
                 )
-        values = np.concatenate([example.inputs for example in examples]).astype(np.float64)
+        channels = first.inputs.shape[-1]
+        values = np.concatenate([example.inputs.reshape(-1, channels) for example in examples])
+        values = values.astype(np.float64)
         known = ~np.isnan(values)
         count = np.maximum(known.sum(0), 1)
         location = np.where(known, values, 0).sum(0) / count
@@ -47,7 +49,7 @@ class Standard:
         return cls(tuple(settings["location"]), tuple(settings["scale"]))
 
     def encode(self, example: Example) -> np.ndarray:
-        """The series `(time, channels)` float32, what is missing taken to be as usual: 0.
+        """The series `(time, ..., channels)` float32, what is missing taken to be as usual: 0.
 
         Raises:
           InputError: if it is no series, or has another number of channels.

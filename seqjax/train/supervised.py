@@ -13,9 +13,9 @@ from jax.sharding import Mesh, NamedSharding
 
 from seqjax.core.trees import cast
 from seqjax.core.types import Array, DTypeLike, PyTree, RowKeys
-from seqjax.data.batching import Batches, in_order, restore_order
+from seqjax.data.batching import Batches, in_order, longest_of, restore_order
 from seqjax.data.bucketing import bucket_lengths
-from seqjax.data.padding import Encoded, steps_of
+from seqjax.data.padding import Encoded
 from seqjax.train.config import RunConfig
 from seqjax.train.devices import AXIS
 from seqjax.train.task import Criterion
@@ -30,6 +30,11 @@ class Problem(Protocol):
     @property
     def sequences(self) -> tuple[str, ...]:
         """The entries of an encoded example that have a leading time axis."""
+        ...
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The entries with a time axis of their own, which only training and scores look at."""
         ...
 
     @property
@@ -97,7 +102,12 @@ class Predictor:
 
     def _unordered(self, model, examples) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         by_row = NamedSharding(self.mesh, jax.P(AXIS))
-        batches = in_order(examples, self.rows, self.lengths, sequences=self.problem.sequences)
+        hidden = self.problem.answers
+        asked = (
+            {name: value for name, value in example.items() if name not in hidden}
+            for example in examples
+        )
+        batches = in_order(asked, self.rows, self.lengths, sequences=self.problem.sequences)
         for places, batch in batches:
             outputs = jax.device_get(self._run(model, jax.device_put(batch, by_row)))
             for row, place in enumerate(places.tolist()):
@@ -133,7 +143,7 @@ class SupervisedTask:
     def __post_init__(self):
         self.rows = self.units = self.config.batch
         self.digest = digest(self.split, self.settings)
-        self.lengths = lengths_of(self.split.train, self.problem.sequences, self.buckets)
+        self.lengths = lengths_of(self.split.train, self.problem, self.buckets)
 
     @property
     def criterion(self) -> Criterion:
@@ -153,6 +163,7 @@ class SupervisedTask:
             seed=self.config.seed,
             bucket_lengths=self.lengths,
             sequences=self.problem.sequences,
+            answers=self.problem.answers,
         )
         by_row = NamedSharding(mesh, jax.P(AXIS))
         for batch in batches.iterate(first):
@@ -181,9 +192,10 @@ class SupervisedTask:
         return [("data", f"{self.data_name}: {counts}"), *self.notes]
 
 
-def lengths_of(examples: Sequence[Encoded], sequences: Sequence[str], buckets: int) -> list[int]:
+def lengths_of(examples: Sequence[Encoded], problem: Problem, buckets: int) -> list[int]:
     """The lengths to which batches of these examples are padded."""
-    return bucket_lengths([steps_of(example, sequences) for example in examples], buckets)
+    steps = [longest_of(example, problem.sequences, problem.answers) for example in examples]
+    return bucket_lengths(steps, buckets)
 
 
 def digest(split: Split, settings: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from seqjax import metrics
 from seqjax.core.errors import InputError
 from seqjax.core.masks import length_mask
 from seqjax.data.datasets import HEBREW, load_treebank
+from seqjax.data.drawn import clips
 from seqjax.data.examples import Example
 from seqjax.data.formats import Fields
 from seqjax.data.padding import Encoded
@@ -24,7 +25,7 @@ from seqjax.nn.embedding import WordEmbedding
 from seqjax.nn.tagger import CRFTagger, Tagger
 from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
 from seqjax.train.files import Data, FilesConfig, SequenceConfig
-from seqjax.train.model import build_cell
+from seqjax.train.model import build_cell, build_video_cell
 from seqjax.train.scaling import Standard
 from seqjax.train.task import Criterion
 
@@ -50,6 +51,8 @@ class TaggerConfig(CellConfig):
     """Width of the state that reads the characters of a word, in each direction."""
     word_dropout: float = 0.15
     """Probability that a word is hidden in training, so that its spelling must do."""
+    video: int = 16
+    """Channels of the convolutional GRU that reads clips."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +65,8 @@ class TagFields:
     """The tags: a column of .conllu files, a key of their last column, or a key of .jsonl."""
     scheme: Literal["auto", "none", "BIO", "BIOES"] = "auto"
     """How tags mark spans; auto looks at the tags."""
+    clip: str | None = None
+    """The key of a clip: frames of pixels of channels, or a path; see the README."""
     values: tuple[str, ...] = ()
     """The columns of numbers, where steps of a series are tagged."""
     series: str | None = None
@@ -74,9 +79,10 @@ class TagFields:
         """The same, for the readers of files."""
         by_step = self.series is not None
         return Fields(
-            tokens=None if by_step else self.tokens,
+            tokens=None if by_step or self.clip is not None else self.tokens,
             tag=self.tag,
             series=self.series,
+            image=self.clip,
             values=self.values or None,
         )
 
@@ -85,8 +91,8 @@ class TagFields:
 class TagConfig(RunConfig):
     """Trains a tagger: parts of speech, entities, or any tag for every step."""
 
-    source: Literal["hebrew-pos", "hebrew-entities"] = "hebrew-pos"
-    """A corpus that a package carries; see --train for your own."""
+    source: Literal["hebrew-pos", "hebrew-entities", "moving-shapes"] = "hebrew-pos"
+    """A corpus that a package carries, or clips that are drawn; see --train for your own."""
     files: FilesConfig = FilesConfig()
     columns: TagFields = TagFields()
     sequences: SequenceConfig = SequenceConfig()
@@ -101,7 +107,9 @@ class TagConfig(RunConfig):
 
 
 def from_source(name: str) -> Data:
-    """A corpus that a package carries."""
+    """A corpus that a package carries, or clips that are drawn."""
+    if name == "moving-shapes":
+        return Data("moving shapes", *clips()["frames"])
     tag = {"hebrew-pos": "upos", "hebrew-entities": "biose"}[name]
     what = {"hebrew-pos": "parts of speech", "hebrew-entities": "entities"}[name]
     return Data(f"{what} of {HEBREW.name}", *load_treebank(tag))
@@ -118,6 +126,7 @@ class Tagging:
       words, characters: the vocabularies of tokens and of what they are written with; None
         for series of numbers.
       standard: mean and scale of each channel of a series; None for tokens.
+      space: size of the images of a clip; none for other series.
     """
 
     config: TagConfig
@@ -126,6 +135,9 @@ class Tagging:
     words: Vocabulary | None = None
     characters: Vocabulary | None = None
     standard: Standard | None = None
+    space: tuple[int, ...] = ()
+
+    answers = ()
 
     @classmethod
     def of(cls, config: TagConfig, examples: Sequence[Example]) -> "Tagging":
@@ -142,7 +154,8 @@ class Tagging:
             raise InputError("The training data has no tags; is --tag right?")
         scheme = _scheme(config.columns.scheme, tags)
         if not isinstance(examples[0].inputs, tuple):
-            return cls(config, tags, scheme, standard=Standard.of(examples))
+            space = examples[0].inputs.shape[1:-1]
+            return cls(config, tags, scheme, standard=Standard.of(examples), space=space)
         tokens = [example.inputs for example in examples]
         return cls(
             config,
@@ -177,6 +190,7 @@ class Tagging:
             if self.characters is None
             else json.loads(self.characters.to_json()),
             "standard": None if self.standard is None else dataclasses.asdict(self.standard),
+            "space": list(self.space),
         }
 
     @classmethod
@@ -194,6 +208,7 @@ class Tagging:
             vocabulary(settings["words"]),
             vocabulary(settings["characters"]),
             None if standard is None else Standard.restore(standard),
+            tuple(settings["space"]),
         )
 
     def encode(self, example: Example, *, answered: bool = True) -> Encoded:
@@ -233,6 +248,8 @@ class Tagging:
         if self.words is None or self.characters is None:
             assert self.standard is not None
             embedding, width = None, len(self.standard.location)
+            if self.space:
+                cell = build_video_cell(cell, config.video, self.space)
         else:
             embedding = WordEmbedding(
                 len(self.words),

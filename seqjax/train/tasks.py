@@ -13,7 +13,17 @@ from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats import Fields, find_format
 from seqjax.data.padding import Encoded, truncate
-from seqjax.train import classification, forecasting, language, pictures, synthetic, tagging
+from seqjax.train import (
+    captioning,
+    classification,
+    forecasting,
+    language,
+    pictures,
+    synthetic,
+    tagging,
+    transcription,
+    translation,
+)
 from seqjax.train.config import RunConfig
 from seqjax.train.devices import make_mesh
 from seqjax.train.files import Data, find_data, hold_out, read_examples
@@ -31,14 +41,14 @@ class Kind(NamedTuple):
 
     `config` is the class of its settings, `task(config, say)` reads its data as they say,
     `evaluate(folder, saved, paths, checkpoint)` says how good a trained model is on the files
-    in `paths`, or on its test data if there are none. `problem` is the class of what is
+    in `paths`, or on its test data if there are none. `restore(config, settings)` is what is
     predicted for an example, None where it is not examples that are learned from.
     """
 
     config: type[RunConfig]
     task: Callable[[Any, Callable[[str], None]], Task]
     evaluate: Callable[[Path, Saved, tuple[Path, ...], str], Report]
-    problem: Any = None
+    restore: Any = None
 
 
 def classify(config: Any, say: Callable[[str], None]) -> SupervisedTask:
@@ -57,6 +67,27 @@ def tag(config: Any, say: Callable[[str], None]) -> SupervisedTask:
     return _encoded("tag", config, problem, data, [""] * len(data.train), say)
 
 
+def translate(config: Any, say: Callable[[str], None]) -> SupervisedTask:
+    """The task of `seqjax train translate`."""
+    data = translation.parallel(config, say) or find_data(config, translation.from_source, say)
+    problem = translation.of(config, data.train)
+    return _encoded("translate", config, problem, data, [""] * len(data.train), say)
+
+
+def transcribe(config: Any, say: Callable[[str], None]) -> SupervisedTask:
+    """The task of `seqjax train transcribe`."""
+    data = find_data(config, transcription.from_source, say)
+    problem = transcription.Transcription.of(config, data.train)
+    return _encoded("transcribe", config, problem, data, [""] * len(data.train), say)
+
+
+def caption(config: Any, say: Callable[[str], None]) -> SupervisedTask:
+    """The task of `seqjax train caption`."""
+    data = find_data(config, captioning.from_source, say)
+    problem = captioning.of(config, data.train)
+    return _encoded("caption", config, problem, data, [""] * len(data.train), say)
+
+
 def _encoded(kind, config, problem, data: Data, groups, say) -> SupervisedTask:
     train, validation = data.train, data.validation
     if validation is None:
@@ -70,7 +101,11 @@ def _encoded(kind, config, problem, data: Data, groups, say) -> SupervisedTask:
                 say(f"{what}: {report.summary()}")
         parts.append(encoded)
     if isinstance(problem, tagging.Tagging):
-        parts[0] = _possible(problem, parts[0], say)
+        flaw = f"tags that {problem.scheme} forbids", "--no-crf learns any tags."
+        parts[0] = _possible(problem, parts[0], *flaw, say)
+    if isinstance(problem, transcription.Transcription):
+        flaw = "fewer steps than their transcript needs", "Is a step too long?"
+        parts[0] = _possible(problem, parts[0], *flaw, say)
     return SupervisedTask(
         kind=kind,
         config=config,
@@ -83,15 +118,15 @@ def _encoded(kind, config, problem, data: Data, groups, say) -> SupervisedTask:
     )
 
 
-def _possible(problem: tagging.Tagging, encoded: list[Encoded], say: Callable[[str], None]):
-    """The examples whose tags a CRF can learn: the others would have a loss of infinity."""
+def _possible(problem: Any, encoded: list[Encoded], flaw: str, advice: str, say: Any) -> list:
+    """The examples that the model can give any probability at all: the others cannot be learned."""
     possible = [example for example in encoded if problem.is_possible(example)]
     left_out = len(encoded) - len(possible)
-    what = f"{left_out:,} of {len(encoded):,} training sequences have tags that {problem.scheme}"
+    what = f"{left_out:,} of {len(encoded):,} training sequences have {flaw}"
     if not possible:
-        raise InputError(f"{what} forbids. Is --scheme right? --no-crf learns any tags.")
+        raise InputError(f"{what}: nothing is left to learn from. {advice}")
     if left_out:
-        say(f"{what} forbids: the CRF does without them (--no-crf would not).")
+        say(f"{what}; they are left out. {advice}")
     return possible
 
 
@@ -117,7 +152,7 @@ def evaluate(folder: Path, saved: Saved, paths: tuple[Path, ...], checkpoint: st
     """How good a trained model is on files, or on the test data of its run."""
     config: Any = saved.config
     kind = KINDS[saved.kind]
-    problem = kind.problem.restore(config, saved.settings["problem"])
+    problem = kind.restore(config, saved.settings["problem"])
     model, step = load_model(folder, problem.model(config.seed), checkpoint)
     if paths:
         skip = config.files.skip_malformed
@@ -133,7 +168,7 @@ def evaluate(folder: Path, saved: Saved, paths: tuple[Path, ...], checkpoint: st
     if not len(encoded):
         raise InputError(f"The run in {folder} has no test data; name files with --input.")
     mesh = make_mesh(config.batch, config.devices)
-    lengths = lengths_of(encoded, problem.sequences, 4)
+    lengths = lengths_of(encoded, problem, 4)
     run = Predictor(problem, mesh, rows=config.batch, lengths=lengths, dtype=config.dtype)
     model = jax.device_put(model, NamedSharding(mesh, jax.P()))
     outputs = list(run(model, encoded))
@@ -186,9 +221,9 @@ def predict(
     """
     config: Any = saved.config
     kind = KINDS[saved.kind]
-    if kind.problem is None:
+    if kind.restore is None:
         raise InputError(f"{folder} is a run of `train {saved.kind}`, which predicts no files.")
-    problem = kind.problem.restore(config, saved.settings["problem"])
+    problem = kind.restore(config, saved.settings["problem"])
     model, _ = load_model(folder, problem.model(config.seed), checkpoint)
     found = find_format(source)
     unanswered = dataclasses.replace(_fields(saved), require_target=False)
@@ -228,9 +263,14 @@ def predict(
 KINDS = {
     "lm": Kind(language.LanguageConfig, language.LanguageTask, language.evaluate),
     "classify": Kind(
-        classification.ClassifyConfig, classify, evaluate, classification.Classification
+        classification.ClassifyConfig, classify, evaluate, classification.Classification.restore
     ),
-    "tag": Kind(tagging.TagConfig, tag, evaluate, tagging.Tagging),
+    "tag": Kind(tagging.TagConfig, tag, evaluate, tagging.Tagging.restore),
     "task": Kind(synthetic.SyntheticConfig, synthetic.SyntheticTask, synthetic.evaluate),
-    "forecast": Kind(forecasting.ForecastConfig, forecast, evaluate, Forecasting),
+    "translate": Kind(translation.TranslateConfig, translate, evaluate, translation.restore),
+    "caption": Kind(captioning.CaptionConfig, caption, evaluate, captioning.restore),
+    "transcribe": Kind(
+        transcription.TranscribeConfig, transcribe, evaluate, transcription.Transcription.restore
+    ),
+    "forecast": Kind(forecasting.ForecastConfig, forecast, evaluate, Forecasting.restore),
 }

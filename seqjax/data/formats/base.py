@@ -16,6 +16,9 @@ class Fields:
     Args:
       text: the text.
       tokens: its tokens: a list, or words with spaces between them.
+      image: a vector, a picture or a clip: lists of numbers in lists, or the path of a picture,
+        of a folder with the pictures of a clip, or of an `.npy` file, seen from the file's
+        folder.
       label: what is to be predicted, as a word.
       label_separator: what stands between labels where several may hold (`"|"`); the
         target is a tuple then.
@@ -36,6 +39,7 @@ class Fields:
 
     text: str | None = None
     tokens: str | None = None
+    image: str | None = None
     label: str | None = None
     label_separator: str | None = None
     number: str | None = None
@@ -56,14 +60,14 @@ class Fields:
     def named(self) -> tuple[str, ...]:
         """The columns that must be there."""
         targets = (self.label, self.number, self.tag) if self.require_target else ()
-        inputs = (self.text, self.tokens, self.series, self.time, *(self.values or ()))
+        inputs = (self.text, self.tokens, self.image, self.series, self.time, *(self.values or ()))
         return tuple(name for name in (*inputs, *targets) if name is not None)
 
     @property
     def meant(self) -> tuple[str, ...]:
         """The columns that have a meaning other than numbers."""
         targets = (self.label, self.number, self.tag)
-        inputs = (self.text, self.tokens, self.series, self.time)
+        inputs = (self.text, self.tokens, self.image, self.series, self.time)
         return tuple(name for name in (*inputs, *targets) if name is not None)
 
 

@@ -15,6 +15,7 @@ from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats.base import Fields, Format
 from seqjax.data.formats.files import FlawError, whole_file
+from seqjax.data.formats.images import image_of
 from seqjax.data.formats.predictions import plain
 from seqjax.data.formats.rows import listed
 from seqjax.data.formats.values import label_of
@@ -29,7 +30,8 @@ def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Exa
     The series are the array `inputs`, or the one that `fields.values` names, `(n, time)` or
     `(n, time, channels)`; if there is an array `lengths`, `(n,)`, steps from there on are
     padding. `fields.label`, `fields.number` and `fields.tag` name arrays with a row for
-    each series, `fields.text` one with texts instead of series.
+    each series, `fields.text` one with texts instead of series, and `fields.image` one with
+    vectors `(n, width)`, pictures or clips `(n, [time,] height, width, channels)`.
 
     Args:
       path: of the file.
@@ -74,8 +76,8 @@ def _roles(path: str | Path, names: list[str], fields: Fields) -> dict[str, str]
     """Which array plays which part."""
     if fields.values is not None and len(fields.values) != 1:
         raise InputError(f"{path}: expected one array of series, got {listed(fields.values)}.")
-    inputs = fields.text or (fields.values[0] if fields.values else INPUTS)
-    roles = {"text" if fields.text else INPUTS: inputs}
+    inputs = fields.text or fields.image or (fields.values[0] if fields.values else INPUTS)
+    roles = {_role_of_inputs(fields): inputs}
     for role, name in (("label", fields.label), ("number", fields.number), ("tag", fields.tag)):
         if name is not None and (fields.require_target or name in names):
             roles[role] = name
@@ -87,6 +89,10 @@ def _roles(path: str | Path, names: list[str], fields: Fields) -> dict[str, str]
     if LENGTHS in names and LENGTHS not in roles.values():
         roles[LENGTHS] = LENGTHS
     return roles
+
+
+def _role_of_inputs(fields: Fields) -> str:
+    return "text" if fields.text else "image" if fields.image else INPUTS
 
 
 @contextlib.contextmanager
@@ -112,11 +118,20 @@ DTYPES = {
     INPUTS: ("numbers", "iuf"),
     LENGTHS: ("whole numbers", "iu"),
     "text": ("texts", "U"),
+    "image": ("numbers", "iuf"),
     "label": ("texts or whole numbers", "Uiub"),
     "number": ("numbers", "iuf"),
     "tag": ("texts or whole numbers", "Uiu"),
 }
-RANKS = {INPUTS: (2, 3), LENGTHS: (1,), "text": (1,), "label": (1,), "number": (1, 2), "tag": (2,)}
+RANKS = {
+    INPUTS: (2, 3),
+    LENGTHS: (1,),
+    "text": (1,),
+    "image": (2, 4, 5),
+    "label": (1,),
+    "number": (1, 2),
+    "tag": (2,),
+}
 
 
 class _Column:
@@ -179,6 +194,11 @@ def _inputs(row: Mapping[str, np.ndarray]) -> Any:
         if not text.strip():
             raise FlawError("expected a text, got an empty one")
         return text
+    if "image" in row:
+        image = row["image"]
+        if LENGTHS in row and image.ndim == 4:
+            image = image[: int(row[LENGTHS])]
+        return image_of(image, "image", Path())
     series = row[INPUTS]
     length = int(row[LENGTHS]) if LENGTHS in row else len(series)
     if not 0 < length <= len(series):
@@ -230,7 +250,7 @@ def writer(path: str | Path, like: str | Path, fields: Fields) -> Iterator["NpzW
             iter(_roles(like, names, dataclasses.replace(fields, require_target=False)).values())
         )
         with _member(archive, source) as stream:
-            rows = _Column(like, source, "text" if fields.text else INPUTS, stream).rows
+            rows = _Column(like, source, _role_of_inputs(fields), stream).rows
         with whole_file(path, "wb") as file:
             writer = NpzWriter(rows)
             yield writer

@@ -12,6 +12,7 @@ from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats.base import Fields
 from seqjax.data.formats.files import FlawError, check_text
+from seqjax.data.formats.images import image_of
 from seqjax.data.formats.values import (
     Row,
     is_number,
@@ -40,7 +41,7 @@ def with_values(fields: Fields, row: Row, path: str | Path) -> Fields:
     Raises:
       InputError: if no column has numbers.
     """
-    if fields.values is not None or fields.text is not None or fields.tokens is not None:
+    if fields.values is not None or any((fields.text, fields.tokens, fields.image)):
         return fields
     others = [name for name in row if name and name not in fields.meant]
     lists = [name for name in others if isinstance(row[name], list)]
@@ -74,10 +75,10 @@ def to_examples(lines: Iterable[Line], fields: Fields, malformed: Malformed) -> 
     channels = None
     for where, row, raw in lines:
         try:
-            inputs = inputs_of(row, fields)
+            inputs = inputs_of(row, fields, where)
             tokens = len(inputs) if fields.tokens is not None else None
             target = target_of(row, fields, tokens)
-            if isinstance(inputs, np.ndarray):
+            if isinstance(inputs, np.ndarray) and fields.image is None:
                 channels = channels or inputs.shape[1]
                 if inputs.shape[1] != channels:
                     raise FlawError(
@@ -89,8 +90,12 @@ def to_examples(lines: Iterable[Line], fields: Fields, malformed: Malformed) -> 
             yield Example(inputs, target, where, raw)
 
 
-def inputs_of(row: Row, fields: Fields) -> Any:
-    """The text, the tokens or the numbers of a row."""
+def inputs_of(row: Row, fields: Fields, where: str) -> Any:
+    """The text, the tokens, the picture or the numbers of the row that stands there."""
+    if fields.image is not None:
+        return image_of(
+            row[fields.image], fields.image, Path(where.rpartition(", line ")[0]).parent
+        )
     if fields.tokens is not None:
         tokens = words_of(row[fields.tokens], fields.tokens)
         for token in tokens:

@@ -1,0 +1,117 @@
+"""Labels for a sequence without knowing where they are: connectionist temporal classification."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from seqjax.core.cell import Cell, positive_int
+from seqjax.core.masks import length_mask
+from seqjax.core.types import Array, PRNGKeyArray, RowKeys
+from seqjax.decode.ctc import Labelling, ctc_beam_search, ctc_greedy, frames_needed
+from seqjax.nn.rnn import RNN
+
+BLANK = 0
+"""The symbol that is no label."""
+
+
+class Transcriber(nnx.Module):
+    """A recurrent transcriber.
+
+        logits = scan(cell, embedding(xs)) W + b           for the blank and all labels, each step
+        p(labels) = sum over the paths that stand for the labels of their probability
+
+    Args:
+      cell: any cell; reading both ways is usual.
+      in_features: width of what the cell reads.
+      symbols: number of labels and the blank, which is symbol 0.
+      embedding: a module that makes vectors of the inputs; None if they are vectors already.
+      rngs: the source of the parameters' keys.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> from flax import nnx
+      >>> model = sj.nn.Transcriber(sj.bidirectional(sj.gru(8)), 3, 5, rngs=nnx.Rngs(0))
+      >>> lengths = jnp.array([6, 4])
+      >>> logits = model(jnp.ones((2, 6, 3)), lengths=lengths)
+      >>> labels, count = jnp.array([[1, 2, 0], [4, 4, 4]]), jnp.array([2, 3])
+      >>> nats, used = model.loss(logits, lengths, labels, count)
+      >>> used                       # four steps do not suffice for 4, 4, 4: two blanks between
+      Array([ True, False], dtype=bool)
+
+    Source: Graves et al. 2006, "Connectionist temporal classification" (ICML).
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        in_features: int,
+        symbols: int,
+        *,
+        embedding: nnx.Module | None = None,
+        rngs: nnx.Rngs,
+    ):
+        self.symbols = positive_int("Transcriber", "symbols", symbols)
+        self.embedding = embedding
+        self.rnn = RNN(cell, in_features, rngs=rngs)
+        self.head = nnx.Linear(cell.features, symbols, rngs=rngs)
+
+    def __call__(
+        self, xs: Any, *, key: PRNGKeyArray | RowKeys | None = None, **options: Any
+    ) -> Array:
+        """Logits `(*batch, time, symbols)` of `xs` `(*batch, time, ...)`.
+
+        Args:
+          xs: inputs, a pytree if the embedding takes one.
+          key: switches dropout and zoneout on.
+          **options: `lengths`, `mask`, `resets` and the other options of `sj.scan`.
+        """
+        vectors = xs if self.embedding is None else self.embedding(xs)
+        return self.head(self.rnn(vectors, key=key, **options)[1])
+
+    def loss(
+        self, logits: Array, lengths: Array, labels: Array, label_lengths: Array
+    ) -> tuple[Array, Array]:
+        """The negative log-likelihood of the labels of each row, in nats.
+
+        Rows that have fewer steps than their labels need have no path: their loss is 0, and
+        they are told.
+
+        Args:
+          logits: `(batch, time, symbols)`.
+          lengths: `(batch,)`, how many steps count.
+          labels: `(batch, labels)` ints above 0.
+          label_lengths: `(batch,)`, how many labels count.
+
+        Returns:
+          `(nats, used)`, both `(batch,)`; `used` is False for the rows left out.
+        """
+        used = frames_needed(labels, label_lengths) <= lengths
+        # A row without labels is possible whatever its length: it stands in for those left out.
+        counts = jnp.where(used, label_lengths, 0)
+        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        nats = optax.ctc_loss(
+            logits,
+            1.0 - length_mask(lengths, logits.shape[-2]),
+            labels,
+            1.0 - length_mask(counts, labels.shape[-1]),
+            blank_id=BLANK,
+        )
+        return jnp.where(used, nats, 0.0), used
+
+    def transcribe(self, logits: Array, lengths: Array, *, beams: int = 1) -> Labelling:
+        """The labels of each row: of the likeliest path, or the likeliest of `beams`.
+
+        Args:
+          logits: `(*batch, time, symbols)`.
+          lengths: `(*batch,)`.
+          beams: 1 for the likeliest path (greedy decoding), more for prefix beam search, of
+            which the best labelling is returned.
+        """
+        if beams == 1:
+            return ctc_greedy(logits, lengths, blank=BLANK)
+        found = ctc_beam_search(logits, lengths, beams=beams, blank=BLANK)
+        axis = lengths.ndim
+        return Labelling(*(jnp.take(leaf, 0, axis=axis) for leaf in found))

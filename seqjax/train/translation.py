@@ -1,0 +1,199 @@
+"""The task of writing one sequence from another: translation, spelling, normalisation."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from flax import nnx
+
+from seqjax.core.errors import InputError
+from seqjax.data.examples import Example
+from seqjax.data.formats import Fields
+from seqjax.data.pairs import load_pairs
+from seqjax.data.vocabulary import vocabulary_from_json
+from seqjax.nn.encoder import RecurrentEncoder
+from seqjax.train.config import OptimizerConfig, RunConfig
+from seqjax.train.files import Data, FilesConfig, SequenceConfig, read_examples
+from seqjax.train.model import build_cell
+from seqjax.train.writing import (
+    AnyVocabulary,
+    DecodingConfig,
+    TeachingConfig,
+    WriterConfig,
+    Writing,
+    vocabulary_of,
+    written_problem,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class TranslatorConfig(WriterConfig):
+    """The encoder and the decoder."""
+
+    bidirectional: bool = True
+    """Read the source forwards and backwards."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PairFields:
+    """What columns of .csv and .tsv files and keys of .jsonl files mean."""
+
+    text: str = "source"
+    """The column of what is read."""
+    translation: str = "target"
+    """The column of what is to be written."""
+    separator: str | None = None
+    """What stands between several right answers; the first one is learned."""
+    tokens: Literal["auto", "characters", "words", "bytes", "subwords"] = "auto"
+    """What texts are cut into; auto takes words, and characters for --source dates."""
+    vocabulary: int = 8000
+    """At most so many different tokens on each side; the others are unknown."""
+
+    @property
+    def fields(self) -> Fields:
+        """The same, for the readers of files."""
+        return Fields(text=self.text, label=self.translation, label_separator=self.separator)
+
+
+@dataclasses.dataclass(frozen=True)
+class ParallelConfig:
+    """Translations in files of their own, line by line, for text files with --train."""
+
+    train_targets: tuple[Path, ...] = ()
+    """The translations of the lines in --train, as many files."""
+    validation_targets: tuple[Path, ...] = ()
+    """The translations of the lines in --validation."""
+    test_targets: tuple[Path, ...] = ()
+    """The translations of the lines in --test."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TranslateConfig(RunConfig):
+    """Trains an encoder and a decoder: from one text to another."""
+
+    source: Literal["phonemes", "dates", "verses"] = "phonemes"
+    """Pairs that packages carry; see --train for your own."""
+    files: FilesConfig = FilesConfig()
+    parallel: ParallelConfig = ParallelConfig()
+    columns: PairFields = PairFields()
+    sequences: SequenceConfig = SequenceConfig()
+    model: TranslatorConfig = TranslatorConfig()
+    teaching: TeachingConfig = TeachingConfig()
+    decoding: DecodingConfig = DecodingConfig()
+    optimization: OptimizerConfig = OptimizerConfig(learning_rate=3e-3, weight_decay=0.01)
+    batch: int = 128
+    """Pairs of a batch."""
+    steps: int = 3000
+    """Updates of the parameters."""
+    validate_every: int = 500
+    """Steps between validations and checkpoints."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TextReading:
+    """Texts that are read token by token."""
+
+    vocabulary: AnyVocabulary
+
+    sequences = ("inputs",)
+
+    def inputs(self, example: Example) -> np.ndarray:
+        """The tokens of the text."""
+        if not isinstance(example.inputs, str):
+            raise InputError(f"{example.where}: expected a text, got a series of numbers.")
+        return self.vocabulary.encode(example.inputs).astype(np.int32)
+
+    def encoder(self, config: TranslatorConfig, rngs: nnx.Rngs) -> RecurrentEncoder:
+        """An encoder that reads both ways, if the settings say so."""
+        embedding = nnx.Embed(len(self.vocabulary), config.embedding, rngs=rngs)
+        cell = build_cell(config, both_ways=config.bidirectional)
+        return RecurrentEncoder(cell, config.embedding, embedding=embedding, rngs=rngs)
+
+    def settings(self) -> dict[str, Any]:
+        """The vocabulary."""
+        return {"vocabulary": json.loads(self.vocabulary.to_json())}
+
+
+def from_source(name: str) -> Data:
+    """Pairs that packages carry."""
+    what = {
+        "phonemes": "letters and phonemes of the CMU pronouncing dictionary",
+        "dates": "dates as people write them",
+        "verses": "short verses in English and Spanish",
+    }
+    return Data(what[name], *load_pairs(name))
+
+
+def of(config: TranslateConfig, examples: Sequence[Example]) -> Writing:
+    """The problem that these pairs pose.
+
+    Raises:
+      InputError: if an input is no text.
+    """
+    for example in examples:
+        if not isinstance(example.inputs, str):
+            raise InputError(f"{example.where}: expected a text, got a series of numbers.")
+    kind: Any = config.columns.tokens
+    if kind == "auto":
+        dates = config.source == "dates" and not config.files.train
+        kind = "characters" if dates else "words"
+    size = config.columns.vocabulary
+    reading = TextReading(vocabulary_of([example.inputs for example in examples], kind, size))
+    return written_problem(config, reading, examples, kind, size)
+
+
+def restore(config: TranslateConfig, settings: dict[str, Any]) -> Writing:
+    """The problem whose settings were saved."""
+    vocabulary = vocabulary_from_json(json.dumps(settings["reading"]["vocabulary"]))
+    return Writing.restored(config, TextReading(vocabulary), settings)
+
+
+def parallel(config: TranslateConfig, say: Callable[[str], None]) -> Data | None:
+    """The user's text files with their translations beside them; None if there are none.
+
+    Raises:
+      InputError: if files or their lines do not go in pairs.
+    """
+    asked = config.parallel
+    if not (asked.train_targets or asked.validation_targets or asked.test_targets):
+        return None
+    files = config.files
+    parts = [
+        list(_pairs(name, sources, targets, files.skip_malformed, say))
+        for name, sources, targets in (
+            ("train", files.train, asked.train_targets),
+            ("validation", files.validation, asked.validation_targets),
+            ("test", files.test, asked.test_targets),
+        )
+    ]
+    if not parts[0]:
+        raise InputError("--train-targets goes with --train: name the files of the sources.")
+    name = ", ".join(map(str, files.train))
+    return Data(name, parts[0], parts[1] or None, parts[2])
+
+
+def _pairs(
+    name: str, sources: Sequence[Path], targets: Sequence[Path], skip: bool, say: Any
+) -> Iterable[Example]:
+    if len(sources) != len(targets):
+        raise InputError(
+            f"--{name} names {len(sources)} files and --{name}-targets {len(targets)}: give a file "
+            "of translations for each file of sources."
+        )
+    for source, target in zip(sources, targets, strict=True):
+        if skip:
+            raise InputError("--skip-malformed would tear translations from their sources here.")
+        fields = Fields(text="text")
+        read, written = (
+            read_examples([path], fields, skip=False, say=say) for path in (source, target)
+        )
+        if len(read) != len(written):
+            raise InputError(
+                f"{source} has {len(read):,} lines and {target} {len(written):,}: line by line, "
+                "one must be the translation of the other."
+            )
+        for one, other in zip(read, written, strict=True):
+            yield one._replace(target=other.inputs)

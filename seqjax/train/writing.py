@@ -1,0 +1,256 @@
+"""The problem of writing a text about an input: what translation and captioning share."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from seqjax import metrics
+from seqjax.cells.attention import attentive
+from seqjax.core.errors import InputError
+from seqjax.data.examples import Example
+from seqjax.data.padding import Encoded
+from seqjax.data.vocabulary import (
+    BEGIN,
+    END,
+    PAD,
+    SubwordVocabulary,
+    Vocabulary,
+    vocabulary_from_json,
+)
+from seqjax.nn.decoder import Decoder
+from seqjax.nn.encoder_decoder import EncoderDecoder
+from seqjax.train.config import CellConfig, RunConfig
+from seqjax.train.model import build_cell
+from seqjax.train.task import Criterion
+
+TokenKind = Literal["characters", "words", "bytes", "subwords"]
+AnyVocabulary = Vocabulary | SubwordVocabulary
+
+
+@dataclasses.dataclass(frozen=True)
+class WriterConfig(CellConfig):
+    """The encoder and the decoder."""
+
+    features: int = 256
+    """Width of each layer's state."""
+    dropout: float = 0.2
+    """Probability that an output of a layer is dropped."""
+    attention: Literal["additive", "multiplicative", "none"] = "additive"
+    """How the decoder compares its state with what was read; none starts from a summary only."""
+    feeding: bool = False
+    """Let the decoder see where it looked before (input feeding): slower, one step at a time."""
+    embedding: int = 128
+    """Width of the embedding of tokens."""
+    tied: bool = True
+    """Use the embedding of the decoder's tokens as weights of its last layer too."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DecodingConfig:
+    """How the trained model is made to write, and how it is judged."""
+
+    beams: int = 5
+    """Beams of the search in evaluation and prediction; validation takes one."""
+    penalty: float = 0.0
+    """Strength of the length penalty: more favours longer texts."""
+    criterion: Literal["token_error_rate", "exact_match", "bleu"] = "token_error_rate"
+    """The score by which checkpoints are compared; bleu adds BLEU and chrF."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TeachingConfig:
+    """How the decoder learns."""
+
+    smoothing: float = 0.1
+    """Share of the target's probability that is spread over all tokens."""
+    sampling: float = 0.0
+    """How often the decoder reads its own last token instead of the right one."""
+
+
+@runtime_checkable
+class Reading(Protocol):
+    """What is read: how inputs become arrays, and which encoder takes them."""
+
+    sequences: tuple[str, ...]
+
+    def inputs(self, example: Example) -> np.ndarray:
+        """The inputs of an example; `InputError` if it is of another kind."""
+        ...
+
+    def encoder(self, config: Any, rngs: nnx.Rngs) -> Any:
+        """A new encoder."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """All but the configuration, as JSON."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Writing:
+    """A `Problem`: a text for each input.
+
+    Args:
+      config: the settings, with `model`, `decoding` and `teaching`.
+      reading: of the inputs.
+      vocabulary: of the texts.
+      longest: tokens that a text may have.
+      beams: of the search.
+    """
+
+    config: Any
+    reading: Any
+    vocabulary: AnyVocabulary
+    longest: int
+    beams: int = 1
+
+    answers = ("target", "references")
+
+    @property
+    def sequences(self) -> tuple[str, ...]:
+        return self.reading.sequences
+
+    @property
+    def criterion(self) -> Criterion:
+        name = self.config.decoding.criterion
+        return Criterion(name, lower_is_better=name == "token_error_rate")
+
+    def settings(self) -> dict[str, Any]:
+        """All but the configuration, as JSON."""
+        return {
+            "reading": self.reading.settings(),
+            "vocabulary": json.loads(self.vocabulary.to_json()),
+            "longest": self.longest,
+        }
+
+    @classmethod
+    def restored(cls, config: Any, reading: Any, settings: dict[str, Any]) -> "Writing":
+        """What `settings` gave; it searches with as many beams as the configuration says."""
+        vocabulary = vocabulary_from_json(json.dumps(settings["vocabulary"]))
+        return cls(config, reading, vocabulary, settings["longest"], config.decoding.beams)
+
+    def encode(self, example: Example, *, answered: bool = True) -> Encoded:
+        """An example as arrays: of several right answers the first is `target`.
+
+        All of them are `references`, with `PAD` between them.
+        """
+        encoded = {"inputs": self.reading.inputs(example)}
+        if not answered:
+            return encoded
+        if example.target is None:
+            raise InputError(f"{example.where}: there is no target to compare with.")
+        texts = example.target if isinstance(example.target, tuple) else (example.target,)
+        tokens = [self.vocabulary.encode(text).astype(np.int32) for text in texts]
+        joined = [part for one in tokens for part in (one, [PAD])][:-1]
+        return encoded | {
+            "target": tokens[0],
+            "references": np.concatenate(joined).astype(np.int32),
+        }
+
+    def model(self, seed: int) -> EncoderDecoder:
+        config, rngs = self.config.model, nnx.Rngs(seed)
+        encoder = self.reading.encoder(config, rngs)
+        cell = build_cell(config, inside=lambda cell: self._attentive(cell, encoder.features))
+        decoder = Decoder(
+            len(self.vocabulary),
+            cell,
+            encoder.summary_features,
+            embedding_size=config.embedding,
+            tied=config.tied,
+            rngs=rngs,
+        )
+        return EncoderDecoder(encoder, decoder, begin=BEGIN, end=END)
+
+    def _attentive(self, cell, width):
+        config = self.config.model
+        if config.attention == "none":
+            return cell
+        return attentive(cell, width, score=config.attention, feeding=config.feeding)
+
+    def loss(self, model, batch, keys):
+        teaching = self.config.teaching
+        lengths, counts = batch["target_lengths"], batch["weights"] > 0
+        logits = model(
+            batch["inputs"],
+            batch["target"],
+            lengths=batch["lengths"] if self.sequences else None,
+            target_lengths=lengths,
+            key=keys,
+            sampling=teaching.sampling,
+        )
+        return model.loss(
+            logits, batch["target"], lengths, counts=counts, smoothing=teaching.smoothing
+        )
+
+    def outputs(self, model, batch):
+        found = model.search(
+            batch["inputs"],
+            length=self.longest,
+            beams=self.beams,
+            penalty=self.config.decoding.penalty,
+            lengths=batch["lengths"] if self.sequences else None,
+        )
+        return {
+            "tokens": found.tokens[:, 0],
+            "lengths": found.lengths[:, 0],
+            "probability": jnp.exp(found.log_probability[:, 0]),
+        }
+
+    def scores(self, examples, outputs):
+        written = [written_tokens(output) for output in outputs]
+        right = [answers_of(example) for example in examples]
+        errors = metrics.token_errors(written, right)
+        found = {
+            "token_error_rate": float(errors.value),
+            "exact_match": float(metrics.exact_matches(written, right).value),
+        }
+        if self.config.decoding.criterion == "bleu":
+            texts = [self.vocabulary.decode(tokens) for tokens in written]
+            references = [[self.vocabulary.decode(one) for one in several] for several in right]
+            found |= metrics.translation_scores(texts, references)
+        return {self.criterion.name: found[self.criterion.name], **found}
+
+    def answer(self, output: Encoded, example: Encoded) -> dict[str, Any]:
+        """What is written for an example: `prediction` and `probability`."""
+        return {
+            "prediction": self.vocabulary.decode(written_tokens(output)),
+            "probability": round(float(output["probability"]), 6),
+        }
+
+
+def written_tokens(output: Encoded) -> list[int]:
+    """The tokens that a model wrote."""
+    return output["tokens"][: int(output["lengths"])].tolist()
+
+
+def answers_of(example: Encoded) -> list[list[int]]:
+    """The right answers of an example."""
+    joined = example["references"]
+    return [part[part != PAD].tolist() for part in np.split(joined, np.flatnonzero(joined == PAD))]
+
+
+def vocabulary_of(texts: Sequence[str], kind: TokenKind, size: int) -> AnyVocabulary:
+    """The vocabulary of texts, of at most so many tokens."""
+    if kind == "subwords":
+        return SubwordVocabulary.of(texts, size=size)
+    return Vocabulary.of(texts, kind=kind, size=size)
+
+
+def written_problem(
+    config: RunConfig, reading: Any, examples: Sequence[Example], kind: TokenKind, size: int
+) -> Writing:
+    """The problem that these examples pose, whose inputs are read like this."""
+    texts = [
+        text
+        for example in examples
+        for text in (example.target if isinstance(example.target, tuple) else (example.target,))
+    ]
+    vocabulary = vocabulary_of(texts, kind, size)
+    longest = max(len(vocabulary.encode(text)) for text in texts)
+    # Room for the end.
+    return Writing(config, reading, vocabulary, longest + 1)
