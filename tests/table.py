@@ -57,6 +57,23 @@ flax_gru = functools.partial(
     nnx.GRUCell, hidden_features=4, dtype=jnp.float64, param_dtype=jnp.float64
 )
 
+
+def _over_space(cell, *space):
+    """A convolutional cell over vectors whose entries are taken to lie in space."""
+    there = sj.pointwise(
+        lambda _, x: x.reshape(*x.shape[:-1], *space, 1),
+        features=1,
+        init=lambda key, in_features: (),
+    )
+    back = sj.pointwise(
+        lambda _, x: x.reshape(*x.shape[: -1 - len(space)], -1),
+        features=cell.features * IN_FEATURES,
+        init=lambda key, in_features: (),
+        input_ndim=len(space) + 1,
+    )
+    return sj.stack(there, cell, back)
+
+
 LAYERS = sj.pipeline(
     norm=sj.centred_norm(3),
     wide=sj.dense(4, activation=jnp.tanh),
@@ -124,6 +141,8 @@ TABLE = [
     Row("attentive", ATTENTION_CELLS["attentive"], core=True),
     *(Row(name, ATTENTION_CELLS[name]) for name in list(ATTENTION_CELLS)[1:2]),
     *(Row(name, ATTENTION_CELLS[name], methods=ANY_STEP) for name in list(ATTENTION_CELLS)[2:]),
+    Row("conv_lstm", _over_space(sj.conv_lstm(2, space=(3,)), 3), methods=ANY_STEP),
+    Row("conv_gru", _over_space(sj.conv_gru(1, space=(3, 1)), 3, 1), methods=ANY_STEP),
     Row("layers", LAYERS, methods=ANY),
     Row("product", sj.product(sj.gru(2), sj.dense(2))),
     Row("partly", sj.partly(sj.gru(2), width=2, rest=1)),

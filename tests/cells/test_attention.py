@@ -1,0 +1,175 @@
+"""Attention: its equations, its memory, and what its backward pass carries."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import seqjax as sj
+from seqjax.core.attention import attend, attend_in_tiles
+
+FORMS = {
+    "additive": {"score": "additive"},
+    "multiplicative": {"score": "multiplicative"},
+    "additive_feeding": {"score": "additive", "feeding": True},
+    "multiplicative_feeding": {"score": "multiplicative", "feeding": True},
+}
+
+
+def made(score="additive", feeding=False, batch=(2,), places=5):
+    cell = sj.attentive(sj.gru(3), 4, features=3, attention=6, score=score, feeding=feeding)
+    params = cell.init(jax.random.key(0), 2)
+    values = jax.random.normal(jax.random.key(1), (*batch, places, 4))
+    lengths = jnp.array([places, 2])[: batch[0]] if batch else jnp.int32(places)
+    valid = sj.length_mask(lengths, places)
+    xs = jax.random.normal(jax.random.key(2), (*batch, 7, 2))
+    return cell, params, values, valid, xs
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_equations(form, x64):
+    cell, params, values, valid, xs = made(**FORMS[form])
+    inner, weights = sj.gru(3), jax.tree.map(np.asarray, params.weights)
+    weights["bias"] = weights["bias"] + 0.3
+    params = params._replace(weights=weights)
+    ready = sj.attend_to(params, values, valid)
+    _, ys = sj.scan(cell, ready, xs)
+    looked = sj.trajectory(cell, ready, xs).weights
+    for row in range(2):
+        carry, y = inner.initial_carry(params.cell), np.zeros(3)
+        memory = np.asarray(values[row])[np.asarray(valid[row])]
+        for t, x in enumerate(np.asarray(xs[row])):
+            seen = np.concatenate([x, y]) if "feeding" in form else x
+            carry, h = inner.step(params.cell, carry, jnp.asarray(seen))
+            query, keys = h @ weights["query"], memory @ weights["key"]
+            if form.startswith("additive"):
+                score = np.tanh(query + keys) @ weights["score"]
+            else:
+                score = keys @ query
+            share = np.exp(score - score.max()) / np.exp(score - score.max()).sum()
+            read = share @ memory
+            y = np.tanh(np.concatenate([h, read]) @ weights["output"] + weights["bias"])
+            np.testing.assert_allclose(ys[row, t], y, rtol=1e-9)
+            np.testing.assert_allclose(looked[row, t, : len(share)], share, rtol=1e-9)
+            assert (looked[row, t, len(share) :] == 0).all()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_nothing_of_padding_is_read(form):
+    cell, params, values, valid, xs = made(**FORMS[form])
+
+    def loss(values):
+        ready = sj.attend_to(params, values, valid)
+        return jnp.square(sj.scan(cell, ready, xs)[1]).sum()
+
+    spoiled = jnp.where(valid[..., None], values, jnp.nan)
+    (clean, d_clean), (same, d_same) = (jax.value_and_grad(loss)(v) for v in (values, spoiled))
+    np.testing.assert_array_equal(clean, same)
+    np.testing.assert_array_equal(d_clean, d_same)
+    assert (np.asarray(d_same)[~np.asarray(valid)] == 0).all()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_no_place_at_all_reads_zeros(form):
+    cell, params, values, valid, xs = made(**FORMS[form])
+
+    def loss(values):
+        ready = sj.attend_to(params, values, jnp.zeros_like(valid))
+        return jnp.square(sj.scan(cell, ready, xs)[1]).sum()
+
+    value, gradient = jax.value_and_grad(loss)(values)
+    assert np.isfinite(value) and (gradient == 0).all()
+
+
+def scans(jaxpr):
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name == "scan":
+            yield eqn
+        for inner in jax.core.jaxprs_in_params(eqn.params):
+            yield from scans(inner)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_backward_loop_neither_carries_nor_makes_the_memory(form):
+    """No loop over time carries anything as large as the memory or a weight, forward or back."""
+    cell, params, values, valid, xs = made(**FORMS[form], places=11)
+
+    def loss(params, values):
+        ready = sj.attend_to(params, values, valid)
+        return sj.scan(cell, ready, xs)[1].sum()
+
+    jaxpr = jax.make_jaxpr(jax.grad(loss, (0, 1)))(params, values)
+    loops = [eqn for eqn in scans(jaxpr.jaxpr) if eqn.params["length"] == 7]
+    assert len(loops) >= 2
+    for eqn in loops:
+        first, count = eqn.params["num_consts"], eqn.params["num_carry"]
+        for var in eqn.invars[first : first + count]:
+            # The state of two rows: the hidden state, the output, and one share for each place.
+            assert var.aval.size <= 2 * 11, var.aval
+        keys = (4, 6)
+        for inner in eqn.params["jaxpr"].jaxpr.eqns:
+            shapes = [getattr(v.aval, "shape", ()) for v in inner.invars]
+            assert not (inner.primitive.name == "dot_general" and keys in shapes), inner
+
+
+def test_many_queries_in_tiles(x64, monkeypatch):
+    from seqjax.core import attention
+
+    cell, params, values, valid, _ = made()
+    memory = sj.attend_to(params, values, valid).memory
+    queries = jax.random.normal(jax.random.key(3), (2, 7, 6))
+    vector = params.weights["score"]
+
+    def run(function, queries, memory, vector):
+        found, weights = function(memory, queries, vector)
+        return jnp.sin(found).sum() + jnp.square(weights).sum()
+
+    wanted = jax.grad(functools.partial(run, attend), (0, 1, 2), allow_int=True)
+    got = jax.grad(functools.partial(run, attend_in_tiles), (0, 1, 2), allow_int=True)
+    for size in (2**24, 2 * 5 * 6 * 8 * 3, 1):
+        monkeypatch.setattr(attention, "READ_BYTES", size)
+        for a, b in zip(
+            jax.tree.leaves(got(queries, memory, vector)),
+            jax.tree.leaves(wanted(queries, memory, vector)),
+            strict=True,
+        ):
+            if a.dtype == jnp.float64:
+                np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_beams_share_the_memory_of_their_row():
+    from seqjax.core.attention import map_memories
+
+    cell, params, values, valid, xs = made()
+    ready = sj.attend_to(params, values, valid)
+    shared = map_memories(lambda memory: memory.beside(0), ready)
+    several = jnp.stack([xs[:, 0], 2 * xs[:, 0]], 1)
+    _, y = cell.step(shared, cell.initial_carry(shared, (2, 2)), several)
+    for beam in range(2):
+        _, alone = cell.step(ready, cell.initial_carry(ready, (2,)), several[:, beam])
+        np.testing.assert_allclose(y[:, beam], alone, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: sj.attentive(sj.gru(3), 4, score="dot"), "'additive', 'multiplicative'; got"),
+        (lambda: sj.attentive(sj.bidirectional(sj.gru(3)), 4), "has no step"),
+        (
+            lambda: sj.attend_to(made()[1], jnp.ones((2, 5, 3))),
+            "4 wide, its memory_features; got 3",
+        ),
+        (lambda: sj.attend_to(made()[1], jnp.ones(4)), r"must be \(\*batch, places, width\)"),
+        (
+            lambda: sj.attend_to(made()[1], jnp.ones((2, 5, 4)), jnp.ones((2, 4), bool)),
+            r"bool of the shape \(2, 5\)",
+        ),
+        (lambda: sj.attend_to({"a": jnp.ones(3)}, jnp.ones((5, 4))), "not the parameters of an"),
+        (lambda: sj.scan(*made()[:2], made()[4]), "no memory to read. Pass sj.attend_to"),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        call()
