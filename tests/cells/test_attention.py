@@ -117,7 +117,7 @@ def test_the_backward_loop_neither_carries_nor_makes_the_memory(form):
 def test_many_queries_in_tiles(x64, monkeypatch):
     from seqjax.core import attention
 
-    cell, params, values, valid, _ = made()
+    _, params, values, valid, _ = made()
     memory = sj.attend_to(params, values, valid).memory
     queries = jax.random.normal(jax.random.key(3), (2, 7, 6))
     vector = params.weights["score"]

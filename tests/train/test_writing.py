@@ -1,0 +1,221 @@
+"""Commands that write sequences: translate, caption and transcribe, on small files."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from seqjax.cli import main
+from seqjax.train.checkpoints import Checkpoints
+
+pytestmark = pytest.mark.usefixtures("no_shape_checks")
+
+FAST = ["--features", "12", "--batch", "16", "--log-every", "20", "--learning-rate", "0.02",
+        "--dropout", "0"]  # fmt: skip
+DIGITS = ["zero", "one", "two", "three"]
+
+
+def spelled(path):
+    """Numbers to words, in two columns; two answers are right."""
+    with path.open("w", newline="") as file:
+        out = csv.writer(file, delimiter="\t")
+        out.writerow(["source", "target"])
+        for number in range(64):
+            words = " ".join(DIGITS[int(digit)] for digit in np.base_repr(number, 4))
+            out.writerow([" ".join(np.base_repr(number, 4)), f"{words}|{words} !"])
+
+
+def lines(path):
+    """The same in two text files, line by line."""
+    spelled(path)
+    rows = list(csv.reader(path.read_text().splitlines()[1:], delimiter="\t"))
+    path.write_text("".join(row[0] + "\n" for row in rows))
+    (path.parent / "words.txt").write_text("".join(row[1].split("|")[0] + "\n" for row in rows))
+
+
+def pictures(path):
+    """A picture that is bright on one side, as numbers in the file and as files beside it."""
+    random = np.random.default_rng(0)
+    with path.open("w") as file:
+        for row in range(40):
+            image = 0.1 * random.random((6, 6))
+            left = row % 2
+            image[:, 3 * (1 - left) : 3 * (1 - left) + 3] += 0.8
+            value = image.round(3).tolist()
+            if row % 4 == 0:
+                value = f"{row}.npy"
+                np.save(path.parent / value, image)
+            side = "left" if left else "right"
+            file.write(json.dumps({"image": value, "caption": f"bright on the {side}"}) + "\n")
+
+
+def codes(path):
+    """Stretches of one of two levels, and which levels there were."""
+    random = np.random.default_rng(0)
+    with path.open("w") as file:
+        for _ in range(60):
+            text = "".join(random.choice(list("ab"), random.integers(1, 4)))
+            steps = []
+            for letter in text:
+                steps += [1.0 if letter == "a" else -1.0] * int(random.integers(2, 4)) + [0.0]
+            file.write(json.dumps({"values": steps, "text": text}) + "\n")
+        # Two steps are not enough for three labels.
+        file.write(json.dumps({"values": [1.0, 1.0], "text": "aba"}) + "\n")
+
+
+WAYS = {
+    "columns": (
+        "translate", spelled, "pairs.tsv",
+        ["--separator", "|", "--embedding", "8", "--steps", "150", "--smoothing", "0"],
+    ),
+    "lines": (
+        "translate", lines, "numbers.txt",
+        ["--train-targets", "words.txt", "--embedding", "8", "--steps", "150", "--feeding",
+         "--score", "multiplicative", "--sampling", "0.1", "--smoothing", "0"],
+    ),
+    "pictures": (
+        "caption", pictures, "pictures.jsonl",
+        ["--convolutions", "4", "4", "--summary", "8", "--embedding", "8", "--steps", "60"],
+    ),
+    "codes": ("transcribe", codes, "codes.jsonl", ["--steps", "200", "--layers", "1"]),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=list(WAYS))
+def trained(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    kind, write, name, options = WAYS[request.param]
+    write(folder / name)
+    options = [{"--score": "--attention"}.get(option, option) for option in options]
+    steps = int(options[options.index("--steps") + 1])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        argv = ["train", kind, "--train", name, "--out", "run", "--validate-every", str(steps // 2)]
+        assert main([*argv, *FAST, *options]) == 0
+    return request.param, folder, steps
+
+
+@pytest.fixture
+def run(trained, tmp_path, monkeypatch):
+    way, folder, steps = trained
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return way, WAYS[way][2], tmp_path, steps
+
+
+def fails(capsys, *argv):
+    capsys.readouterr()
+    assert main(list(argv)) == 2
+    printed = capsys.readouterr().err
+    assert "Traceback" not in printed
+    return printed[printed.rindex("error: ") :]
+
+
+def test_it_learns_evaluates_and_draws(run, capsys):
+    way, name, folder, _ = run
+    capsys.readouterr()
+    argv = ["evaluate", "run", "--pictures"]
+    if way == "lines":
+        # Text files have no answers; a table with the same words has.
+        spelled(folder / "pairs.tsv")
+        text = (folder / "pairs.tsv").read_text()
+        (folder / "pairs.tsv").write_text("\n".join(l.split("|")[0] for l in text.splitlines()))
+        name = "pairs.tsv"
+    if way == "codes":
+        rows = (folder / name).read_text().splitlines()
+        (folder / name).write_text("\n".join(rows[:-1]))
+    assert main([*argv, "--input", name]) == 0
+    printed = capsys.readouterr().out
+    scores = dict(line.strip().rsplit(None, 1) for line in printed.splitlines() if line[:2] == "  ")
+    assert float(scores["token error rate"]) < 0.05 and float(scores["exact match"]) > 0.9
+    drawn = {path.stem for path in (folder / "run" / "pictures").glob("*.png")}
+    assert (
+        drawn
+        == {
+            "columns": {"alignment", "beams"},
+            "lines": {"alignment", "beams"},
+            "pictures": {"beams", "picture"},
+            "codes": {"posteriors"},
+        }[way]
+    )
+
+
+def test_predictions_have_the_format_of_the_input(run):
+    way, name, folder, _ = run
+    assert main(["predict", "run", "--input", name]) == 0
+    stem, suffix = name.split(".")
+    rows = (folder / f"{stem}.predicted.{suffix}").read_text().splitlines()
+    if way == "columns":
+        found = list(csv.DictReader(rows, delimiter="\t"))
+        assert list(found[0]) == ["source", "target", "prediction"]
+        right = [row["prediction"] == row["target"].split("|")[0] for row in found]
+    elif way == "lines":
+        words = (folder / "words.txt").read_text().splitlines()
+        right = [row.split("\t")[1] == word for row, word in zip(rows, words, strict=True)]
+    else:
+        found = [json.loads(row) for row in rows]
+        target = "caption" if way == "pictures" else "text"
+        right = [row["prediction"] == row[target] for row in found]
+    assert np.mean(right) > 0.9
+
+
+def test_a_run_goes_on_exactly(run):
+    """Stopped in mid-epoch after a checkpoint, it arrives where the whole run did."""
+    _, _, folder, steps = run
+    whole = Checkpoints(folder / "run" / "checkpoints", read_only=True)
+    wanted = whole.arrays(steps)
+    shutil.rmtree(folder / "run" / "checkpoints" / str(steps))
+    assert main(["train", "--resume", "run"]) == 0
+    got = Checkpoints(folder / "run" / "checkpoints", read_only=True).arrays(steps)
+    for name, array in wanted.items():
+        np.testing.assert_array_equal(got[name], array, err_msg=name)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_parallel_files_must_fit_together(here, capsys):
+    lines(here / "numbers.txt")
+    words = (here / "words.txt").read_text().splitlines()
+    (here / "fewer.txt").write_text("\n".join(words[:-1]) + "\n")
+    argv = ["train", "translate", "--train", "numbers.txt", "--train-targets"]
+    assert "has 64 lines and" in fails(capsys, *argv, "fewer.txt")
+    assert "1 files and --train-targets 2" in fails(capsys, *argv, "words.txt", "words.txt")
+
+
+def test_pictures_that_cannot_be_used(here, capsys):
+    def caption(*images):
+        rows = [json.dumps({"image": image, "caption": "x"}) for image in images]
+        (here / "p.jsonl").write_text("\n".join(rows) + "\n")
+        return fails(capsys, "train", "caption", "--train", "p.jsonl")
+
+    assert "line 1: 'image': there is no file" in caption("none.png")
+    assert "line 1: 'image': expected numbers in lists" in caption([[1, 2], [3]])
+    assert "got the shape (0,)" in caption([])
+    one, other = np.zeros((2, 2, 1)).tolist(), np.zeros((2, 3, 1)).tolist()
+    assert "line 2: expected numbers of the shape (2, 2, 1)" in caption(one, other, one, one)
+    (here / "text.png").write_text("no picture")
+    assert "cannot read" in caption("text.png")
+
+
+def test_pictures_in_files(here):
+    from PIL import Image
+
+    from seqjax.data.examples import Malformed
+    from seqjax.data.formats import Fields, find_format
+
+    (here / "clip").mkdir()
+    for number in range(3):
+        Image.new("RGB", (4, 2), (255, 51 * number, 0)).save(here / "clip" / f"{number}.png")
+    Image.new("L", (5, 3), 51).save(here / "grey.png")
+    (here / "p.csv").write_text("image,caption\nclip,red\ngrey.png,grey\n")
+    fields = Fields(image="image", label="caption")
+    clip, grey = find_format(here / "p.csv").read(here / "p.csv", fields, Malformed(skip=False))
+    assert clip.inputs.shape == (3, 2, 4, 3) and clip.target == "red"
+    np.testing.assert_allclose(clip.inputs[2, 0, 0], [1.0, 0.4, 0.0])
+    assert grey.inputs.shape == (3, 5, 1) and np.allclose(grey.inputs, 0.2)
