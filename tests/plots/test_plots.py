@@ -12,7 +12,16 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from seqjax.core.errors import InputError
-from seqjax.plots import attention_over_series, confusion_matrix, forecast, spans_over_text
+from seqjax.plots import (
+    alignment,
+    attention_over_series,
+    beam_tree,
+    confusion_matrix,
+    ctc_posteriors,
+    forecast,
+    frames_with_labels,
+    spans_over_text,
+)
 from seqjax.plots.figure import shorten
 
 
@@ -320,3 +329,73 @@ def test_without_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(InputError, match=r"pip install 'seqjax\[plot\]'"):
         confusion_matrix([[1]], ["a"])
+
+
+# Sequences that were written.
+
+
+@pytest.mark.parametrize(("source", "target"), [("abc", "wxyz"), (["straightforward"] * 30, "a")])
+def test_an_alignment_has_a_row_for_each_token_written(source, target):
+    weights = np.full((len(target), len(source)), 1 / len(source))
+    figure = drawn(alignment(weights, list(source), list(target)))
+    axes, bar = figure.axes
+    assert axes.get_xlabel() == "read" and axes.get_ylabel() == "written"
+    assert bar.get_ylabel() == "attention weight"
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(target)
+    assert axes.images[0].get_array().shape == (len(target), len(source))
+    assert inside(figure, axes)
+
+
+def test_an_alignment_that_does_not_fit():
+    with pytest.raises(ValueError, match=r"expected weights \(2, 3\)"):
+        alignment(np.ones((3, 2)), ["a", "b", "c"], ["d", "e"])
+
+
+def test_a_beam_tree_shows_who_went_on_from_whom():
+    tokens = np.array([[1, 2, 3], [2, 1, 0], [0, 0, 0]])
+    parents = np.array([[0, 0, 0], [1, 0, 0], [0, 0, 0]])
+    known = np.array([[-0.5, -1.0, -np.inf], [-1.2, -1.4, -9.0], [-np.inf] * 3])
+    figure = drawn(
+        beam_tree((tokens, parents, known), ["end", "one", "two", "three"], chosen=[2, 2])
+    )
+    (axes,) = figure.axes
+    assert words(axes) == ["one", "two", "two", "one", "end"]
+    bold = [text.get_text() for text in axes.texts if text.get_fontweight() == "bold"]
+    assert bold == ["two", "two"]
+    lines = [line.get_xydata().tolist() for line in axes.lines]
+    assert lines[2] == [[1, -1], [2, 0]]
+    with pytest.raises(ValueError, match="the trace of one row"):
+        beam_tree((tokens[None], parents[None], known[None]))
+
+
+def test_posteriors_are_named_at_their_peaks():
+    probability = np.full((9, 3), 0.05)
+    probability[:, 0] = 0.9
+    probability[2:4] = [0.1, 0.85, 0.05]
+    probability[6] = [0.1, 0.8, 0.1]
+    figure = drawn(ctc_posteriors(probability, np.zeros((9, 8)), ["", "a", "b"]))
+    upper, lower = figure.axes
+    assert words(lower) == ["a", "a"] and len(lower.lines) == 1
+    assert upper.images[0].get_array().shape == (8, 9)
+    assert drawn(ctc_posteriors(probability, np.zeros(9), ["", "a", "b"])).axes[0].lines
+    with pytest.raises(ValueError, match="a name for each of the 3 symbols, got 2"):
+        ctc_posteriors(probability, np.zeros(9), ["", "a"])
+    with pytest.raises(ValueError, match=r"got \(9, 3\) and \(8, 1\)"):
+        ctc_posteriors(probability, np.zeros(8), ["", "a", "b"])
+
+
+def test_frames_tell_wrong_labels_apart():
+    frames = np.random.default_rng(0).random((8, 5, 4, 3))
+    labels = ["up"] * 7 + ["down"]
+    figure = drawn(frames_with_labels(frames, labels, ["up"] * 8, title="a clip"))
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == [*(f"{n}: up" for n in range(1, 8)), "8: down, not up"]
+    edges = [axes.spines["left"].get_linewidth() for axes in figure.axes]
+    assert edges[-1] > edges[0]
+    assert [axes.get_title() for axes in drawn(frames_with_labels(frames[:1, ..., 0])).axes] == [
+        "1"
+    ]
+    with pytest.raises(ValueError, match="expected 8 labels, one a frame; got 7"):
+        frames_with_labels(frames, labels[1:])
+    with pytest.raises(ValueError, match="1 or 3 channels"):
+        frames_with_labels(frames[..., :2])

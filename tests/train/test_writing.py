@@ -121,7 +121,7 @@ def test_it_learns_evaluates_and_draws(run, capsys):
         # Text files have no answers; a table with the same words has.
         spelled(folder / "pairs.tsv")
         text = (folder / "pairs.tsv").read_text()
-        (folder / "pairs.tsv").write_text("\n".join(l.split("|")[0] for l in text.splitlines()))
+        (folder / "pairs.tsv").write_text("\n".join(row.split("|")[0] for row in text.splitlines()))
         name = "pairs.tsv"
     if way == "codes":
         rows = (folder / name).read_text().splitlines()
