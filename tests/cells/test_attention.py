@@ -1,6 +1,7 @@
 """Attention: its equations, its memory, and what its backward pass carries."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import pytest
 
 import seqjax as sj
 from seqjax.core.attention import attend, attend_in_tiles
+from tests.jaxprs import loops
 
 FORMS = {
     "additive": {"score": "additive"},
@@ -83,14 +85,6 @@ def test_no_place_at_all_reads_zeros(form):
     assert np.isfinite(value) and (gradient == 0).all()
 
 
-def scans(jaxpr):
-    for eqn in jaxpr.eqns:
-        if eqn.primitive.name == "scan":
-            yield eqn
-        for inner in jax.core.jaxprs_in_params(eqn.params):
-            yield from scans(inner)
-
-
 @pytest.mark.parametrize("form", FORMS)
 def test_the_backward_loop_neither_carries_nor_makes_the_memory(form):
     """No loop over time carries anything as large as the memory or a weight, forward or back."""
@@ -100,18 +94,13 @@ def test_the_backward_loop_neither_carries_nor_makes_the_memory(form):
         ready = sj.attend_to(params, values, valid)
         return sj.scan(cell, ready, xs)[1].sum()
 
-    jaxpr = jax.make_jaxpr(jax.grad(loss, (0, 1)))(params, values)
-    loops = [eqn for eqn in scans(jaxpr.jaxpr) if eqn.params["length"] == 7]
-    assert len(loops) >= 2
-    for eqn in loops:
-        first, count = eqn.params["num_consts"], eqn.params["num_carry"]
-        for var in eqn.invars[first : first + count]:
-            # The state of two rows: the hidden state, the output, and one share for each place.
-            assert var.aval.size <= 2 * 11, var.aval
-        keys = (4, 6)
-        for inner in eqn.params["jaxpr"].jaxpr.eqns:
-            shapes = [getattr(v.aval, "shape", ()) for v in inner.invars]
-            assert not (inner.primitive.name == "dot_general" and keys in shapes), inner
+    jaxpr = jax.make_jaxpr(jax.grad(loss, (0, 1)))(params, values).jaxpr
+    steps = [loop for loop in loops(jaxpr) if loop.innermost]
+    assert len(steps) >= 2
+    for loop in steps:
+        # The state of two rows: the hidden state, the output, and one share for each place.
+        assert all(math.prod(shape) <= 2 * 11 for shape in loop.carry), loop.carry
+        assert not any((4, 6) in shapes for shapes in loop.products), "keys are made in a loop"
 
 
 def test_many_queries_in_tiles(x64, monkeypatch):

@@ -2,7 +2,6 @@
 
 import math
 import re
-from typing import NamedTuple
 
 import chex
 import hypothesis
@@ -15,6 +14,7 @@ from jax.sharding import AxisType, NamedSharding
 import seqjax as sj
 from seqjax.engines import bptt
 from seqjax.testing.case import Weights, make_case, numbers, with_gradient
+from tests.jaxprs import loops
 from tests.table import CELLS, CORE, IN_FEATURES, ROWS
 
 GATED = {name: row.cell for name, row in ROWS.items() if "store" in row.methods}
@@ -169,47 +169,6 @@ def test_parameters_and_inputs_of_different_dtypes(name, method, tiles):
 # What the traced program looks like.
 
 TIME, ROWS, INPUTS, FEATURES = 12, 2, 7, 5
-
-
-class Loop(NamedTuple):
-    """A scan in a jaxpr: the shapes it carries and the shapes that its products multiply."""
-
-    carry: list[tuple[int, ...]]
-    products: list[tuple[tuple[int, ...], ...]]
-    innermost: bool
-
-
-def loops(jaxpr) -> list[Loop]:
-    """All scans of a program, wherever they are."""
-    found = []
-    for eqn in jaxpr.eqns:
-        inner = [j for value in eqn.params.values() for j in _jaxprs(value)]
-        below = [loop for j in inner for loop in loops(j)]
-        if eqn.primitive.name == "scan":
-            body = eqn.params["jaxpr"].jaxpr
-            first = eqn.params["num_consts"]
-            carry = body.invars[first : first + eqn.params["num_carry"]]
-            shapes = [var.aval.shape for var in carry]
-            found.append(Loop(shapes, list(_products(body)), not below))
-        found += below
-    return found
-
-
-def _jaxprs(value):
-    for item in value if isinstance(value, (tuple, list)) else (value,):
-        jaxpr = getattr(item, "jaxpr", item)
-        if hasattr(jaxpr, "eqns"):
-            yield jaxpr
-
-
-def _products(jaxpr):
-    for eqn in jaxpr.eqns:
-        if eqn.primitive.name == "dot_general":
-            yield tuple(var.aval.shape for var in eqn.invars)
-        elif eqn.primitive.name != "scan":
-            for value in eqn.params.values():
-                for inner in _jaxprs(value):
-                    yield from _products(inner)
 
 
 def gradient_program(cell, method, **options):

@@ -1,0 +1,98 @@
+"""The engine for any step: the numbers of the plain path, and the program it promises."""
+
+import math
+
+import chex
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.test_util import check_grads
+
+import seqjax as sj
+from seqjax.engines import stepwise
+from seqjax.testing.case import Weights, make_case, numbers, with_gradient
+from tests.jaxprs import loops
+from tests.table import ANY_STEP, IN_FEATURES, ROWS
+
+CELLS = {name: row.cell for name, row in ROWS.items() if row.methods == ANY_STEP}
+
+
+@pytest.fixture
+def tiles(monkeypatch):
+    """Tiles of a few steps, also for tests' short sequences."""
+    monkeypatch.setattr(stepwise, "divisor", lambda time, most: min(time, 3))
+    jax.clear_caches()
+    yield
+    jax.clear_caches()
+
+
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize(
+    "options",
+    [{"reverse": True, "truncate": 2}, {"checkpoint_every": 4}],
+    ids=["reverse_truncated", "checkpoints"],
+)
+def test_equal_to_the_plain_path(name, options, tiles, x64):
+    case = make_case(CELLS[name], IN_FEATURES, None, 1)
+    weights = Weights(case)
+    got, wanted = (
+        with_gradient(case.cell, weights, **options, method=method)(
+            case.params, case.carry, case.xs, mask=case.mask, resets=case.resets
+        )
+        for method in ("recompute", "plain")
+    )
+    chex.assert_trees_all_close(
+        jax.tree.map(numbers, got), jax.tree.map(numbers, wanted), rtol=1e-10, atol=1e-10
+    )
+
+
+def test_derivatives_of_any_kind(tiles, x64):
+    """Forwards, backwards, and once more."""
+    cell = sj.conv_lstm(1, space=(2,))
+    params = cell.init(jax.random.key(0), 1)
+    xs = jax.random.normal(jax.random.key(1), (4, 2, 1))
+    resets = jnp.array([False, False, True, False])
+
+    @jax.jit
+    def run(params, xs):
+        return sj.scan(cell, params, xs, resets=resets, truncate=3)[1].sum()
+
+    check_grads(run, (params, xs), order=2, modes=("fwd", "rev"), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("build", [sj.conv_lstm, sj.conv_gru])
+def test_no_gradient_of_a_weight_is_carried_through_time(build):
+    cell = build(4, space=(3,))
+    params = cell.init(jax.random.key(0), 5)
+    xs = jnp.ones((2, 6, 3, 5))
+
+    def program(method):
+        gradient = jax.grad(lambda p: jnp.sin(sj.scan(cell, p, xs, method=method)[1]).sum())
+        found = loops(jax.make_jaxpr(gradient)(params).jaxpr)
+        return {math.prod(shape) for loop in found for shape in loop.carry if loop.innermost}
+
+    assert params["recurrent"].size in program("plain")
+    assert program("auto") == {2 * 3 * 4}
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize("feeding", [False, True])
+def test_each_device_has_the_memory_of_its_rows(kind, feeding):
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(kind,))
+    cell = sj.attentive(sj.gru(3), 2, feeding=feeding)
+    params = cell.init(jax.random.key(0), 3)
+    xs = jax.random.normal(jax.random.key(1), (8, 5, 3))
+    values = jax.random.normal(jax.random.key(2), (8, 4, 2))
+
+    def loss(params, values, xs):
+        ready = sj.attend_to(params, values)
+        return jnp.square(sj.scan(cell, ready, xs)[1]).sum()
+
+    run = jax.jit(jax.value_and_grad(loss, (0, 1)))
+    wanted = run(params, values, xs)
+    rows = NamedSharding(mesh, jax.P("data"))
+    with jax.set_mesh(mesh):
+        placed = jax.device_put((values, xs), rows)
+        got = run(jax.device_put(params, NamedSharding(mesh, jax.P())), *placed)
+    chex.assert_trees_all_close(jax.device_get(got), jax.device_get(wanted), rtol=1e-5, atol=1e-6)
