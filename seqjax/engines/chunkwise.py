@@ -42,6 +42,10 @@ STORED_BYTES = 2**25
 """Sequences whose chunks hold no more than this are one tile: nothing is computed again."""
 
 
+LEAST_LOG_DECAY = -1e6
+"""In place of the logarithm of 0, where a memory has a scale of its own."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """What is fixed when a run is compiled: sizes are in steps."""
@@ -160,8 +164,10 @@ def run_tile(
     work = jax.tree.map(lambda leaf: leaf.astype(state.memory.dtype), access)
     work = _in_chunks(plan, _only_valid(work, valid))
     if work.log_decay is not None:
-        # Further below nothing is left; sums of infinite numbers would be NaN.
+        # Further below nothing is left; sums of infinite numbers would be NaN. What has a scale
+        # of its own may be as small as it likes beside what is written later, smaller still.
         least = 4 * jnp.log(jnp.finfo(work.log_decay.dtype).eps)
+        least = LEAST_LOG_DECAY if recurrence.stabilized else least
         work = work._replace(log_decay=jnp.maximum(work.log_decay, least))
     segments = first = last = lost = fresh = None
     if resets is not None:
