@@ -81,11 +81,13 @@ def attend(
       `(readings, weights)`, the weights in float32 at least.
     """
     wide = jnp.promote_types(queries.dtype, jnp.float32)
+    # Rows may have more dimensions than the memory that they share.
+    memory = Memory(*(_like(leaf, queries.ndim) for leaf in memory[:2]), memory.valid)
     if vector is None:
         score = jnp.matmul(queries, jnp.swapaxes(memory.keys, -1, -2))
     else:
         score = jnp.tanh(queries[..., :, None, :] + memory.keys[..., None, :, :]) @ vector
-    valid = memory.valid[..., None, :]
+    valid = _like(memory.valid[..., None, :], queries.ndim)
     score = jnp.where(valid, score.astype(wide), jnp.finfo(wide).min)
     weights = jnp.where(valid, jax.nn.softmax(score, -1), 0.0)
     return jnp.matmul(weights.astype(memory.values.dtype), memory.values), weights
@@ -116,3 +118,8 @@ def attend_in_tiles(
 
     found = jax.lax.map(one, jnp.moveaxis(queries, -2, 0), batch_size=size)
     return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -2), found)
+
+
+def _like(leaf: Array, ndim: int) -> Array:
+    """With leading axes of size 1 up to rank `ndim`."""
+    return leaf.reshape((1,) * (ndim - leaf.ndim) + leaf.shape)

@@ -12,6 +12,7 @@ from seqjax.nn.outputs import Gaussian, Quantiles, Regression, Sigmoid, Softmax
 from seqjax.nn.pooling import AttentionPooling
 from seqjax.nn.rnn import RNN
 from seqjax.nn.tagger import CRFTagger, Tagger
+from seqjax.nn.transcriber import Transcriber
 
 __all__ = [
     "RNN",
@@ -33,6 +34,7 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Tagger",
+    "Transcriber",
     "VectorEncoder",
     "WordEmbedding",
     "from_flax",

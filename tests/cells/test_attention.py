@@ -45,6 +45,7 @@ def test_equations(form, x64):
         for t, x in enumerate(np.asarray(xs[row])):
             seen = np.concatenate([x, y]) if "feeding" in form else x
             carry, h = inner.step(params.cell, carry, jnp.asarray(seen))
+            h = np.asarray(h)
             query, keys = h @ weights["query"], memory @ weights["key"]
             if form.startswith("additive"):
                 score = np.tanh(query + keys) @ weights["score"]
@@ -159,6 +160,6 @@ def test_beams_share_the_memory_of_their_row():
         (lambda: sj.scan(*made()[:2], made()[4]), "no memory to read. Pass sj.attend_to"),
     ],
 )
-def test_errors(call, message):
+def test_errors(call, message, no_shape_checks):
     with pytest.raises((ValueError, TypeError), match=message):
         call()

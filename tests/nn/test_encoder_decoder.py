@@ -78,7 +78,7 @@ def test_what_it_reads_when_it_reads_itself(name):
 
 
 def test_gradients_with_sampling_are_those_of_the_plain_path(x64):
-    model = built("feeding")
+    model = sj.cast(built("feeding"), jnp.float64)
     own = jnp.array([[False, True, False, True, True], [False, False, True, True, False]])
     tokens = jnp.concatenate([jnp.full((2, 1), BEGIN), TARGET], 1)
 
