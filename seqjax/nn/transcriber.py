@@ -10,6 +10,7 @@ from seqjax.core.cell import Cell, positive_int
 from seqjax.core.masks import length_mask
 from seqjax.core.types import Array, PRNGKeyArray, RowKeys
 from seqjax.decode.ctc import Labelling, ctc_beam_search, ctc_greedy, frames_needed
+from seqjax.engines.placement import all_varying
 from seqjax.nn.rnn import RNN
 
 BLANK = 0
@@ -92,12 +93,15 @@ class Transcriber(nnx.Module):
         # A row without labels is possible whatever its length: it stands in for those left out.
         counts = jnp.where(used, label_lengths, 0)
         logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        # Optax makes the state of its loop of this number: inside `shard_map` it must vary.
+        log_epsilon: Any = all_varying((logits, jnp.float32(-1e5)))[1]
         nats = optax.ctc_loss(
             logits,
             1.0 - length_mask(lengths, logits.shape[-2]),
             labels,
             1.0 - length_mask(counts, labels.shape[-1]),
             blank_id=BLANK,
+            log_epsilon=log_epsilon,
         )
         return jnp.where(used, nats, 0.0), used
 

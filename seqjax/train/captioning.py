@@ -132,11 +132,7 @@ def shape_of(example: Example) -> tuple[int, ...]:
       InputError: if it holds no vector, picture or clip.
     """
     found = example.inputs
-    if (
-        not isinstance(found, np.ndarray)
-        or found.ndim not in (1, 3, 4)
-        or not math.prod(found.shape)
-    ):
+    if not isinstance(found, np.ndarray) or found.ndim not in (1, 3, 4):
         came = f"an array of shape {found.shape}" if isinstance(found, np.ndarray) else "a text"
         raise InputError(
             f"{example.where}: expected a vector, a picture (height, width, channels) or a clip "

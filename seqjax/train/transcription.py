@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -179,5 +179,5 @@ class Transcription:
             "probability": round(float(output["probability"]), 6),
         }
 
-    def _written(self, output: Encoded) -> list[int]:
+    def _written(self, output: Mapping[str, Any]) -> list[int]:
         return output["labels"][: int(output["count"])].tolist()

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax.numpy as jnp
@@ -223,7 +223,7 @@ class Writing:
         }
 
 
-def written_tokens(output: Encoded) -> list[int]:
+def written_tokens(output: Mapping[str, Any]) -> list[int]:
     """The tokens that a model wrote."""
     return output["tokens"][: int(output["lengths"])].tolist()
 
