@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from seqjax.core.masks import length_mask
 from seqjax.core.types import Array, Float, Int
+from seqjax.engines.placement import all_varying
 
 
 class Labelling(NamedTuple):
@@ -128,12 +129,14 @@ def ctc_beam_search(logits: Array, lengths: Array, *, beams: int = 10, blank: in
     time, symbols = known.shape[-2:]
 
     def one_row(known, count):
-        start = _Prefixes(
+        first = _Prefixes(
             labels=jnp.full((beams, time), blank, jnp.int32),
             lengths=jnp.zeros(beams, jnp.int32),
             blank=jnp.full(beams, -jnp.inf).at[0].set(0.0),
             label=jnp.full(beams, -jnp.inf),
         )
+
+        start, _ = all_varying((first, known))
 
         def frame(now: _Prefixes, here):
             t, chance = here
