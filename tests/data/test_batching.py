@@ -313,3 +313,54 @@ def test_without_grain_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "grain", None)
     with pytest.raises(InputError, match=r"pip install 'seqjax\[train\]'"):
         batches_of([1])
+
+
+# What is to be written has a length of its own.
+
+
+def pairs():
+    random = np.random.default_rng(0)
+    return [
+        {
+            "inputs": np.full(int(random.integers(1, 9)), row + 1),
+            "target": np.full(int(random.integers(0, 9)), -row - 1),
+        }
+        for row in range(40)
+    ]
+
+
+def test_answers_have_lengths_of_their_own():
+    batch = pad([{"inputs": np.ones(2), "target": np.ones(4)}], 3, rows=2, answers={"target": 5})
+    assert batch["inputs"].shape == (2, 3) and batch["target"].shape == (2, 5)
+    assert batch["lengths"].tolist() == [2, 0] and batch["target_lengths"].tolist() == [4, 0]
+
+
+def test_buckets_are_as_long_as_the_longer_of_both():
+    examples = pairs()
+    batches = Batches(examples, rows=4, seed=0, bucket_lengths=[4, 8], answers=("target",))
+    shapes, seen = set(), []
+    for step in range(batches.per_epoch):
+        batch = batches[step]
+        shapes.add((batch["inputs"].shape, batch["target"].shape))
+        for row in range(4):
+            length, count = int(batch["lengths"][row]), int(batch["target_lengths"][row])
+            if batch["weights"][row]:
+                name = int(batch["inputs"][row, 0]) - 1
+                seen.append(name)
+                assert length == len(examples[name]["inputs"])
+                assert (batch["target"][row, :count] == -name - 1).all()
+                assert count == len(examples[name]["target"])
+            assert (batch["target"][row, count:] == 0).all()
+    assert len(shapes) == 2 and sorted(seen) == list(range(40))
+
+
+def test_examples_without_sequences():
+    """Pictures have no time axis; what is written about them has."""
+    examples = [{"inputs": np.full((2, 2, 1), i), "target": np.ones(i + 1)} for i in range(4)]
+    batches = Batches(
+        examples, rows=2, seed=0, bucket_lengths=[2, 4], sequences=(), answers=("target",)
+    )
+    assert {batches[step]["target"].shape for step in range(2)} == {(2, 2), (2, 4)}
+    assert batches[0]["inputs"].shape == (2, 2, 2, 1)
+    found = list(in_order([{"inputs": np.zeros((2, 2, 1))}] * 3, 2, [5], sequences=()))
+    assert [batch["inputs"].shape for _, batch in found] == [(2, 2, 2, 1)] * 2
