@@ -65,7 +65,7 @@ class ClassifyFields:
     """The column that says to which series a row belongs, if a row is one time step."""
     time: str | None = None
     """The column of the time, if a row is one time step; it is not an input."""
-    clip: str | None = None
+    frames: str | None = None
     """The key of a clip: frames of pixels of channels, or a path; see the README."""
     values: tuple[str, ...] = ()
     """The columns of numbers; by default all others that hold numbers."""
@@ -80,7 +80,7 @@ class ClassifyFields:
             number=self.label if number else None,
             label_separator=self.separator if self.target == "labels" else None,
             series=self.series,
-            image=self.clip,
+            image=self.frames,
             time=self.time,
             values=self.values or None,
             missing=True,

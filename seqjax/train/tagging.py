@@ -65,7 +65,7 @@ class TagFields:
     """The tags: a column of .conllu files, a key of their last column, or a key of .jsonl."""
     scheme: Literal["auto", "none", "BIO", "BIOES"] = "auto"
     """How tags mark spans; auto looks at the tags."""
-    clip: str | None = None
+    frames: str | None = None
     """The key of a clip: frames of pixels of channels, or a path; see the README."""
     values: tuple[str, ...] = ()
     """The columns of numbers, where steps of a series are tagged."""
@@ -79,10 +79,10 @@ class TagFields:
         """The same, for the readers of files."""
         by_step = self.series is not None
         return Fields(
-            tokens=None if by_step or self.clip is not None else self.tokens,
+            tokens=None if by_step or self.frames is not None else self.tokens,
             tag=self.tag,
             series=self.series,
-            image=self.clip,
+            image=self.frames,
             values=self.values or None,
         )
 
