@@ -1,0 +1,103 @@
+"""What a few steps do to small changes of the state."""
+
+from typing import Any
+
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+
+from seqjax.core.cell import Cell
+from seqjax.core.trees import floats, put_floats
+from seqjax.core.types import Array, Carry, Float, Inputs, Params, PRNGKeyArray
+from seqjax.engines.scan import scan
+
+
+def carry_map(cell: Cell, params: Params, xs: Inputs, carry: Carry, **options: Any) -> Any:
+    """`(f, point)`: the state after all steps as a function of that before, both as vectors."""
+    point, restore = jax.flatten_util.ravel_pytree(floats(carry))
+
+    def after(vector: Array) -> Array:
+        end, _ = scan(cell, params, xs, put_floats(carry, restore(vector)), **options)
+        return jax.flatten_util.ravel_pytree(floats(end))[0]
+
+    return after, point
+
+
+def carry_jacobian(
+    cell: Cell, params: Params, xs: Inputs, carry: Carry, **options: Any
+) -> Float[Array, "state state"]:
+    """The derivative of the state after k steps with respect to the state before them.
+
+        J = d carry_k / d carry_0 = J_k ... J_2 J_1
+
+    Args:
+      cell: any cell.
+      params: of the cell.
+      xs: `(k, in_features)`, one row without batch dimensions.
+      carry: the state before the first step; its floating-point leaves, one after the other,
+        are the rows and columns.
+      **options: of `sj.scan`.
+
+    Returns:
+      `(n, n)` for a state of n numbers, column by column in forward mode: for a state of a few
+      thousand numbers at most; see `largest_singular_value` for more.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> from seqjax.gradients import carry_jacobian, singular_values
+      >>> cell = sj.lstm(4)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> J = carry_jacobian(cell, params, jnp.ones((10, 3)), cell.initial_carry(params))
+      >>> J.shape, singular_values(J).shape
+      ((8, 8), (8,))
+    """
+    after, point = carry_map(cell, params, xs, carry, **options)
+    return jax.jacfwd(after)(point)
+
+
+def singular_values(jacobian: Array) -> Float[Array, "state"]:
+    """By how much the most and least lucky directions grow or shrink, the largest first."""
+    return jnp.linalg.svd(jacobian, compute_uv=False)
+
+
+def spectral_radius(jacobian: Array) -> Array:
+    """The largest modulus of an eigenvalue: the growth in each of many equal stretches of time.
+
+    Computed on the CPU, where alone JAX has eigenvalues of matrices that are not symmetric.
+    """
+    values = jnp.linalg.eigvals(jax.device_put(jacobian, jax.devices("cpu")[0]))
+    return jnp.abs(values).max()
+
+
+def largest_singular_value(
+    cell: Cell,
+    params: Params,
+    xs: Inputs,
+    carry: Carry,
+    key: PRNGKeyArray,
+    *,
+    iterations: int = 30,
+    **options: Any,
+) -> Array:
+    """The largest singular value of `carry_jacobian` without the matrix, by power iteration.
+
+        v = J' J v / || J' J v ||,        the value is || J v ||
+
+    Args:
+      cell, params, xs, carry, **options: as for `carry_jacobian`.
+      key: for the direction to begin with.
+      iterations: products with J and with its transpose. The result is a lower bound, and
+        close unless the two largest values are.
+    """
+    after, point = carry_map(cell, params, xs, carry, **options)
+    _, forward = jax.linearize(after, point)
+    backward = jax.linear_transpose(forward, point)
+
+    def body(_, v):
+        (w,) = backward(forward(v))
+        return w / jnp.maximum(jnp.linalg.norm(w), jnp.finfo(w.dtype).tiny)
+
+    v = jax.random.normal(key, point.shape, point.dtype)
+    v = jax.lax.fori_loop(0, iterations, body, v / jnp.linalg.norm(v))
+    return jnp.linalg.norm(forward(v))
