@@ -2,8 +2,9 @@
 
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
+from jax import named_scope
+from jax.nn import sigmoid
 
 from seqjax.core import initializers
 from seqjax.core.cell import Cell, factory
@@ -64,18 +65,19 @@ def gru(
         raise ValueError(f"gru: `reset` must be 'after' or 'before', got {reset!r}.")
 
     def update_after(h, x, r):
-        reset_gate = jax.nn.sigmoid(x[0] + r[0])
-        update_gate = jax.nn.sigmoid(x[1] + r[1])
-        candidate = jnp.tanh(x[2] + reset_gate * r[2])
+        reset_gate = named_scope("reset")(sigmoid)(x[0] + r[0])
+        update_gate = named_scope("update")(sigmoid)(x[1] + r[1])
+        candidate = named_scope("candidate")(jnp.tanh)(x[2] + reset_gate * r[2])
         return (1 - update_gate) * candidate + update_gate * h
 
     def update_before(h, x, r):
         _, update_gate, candidate = x + r
-        update_gate = jax.nn.sigmoid(update_gate)
-        return (1 - update_gate) * jnp.tanh(candidate) + update_gate * h
+        update_gate = named_scope("update")(sigmoid)(update_gate)
+        candidate = named_scope("candidate")(jnp.tanh)(candidate)
+        return (1 - update_gate) * candidate + update_gate * h
 
     def reset_hidden(h, x, r):
-        return jax.nn.sigmoid(x[0] + r[0]) * h
+        return named_scope("reset")(sigmoid)(x[0] + r[0]) * h
 
     after = reset == "after"
     return gated(

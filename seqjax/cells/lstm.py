@@ -3,8 +3,9 @@
 import dataclasses
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
+from jax import named_scope
+from jax.nn import sigmoid
 
 from seqjax.core import initializers
 from seqjax.core.cell import Cell, factory
@@ -97,16 +98,16 @@ def lstm(
         c = state.cell
         if coupled:
             f, g, o = x + r
-            f = jax.nn.sigmoid(f + p.peephole_forget * c if peepholes else f)
+            f = named_scope("forget")(sigmoid)(f + p.peephole_forget * c if peepholes else f)
             i = 1 - f
         else:
             i, f, g, o = x + r
-            i = jax.nn.sigmoid(i + p.peephole_input * c if peepholes else i)
-            f = jax.nn.sigmoid(f + p.peephole_forget * c if peepholes else f)
-        c = f * c + i * jnp.tanh(g)
-        o = jax.nn.sigmoid(o + p.peephole_output * c if peepholes else o)
+            i = named_scope("input")(sigmoid)(i + p.peephole_input * c if peepholes else i)
+            f = named_scope("forget")(sigmoid)(f + p.peephole_forget * c if peepholes else f)
+        c = f * c + i * named_scope("candidate")(jnp.tanh)(g)
+        o = named_scope("output")(sigmoid)(o + p.peephole_output * c if peepholes else o)
         seen = normalize(c, p.cell_gain, p.cell_bias) if layer_norm else c
-        return LSTMState(hidden=o * jnp.tanh(seen), cell=c)
+        return LSTMState(hidden=o * named_scope("cell")(jnp.tanh)(seen), cell=c)
 
     return gated(
         update,

@@ -2,8 +2,9 @@
 
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
+from jax import named_scope
+from jax.nn import sigmoid
 
 from seqjax.core import initializers
 from seqjax.core.cell import Cell, factory
@@ -59,16 +60,16 @@ def minimal_gated(
         raise ValueError(f"minimal_gated: `reset` must be 'after' or 'before', got {reset!r}.")
 
     def update_after(h, x, r):
-        forget = jax.nn.sigmoid(x[0] + r[0])
-        return (1 - forget) * h + forget * jnp.tanh(x[1] + forget * r[1])
+        forget = named_scope("forget")(sigmoid)(x[0] + r[0])
+        return (1 - forget) * h + forget * named_scope("candidate")(jnp.tanh)(x[1] + forget * r[1])
 
     def update_before(h, x, r):
         forget, candidate = x + r
-        forget = jax.nn.sigmoid(forget)
-        return (1 - forget) * h + forget * jnp.tanh(candidate)
+        forget = named_scope("forget")(sigmoid)(forget)
+        return (1 - forget) * h + forget * named_scope("candidate")(jnp.tanh)(candidate)
 
     def forget_hidden(h, x, r):
-        return jax.nn.sigmoid(x[0] + r[0]) * h
+        return named_scope("forget")(sigmoid)(x[0] + r[0]) * h
 
     after = reset == "after"
     return gated(
