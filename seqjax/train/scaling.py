@@ -34,7 +34,13 @@ class Standard:
                     f"{first.where}, got {example.inputs.shape[-1]}."
                 )
         channels = first.inputs.shape[-1]
-        values = np.concatenate([example.inputs.reshape(-1, channels) for example in examples])
+        return cls.of_values(
+            np.concatenate([example.inputs.reshape(-1, channels) for example in examples])
+        )
+
+    @classmethod
+    def of_values(cls, values: np.ndarray) -> "Standard":
+        """Those of `(rows, channels)`, NaN left out; 1 for the deviation of what never varies."""
         values = values.astype(np.float64)
         known = ~np.isnan(values)
         count = np.maximum(known.sum(0), 1)
@@ -61,5 +67,9 @@ class Standard:
                 f"{example.where}: expected {len(self.location)} channels as in training, got "
                 f"{example.inputs.shape[-1]}."
             )
-        values = (example.inputs - np.array(self.location)) / np.array(self.scale)
+        return self.scaled(example.inputs)
+
+    def scaled(self, values: np.ndarray) -> np.ndarray:
+        """The values `(..., channels)` float32, what is missing taken to be as usual: 0."""
+        values = (values - np.array(self.location)) / np.array(self.scale)
         return np.nan_to_num(values, nan=0.0).astype(np.float32)

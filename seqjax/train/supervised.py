@@ -16,6 +16,7 @@ from seqjax.core.types import Array, DTypeLike, PyTree, RowKeys
 from seqjax.data.batching import Batches, in_order, longest_of, restore_order
 from seqjax.data.bucketing import bucket_lengths
 from seqjax.data.padding import Encoded
+from seqjax.data.windows import Windows
 from seqjax.train.config import RunConfig
 from seqjax.train.devices import AXIS
 from seqjax.train.task import Criterion
@@ -194,6 +195,8 @@ class SupervisedTask:
 
 def lengths_of(examples: Sequence[Encoded], problem: Problem, buckets: int) -> list[int]:
     """The lengths to which batches of these examples are padded."""
+    if not (problem.sequences or problem.answers):
+        return [1]
     steps = [longest_of(example, problem.sequences, problem.answers) for example in examples]
     return bucket_lengths(steps, buckets)
 
@@ -203,7 +206,7 @@ def digest(split: Split, settings: dict[str, Any]) -> str:
     found = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for part in split:
         found.update(b"part")
-        for example in part:
+        for example in part.whole if isinstance(part, Windows) else part:
             for name in sorted(example):
                 value = np.asarray(example[name])
                 found.update(f"{name}{value.dtype}{value.shape}".encode() + value.tobytes())

@@ -140,7 +140,7 @@ def forecast(config: Any, say: Callable[[str], None]) -> SupervisedTask:
         kind="forecast",
         config=config,
         problem=problem,
-        split=problem.split(data.train, data.test),
+        split=problem.split(data.train, data.validation, data.test),
         data_name=data.name,
         settings={"problem": problem.settings(), "values": data.values},
         buckets=1,
@@ -158,7 +158,7 @@ def evaluate(folder: Path, saved: Saved, paths: tuple[Path, ...], checkpoint: st
         skip = config.files.skip_malformed
         examples = read_examples(paths, _fields(saved), skip=skip, say=print)
         if isinstance(problem, Forecasting):
-            encoded = problem.split(examples, examples).test
+            encoded = problem.judged(examples)
         else:
             encoded = [problem.encode(example) for example in examples]
         where = ", ".join(map(str, paths))
