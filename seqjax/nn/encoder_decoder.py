@@ -57,7 +57,7 @@ class EncoderDecoder(nnx.Module):
         lengths: Array | None = None,
         target_lengths: Array | None = None,
         key: PRNGKeyArray | RowKeys | None = None,
-        sampling: float = 0.0,
+        sampling: float | Array = 0.0,
     ) -> Array:
         """The logits `(*batch, time + 1, tokens)` of every token of the target and of its end.
 
@@ -68,16 +68,16 @@ class EncoderDecoder(nnx.Module):
           target_lengths: `(*batch,)`, how many tokens of the target count.
           key: switches dropout and zoneout on; needed for `sampling`.
           sampling: how often the model reads what it would have written itself instead of the
-            token before.
+            token before; a number for all rows or one for each, `(*batch,)`.
         """
         own = None
         encoder_key = decoder_key = None
         if key is not None:
             split = jnp.vectorize(jax.random.fold_in, signature="(),()->()")
             encoder_key, decoder_key, coins = (split(key, number) for number in range(3))
-            if sampling:
+            if not _is_zero(sampling):
                 own = _coins(coins, sampling, (*target.shape[:-1], target.shape[-1] + 1))
-        elif sampling:
+        elif not _is_zero(sampling):
             raise ValueError("EncoderDecoder: sampling needs a key.")
         encoded = self.encoder(source, lengths=lengths, key=encoder_key)
         first = jnp.full_like(target[..., :1], self.begin)
@@ -159,10 +159,15 @@ class EncoderDecoder(nnx.Module):
         return self.decoder.alignment(tokens, self.encoder(source, lengths=lengths))
 
 
-def _coins(key: PRNGKeyArray | RowKeys, rate: float, shape: tuple[int, ...]) -> Array:
+def _is_zero(rate: float | Array) -> bool:
+    return isinstance(rate, (int, float)) and rate == 0
+
+
+def _coins(key: PRNGKeyArray | RowKeys, rate: float | Array, shape: tuple[int, ...]) -> Array:
+    rate = jnp.broadcast_to(rate, shape[:-1])
     if key.ndim:
         flip = jnp.vectorize(
-            lambda one: jax.random.bernoulli(one, rate, shape[-1:]), signature="()->(t)"
+            lambda one, rate: jax.random.bernoulli(one, rate, shape[-1:]), signature="(),()->(t)"
         )
-        return flip(key)
-    return jax.random.bernoulli(key, rate, shape)
+        return flip(key, rate)
+    return jax.random.bernoulli(key, rate[..., None], shape)

@@ -136,6 +136,7 @@ class Forecasting:
     # All windows are equally long: nothing is padded.
     sequences = ()
     answers = ()
+    judged_by = ()
     criterion = Criterion("mean_absolute_scaled_error", lower_is_better=True)
 
     @classmethod

@@ -73,3 +73,34 @@ class Standard:
         """The values `(..., channels)` float32, what is missing taken to be as usual: 0."""
         values = (values - np.array(self.location)) / np.array(self.scale)
         return np.nan_to_num(values, nan=0.0).astype(np.float32)
+
+
+def space_of(examples: Sequence[Example]) -> tuple[int, ...]:
+    """The size of the images of clips, `()` for series without images; one for all.
+
+    Raises:
+      InputError: if it is neither, or not one for all.
+    """
+    space = examples[0].inputs.shape[1:-1]
+    for example in examples:
+        check_space(example, space)
+    return space
+
+
+def check_space(example: Example, space: tuple[int, ...]) -> None:
+    """Raises `InputError` unless an example is `(time, *space, channels)`."""
+    shape = example.inputs.shape
+    if len(shape) not in (2, 4):
+        raise InputError(
+            f"{example.where}: expected a series (time, channels) or a clip (time, height, width, "
+            f"channels), got the shape {shape}."
+        )
+    if shape[1:-1] != space:
+        raise InputError(
+            f"{example.where}: expected {_images(space)} as in training, got "
+            f"{_images(shape[1:-1])}."
+        )
+
+
+def _images(space: tuple[int, ...]) -> str:
+    return f"images of {space[0]} x {space[1]}" if space else "a series without images"
