@@ -322,7 +322,7 @@ class RecursiveForecaster(Forecast):
 
             keys = jax.random.split(key, self.horizon)
             known = None
-            if later is not None:
+            if later is not None and covariates is not None:
                 # The step after the last one is never read.
                 padded = jnp.concatenate([later, covariates[..., -1:, :]], -2)
                 known = jnp.moveaxis(padded, -2, 0)

@@ -205,7 +205,8 @@ class Forecasting:
         count = values.pop("covariates", 0)
         as_they_are = {"location": [0.0] * count, "scale": [1.0] * count}
         standard = Standard.restore(values.pop("standard", as_they_are))
-        return cls(config, standard=standard, **values | {"names": tuple(values["names"])})
+        values["names"] = tuple(values["names"])
+        return cls(config, standard=standard, **values)
 
     def series(self, example: Example, learned: int | None = None) -> Series:
         """An example as a series; the first `learned` steps tell the naive error.

@@ -10,7 +10,6 @@ import numpy as np
 
 from seqjax import metrics
 from seqjax.core.extras import extra_module
-from seqjax.data.vocabulary import Vocabulary
 from seqjax.train.classification import Classification
 from seqjax.train.forecasting import Forecasting
 from seqjax.train.tagging import LETTERS, Tagging
@@ -74,11 +73,11 @@ def _of_tagging(problem: Tagging, encoded, outputs) -> dict[str, Any]:
 
     if problem.space:
         steps = len(encoded[0]["tags"])
-        names = [
+        labels = [
             [problem.tags[number] for number in numbers[:steps].tolist()]
             for numbers in (outputs[0]["prediction"], encoded[0]["tags"])
         ]
-        return {"frames": plots.frames_with_labels(_to_range(encoded[0]["inputs"]), *names)}
+        return {"frames": plots.frames_with_labels(_to_range(encoded[0]["inputs"]), *labels)}
     if problem.scheme is None or problem.characters is None:
         return {}
     # The sentence with the most tags that mark a span has most to show.
@@ -152,7 +151,7 @@ def _of_transcription(problem: Transcription, model, encoded) -> dict[str, Any]:
     return {"posteriors": plots.ctc_posteriors(probability, inputs, names)}
 
 
-def _word(characters: Vocabulary, letters: np.ndarray) -> str:
+def _word(characters: Any, letters: np.ndarray) -> str:
     """A word from what the tagger reads of it: of long words, both ends."""
     known = letters[letters > 0]
     text = characters.decode(known).replace("\N{REPLACEMENT CHARACTER}", "?")

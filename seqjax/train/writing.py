@@ -25,7 +25,7 @@ from seqjax.data.vocabulary import (
 from seqjax.decode.search import Constraint
 from seqjax.nn.decoder import Decoder
 from seqjax.nn.encoder_decoder import EncoderDecoder
-from seqjax.train.config import CellConfig, RunConfig
+from seqjax.train.config import CellConfig
 from seqjax.train.model import build_cell
 from seqjax.train.task import Criterion
 
@@ -278,7 +278,7 @@ def vocabulary_of(texts: Sequence[str], kind: TokenKind, size: int) -> AnyVocabu
 
 
 def written_problem(
-    config: RunConfig, reading: Any, examples: Sequence[Example], kind: TokenKind, size: int
+    config: Any, reading: Any, examples: Sequence[Example], kind: TokenKind, size: int
 ) -> Writing:
     """The problem that these examples pose, whose inputs are read like this."""
     if config.model.feeding and config.model.attention == "none":
