@@ -160,7 +160,7 @@ def _word(characters: Any, letters: np.ndarray) -> str:
 
 
 def _name(vocabulary: Any, token: int) -> str:
-    text = vocabulary.decode([token])
+    text: str = vocabulary.decode([token])
     return {" ": "\N{OPEN BOX}", "\n": "\N{RETURN SYMBOL}"}.get(text, text)
 
 
