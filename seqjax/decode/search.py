@@ -203,10 +203,19 @@ def beam_search(
     """The likeliest sequences that a search with so many beams finds.
 
     At each step every beam is continued by every token. Of all these, the best `beams` that do
-    not end go on; those that end are set aside if they are among the best `beams` of all. A row
-    is done when so many are set aside, or no beam that goes on can still be better than the
-    worst of them. With one beam this is greedy decoding, with as many as there are sequences it
-    finds the best there is.
+    not end go on; those that end are set aside if they are among the best `beams` of all. Of
+    what is set aside, the best `beams` are kept. A row is done when no beam that goes on can
+    still be better than the worst of them:
+
+        best log-probability that goes on / length_penalty(length) <= worst score set aside
+
+    because log-probabilities only fall, and nothing divides them by more than the full length
+    does. So stopping early changes nothing. With a penalty the bound is loose, and rows may well
+    go on up to `length`.
+
+    With one beam this is greedy decoding, which stops at its first end. With as many beams as
+    there are sequences it finds the best there is. In between nothing is certain: what would
+    have become the best may have been left out early.
 
     What is written is kept as tokens and parents, step by step, and put together at the end:
     time and memory for a token do not grow with what was written before.
@@ -290,9 +299,12 @@ def beam_search(
         order = jnp.argsort(ends, axis=-1, stable=True)[..., :beams]
         token, parent, value, ends = (_pick(x, order, axis) for x in (token, parent, value, ends))
         value = jnp.where(ends, -jnp.inf, value)
-        full = (complete.scores > -jnp.inf).all(-1)
         hope = value[..., 0] / length_penalty(jnp.float32(length), penalty)
-        done = now.done | full | (hope <= complete.scores[..., -1])
+        worst = complete.scores[..., -1]
+        done = now.done | (hope <= worst)
+        if beams == 1:
+            # Greedy decoding stops at its first end, whatever a penalty promises for going on.
+            done |= worst > -jnp.inf
         made = Trace(token, parent, value)
         return _Search(
             t=now.t + 1,
