@@ -72,7 +72,7 @@ def write(
       key: for drawing; None takes the likeliest token each time (greedy decoding).
       temperature, top_k, top_p: see `sample`.
       allowed: restricts what may be written; see `Constraint`. Probabilities stay those of the
-        model.
+        model. Where nothing is allowed, the end token is written.
       state: of the constraint before the first token.
 
     Example:
@@ -101,7 +101,9 @@ def write(
         else:
             most = logits.shape[-1] if top_k is None else top_k
             token = sample(jax.random.fold_in(key, t), logits, temperature, most, top_p)
-        token = jnp.where(ended, end, token)
+        # Where nothing is allowed, only the end is left.
+        stuck = (logits == -jnp.inf).all(-1)
+        token = jnp.where(ended | stuck, end, token)
         gained = jnp.take_along_axis(known, token[..., None], -1)[..., 0]
         log_probability = log_probability + jnp.where(ended, 0.0, gained)
         tokens = jax.lax.dynamic_update_index_in_dim(tokens, token, t, 0)
@@ -144,7 +146,7 @@ class Beams(NamedTuple):
       tokens: `(*batch, beams, length)` int32; behind the end all are the end token.
       lengths: `(*batch, beams)` int32, without the end token.
       scores: `(*batch, beams)`, the log-probability by the length penalty; -inf for a beam that
-        holds nothing, because there are not so many sequences.
+        holds nothing (all end tokens), because there are not so many sequences.
       log_probability: `(*batch, beams)` in nats.
       ended: `(*batch, beams)` bool, whether the end token was found before there was no room.
       trace: what was looked at on the way.
@@ -231,7 +233,7 @@ def beam_search(
       penalty: strength of the length penalty, 0 or more; see `length_penalty`. Without any,
         short sequences are favoured.
       allowed: restricts what may be written; see `Constraint`. Probabilities stay those of the
-        model.
+        model. A beam that may not go on is lost; where all are, the row holds nothing.
       state: of the constraint before the first token.
 
     Raises:

@@ -178,6 +178,40 @@ def test_nothing_allowed_is_an_empty_beam():
     assert found.scores.tolist()[1:] == [-np.inf, -np.inf] and found.lengths[0] == 0
 
 
+def no_way_out(state, token):
+    """After 1 only 2 may come, after 2 nothing; 0 is followed by 0 or by 3, the end."""
+    follow = jnp.zeros((4, 4), bool).at[1, 2].set(True).at[0, 0].set(True).at[0, 3].set(True)
+    return state, follow[token]
+
+
+def always_alike(carry, token):
+    return carry, jnp.broadcast_to(jnp.log(jnp.array([0.4, 0.2, 0.3, 0.1])), (*token.shape, 4))
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_a_sequence_that_may_not_go_on_ends(drawn):
+    begin, key = jnp.array([1, 2, 0]), jax.random.key(0) if drawn else None
+    with jax.numpy_rank_promotion("allow"):
+        found = write(always_alike, (), begin, end=3, length=5, key=key, allowed=no_way_out)
+    assert found.tokens[:2].tolist() == [[2, 3, 3, 3, 3], [3] * 5]
+    assert found.lengths[:2].tolist() == [1, 0] and found.ended[:2].all()
+    np.testing.assert_allclose(jnp.exp(found.log_probability[:2]), [0.3 * 0.1, 0.1], rtol=1e-5)
+    assert (found.tokens[2, : found.lengths[2]] == 0).all()
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_beam_that_may_not_go_on_is_lost(beams):
+    begin = jnp.array([1, 2, 0])
+    options = {"end": 3, "length": 4, "penalty": 0.5, "allowed": no_way_out}
+    with jax.numpy_rank_promotion("allow"):
+        found = beam_search(always_alike, (), begin, beams=beams, **options)
+    assert not any(np.isnan(leaf).any() for leaf in jax.tree.leaves(found))
+    assert (found.scores[:2] == -np.inf).all() and (found.log_probability[:2] == -np.inf).all()
+    assert (found.tokens[:2] == 3).all() and not found.lengths[:2].any()
+    assert not found.ended[:2].any()
+    assert np.isfinite(found.scores[2]).all() and (found.tokens[2] % 3 == 0).all()
+
+
 def test_draws_follow_the_model():
     chances = jnp.log(jnp.array([[1.0, 0, 0], [0.2, 0.3, 0.5], [1.0, 0, 0]]))
     step = lambda carry, token: (carry, chances[token])  # noqa: E731
