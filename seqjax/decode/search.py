@@ -58,6 +58,7 @@ def write(
     top_p: Any = 1.0,
     allowed: Constraint | None = None,
     state: PyTree = (),
+    rows: Array | None = None,
 ) -> Written:
     """Writes one sequence for each row, the likeliest token each time or tokens drawn.
 
@@ -74,6 +75,8 @@ def write(
       allowed: restricts what may be written; see `Constraint`. Probabilities stay those of the
         model. Where nothing is allowed, the end token is written.
       state: of the constraint before the first token.
+      rows: `(*batch,)` bool, the rows that are wanted; the others, such as padding of a batch,
+        end at once, with no tokens and log-probability 0. None wants all.
 
     Example:
       >>> import jax.numpy as jnp
@@ -118,7 +121,7 @@ def write(
         jnp.full((length, *begin.shape), end, jnp.int32),
         jnp.zeros(begin.shape, jnp.int32),
         jnp.zeros(begin.shape, jnp.float32),
-        jnp.zeros(begin.shape, bool),
+        _unwanted(rows, begin),
     )
     last = jax.lax.while_loop(going_on, body, all_varying(start))
     *_, tokens, lengths, log_probability, ended = last
@@ -201,6 +204,7 @@ def beam_search(
     penalty: float = 0.0,
     allowed: Constraint | None = None,
     state: PyTree = (),
+    rows: Array | None = None,
 ) -> Beams:
     """The likeliest sequences that a search with so many beams finds.
 
@@ -235,6 +239,8 @@ def beam_search(
       allowed: restricts what may be written; see `Constraint`. Probabilities stay those of the
         model. A beam that may not go on is lost; where all are, the row holds nothing.
       state: of the constraint before the first token.
+      rows: `(*batch,)` bool, the rows that are wanted; the others, such as padding of a batch,
+        are done at once and hold nothing. None wants all.
 
     Raises:
       ValueError: if a number makes no sense.
@@ -274,7 +280,7 @@ def beam_search(
         tokens=spread(begin),
         log_probability=nothing.at[..., 0].set(0.0),
         complete=_Ended(nothing, nothing, zeros, zeros, jnp.zeros(wide, bool)),
-        done=jnp.zeros(begin.shape, bool),
+        done=_unwanted(rows, begin),
         trace=Trace(steps, steps, jnp.full((length, *wide), -jnp.inf)),
     )
 
@@ -335,6 +341,13 @@ def beam_search(
     tokens = _follow(last.trace, found, end)
     here = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -2), last.trace)
     return Beams(tokens, found.lengths, found.scores, found.log_probability, found.ended, here)
+
+
+def _unwanted(rows: Array | None, begin: Array) -> Array:
+    """The rows that are over before they begin."""
+    if rows is None:
+        return jnp.zeros(begin.shape, bool)
+    return jnp.broadcast_to(jnp.logical_not(rows), begin.shape)
 
 
 def _constrained(

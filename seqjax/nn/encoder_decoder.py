@@ -121,16 +121,25 @@ class EncoderDecoder(nnx.Module):
         beams: int = 5,
         penalty: float = 0.0,
         lengths: Array | None = None,
+        rows: Array | None = None,
         allowed: Constraint | None = None,
         state: Any = (),
     ) -> Beams:
-        """The likeliest targets by beam search; see `seqjax.decode.search.beam_search`."""
+        """The likeliest targets by beam search; see `seqjax.decode.search.beam_search`.
+
+        Args:
+          source: what the encoder reads.
+          length: tokens of a target, at most.
+          beams, penalty, allowed, state: see `beam_search`.
+          lengths: `(*batch,)`, how many steps of the source count.
+          rows: `(*batch,)` bool, the rows that are wanted; nothing is written for the others.
+        """
         encoded = self.encoder(source, lengths=lengths)
         step, carry = self.decoder.start(encoded, beams=True)
         begin = jnp.full(encoded.summary.shape[:-1], self.begin, jnp.int32)
         return beam_search(
             step, carry, begin, end=self.end, length=length, beams=beams, penalty=penalty,
-            allowed=allowed, state=state,
+            allowed=allowed, state=state, rows=rows,
         )  # fmt: skip
 
     def write(
@@ -139,14 +148,24 @@ class EncoderDecoder(nnx.Module):
         *,
         length: int,
         lengths: Array | None = None,
+        rows: Array | None = None,
         key: PRNGKeyArray | None = None,
         **options: Any,
     ) -> Written:
-        """One target for each source, greedily or drawn; see `seqjax.decode.search.write`."""
+        """One target for each source, greedily or drawn; see `seqjax.decode.search.write`.
+
+        Args:
+          source: what the encoder reads.
+          length: tokens of a target, at most.
+          lengths: `(*batch,)`, how many steps of the source count.
+          rows: `(*batch,)` bool, the rows that are wanted; nothing is written for the others.
+          key: for drawing; None takes the likeliest token each time.
+          **options: see `write`.
+        """
         encoded = self.encoder(source, lengths=lengths)
         step, carry = self.decoder.start(encoded)
         begin = jnp.full(encoded.summary.shape[:-1], self.begin, jnp.int32)
-        return write(step, carry, begin, end=self.end, length=length, key=key, **options)
+        return write(step, carry, begin, end=self.end, length=length, key=key, rows=rows, **options)
 
     def alignment(self, source: Any, target: Array, *, lengths: Array | None = None) -> Array:
         """Where attention looks for each token of the target and for its end.

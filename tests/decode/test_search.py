@@ -212,6 +212,30 @@ def test_a_beam_that_may_not_go_on_is_lost(beams):
     assert np.isfinite(found.scores[2]).all() and (found.tokens[2] % 3 == 0).all()
 
 
+@pytest.mark.parametrize("beams", [None, 1, 3])
+def test_rows_that_are_not_wanted_keep_nobody_waiting(beams):
+    """The second row does not end by itself."""
+    ends = jnp.array([True, False, True])
+    search = write if beams is None else functools.partial(beam_search, beams=beams)
+
+    def step(ends, token):
+        jax.debug.callback(lambda: steps.append(1))
+        end = jnp.where(ends, 0.99, 0.01)[..., None]
+        return ends, jnp.log(jnp.concatenate([end, 1 - end], -1))
+
+    for rows, count in ((None, 30), (ends, 1 if beams in (None, 1) else 3), (ends & False, 0)):
+        steps = []
+        found = search(step, ends, jnp.zeros(3, jnp.int32), end=0, length=30, rows=rows)
+        jax.effects_barrier()
+        assert len(steps) == count
+        wanted = ends | True if rows is None else rows
+        best = jax.tree.map(lambda leaf: leaf.reshape(3, -1)[:, 0], found)
+        np.testing.assert_allclose(jnp.exp(best.log_probability[ends & wanted]), 0.99, rtol=1e-6)
+        assert not found.tokens[~wanted].any() and not found.lengths[~wanted].any()
+        if beams is not None:
+            assert (found.scores[~wanted] == -np.inf).all() and not found.ended[~wanted].any()
+
+
 def test_draws_follow_the_model():
     chances = jnp.log(jnp.array([[1.0, 0, 0], [0.2, 0.3, 0.5], [1.0, 0, 0]]))
     step = lambda carry, token: (carry, chances[token])  # noqa: E731

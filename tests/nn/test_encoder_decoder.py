@@ -113,6 +113,16 @@ def test_search_and_alignment(name):
     np.testing.assert_allclose(weights.sum(-1), 1.0, rtol=1e-5)
 
 
+def test_nothing_is_written_for_rows_that_are_not_wanted():
+    model = built("additive", seed=1)
+    options = {"lengths": LENGTHS, "length": 6}
+    rows = jnp.array([False, True])
+    for way in (model.write, model.search):
+        found, every = way(SOURCE, rows=rows, **options), way(SOURCE, **options)
+        assert not found.lengths[0].any() and (found.tokens[0] == END).all()
+        np.testing.assert_array_equal(found.tokens[1], every.tokens[1])
+
+
 def test_noise_is_on_with_a_key_only():
     model = built("noise")
     quiet = model(SOURCE, TARGET, lengths=LENGTHS)
