@@ -80,8 +80,7 @@ class EncoderDecoder(nnx.Module):
         elif sampling:
             raise ValueError("EncoderDecoder: sampling needs a key.")
         encoded = self.encoder(source, lengths=lengths, key=encoder_key)
-        first = jnp.full_like(target[..., :1], self.begin)
-        tokens = jnp.concatenate([first, target], -1)
+        tokens = _padded(target, 1, 0, self.begin)
         ends = None if target_lengths is None else target_lengths + 1
         return self.decoder(tokens, encoded, lengths=ends, key=decoder_key, own=own)
 
@@ -105,8 +104,8 @@ class EncoderDecoder(nnx.Module):
         """
         time = target.shape[-1] + 1
         place = jnp.arange(time).reshape((1,) * target_lengths.ndim + (time,))
-        behind = jnp.concatenate([target, jnp.zeros_like(target[..., :1])], -1)
-        wanted = jnp.where(place == target_lengths[..., None], self.end, behind)
+        longer = _padded(target, 0, 1, self.end)
+        wanted = jnp.where(place == target_lengths[..., None], self.end, longer)
         mask = length_mask(target_lengths + 1, time)
         if counts is not None:
             mask &= counts[..., None]
@@ -173,9 +172,14 @@ class EncoderDecoder(nnx.Module):
         Returns:
           `(*batch, time + 1, places)`; each row adds up to 1.
         """
-        first = jnp.full_like(target[..., :1], self.begin)
-        tokens = jnp.concatenate([first, target], -1)
+        tokens = _padded(target, 1, 0, self.begin)
         return self.decoder.alignment(tokens, self.encoder(source, lengths=lengths))
+
+
+def _padded(target: Array, before: int, behind: int, token: int) -> Array:
+    """A target, which may have no tokens, with some before and behind it."""
+    rows = [(0, 0)] * (target.ndim - 1)
+    return jnp.pad(target, [*rows, (before, behind)], constant_values=token)
 
 
 def _coins(key: PRNGKeyArray | RowKeys, rate: float, shape: tuple[int, ...]) -> Array:

@@ -1,5 +1,7 @@
 """Encoders and decoders: padding, teacher forcing, sampling, search, alignment."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -111,6 +113,19 @@ def test_search_and_alignment(name):
     weights = model.alignment(SOURCE, TARGET, lengths=LENGTHS)
     assert weights.shape == (2, 5, 5) and (weights[1, :, 3:] == 0).all()
     np.testing.assert_allclose(weights.sum(-1), 1.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_a_target_without_tokens_has_an_end(batch):
+    model = built("additive")
+    source, target = jnp.ones((*batch, 5), int), jnp.zeros((*batch, 0), int)
+    weights = model.alignment(source, target)
+    assert weights.shape == (*batch, 1, 5)
+    np.testing.assert_allclose(weights.sum(-1), 1.0, rtol=1e-5)
+    logits = model(source, target)
+    nats, count = model.loss(logits, target, jnp.zeros(batch, int))
+    assert logits.shape == (*batch, 1, 9) and count == math.prod(batch)
+    np.testing.assert_allclose(nats, -jax.nn.log_softmax(logits)[..., END].sum(), rtol=1e-5)
 
 
 def test_nothing_is_written_for_rows_that_are_not_wanted():
