@@ -10,6 +10,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.test_util import check_grads
 
 import seqjax as sj
+from seqjax.core import attention
 from seqjax.engines import stepwise
 from seqjax.testing.case import Weights, make_case, numbers, with_gradient
 from tests.jaxprs import loops
@@ -78,7 +79,10 @@ def test_no_gradient_of_a_weight_is_carried_through_time(build):
 
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
 @pytest.mark.parametrize("feeding", [False, True])
-def test_each_device_has_the_memory_of_its_rows(kind, feeding):
+@pytest.mark.parametrize("queries", [99, 5, 2], ids=["together", "row_by_row", "in_parts"])
+def test_each_device_has_the_memory_of_its_rows(kind, feeding, queries, tiles, monkeypatch):
+    # Of five queries a row, each compared with four keys of three numbers.
+    monkeypatch.setattr(attention, "READ_BYTES", queries * 4 * 3 * 4)
     mesh = jax.make_mesh((4,), ("data",), axis_types=(kind,))
     cell = sj.attentive(sj.gru(3), 2, feeding=feeding)
     params = cell.init(jax.random.key(0), 3)
