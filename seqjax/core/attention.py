@@ -83,16 +83,15 @@ def attend(
     """
     wide = jnp.promote_types(queries.dtype, jnp.float32)
     # Rows may have more dimensions than the memory that they share.
-    keys, values = (_like(leaf, queries.ndim) for leaf in (memory.keys, memory.values))
-    memory = Memory(keys, values, memory.valid)
+    values, keys = _like(memory.values, queries.ndim), _like(memory.keys, queries.ndim)
     if vector is None:
-        score = jnp.matmul(queries, jnp.swapaxes(memory.keys, -1, -2))
+        score = jnp.matmul(queries, jnp.swapaxes(keys, -1, -2))
     else:
-        score = jnp.tanh(queries[..., :, None, :] + memory.keys[..., None, :, :]) @ vector
+        score = jnp.tanh(queries[..., :, None, :] + keys[..., None, :, :]) @ vector
     valid = _like(memory.valid[..., None, :], queries.ndim)
     score = jnp.where(valid, score.astype(wide), jnp.finfo(wide).min)
     weights = jnp.where(valid, jax.nn.softmax(score, -1), 0.0)
-    return jnp.matmul(weights.astype(memory.values.dtype), memory.values), weights
+    return jnp.matmul(weights.astype(values.dtype), values), weights
 
 
 def attend_in_tiles(
