@@ -17,7 +17,7 @@ from seqjax.data.padding import Encoded, truncate
 from seqjax.train import (
     captioning,
     classification,
-    forecasting,
+    forecast_config,
     language,
     pictures,
     synthetic,
@@ -124,7 +124,7 @@ def _possible(problem: Any, encoded: list[Encoded], flaw: str, advice: str, say:
 
 def forecast(config: Any, say: Callable[[str], None]) -> SupervisedTask:
     """The task of `seqjax train forecast`."""
-    data = find_data(config, forecasting.from_source, say)
+    data = find_data(config, forecast_config.from_source, say)
     problem = Forecasting.of(config, data.train, data.values)
     season = f", season {problem.season}" if problem.season else ""
     look = f"{problem.history} steps read, {problem.horizon} predicted{season}"
@@ -336,6 +336,6 @@ KINDS = {
         evaluate,
         transcription.Transcription.restore,
     ),
-    "forecast": Kind(forecasting.ForecastConfig, forecast, evaluate, Forecasting.restore),
+    "forecast": Kind(forecast_config.ForecastConfig, forecast, evaluate, Forecasting.restore),
     "task": Kind(synthetic.SyntheticConfig, synthetic.SyntheticTask, synthetic.evaluate),
 }

@@ -159,14 +159,17 @@ class Writing:
         config, rngs = self.config.model, nnx.Rngs(seed)
         encoder = self.reading.encoder(config, rngs)
         cell = build_cell(config, inside=lambda cell: self._attentive(cell, encoder.features))
-        decoder = Decoder(
-            len(self.vocabulary),
-            cell,
-            encoder.summary_features,
-            embedding_size=config.embedding,
-            tied=config.tied,
-            rngs=rngs,
-        )
+        try:
+            decoder = Decoder(
+                len(self.vocabulary),
+                cell,
+                encoder.summary_features,
+                embedding_size=config.embedding,
+                tied=config.tied,
+                rngs=rngs,
+            )
+        except (TypeError, ValueError) as error:
+            raise InputError(f"--cell {config.cell} does not suit a decoder: {error}") from None
         return EncoderDecoder(encoder, decoder, begin=BEGIN, end=END)
 
     def _attentive(self, cell, width):
