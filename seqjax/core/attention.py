@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax.core.types import Array, Bool, Float, PyTree
+from seqjax.core.types import Array, Float, PyTree
 
 Score = Literal["additive", "multiplicative"]
 
@@ -26,12 +26,14 @@ class Memory(NamedTuple):
     Attributes:
       values: `(*batch, places, width)`, what is read.
       keys: `(*batch, places, attention)`, what queries are compared with.
-      valid: `(*batch, places)` bool; the others are never read.
+      valid: `(*batch, places)`, 1 at the places that may be read and 0 at others. Floats, as all
+        parameters are, so that a cell with its memory goes through `jax.grad` and `jax.tree.map`;
+        their gradient is zero.
     """
 
     values: Array
     keys: Array
-    valid: Bool[Array, "*batch places"]
+    valid: Float[Array, "*batch places"]
 
     @property
     def batch_ndim(self) -> int:
@@ -88,7 +90,7 @@ def attend(
         score = jnp.matmul(queries, jnp.swapaxes(keys, -1, -2))
     else:
         score = jnp.tanh(queries[..., :, None, :] + keys[..., None, :, :]) @ vector
-    valid = _like(memory.valid[..., None, :], queries.ndim)
+    valid = _like(jax.lax.stop_gradient(memory.valid)[..., None, :] > 0.5, queries.ndim)
     score = jnp.where(valid, score.astype(wide), jnp.finfo(wide).min)
     weights = jnp.where(valid, jax.nn.softmax(score, -1), 0.0)
     return jnp.matmul(weights.astype(values.dtype), values), weights

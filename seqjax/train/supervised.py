@@ -223,5 +223,5 @@ def digest(split: Split, settings: dict[str, Any]) -> str:
         for example in part.whole if isinstance(part, Windows) else part:
             for name in sorted(example):
                 value = np.asarray(example[name])
-                found.update(f"{name}{value.dtype}{value.shape}".encode() + value.tobytes())
+                found.update(f"{name}{value.dtype.str}{value.shape}".encode() + value.tobytes())
     return found.hexdigest()
