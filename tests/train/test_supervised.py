@@ -5,7 +5,6 @@ import gzip
 import json
 import shutil
 
-import jax
 import numpy as np
 import pytest
 
@@ -459,29 +458,16 @@ def test_mistakes_before_training(here, capsys, argv, message):
     assert message in fails(capsys, *argv)
 
 
-def test_a_batch_has_one_of_few_lengths(here):
-    """Compiled programs are bounded by the number of buckets."""
+def test_one_program_is_compiled_for_each_length(here, monkeypatch):
+    """However many epochs there are: of the training step, and of the model that is scored."""
     import chex
 
-    from seqjax.train.classification import ClassifyConfig, ClassifyFields
-    from seqjax.train.devices import make_mesh
-    from seqjax.train.files import FilesConfig, SequenceConfig
-    from seqjax.train.tasks import KINDS
+    from seqjax.train.classification import Classification
 
-    config = ClassifyConfig(
-        files=FilesConfig(train=(here / "reviews.csv",)),
-        columns=ClassifyFields(text="text"),
-        sequences=SequenceConfig(buckets=2),
-        batch=8,
-    )
-    task = KINDS["classify"].task(config, print)
-    mesh = make_mesh(8, 2)
-
-    @jax.jit
-    @chex.assert_max_traces(n=2)
-    def read(batch):
-        return batch["inputs"].sum()
-
-    batches = task.batches(0, mesh)
-    for _ in range(30):
-        read(next(batches))
+    for name in ("loss", "outputs"):
+        bounded = chex.assert_max_traces(getattr(Classification, name), n=2)
+        monkeypatch.setattr(Classification, name, bounded)
+    argv = [*CLASSIFY, "--buckets", "2", "--steps", "30", "--out", "run"]
+    assert main(argv) == 0
+    with pytest.raises(AssertionError, match="traced > 2 times"):
+        main([*argv[:-1], "again"])
