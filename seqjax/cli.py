@@ -291,6 +291,10 @@ def _evaluate(arguments: Sequence[str]) -> int:
 
     config = _parse(EvaluateConfig, arguments, "evaluate")
     saved = _load_settings(config.run)
+    if config.targets and not (config.input and saved.kind == "translate"):
+        raise InputError("--targets goes with --input, for runs of `train translate`.")
+    if config.beams is not None and KINDS[saved.kind].restore is None:
+        raise InputError(f"--beams is for runs that write; {config.run} is one of {saved.kind}.")
     report = KINDS[saved.kind].evaluate(saved, config)
     for note in report.notes:
         print(note)

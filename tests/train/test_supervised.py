@@ -330,6 +330,12 @@ def test_mistakes_with_a_trained_classifier(here, capsys):
         capsys, "evaluate", "run", "--input", "other.csv"
     )
     assert "no test data" in fails(capsys, "evaluate", "run")
+    assert "--beams is for runs that write" in fails(
+        capsys, "evaluate", "run", "--input", "other.csv", "--beams", "2"
+    )
+    assert "--targets goes with --input" in fails(
+        capsys, "evaluate", "run", "--input", "other.csv", "--targets", "other.csv"
+    )
     write(here, "empty.csv", "text,label\n")
     message = fails(capsys, "predict", "run", "--input", "empty.csv")
     assert "only a header" in message
