@@ -7,10 +7,12 @@ from pathlib import Path
 
 # Before JAX starts. Unoptimised code is compiled faster than optimised code saves; so are fusions
 # by the older of two ways, where jaxlib still has it: a third of the time.
-fast = ["--xla_backend_optimization_level=0"]
-if importlib.metadata.version("jaxlib").startswith("0.10."):
-    fast.append("--xla_cpu_use_fusion_emitters=false")
-os.environ.setdefault("XLA_FLAGS", " ".join(fast))
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0"
+    + " --xla_cpu_use_fusion_emitters=false"
+    * importlib.metadata.version("jaxlib").startswith("0.10."),
+)
 os.environ.setdefault("SEQJAX_FAST", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 

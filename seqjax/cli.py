@@ -13,7 +13,7 @@ from typing import Any
 import jax
 
 from seqjax.core.errors import InputError
-from seqjax.train.config import differences
+from seqjax.train.config import check_numbers, differences
 from seqjax.train.devices import use_cpu_cores
 
 USAGE = """\
@@ -23,6 +23,9 @@ usage: seqjax COMMAND [OPTIONS]
   train classify   a classifier of series or texts
   train tag        a tagger of words: parts of speech, entities
   train forecast   a forecaster of series
+  train translate  from one text to another: spelling, dates, languages
+  train caption    from a picture, a clip or a vector to words
+  train transcribe from a series to what it says, by CTC
   train task       any cell on a synthetic task: parity, copying, recall, ...
   train --resume   continue a run
   generate         write text with a trained language model
@@ -63,20 +66,6 @@ class GenerateConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateConfig:
-    """How good a trained model is, on data that it has not seen."""
-
-    run: Path
-    """Folder of the run."""
-    input: tuple[Path, ...] = ()
-    """Files or folders; by default the data held out from the run's training."""
-    pictures: bool = False
-    """Draw what there is to see, below the folder of the run."""
-    checkpoint: str = "best"
-    """best, last, or a step."""
-
-
-@dataclasses.dataclass(frozen=True)
 class PredictConfig:
     """Writes the predictions of a trained model for a file, in the format of the file."""
 
@@ -88,10 +77,15 @@ class PredictConfig:
     """Where to write; by default beside the input, with .predicted in its name."""
     probability: bool = False
     """Write how sure each prediction is, too."""
+    beams: int | None = None
+    """Beams of the search, for runs that write; by default as many as the run says."""
     checkpoint: str = "best"
     """best, last, or a step."""
     skip_malformed: bool = False
     """Leave rows out that cannot be read, and count them, instead of stopping there."""
+
+    def __post_init__(self):
+        check_numbers(self)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -187,10 +181,17 @@ def _repeat(kind: str, config: Any) -> int:
     from seqjax.train.loop import train
     from seqjax.train.repeat import mean_and_spread, save_results
     from seqjax.train.run import new_folder
+    from seqjax.train.task import EvaluateConfig
     from seqjax.train.tasks import KINDS
 
     if config.resume is not None:
         raise InputError("--resume continues one run; leave --repeat out.")
+    # Forecasts hold out the end of each series for the test.
+    needs_files = KINDS[kind].restore is not None and kind != "forecast"
+    if needs_files and config.files.train and not config.files.test:
+        raise InputError(
+            "--repeat reports how good the runs are on test data: name files with --test."
+        )
     folder = new_folder(config.out, kind)
     found = []
     for seed in range(config.seed, config.seed + config.repeat):
@@ -199,7 +200,7 @@ def _repeat(kind: str, config: Any) -> int:
         if outcome.stopped_by is not None:
             return STOPPED + outcome.stopped_by
         saved = _load_settings(outcome.folder)
-        found.append(KINDS[kind].evaluate(outcome.folder, saved, (), "best").scores)
+        found.append(KINDS[kind].evaluate(saved, EvaluateConfig(outcome.folder)).scores)
     save_results(folder, found)
     print(f"{config.repeat} seeds, mean and standard deviation:")
     for name, words in mean_and_spread(found).items():
@@ -285,11 +286,16 @@ def _generate(arguments: Sequence[str]) -> int:
 
 def _evaluate(arguments: Sequence[str]) -> int:
     from seqjax.train.pictures import save_pictures
+    from seqjax.train.task import EvaluateConfig
     from seqjax.train.tasks import KINDS
 
     config = _parse(EvaluateConfig, arguments, "evaluate")
     saved = _load_settings(config.run)
-    report = KINDS[saved.kind].evaluate(config.run, saved, config.input, config.checkpoint)
+    if config.targets and not (config.input and saved.kind == "translate"):
+        raise InputError("--targets goes with --input, for runs of `train translate`.")
+    if config.beams is not None and KINDS[saved.kind].restore is None:
+        raise InputError(f"--beams is for runs that write; {config.run} is one of {saved.kind}.")
+    report = KINDS[saved.kind].evaluate(saved, config)
     for note in report.notes:
         print(note)
     print(f"{report.what}; checkpoint of step {report.step:,}")
@@ -324,6 +330,7 @@ def _predict(arguments: Sequence[str]) -> int:
         checkpoint=config.checkpoint,
         malformed=malformed,
         probability=config.probability,
+        beams=config.beams,
     )
     if malformed.count:
         print(malformed.summary())
@@ -344,6 +351,8 @@ def entry() -> None:
     exit. What matters of it has reached `main` as an error.
     """
     threading.excepthook = lambda _: None
+    # What is half-written is removed on the way out.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(STOPPED + number))
     status = main()
     if status == FAILED:
         sys.stdout.flush()

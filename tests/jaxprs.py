@@ -1,4 +1,4 @@
-"""The loops of a traced program: what they carry and multiply."""
+"""The loops of a traced program: what they carry and multiply; and how large arrays are."""
 
 from typing import NamedTuple
 
@@ -25,6 +25,15 @@ def loops(jaxpr) -> list[Loop]:
             found.append(Loop(shapes, list(_products(body)), not below))
         found += below
     return found
+
+
+def array_bytes(jaxpr):
+    """The size of every array that a program makes, wherever it is."""
+    for eqn in jaxpr.eqns:
+        for value in eqn.params.values():
+            for inner in _jaxprs(value):
+                yield from array_bytes(inner)
+        yield from (var.aval.size * var.aval.dtype.itemsize for var in eqn.outvars)
 
 
 def _jaxprs(value):

@@ -229,7 +229,7 @@ def attend_to(params: PyTree, values: Array, valid: Array | None = None) -> PyTr
             )
         # By selection, so that a NaN in padding goes nowhere.
         kept = jnp.where(valid[..., None], values, jnp.zeros_like(values)).astype(weights.dtype)
-        return node._replace(memory=Memory(kept, kept @ weights, valid))
+        return node._replace(memory=Memory(kept, kept @ weights, valid.astype(kept.dtype)))
 
     if not is_attentive(params):
         raise ValueError("attend_to: these are not the parameters of an attentive cell.")

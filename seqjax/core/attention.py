@@ -1,19 +1,20 @@
 """A memory that is read by attention: what a decoder looks at while it goes through time."""
 
+import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from seqjax.core.types import Array, Bool, Float, PyTree
+from seqjax.core.types import Array, Float, PyTree
 
 Score = Literal["additive", "multiplicative"]
 
 SCORES: tuple[Score, ...] = ("additive", "multiplicative")
 
 READ_BYTES = 2**24
-"""Working memory of many reads at once."""
+"""What many reads at once compare, at most, in the additive score."""
 
 
 class Memory(NamedTuple):
@@ -25,12 +26,14 @@ class Memory(NamedTuple):
     Attributes:
       values: `(*batch, places, width)`, what is read.
       keys: `(*batch, places, attention)`, what queries are compared with.
-      valid: `(*batch, places)` bool; the others are never read.
+      valid: `(*batch, places)`, 1 at the places that may be read and 0 at others. Floats, as all
+        parameters are, so that a cell with its memory goes through `jax.grad` and `jax.tree.map`;
+        their gradient is zero.
     """
 
     values: Array
     keys: Array
-    valid: Bool[Array, "*batch places"]
+    valid: Float[Array, "*batch places"]
 
     @property
     def batch_ndim(self) -> int:
@@ -82,15 +85,15 @@ def attend(
     """
     wide = jnp.promote_types(queries.dtype, jnp.float32)
     # Rows may have more dimensions than the memory that they share.
-    memory = Memory(*(_like(leaf, queries.ndim) for leaf in memory[:2]), memory.valid)
+    values, keys = _like(memory.values, queries.ndim), _like(memory.keys, queries.ndim)
     if vector is None:
-        score = jnp.matmul(queries, jnp.swapaxes(memory.keys, -1, -2))
+        score = jnp.matmul(queries, jnp.swapaxes(keys, -1, -2))
     else:
-        score = jnp.tanh(queries[..., :, None, :] + memory.keys[..., None, :, :]) @ vector
-    valid = _like(memory.valid[..., None, :], queries.ndim)
+        score = jnp.tanh(queries[..., :, None, :] + keys[..., None, :, :]) @ vector
+    valid = _like(jax.lax.stop_gradient(memory.valid)[..., None, :] > 0.5, queries.ndim)
     score = jnp.where(valid, score.astype(wide), jnp.finfo(wide).min)
     weights = jnp.where(valid, jax.nn.softmax(score, -1), 0.0)
-    return jnp.matmul(weights.astype(memory.values.dtype), memory.values), weights
+    return jnp.matmul(weights.astype(values.dtype), values), weights
 
 
 def attend_in_tiles(
@@ -98,26 +101,47 @@ def attend_in_tiles(
 ) -> tuple[Float[Array, "*batch queries width"], Float[Array, "*batch queries places"]]:
     """`attend` for many queries, in a working memory that does not grow with them.
 
-    What the additive score compares is `(*batch, queries, places, attention)`. It is made for a
-    part of the queries at a time, and made again in the backward pass.
+    What the additive score compares is `(*batch, queries, places, attention)`. It is made for as
+    many rows at a time as fit into `READ_BYTES`, and made again in the backward pass. Each row
+    has its own memory, so a loop over rows adds up no gradient but that of `vector`. Where a
+    single row does not fit, or all rows share one memory, a loop over queries goes inside; only
+    that one adds to the gradient of a memory, of the one that it reads.
+
+    Args and returns: see `attend`.
     """
     if vector is None:
         return attend(memory, queries, vector)
-    *_, count, width = queries.shape
-    rows = max(1, queries.size // max(1, count * width))
-    each = rows * memory.valid.shape[-1] * width * queries.dtype.itemsize
-    size = max(1, READ_BYTES // max(1, each))
+    *batch, count, width = queries.shape
+    places = memory.valid.shape[-1]
+    fit = max(1, READ_BYTES // max(1, places * width * queries.dtype.itemsize))
     again = jax.checkpoint(attend, prevent_cse=False)
-    if size >= count:
+    if math.prod(batch) * count <= fit:
         return again(memory, queries, vector)
 
-    def one(query):
-        return jax.tree.map(
-            lambda leaf: leaf[..., 0, :], again(memory, query[..., None, :], vector)
-        )
+    # Rows that share one memory are one row with more queries.
+    rows = 1 if math.prod(memory.valid.shape[:-1]) == 1 else math.prod(batch)
+    each = math.prod(batch) * count // rows
 
-    found = jax.lax.map(one, jnp.moveaxis(queries, -2, 0), batch_size=size)
-    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -2), found)
+    def by_row(leaf: Array) -> Array:
+        entry = leaf.shape[memory.batch_ndim :]
+        if rows > 1:
+            leaf = jnp.broadcast_to(leaf, (*batch, *entry))
+        return leaf.reshape(rows, *entry)
+
+    def read(row: tuple[Memory, Array]) -> tuple[Array, Array]:
+        memory, queries = row
+        if each <= fit:
+            return again(memory, queries, vector)
+
+        def read_one(query: Array) -> tuple[Array, Array]:
+            found, weights = again(memory, query[None], vector)
+            return found[0], weights[0]
+
+        return jax.lax.map(read_one, queries, batch_size=fit)
+
+    by_rows = (jax.tree.map(by_row, memory), queries.reshape(rows, each, width))
+    found = jax.lax.map(read, by_rows, batch_size=max(1, fit // each))
+    return jax.tree.map(lambda leaf: leaf.reshape(*batch, count, leaf.shape[-1]), found)
 
 
 def _like(leaf: Array, ndim: int) -> Array:

@@ -82,7 +82,10 @@ class Batches:
             raise InputError("There is no example to make batches of.")
         if rows < 1:
             raise ValueError(f"rows must be at least 1, got {rows}.")
-        steps = [longest_of(example, sequences, answers) for example in examples]
+        if sequences or answers:
+            steps = [longest_of(example, sequences, answers) for example in examples]
+        else:
+            steps = [0] * len(examples)
         lengths = _check_lengths(bucket_lengths or [max(1, *steps)])
         members: list[list[int]] = [[] for _ in lengths]
         for place, count in enumerate(steps):

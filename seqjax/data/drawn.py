@@ -71,14 +71,15 @@ def scenes(count: int = 10_000, seed: int = 0) -> Split:
         chosen = random.choice(group, size)
         parts.append(
             [
-                _scene(random, *combinations[which], f"{name} scene {number}")
+                _scene(random, combinations[which], f"{name} scene {number}")
                 for number, which in enumerate(chosen.tolist(), 1)
             ]
         )
     return parts[0], parts[1], parts[2]
 
 
-def _scene(random: Any, first: Any, relation: str, second: Any, where: str) -> Example:
+def _scene(random: Any, combination: tuple[Any, str, Any], where: str) -> Example:
+    first, relation, second = combination
     picture = 0.1 * random.random((SIZE, SIZE, 3))
     down, right = RELATIONS[relation]
     middle = SIZE / 2 + random.uniform(-2, 2, 2)

@@ -14,6 +14,7 @@ from seqjax.core.errors import InputError
 from seqjax.core.extras import extra_module
 from seqjax.data.examples import Example
 from seqjax.data.sources import Source, files_of
+from seqjax.data.vocabulary import split_words
 
 Split = tuple[list[Example], list[Example], list[Example]]
 
@@ -150,22 +151,22 @@ def verses() -> Split:
                 for chapter, count in enumerate(book.chapter_lengths, 1)
                 for verse in range(1, count + 1)
             ]
-            texts = (map(_words, bible.get_iter(books=[book.name])) for bible in (english, spanish))
+            texts = (map(_clean, bible.get_iter(books=[book.name])) for bible in (english, spanish))
             for where, source, target in zip(places, *texts, strict=True):
-                if all(0 < len(words) <= LONGEST_VERSE for words in (source, target)):
-                    examples.append(Example(" ".join(source), " ".join(target), where))
+                if all(0 < len(split_words(text)) <= LONGEST_VERSE for text in (source, target)):
+                    examples.append(Example(source, target, where))
     order = np.random.default_rng(REINA_VALERA.split_seed).permutation(len(examples)).tolist()
     shuffled = [examples[i] for i in order]
     part = len(shuffled) // 20
     return shuffled[2 * part :], shuffled[:part], shuffled[part : 2 * part]
 
 
-def _words(verse: str) -> list[str]:
-    words = re.findall(r"\w+|[^\w\s]", verse.replace("\N{PILCROW SIGN}", " "))
+def _clean(verse: str) -> str:
+    words = verse.replace("\N{PILCROW SIGN}", " ").split()
     # The first word of a chapter stands in capitals in some editions.
     if words and words[0].isupper() and len(words[0]) > 1:
         words[0] = words[0].capitalize()
-    return words
+    return " ".join(words)
 
 
 def _sword() -> Path:

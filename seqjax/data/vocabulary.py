@@ -228,7 +228,8 @@ class SubwordVocabulary:
             normalization_rule_name="identity",
             remove_extra_whitespaces=False,
             user_defined_symbols=["\n"],
-            max_sentence_length=max(len(line.encode()) for line in lines) + 1,
+            # 10 is the least that sentencepiece takes.
+            max_sentence_length=max(10, 1 + max(len(line.encode()) for line in lines)),
             # The pieces must not depend on how many cores there are.
             num_threads=1,
             pad_id=PAD,

@@ -67,6 +67,13 @@ class Windows(Sequence[Encoded]):
     def __len__(self) -> int:
         return len(self.places)
 
+    @property
+    def whole(self) -> list[Encoded]:
+        """All that the windows are cut from: the series and the places."""
+        series = [one._asdict() for one in self.series]
+        named = [{k: v for k, v in one.items() if k != "name"} for one in series]
+        return [*named, {"places": np.array(self.places, np.int64).reshape(-1, 2)}]
+
     @overload
     def __getitem__(self, place: int) -> Encoded: ...
 
@@ -112,7 +119,21 @@ def seasonal_naive(history: np.ndarray, horizon: int, season: int) -> np.ndarray
       history: `(*batch, time, targets)`.
       horizon: steps to predict; where they are more than a season, it repeats.
       season: steps of a season; 0 or 1 repeats the last value.
+
+    Raises:
+      ValueError: if the history is shorter than a season.
+
+    Example:
+      >>> import numpy as np
+      >>> from seqjax.data.windows import seasonal_naive
+      >>> seasonal_naive(np.array([[1.0], [2.0], [3.0], [4.0]]), horizon=5, season=3)[:, 0]
+      array([2., 3., 4., 2., 3.])
     """
-    season = min(max(1, season), history.shape[-2])
+    season = max(1, season)
+    if history.shape[-2] < season:
+        raise ValueError(
+            f"seasonal_naive: the history must hold a season of {season} steps, got "
+            f"{history.shape[-2]}."
+        )
     places = history.shape[-2] - season + np.arange(horizon) % season
     return history[..., places, :]

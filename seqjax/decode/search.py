@@ -58,6 +58,7 @@ def write(
     top_p: Any = 1.0,
     allowed: Constraint | None = None,
     state: PyTree = (),
+    rows: Array | None = None,
 ) -> Written:
     """Writes one sequence for each row, the likeliest token each time or tokens drawn.
 
@@ -72,8 +73,10 @@ def write(
       key: for drawing; None takes the likeliest token each time (greedy decoding).
       temperature, top_k, top_p: see `sample`.
       allowed: restricts what may be written; see `Constraint`. Probabilities stay those of the
-        model.
+        model. Where nothing is allowed, the end token is written.
       state: of the constraint before the first token.
+      rows: `(*batch,)` bool, the rows that are wanted; the others, such as padding of a batch,
+        end at once, with no tokens and log-probability 0. None wants all.
 
     Example:
       >>> import jax.numpy as jnp
@@ -101,7 +104,9 @@ def write(
         else:
             most = logits.shape[-1] if top_k is None else top_k
             token = sample(jax.random.fold_in(key, t), logits, temperature, most, top_p)
-        token = jnp.where(ended, end, token)
+        # Where nothing is allowed, only the end is left.
+        stuck = (logits == -jnp.inf).all(-1)
+        token = jnp.where(ended | stuck, end, token)
         gained = jnp.take_along_axis(known, token[..., None], -1)[..., 0]
         log_probability = log_probability + jnp.where(ended, 0.0, gained)
         tokens = jax.lax.dynamic_update_index_in_dim(tokens, token, t, 0)
@@ -116,7 +121,7 @@ def write(
         jnp.full((length, *begin.shape), end, jnp.int32),
         jnp.zeros(begin.shape, jnp.int32),
         jnp.zeros(begin.shape, jnp.float32),
-        jnp.zeros(begin.shape, bool),
+        _unwanted(rows, begin),
     )
     last = jax.lax.while_loop(going_on, body, all_varying(start))
     *_, tokens, lengths, log_probability, ended = last
@@ -144,7 +149,7 @@ class Beams(NamedTuple):
       tokens: `(*batch, beams, length)` int32; behind the end all are the end token.
       lengths: `(*batch, beams)` int32, without the end token.
       scores: `(*batch, beams)`, the log-probability by the length penalty; -inf for a beam that
-        holds nothing, because there are not so many sequences.
+        holds nothing (all end tokens), because there are not so many sequences.
       log_probability: `(*batch, beams)` in nats.
       ended: `(*batch, beams)` bool, whether the end token was found before there was no room.
       trace: what was looked at on the way.
@@ -199,14 +204,24 @@ def beam_search(
     penalty: float = 0.0,
     allowed: Constraint | None = None,
     state: PyTree = (),
+    rows: Array | None = None,
 ) -> Beams:
     """The likeliest sequences that a search with so many beams finds.
 
     At each step every beam is continued by every token. Of all these, the best `beams` that do
-    not end go on; those that end are set aside if they are among the best `beams` of all. A row
-    is done when so many are set aside, or no beam that goes on can still be better than the
-    worst of them. With one beam this is greedy decoding, with as many as there are sequences it
-    finds the best there is.
+    not end go on; those that end are set aside if they are among the best `beams` of all. Of
+    what is set aside, the best `beams` are kept. A row is done when no beam that goes on can
+    still be better than the worst of them:
+
+        best log-probability that goes on / length_penalty(length) <= worst score set aside
+
+    because log-probabilities only fall, and nothing divides them by more than the full length
+    does. So stopping early changes nothing. With a penalty the bound is loose, and rows may well
+    go on up to `length`.
+
+    With one beam this is greedy decoding, which stops at its first end. With as many beams as
+    there are sequences it finds the best there is. In between nothing is certain: what would
+    have become the best may have been left out early.
 
     What is written is kept as tokens and parents, step by step, and put together at the end:
     time and memory for a token do not grow with what was written before.
@@ -222,8 +237,10 @@ def beam_search(
       penalty: strength of the length penalty, 0 or more; see `length_penalty`. Without any,
         short sequences are favoured.
       allowed: restricts what may be written; see `Constraint`. Probabilities stay those of the
-        model.
+        model. A beam that may not go on is lost; where all are, the row holds nothing.
       state: of the constraint before the first token.
+      rows: `(*batch,)` bool, the rows that are wanted; the others, such as padding of a batch,
+        are done at once and hold nothing. None wants all.
 
     Raises:
       ValueError: if a number makes no sense.
@@ -263,7 +280,7 @@ def beam_search(
         tokens=spread(begin),
         log_probability=nothing.at[..., 0].set(0.0),
         complete=_Ended(nothing, nothing, zeros, zeros, jnp.zeros(wide, bool)),
-        done=jnp.zeros(begin.shape, bool),
+        done=_unwanted(rows, begin),
         trace=Trace(steps, steps, jnp.full((length, *wide), -jnp.inf)),
     )
 
@@ -290,9 +307,12 @@ def beam_search(
         order = jnp.argsort(ends, axis=-1, stable=True)[..., :beams]
         token, parent, value, ends = (_pick(x, order, axis) for x in (token, parent, value, ends))
         value = jnp.where(ends, -jnp.inf, value)
-        full = (complete.scores > -jnp.inf).all(-1)
         hope = value[..., 0] / length_penalty(jnp.float32(length), penalty)
-        done = now.done | full | (hope <= complete.scores[..., -1])
+        worst = complete.scores[..., -1]
+        done = now.done | (hope <= worst)
+        if beams == 1:
+            # Greedy decoding stops at its first end, whatever a penalty promises for going on.
+            done |= worst > -jnp.inf
         made = Trace(token, parent, value)
         return _Search(
             t=now.t + 1,
@@ -321,6 +341,13 @@ def beam_search(
     tokens = _follow(last.trace, found, end)
     here = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -2), last.trace)
     return Beams(tokens, found.lengths, found.scores, found.log_probability, found.ended, here)
+
+
+def _unwanted(rows: Array | None, begin: Array) -> Array:
+    """The rows that are over before they begin."""
+    if rows is None:
+        return jnp.zeros(begin.shape, bool)
+    return jnp.broadcast_to(jnp.logical_not(rows), begin.shape)
 
 
 def _constrained(

@@ -30,7 +30,10 @@ from seqjax.engines.tangents import Flags, held, restarted, tangent_leaves, tang
 from seqjax.engines.tiles import before, divisor, over_tiles
 
 TILE_BYTES = 2**22
-"""Outputs and carries of a tile of time, all of whose steps are computed again at once."""
+"""How much a tile of time makes, all of whose steps are computed again at once."""
+
+LEAST_TILE = 8
+"""Steps of a tile whose steps are large, but not beside what every tile adds up."""
 
 
 def stepwise(
@@ -41,12 +44,40 @@ def stepwise(
     inputs, flags = time_major((zero_masked(xs, steps.valid), Flags(*steps.flags)), batch_ndim)
     time = jax.tree.leaves(inputs)[0].shape[0]
     first = jax.tree.map(lambda leaf: jax.eval_shape(lambda a: a[0], leaf), inputs)
-    made = jax.tree.leaves(jax.eval_shape(cell.step, params, carry, first))
-    step_bytes = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in made if leaf.size)
-    plan = Plan(cell, divisor(time, max(1, TILE_BYTES // step_bytes)), steps.reverse, steps.record)
+    tile = divisor(time, tile_size(cell, params, carry, first))
+    plan = Plan(cell, tile, steps.reverse, steps.record)
     carry, (ys, carries) = run(plan, params, carry, with_keys_of(initial, carry), inputs, flags)
     ys, carries = batch_major((ys, carries), batch_ndim)
     return Run(carry, zero_masked(ys, steps.valid), carries)
+
+
+def tile_size(cell: Cell, params: Params, carry: Carry, x: Inputs) -> int:
+    """How many steps a tile should have.
+
+        made  = bytes of the output and the carry of a step, or of the largest array on the way
+                to them (the scores of an attention, say), whichever are more
+        added = bytes of the gradients of all parameters, to which every tile adds
+        size  = TILE_BYTES / made, but at least LEAST_TILE * added / made, up to LEAST_TILE
+
+    Args:
+      cell, params, carry: as for the step.
+      x: the input of one step; its shapes are enough.
+    """
+    program = jax.make_jaxpr(cell.step)(params, carry, x)
+    made = max(1, sum(map(_bytes, program.out_avals)))
+    # What is made of the parameters alone is the same for all steps.
+    changing = set(map(id, program.jaxpr.invars[len(jax.tree.leaves(params)) :]))
+    for eqn in program.eqns:
+        if any(id(var) in changing for var in eqn.invars):
+            changing.update(map(id, eqn.outvars))
+            made = max([made, *(_bytes(var.aval) for var in eqn.outvars)])
+    added = sum(map(_bytes, floats(params)))
+    least = min(LEAST_TILE, -(-LEAST_TILE * added // made))
+    return max(1, least, TILE_BYTES // made)
+
+
+def _bytes(array: Any) -> int:
+    return math.prod(array.shape) * array.dtype.itemsize
 
 
 @dataclasses.dataclass(frozen=True)

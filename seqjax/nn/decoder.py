@@ -7,13 +7,16 @@ import jax.numpy as jnp
 from flax import nnx
 
 from seqjax.cells.attention import AttentiveState, attend_to, is_attentive, memory_features
+from seqjax.cells.slstm import SLSTMState
+from seqjax.core.affine import LogScaled
 from seqjax.core.attention import map_memories
 from seqjax.core.cell import Cell, positive_int
+from seqjax.core.matrix import MatrixState
 from seqjax.core.noise import seed_carry
 from seqjax.core.recurrence import AnyStep
 from seqjax.core.stack import no_step
 from seqjax.core.trees import is_float
-from seqjax.core.types import Array, Carry, Params, PRNGKeyArray, RowKeys
+from seqjax.core.types import Array, Carry, Params, PRNGKeyArray, PyTree, RowKeys
 from seqjax.decode.search import NextToken
 from seqjax.engines.scan import scan, trajectory
 from seqjax.nn.encoder import Encoded
@@ -38,7 +41,8 @@ class Decoder(nnx.Module):
     Args:
       vocabulary_size: number of tokens.
       cell: any cell that has a step; one from `sj.attentive` attends. Of its first carry
-        those leaves are set that are vectors.
+        those leaves are set that are vectors, except in states that are kept with a normaliser
+        or a scale: of an `sj.slstm` only the hidden state is, of a `sj.LogScaled` nothing.
       summary_features: width of the encoder's summary.
       embedding_size: width of the embedding.
       tied: use the embedding as the head's weights; a linear layer goes between if the cell's
@@ -47,6 +51,8 @@ class Decoder(nnx.Module):
 
     Raises:
       TypeError: if the cell has no step.
+      ValueError: if nothing of the encoder would reach the cell, because it neither attends nor
+        has a vector to set.
 
     Example:
       >>> import jax.numpy as jnp
@@ -79,6 +85,12 @@ class Decoder(nnx.Module):
         self.embedding = nnx.Embed(vocabulary_size, embedding_size, rngs=rngs)
         self.rnn = RNN(cell, embedding_size, rngs=rngs)
         bridge = _vector_features(cell, self.rnn.params)
+        if not bridge and not is_attentive(self.rnn.params):
+            raise ValueError(
+                f"Decoder: nothing of the encoder would reach {cell}: it does not attend, and its "
+                "carry has no hidden vector that could be set. Wrap it in sj.attentive, or use "
+                "another cell, such as sj.lstm."
+            )
         self.bridge = nnx.Linear(summary_features, bridge, rngs=rngs) if bridge else None
         between = tied and cell.features != embedding_size
         self.between = nnx.Linear(cell.features, embedding_size, rngs=rngs) if between else None
@@ -212,12 +224,28 @@ def _logits(head: dict[str, Array], ys: Array) -> Array:
     return add(ys @ head["kernel"], head["bias"])
 
 
-def _is_attention(node: Any) -> bool:
-    return isinstance(node, AttentiveState)
+_KNOWN_STATES = (AttentiveState, LogScaled, MatrixState, SLSTMState)
 
 
-def _is_vector(leaf: Any, batch_ndim: int) -> bool:
-    return is_float(leaf) and leaf.ndim == batch_ndim + 1
+def _settable(carry: Carry, batch_ndim: int) -> PyTree:
+    """For each leaf of a carry whether it is a hidden state that is a vector.
+
+    What means something else is left as it starts: where attention looked last, and numbers that
+    go with a normaliser or with a scale that is kept apart.
+    """
+
+    def visit(node: Any) -> Any:
+        none = jax.tree.map(lambda leaf: False, node)
+        match node:
+            case AttentiveState():
+                return none._replace(cell=_settable(node.cell, batch_ndim))
+            case SLSTMState():
+                return none._replace(hidden=True)
+            case LogScaled() | MatrixState():
+                return none
+        return is_float(node) and node.ndim == batch_ndim + 1
+
+    return jax.tree.map(visit, carry, is_leaf=lambda node: isinstance(node, _KNOWN_STATES))
 
 
 def _vector_features(cell: Cell, params: Params) -> int:
@@ -228,26 +256,21 @@ def _vector_features(cell: Cell, params: Params) -> int:
             params = attend_to(params, jnp.zeros((1, memory_features(params))))
         return cell.initial_carry(params)
 
-    nodes = jax.tree.leaves(jax.eval_shape(carry, params), is_leaf=_is_attention)
-    own = [node.cell if _is_attention(node) else node for node in nodes]
-    return sum(leaf.shape[-1] for leaf in jax.tree.leaves(own) if _is_vector(leaf, 0))
+    start = jax.eval_shape(carry, params)
+    pairs = zip(jax.tree.leaves(start), jax.tree.leaves(_settable(start, 0)), strict=True)
+    return sum(leaf.shape[-1] for leaf, settable in pairs if settable)
 
 
 def _with_vectors(carry: Carry, batch_ndim: int, made: Array) -> Carry:
     """The carry with its vectors cut, one after the other, from `(*batch, features)`."""
     used = 0
 
-    def fill(leaf: Array) -> Array:
+    def fill(leaf: Array, settable: bool) -> Array:
         nonlocal used
-        if not _is_vector(leaf, batch_ndim):
+        if not settable:
             return leaf
         width = leaf.shape[-1]
         used += width
         return made[..., used - width : used].astype(leaf.dtype)
 
-    def visit(node: Any) -> Any:
-        if _is_attention(node):
-            return node._replace(cell=jax.tree.map(fill, node.cell))
-        return fill(node)
-
-    return jax.tree.map(visit, carry, is_leaf=_is_attention)
+    return jax.tree.map(fill, carry, _settable(carry, batch_ndim))

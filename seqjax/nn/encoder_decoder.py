@@ -57,7 +57,7 @@ class EncoderDecoder(nnx.Module):
         lengths: Array | None = None,
         target_lengths: Array | None = None,
         key: PRNGKeyArray | RowKeys | None = None,
-        sampling: float = 0.0,
+        sampling: float | Array = 0.0,
     ) -> Array:
         """The logits `(*batch, time + 1, tokens)` of every token of the target and of its end.
 
@@ -68,20 +68,19 @@ class EncoderDecoder(nnx.Module):
           target_lengths: `(*batch,)`, how many tokens of the target count.
           key: switches dropout and zoneout on; needed for `sampling`.
           sampling: how often the model reads what it would have written itself instead of the
-            token before.
+            token before; a number for all rows or one for each, `(*batch,)`.
         """
         own = None
         encoder_key = decoder_key = None
         if key is not None:
             split = jnp.vectorize(jax.random.fold_in, signature="(),()->()")
             encoder_key, decoder_key, coins = (split(key, number) for number in range(3))
-            if sampling:
+            if not _is_zero(sampling):
                 own = _coins(coins, sampling, (*target.shape[:-1], target.shape[-1] + 1))
-        elif sampling:
+        elif not _is_zero(sampling):
             raise ValueError("EncoderDecoder: sampling needs a key.")
         encoded = self.encoder(source, lengths=lengths, key=encoder_key)
-        first = jnp.full_like(target[..., :1], self.begin)
-        tokens = jnp.concatenate([first, target], -1)
+        tokens = _padded(target, 1, 0, self.begin)
         ends = None if target_lengths is None else target_lengths + 1
         return self.decoder(tokens, encoded, lengths=ends, key=decoder_key, own=own)
 
@@ -105,8 +104,8 @@ class EncoderDecoder(nnx.Module):
         """
         time = target.shape[-1] + 1
         place = jnp.arange(time).reshape((1,) * target_lengths.ndim + (time,))
-        behind = jnp.concatenate([target, jnp.zeros_like(target[..., :1])], -1)
-        wanted = jnp.where(place == target_lengths[..., None], self.end, behind)
+        longer = _padded(target, 0, 1, self.end)
+        wanted = jnp.where(place == target_lengths[..., None], self.end, longer)
         mask = length_mask(target_lengths + 1, time)
         if counts is not None:
             mask &= counts[..., None]
@@ -121,16 +120,25 @@ class EncoderDecoder(nnx.Module):
         beams: int = 5,
         penalty: float = 0.0,
         lengths: Array | None = None,
+        rows: Array | None = None,
         allowed: Constraint | None = None,
         state: Any = (),
     ) -> Beams:
-        """The likeliest targets by beam search; see `seqjax.decode.search.beam_search`."""
+        """The likeliest targets by beam search; see `seqjax.decode.search.beam_search`.
+
+        Args:
+          source: what the encoder reads.
+          length: tokens of a target, at most.
+          beams, penalty, allowed, state: see `beam_search`.
+          lengths: `(*batch,)`, how many steps of the source count.
+          rows: `(*batch,)` bool, the rows that are wanted; nothing is written for the others.
+        """
         encoded = self.encoder(source, lengths=lengths)
         step, carry = self.decoder.start(encoded, beams=True)
         begin = jnp.full(encoded.summary.shape[:-1], self.begin, jnp.int32)
         return beam_search(
             step, carry, begin, end=self.end, length=length, beams=beams, penalty=penalty,
-            allowed=allowed, state=state,
+            allowed=allowed, state=state, rows=rows,
         )  # fmt: skip
 
     def write(
@@ -139,14 +147,24 @@ class EncoderDecoder(nnx.Module):
         *,
         length: int,
         lengths: Array | None = None,
+        rows: Array | None = None,
         key: PRNGKeyArray | None = None,
         **options: Any,
     ) -> Written:
-        """One target for each source, greedily or drawn; see `seqjax.decode.search.write`."""
+        """One target for each source, greedily or drawn; see `seqjax.decode.search.write`.
+
+        Args:
+          source: what the encoder reads.
+          length: tokens of a target, at most.
+          lengths: `(*batch,)`, how many steps of the source count.
+          rows: `(*batch,)` bool, the rows that are wanted; nothing is written for the others.
+          key: for drawing; None takes the likeliest token each time.
+          **options: see `write`.
+        """
         encoded = self.encoder(source, lengths=lengths)
         step, carry = self.decoder.start(encoded)
         begin = jnp.full(encoded.summary.shape[:-1], self.begin, jnp.int32)
-        return write(step, carry, begin, end=self.end, length=length, key=key, **options)
+        return write(step, carry, begin, end=self.end, length=length, key=key, rows=rows, **options)
 
     def alignment(self, source: Any, target: Array, *, lengths: Array | None = None) -> Array:
         """Where attention looks for each token of the target and for its end.
@@ -154,15 +172,25 @@ class EncoderDecoder(nnx.Module):
         Returns:
           `(*batch, time + 1, places)`; each row adds up to 1.
         """
-        first = jnp.full_like(target[..., :1], self.begin)
-        tokens = jnp.concatenate([first, target], -1)
+        tokens = _padded(target, 1, 0, self.begin)
         return self.decoder.alignment(tokens, self.encoder(source, lengths=lengths))
 
 
-def _coins(key: PRNGKeyArray | RowKeys, rate: float, shape: tuple[int, ...]) -> Array:
+def _padded(target: Array, before: int, behind: int, token: int) -> Array:
+    """A target, which may have no tokens, with some before and behind it."""
+    rows = [(0, 0)] * (target.ndim - 1)
+    return jnp.pad(target, [*rows, (before, behind)], constant_values=token)
+
+
+def _is_zero(rate: float | Array) -> bool:
+    return isinstance(rate, (int, float)) and rate == 0
+
+
+def _coins(key: PRNGKeyArray | RowKeys, rate: float | Array, shape: tuple[int, ...]) -> Array:
+    rate = jnp.broadcast_to(rate, shape[:-1])
     if key.ndim:
         flip = jnp.vectorize(
-            lambda one: jax.random.bernoulli(one, rate, shape[-1:]), signature="()->(t)"
+            lambda one, rate: jax.random.bernoulli(one, rate, shape[-1:]), signature="(),()->(t)"
         )
-        return flip(key)
-    return jax.random.bernoulli(key, rate, shape)
+        return flip(key, rate)
+    return jax.random.bernoulli(key, rate[..., None], shape)

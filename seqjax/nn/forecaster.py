@@ -11,6 +11,9 @@ from seqjax.core.types import Array, PRNGKeyArray, RowKeys
 from seqjax.nn.outputs import NumberOutputs
 from seqjax.nn.rnn import RNN
 
+ROUNDING = 1e-5
+"""A standard deviation of this share of the mean is what rounding leaves of a constant."""
+
 
 class Forecast(nnx.Module):
     """What the forecasters share: scaling, the features of a step, the seasonal base.
@@ -55,7 +58,8 @@ class Forecast(nnx.Module):
     def scaled(self, history: Array) -> tuple[Array, Array, Array, Array]:
         """`(z, observed, location, scale)` of `history` `(*batch, time, targets)`.
 
-        Location and scale are `(*batch, 1, targets)`; a constant or empty history has scale 1.
+        Location and scale are `(*batch, 1, targets)`; a constant or empty history has scale 1,
+        and a history counts as constant if it varies by less than float32 can tell.
         """
         observed = ~jnp.isnan(history)
         values = jnp.where(observed, history, 0)
@@ -63,7 +67,8 @@ class Forecast(nnx.Module):
         location = values.sum(-2, keepdims=True) / count
         away = jnp.where(observed, values - location, 0)
         variance = jnp.square(away).sum(-2, keepdims=True) / count
-        scale = jnp.where(variance > 0, jnp.sqrt(jnp.where(variance > 0, variance, 1)), 1)
+        varies = variance > jnp.square(ROUNDING * location)
+        scale = jnp.where(varies, jnp.sqrt(jnp.where(varies, variance, 1)), 1)
         return away / scale, observed, location, scale
 
     def season_before(self, z: Array, steps: int) -> Array:
@@ -71,10 +76,9 @@ class Forecast(nnx.Module):
 
         Where the horizon is longer than a season, the last season repeats.
         """
-        time = z.shape[-2]
-        if not self.season or self.season > time:
+        if not self.season:
             return jnp.zeros((*z.shape[:-2], steps, self.targets), z.dtype)
-        places = time - self.season + jnp.arange(steps) % self.season
+        places = z.shape[-2] - self.season + jnp.arange(steps) % self.season
         return z[..., places, :]
 
     def lagged(self, z: Array) -> Array:
@@ -103,10 +107,11 @@ class Forecast(nnx.Module):
         """Raises `ValueError` unless the shapes fit."""
         wanted = (history.shape[-2] + self.horizon, self.covariates)
         got = None if covariates is None else covariates.shape
-        if history.shape[-1] != self.targets or (history.shape[-2] < 1):
+        least = max(1, self.season)
+        if history.shape[-1] != self.targets or history.shape[-2] < least:
             raise ValueError(
                 f"Forecaster: the history must be (*batch, time, {self.targets}) with at least "
-                f"one step, got {history.shape}."
+                f"{least} steps (a season), got {history.shape}."
             )
         if (got is not None and got[-2:] != wanted) or (got is None and self.covariates):
             raise ValueError(
@@ -297,7 +302,7 @@ class RecursiveForecaster(Forecast):
         carry, ys = self.rnn(self.inputs(z, observed, covariates))
         later = None if covariates is None else covariates[..., time + 1 :, :]
         # The lagged values that later steps read: of the history, then of the path itself.
-        window = z[..., -self.season :, :] if 0 < self.season <= time else None
+        window = z[..., -self.season :, :] if self.season else None
 
         def path(key):
             def step(state, at):
@@ -310,8 +315,6 @@ class RecursiveForecaster(Forecast):
                 if window is not None:
                     window = jnp.concatenate([window[..., 1:, :], drawn[..., None, :]], -2)
                     parts.append(window[..., 0, :])
-                elif self.season:
-                    parts.append(jnp.zeros_like(drawn))
                 if known is not None:
                     parts.append(known)
                 carry, y = self.rnn.step(carry, jnp.concatenate(parts, -1))
@@ -319,9 +322,9 @@ class RecursiveForecaster(Forecast):
 
             keys = jax.random.split(key, self.horizon)
             known = None
-            if later is not None:
+            if later is not None and covariates is not None:
                 # The step after the last one is never read.
-                padded = jnp.concatenate([later, later[..., -1:, :]], -2)
+                padded = jnp.concatenate([later, covariates[..., -1:, :]], -2)
                 known = jnp.moveaxis(padded, -2, 0)
             _, drawn = jax.lax.scan(step, (carry, ys[..., -1, :], window), (keys, known))
             return jnp.moveaxis(drawn, 0, -2)

@@ -224,10 +224,21 @@ class Quantiles:
         return self._apart(raw).at[..., self._middle].add(base).reshape(raw.shape)
 
     def sample(self, key: PRNGKeyArray, raw: Array) -> Array:
-        """A draw for each target: a uniform level, its quantile."""
-        values = self._values(raw)
+        """A draw for each target: a uniform level, its quantile.
+
+        Below the first level and above the last one the lines go on straight.
+        """
+        values, levels = self._values(raw), self.levels
         level = jax.random.uniform(key, values.shape[:-1])
-        have = jnp.asarray(self.levels)
+        have = jnp.asarray([0.0, *levels, 1.0])
+        if len(levels) > 1:
+            first = (values[..., 1] - values[..., 0]) * levels[0] / (levels[1] - levels[0])
+            last = values[..., -1] - values[..., -2]
+            last = last * (1 - levels[-1]) / (levels[-1] - levels[-2])
+        else:
+            first = last = jnp.zeros_like(values[..., 0])
+        ends = values[..., 0] - first, values[..., -1] + last
+        values = jnp.concatenate([ends[0][..., None], values, ends[1][..., None]], -1)
         interpolate = jnp.vectorize(lambda u, q: jnp.interp(u, have, q), signature="(),(n)->()")
         return interpolate(level, values)
 

@@ -148,7 +148,7 @@ def from_source(name: str) -> Data:
     return Data("moving shapes", *clips()["sentence"])
 
 
-def of(config: CaptionConfig, examples: Sequence[Example]) -> Writing:
+def of(config: CaptionConfig, examples: Sequence[Example], held: Sequence[Example] = ()) -> Writing:
     """The problem that these examples pose."""
     reading = PictureReading(shape_of(examples[0]))
     columns = config.columns

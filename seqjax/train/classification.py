@@ -23,7 +23,7 @@ from seqjax.nn.outputs import Outputs, Regression, Sigmoid, Softmax
 from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
 from seqjax.train.files import Data, FilesConfig, SequenceConfig
 from seqjax.train.model import build_cell, build_video_cell
-from seqjax.train.scaling import Standard
+from seqjax.train.scaling import Standard, check_space, space_of
 from seqjax.train.task import Criterion
 
 
@@ -145,15 +145,18 @@ class Classification:
 
     sequences = ("inputs",)
     answers = ()
+    judged_by = ()
 
     @classmethod
-    def of(cls, config: ClassifyConfig, examples: Sequence[Example]) -> "Classification":
-        """The problem that these examples pose.
+    def of(
+        cls, config: ClassifyConfig, examples: Sequence[Example], held: Sequence[Example] = ()
+    ) -> "Classification":
+        """The problem that these examples pose; the labels of `held` count as well.
 
         Raises:
           InputError: if they do not fit together, or have fewer than two classes.
         """
-        found: dict[str, Any] = {"labels": _labels(config.columns.target, examples)}
+        found: dict[str, Any] = {"labels": _labels(config.columns.target, [*examples, *held])}
         kinds = {isinstance(example.inputs, str) for example in examples}
         if len(kinds) > 1:
             raise InputError("Some files hold texts and others series of numbers; give one kind.")
@@ -161,7 +164,7 @@ class Classification:
             found["vocabulary"] = _vocabulary(config.columns, examples)
         else:
             found["standard"] = Standard.of(examples)
-            found["space"] = examples[0].inputs.shape[1:-1]
+            found["space"] = space_of([*examples, *held])
         if config.columns.target == "number":
             numbers = np.array([example.target for example in examples], np.float64)
             found["target_location"] = float(numbers.mean())
@@ -203,7 +206,7 @@ class Classification:
     def restore(cls, config: ClassifyConfig, settings: dict[str, Any]) -> "Classification":
         """What `settings` gave, with its configuration."""
         values: dict[str, Any] = settings | {"labels": tuple(settings["labels"])}
-        values["space"] = tuple(settings["space"])
+        values["space"] = tuple(settings.get("space", ()))
         if "vocabulary" in values:
             values["vocabulary"] = vocabulary_from_json(json.dumps(values["vocabulary"]))
         if "standard" in values:
@@ -232,11 +235,14 @@ class Classification:
                 raise InputError(f"{example.where}: expected a text, got a series of numbers.")
             return self.vocabulary.encode(example.inputs).astype(np.int32)
         assert self.standard is not None
-        return self.standard.encode(example)
+        inputs = self.standard.encode(example)
+        check_space(example, self.space)
+        return inputs
 
     def _target(self, example: Example) -> np.ndarray:
         if example.target is None:
             raise InputError(f"{example.where}: there is no target to compare with.")
+        _check_kind(self.target, example)
         if self.target == "number":
             return np.asarray(
                 (example.target - self.target_location) / self.target_scale, np.float32
@@ -340,11 +346,31 @@ class Classification:
         held = [label for label, holds in zip(self.labels, prediction, strict=True) if holds]
         return {
             "prediction": self.config.columns.separator.join(held),
-            "probability": [round(float(p), 6) for p in output["probability"]],
+            "probability": {
+                label: round(float(p), 6)
+                for label, p in zip(self.labels, output["probability"], strict=True)
+            },
         }
 
 
+KINDS_OF_TARGETS = {"class": (str,), "labels": (tuple,), "number": (float, int)}
+"""What the readers of files make of a class, of labels and of a number."""
+
+
+def _check_kind(target: str, example: Example) -> None:
+    found = example.target
+    if not isinstance(found, KINDS_OF_TARGETS[target]):
+        kinds = {str: "class", tuple: "labels", float: "number", int: "number"}
+        other = kinds.get(type(found))
+        advice = f" (--target {other} would fit)" if other else ""
+        raise InputError(
+            f"{example.where}: --target {target} does not fit the target {found!r}{advice}."
+        )
+
+
 def _labels(target: str, examples: Sequence[Example]) -> tuple[str, ...]:
+    for example in examples:
+        _check_kind(target, example)
     if target == "number":
         return ()
     if target == "class":

@@ -98,10 +98,11 @@ class RunConfig:
 ABOVE_ZERO = {
     "batch", "steps", "repeat", "log_every", "validate_every", "devices", "features", "layers",
     "embedding", "spelling", "time", "learning_rate", "clip", "buckets", "vocabulary", "history",
-    "horizon", "length",
+    "horizon", "length", "beams", "summary", "video", "convolutions",
 }  # fmt: skip
-NOT_NEGATIVE = {"patience", "warmup", "weight_decay", "sample", "longest", "season"}
-BELOW_ONE = {"dropout", "word_dropout"}
+NOT_NEGATIVE = {"patience", "warmup", "weight_decay", "sample", "longest", "season", "penalty"}
+BELOW_ONE = {"dropout", "word_dropout", "smoothing"}
+UP_TO_ONE = {"sampling"}
 BETWEEN = {"held_out"}
 
 
@@ -112,14 +113,19 @@ def check_numbers(config: Any) -> None:
         option = f"--{name.replace('_', '-')}"
         if dataclasses.is_dataclass(value):
             check_numbers(value)
-        elif not isinstance(value, (int, float)):
             continue
-        elif name in ABOVE_ZERO and not value > 0:
+        if name in ABOVE_ZERO and isinstance(value, tuple) and not all(one > 0 for one in value):
+            raise InputError(f"{option} must be above 0, all of them, got {value}.")
+        if not isinstance(value, (int, float)):
+            continue
+        if name in ABOVE_ZERO and not value > 0:
             raise InputError(f"{option} must be above 0, got {value}.")
         elif name in NOT_NEGATIVE and value < 0:
             raise InputError(f"{option} must be 0 or more, got {value}.")
         elif name in BELOW_ONE and not 0 <= value < 1:
             raise InputError(f"{option} must be in [0, 1), got {value}.")
+        elif name in UP_TO_ONE and not 0 <= value <= 1:
+            raise InputError(f"{option} must be in [0, 1], got {value}.")
         elif name in BETWEEN and not 0 < value < 1:
             raise InputError(f"{option} must be between 0 and 1, got {value}.")
 
@@ -152,7 +158,8 @@ def _build(kind: Any, value: Any) -> Any:
 
 def differences(saved: RunConfig, asked: RunConfig) -> list[str]:
     """The settings that would change the course of a run, as `--name: old, not new`."""
-    free = {"out", "resume", "sample", "log_every"}
+    # How many devices share the work changes no more than rounding.
+    free = {"out", "resume", "sample", "log_every", "devices"}
     found = []
 
     def compare(old: Any, new: Any) -> None:

@@ -75,17 +75,18 @@ def find_data(config: Any, from_source: Callable[[str], Data], say: Callable[[st
     first = files.train[0]
     # What the first file calls its numbers, all the others have to have.
     fields = find_format(first).resolve(first, config.columns.fields)
-    train, validation, test = (
-        read_examples(paths, fields, skip=files.skip_malformed, say=say)
-        for paths in (files.train, files.validation, files.test)
-    )
+    parts = []
+    for paths in (files.train, files.validation, files.test):
+        malformed = Malformed(files.skip_malformed)
+        parts.append(read_examples(paths, fields, malformed))
+        if malformed.count:
+            say(malformed.summary())
+    train, validation, test = parts
     name = ", ".join(map(str, files.train))
     return Data(name, train, validation or None, test, fields.values)
 
 
-def read_examples(
-    paths: Iterable[Path], fields: Fields, *, skip: bool, say: Callable[[str], None]
-) -> list[Example]:
+def read_examples(paths: Iterable[Path], fields: Fields, malformed: Malformed) -> list[Example]:
     """All examples of files, one after the other.
 
     Raises:
@@ -93,14 +94,11 @@ def read_examples(
         to be skipped.
     """
     found: list[Example] = []
-    malformed = Malformed(skip)
     for path in paths:
         before = len(found)
         found += find_format(path).read(path, fields, malformed)
         if len(found) == before:
             raise InputError(f"{path} holds no example that can be used. {malformed.summary()}")
-    if malformed.count:
-        say(malformed.summary())
     return found
 
 

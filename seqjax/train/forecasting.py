@@ -1,8 +1,9 @@
 """The task of predicting how series of numbers go on."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,102 +11,17 @@ from flax import nnx
 
 from seqjax import metrics
 from seqjax.core.errors import InputError
-from seqjax.data.datasets import SERIES, load_series
+from seqjax.data.datasets import SERIES
 from seqjax.data.examples import Example
-from seqjax.data.formats import Fields
 from seqjax.data.padding import Encoded
 from seqjax.data.windows import Series, Windows, cut, seasonal_naive
 from seqjax.nn.forecaster import DirectForecaster, Forecast, RecursiveForecaster
 from seqjax.nn.outputs import Gaussian, Outputs, Quantiles, Regression
-from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
-from seqjax.train.files import Data, FilesConfig
+from seqjax.train.forecast_config import LOOK, ForecastConfig
 from seqjax.train.model import build_cell
+from seqjax.train.scaling import Standard
 from seqjax.train.supervised import Split
 from seqjax.train.task import Criterion
-
-
-@dataclasses.dataclass(frozen=True)
-class ForecasterConfig(CellConfig):
-    """The forecaster."""
-
-    features: int = 64
-    """Width of each layer's state."""
-    dropout: float = 0.1
-    """Probability that an output of a layer is dropped."""
-    strategy: Literal["direct", "recursive"] = "direct"
-    """Predict the whole horizon at once, or step by step from what was predicted."""
-    outputs: Literal["point", "quantile", "gaussian"] = "quantile"
-    """What is predicted for a step: a number, quantiles, or a normal distribution."""
-    levels: tuple[float, ...] = (0.1, 0.5, 0.9)
-    """The quantiles that are predicted and written."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ForecastFields:
-    """What columns of .csv files and keys of .jsonl files mean, and how far to look."""
-
-    values: tuple[str, ...] = ()
-    """The columns to predict; by default all that hold numbers."""
-    covariates: tuple[str, ...] = ()
-    """Columns that are known ahead, for the horizon too."""
-    series: str | None = None
-    """The column that says to which series a row belongs; without it all rows are one."""
-    time: str | None = None
-    """The column of the time; it is not an input, and must not go back."""
-    history: int | None = None
-    """Steps that are read; by default what suits the source, or four times the horizon."""
-    horizon: int | None = None
-    """Steps that are predicted; by default what suits the source, or 24."""
-    season: int | None = None
-    """Steps after which the series about repeats, 0 for none; by default the source's, or 0."""
-
-    @property
-    def fields(self) -> Fields:
-        """The same, for the readers of files."""
-        return Fields(
-            series=self.series,
-            time=self.time,
-            values=(*self.values, *self.covariates) or None,
-            one_series=self.series is None,
-            missing=True,
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class ForecastConfig(RunConfig):
-    """Trains a forecaster of series of numbers."""
-
-    source: Literal["electricity", "glucose", "temperatures", "sunspots", "sunspots-monthly"] = (
-        "temperatures"
-    )
-    """Series that a package carries; see --train for your own."""
-    files: FilesConfig = FilesConfig(held_out=0.15)
-    columns: ForecastFields = ForecastFields()
-    model: ForecasterConfig = ForecasterConfig()
-    optimization: OptimizerConfig = OptimizerConfig(learning_rate=3e-3, weight_decay=0.01)
-    batch: int = 64
-    """Windows of a batch."""
-    steps: int = 600
-    """Updates of the parameters."""
-    validate_every: int = 100
-    """Steps between validations and checkpoints."""
-
-
-LOOK = {
-    "electricity": (672, 48),
-    "glucose": (144, 12),
-    "temperatures": (168, 24),
-    "sunspots": (66, 11),
-    "sunspots-monthly": (264, 24),
-}
-"""Steps that are read and predicted of each source: two weeks for a day, half a day for an
-hour, a week for a day, six cycles of the sun for one, two for two years."""
-
-
-def from_source(name: str) -> Data:
-    """Series that a package carries."""
-    return Data(SERIES[name].name, load_series(name), None, [])
-
 
 VALIDATION_WINDOWS = 500
 """Windows that are scored, at most: they are spread evenly."""
@@ -118,19 +34,21 @@ class Forecasting:
     Args:
       config: the settings.
       names: of the values to predict.
-      covariates: how many there are.
+      standard: mean and scale of the covariates.
       history, horizon, season: in steps.
     """
 
     config: ForecastConfig
     names: tuple[str, ...]
-    covariates: int
+    standard: Standard
     history: int
     horizon: int
     season: int
 
-    sequences = ("history",)
+    # All windows are equally long: nothing is padded.
+    sequences = ()
     answers = ()
+    judged_by = ()
     criterion = Criterion("mean_absolute_scaled_error", lower_is_better=True)
 
     @classmethod
@@ -145,37 +63,62 @@ class Forecasting:
         Raises:
           InputError: if they do not fit together, or are too short.
         """
-        columns = config.columns
+        columns, levels = config.columns, config.model.levels
         if columns.covariates and not columns.values:
             raise InputError("--covariates go with --values: name the columns to predict.")
+        rising = all(a < b for a, b in itertools.pairwise((0.0, *levels, 1.0)))
+        if not levels or not rising:
+            raise InputError(
+                "--levels must be rising numbers between 0 and 1, such as 0.1 0.5 0.9; got "
+                f"{' '.join(map(str, levels)) or 'none'}."
+            )
         history, horizon, season = 0, 24, 0
         if not config.files.train:
             history, horizon = LOOK[config.source]
             season = SERIES[config.source].season or 0
         horizon = columns.horizon or horizon
-        history = columns.history or history or 4 * horizon
         season = season if columns.season is None else columns.season
+        history = columns.history or max(history or 4 * horizon, season)
+        if history < season:
+            raise InputError(
+                f"--history {history} is shorter than a season of {season} steps, which is what a "
+                "forecast starts from: read more, or say --season 0."
+            )
         channels = {example.inputs.shape[-1] for example in examples}
         if len(channels) > 1:
             raise InputError(f"The series must have the same columns, got {sorted(channels)}.")
         targets = channels.pop() - len(columns.covariates)
         if names is None:
             names = ("value",) if targets == 1 else tuple(f"value_{i}" for i in range(targets))
-        return cls(config, names[:targets], len(columns.covariates), history, horizon, season)
+        known = [np.asarray(example.inputs)[:, targets:] for example in examples]
+        standard = Standard.of_values(np.concatenate(known))
+        return cls(config, names[:targets], standard, history, horizon, season)
+
+    @property
+    def covariates(self) -> int:
+        """How many columns are known ahead."""
+        return len(self.standard.location)
 
     def settings(self) -> dict[str, Any]:
         """All but the configuration, as JSON."""
         return {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if field.name != "config"
+            "names": self.names,
+            "standard": dataclasses.asdict(self.standard),
+            "history": self.history,
+            "horizon": self.horizon,
+            "season": self.season,
         }
 
     @classmethod
     def restore(cls, config: ForecastConfig, settings: dict[str, Any]) -> "Forecasting":
         """What `settings` gave, with its configuration."""
-        values: dict[str, Any] = settings | {"names": tuple(settings["names"])}
-        return cls(config, **values)
+        values: dict[str, Any] = dict(settings)
+        # Older runs took covariates as they were.
+        count = values.pop("covariates", 0)
+        as_they_are = {"location": [0.0] * count, "scale": [1.0] * count}
+        standard = Standard.restore(values.pop("standard", as_they_are))
+        values["names"] = tuple(values["names"])
+        return cls(config, standard=standard, **values)
 
     def series(self, example: Example, learned: int | None = None) -> Series:
         """An example as a series; the first `learned` steps tell the naive error.
@@ -191,19 +134,25 @@ class Forecasting:
                 f"{values.shape[-1]}."
             )
         targets = values[:, : len(self.names)]
-        covariates = np.nan_to_num(values[:, len(self.names) :], nan=0.0)
+        covariates = self.standard.scaled(values[:, len(self.names) :])
         known = jnp.asarray(targets[:learned].T)
         season = max(1, self.season)
         error = metrics.seasonal_naive_scale(jnp.nan_to_num(known), season, ~jnp.isnan(known))
         return Series(example.where, targets, covariates, np.asarray(error))
 
-    def split(self, examples: Sequence[Example], test: Sequence[Example]) -> Split:
+    def split(
+        self,
+        examples: Sequence[Example],
+        validation: Sequence[Example] | None,
+        test: Sequence[Example],
+    ) -> Split:
         """Windows of the beginning, the middle and the end of each series.
 
-        With test series of their own, the end is for validation and there is no middle.
+        The end is to be judged by and the middle to validate on, unless there are series of
+        their own for that.
 
         Raises:
-          InputError: if no series is long enough.
+          InputError: if no series is long enough, or there is no naive error to compare with.
         """
         share = self.config.files.held_out
         series, first, second = [], [], []
@@ -211,7 +160,7 @@ class Forecasting:
             steps = len(example.inputs)
             held = max(self.horizon, round(share * steps))
             second.append(steps if test else steps - held)
-            first.append(second[-1] - held)
+            first.append(second[-1] if validation else second[-1] - held)
             series.append(self.series(example, max(1, first[-1])))
         look = {"history": self.history, "horizon": self.horizon}
         start = [min(self.horizon, self.history)] * len(series)
@@ -224,17 +173,37 @@ class Forecasting:
                 "smaller --horizon."
             )
         ends = [len(one.values) for one in series]
-        if test:
-            judged = [self.series(example) for example in test]
-            begin = [self.history] * len(judged)
-            ending = [len(one.values) for one in judged]
-            last = self._spread(judged, begin, ending)
-        else:
-            last = self._spread(series, second, ends)
-        return Split(train, self._spread(series, first, second), last)
+        middle = self.judged(validation) if validation else self._spread(series, first, second)
+        last = self.judged(test) if test else self._spread(series, second, ends)
+        return Split(train, middle, last)
+
+    def judged(self, examples: Sequence[Example]) -> Windows:
+        """Windows of series that were not learned from.
+
+        They begin behind as many steps as are read, and behind two seasons: what was before
+        tells the naive error.
+
+        Raises:
+          InputError: if no series is long enough, or there is no naive error to compare with.
+        """
+        begin = max(self.history, 2 * self.season)
+        series = [self.series(example, begin) for example in examples]
+        ends = [len(one.values) for one in series]
+        if max(ends) < begin + self.horizon:
+            raise InputError(
+                f"{examples[0].where}: expected a series of at least {begin} + {self.horizon} "
+                f"steps, to read from and to predict; the longest has {max(ends)}."
+            )
+        return self._spread(series, [begin] * len(series), ends)
 
     def _spread(self, series, first, last) -> Windows:
         """At most so many windows, spread evenly."""
+        if not any((one.naive_error > 0).any() for one in series):
+            raise InputError(
+                f"{series[0].name}: no value changes within a season ({max(1, self.season)} steps) "
+                "of what is learned from, so there is no naive forecast to compare with. Is "
+                "--season right?"
+            )
         look = {"history": self.history, "horizon": self.horizon, "first": first, "last": last}
         every = Windows(series, **look)
         stride = max(1, len(every) // VALIDATION_WINDOWS)
@@ -246,8 +215,13 @@ class Forecasting:
         Raises:
           InputError: if it has other columns, or no covariates for the horizon.
         """
-        series = self.series(example)
-        return cut(series, self.known(example), self.history, self.horizon)
+        known = self.known(example)
+        window = cut(self.series(example), known, self.history, self.horizon)
+        if np.isnan(window["history"]).all():
+            raise InputError(
+                f"{example.where}: no value is known in the {self.history} steps to read."
+            )
+        return window
 
     def known(self, example: Example) -> int:
         """The number of steps after which the forecast begins.
@@ -282,9 +256,13 @@ class Forecasting:
         }[config.outputs]()
 
     def model(self, seed: int) -> Forecast:
+        config = self.config.model
         kind = {"direct": DirectForecaster, "recursive": RecursiveForecaster}
-        return kind[self.config.model.strategy](
-            build_cell(self.config.model),
+        cell = build_cell(config)
+        if not cell.causal:
+            raise InputError(f"--cell {config.cell}: {cell} sees the future: it cannot predict it.")
+        return kind[config.strategy](
+            cell,
             self.meaning,
             targets=len(self.names),
             covariates=self.covariates,
@@ -317,18 +295,19 @@ class Forecasting:
         future = stacked("future")
         observed = ~np.isnan(future)
         naive = seasonal_naive(stacked("history"), self.horizon, self.season)
+        # Both forecasts are compared where there are both.
+        counts = np.moveaxis(observed & ~np.isnan(naive), -1, -2)
         scale = stacked("naive_error")[:, None, :]
         levels = np.array(self.config.model.levels)
         predicted = np.stack([output["prediction"] for output in outputs])
         quantiles = np.stack([output["quantiles"] for output in outputs])
 
         def scaled(predictions):
-            counts = observed & ~np.isnan(predictions)
             error = metrics.mean_absolute_scaled_error(
                 jnp.asarray(np.moveaxis(predictions, -1, -2)),
                 jnp.asarray(np.moveaxis(future, -1, -2)),
                 jnp.asarray(scale[:, 0]),
-                jnp.asarray(np.moveaxis(counts, -1, -2)),
+                jnp.asarray(counts),
             )
             return float(error.value)
 

@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -28,7 +27,7 @@ from seqjax.train.devices import make_mesh
 from seqjax.train.evaluation import ROWS, Evaluator
 from seqjax.train.model import build_cell
 from seqjax.train.run import Saved, load_model
-from seqjax.train.task import Criterion, Report
+from seqjax.train.task import Criterion, EvaluateConfig, Report
 from seqjax.train.texts import TextConfig, find_texts
 
 
@@ -182,12 +181,14 @@ def restore(config: Any, settings: dict[str, Any]) -> tuple[LanguageModel, Vocab
     return build_model(config.model, len(vocabulary), config.seed), vocabulary
 
 
-def evaluate(folder: Path, saved: Saved, paths: tuple[Path, ...], checkpoint: str) -> Report:
+def evaluate(saved: Saved, asked: EvaluateConfig) -> Report:
     """Bits per character of texts, by default those held out, beside compressors."""
     config: Any = saved.config
     model, vocabulary = restore(config, saved.settings)
-    model, step = load_model(folder, model, checkpoint)
-    documents = read_documents(paths) if paths else find_texts(config.data, print).held_out
+    model, step = load_model(asked.run, model, asked.checkpoint)
+    documents = (
+        read_documents(asked.input) if asked.input else find_texts(config.data, print).held_out
+    )
     text = "".join(text for _, text in documents)
     unknown = vocabulary.unknown(text)
     notes = ()

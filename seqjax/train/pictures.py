@@ -1,5 +1,6 @@
 """Pictures of what a trained model does with its test data."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ from seqjax import metrics
 from seqjax.core.extras import extra_module
 from seqjax.train.classification import Classification
 from seqjax.train.forecasting import Forecasting
-from seqjax.train.tagging import Tagging
+from seqjax.train.tagging import LETTERS, Tagging
 from seqjax.train.transcription import Transcription
 from seqjax.train.translation import TextReading
-from seqjax.train.writing import Writing, written_tokens
+from seqjax.train.writing import Writing, no_special_tokens, written_tokens
 
 
 def pictures(problem: Any, model: Any, encoded: Any, outputs: Any) -> dict[str, Any]:
@@ -43,7 +44,8 @@ def save_pictures(figures: dict[str, Any], folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, figure in figures.items():
-        paths.append(folder / f"{name}.png")
+        # Columns may be called anything.
+        paths.append(folder / (re.sub(r"[^\w.-]", "_", name) + ".png"))
         figure.savefig(paths[-1], dpi=150)
     return paths
 
@@ -71,11 +73,11 @@ def _of_tagging(problem: Tagging, encoded, outputs) -> dict[str, Any]:
 
     if problem.space:
         steps = len(encoded[0]["tags"])
-        names = [
+        labels = [
             [problem.tags[number] for number in numbers[:steps].tolist()]
             for numbers in (outputs[0]["prediction"], encoded[0]["tags"])
         ]
-        return {"frames": plots.frames_with_labels(_to_range(encoded[0]["inputs"]), *names)}
+        return {"frames": plots.frames_with_labels(_to_range(encoded[0]["inputs"]), *labels)}
     if problem.scheme is None or problem.characters is None:
         return {}
     # The sentence with the most tags that mark a span has most to show.
@@ -86,8 +88,7 @@ def _of_tagging(problem: Tagging, encoded, outputs) -> dict[str, Any]:
     def names(numbers):
         return [problem.tags[number] for number in numbers[:steps].tolist()]
 
-    written = encoded[place]["characters"]
-    tokens = [problem.characters.decode(word[word > 0]) for word in written]
+    tokens = [_word(problem.characters, word) for word in encoded[place]["characters"]]
     spans = [
         metrics.find_spans(names(tags), problem.scheme)
         for tags in (outputs[place]["prediction"], encoded[place]["tags"])
@@ -120,7 +121,13 @@ def _of_writing(problem: Writing, model, encoded, outputs) -> dict[str, Any]:
     name = lambda token: _name(problem.vocabulary, token)  # noqa: E731
     inputs, says = encoded[0]["inputs"], problem.vocabulary.decode(written)
     if problem.beams > 1:
-        found = model.search(inputs, length=problem.longest, beams=problem.beams)
+        found = model.search(
+            inputs,
+            length=problem.longest,
+            beams=problem.beams,
+            penalty=problem.config.decoding.penalty,
+            allowed=no_special_tokens(len(problem.vocabulary)),
+        )
         shown = len(written) + 1
         figures["beams"] = plots.beam_tree(found.trace, name, chosen=written, steps=shown)
     if problem.config.model.attention != "none" and isinstance(problem.reading, TextReading):
@@ -144,8 +151,16 @@ def _of_transcription(problem: Transcription, model, encoded) -> dict[str, Any]:
     return {"posteriors": plots.ctc_posteriors(probability, inputs, names)}
 
 
+def _word(characters: Any, letters: np.ndarray) -> str:
+    """A word from what the tagger reads of it: of long words, both ends."""
+    known = letters[letters > 0]
+    text = characters.decode(known).replace("\N{REPLACEMENT CHARACTER}", "?")
+    half = len(text) // 2
+    return text if len(known) < LETTERS else f"{text[:half]}…{text[half:]}"
+
+
 def _name(vocabulary: Any, token: int) -> str:
-    text = vocabulary.decode([token])
+    text: str = vocabulary.decode([token])
     return {" ": "\N{OPEN BOX}", "\n": "\N{RETURN SYMBOL}"}.get(text, text)
 
 

@@ -34,7 +34,13 @@ class Standard:
                     f"{first.where}, got {example.inputs.shape[-1]}."
                 )
         channels = first.inputs.shape[-1]
-        values = np.concatenate([example.inputs.reshape(-1, channels) for example in examples])
+        return cls.of_values(
+            np.concatenate([example.inputs.reshape(-1, channels) for example in examples])
+        )
+
+    @classmethod
+    def of_values(cls, values: np.ndarray) -> "Standard":
+        """Those of `(rows, channels)`, NaN left out; 1 for the deviation of what never varies."""
         values = values.astype(np.float64)
         known = ~np.isnan(values)
         count = np.maximum(known.sum(0), 1)
@@ -61,5 +67,40 @@ class Standard:
                 f"{example.where}: expected {len(self.location)} channels as in training, got "
                 f"{example.inputs.shape[-1]}."
             )
-        values = (example.inputs - np.array(self.location)) / np.array(self.scale)
+        return self.scaled(example.inputs)
+
+    def scaled(self, values: np.ndarray) -> np.ndarray:
+        """The values `(..., channels)` float32, what is missing taken to be as usual: 0."""
+        values = (values - np.array(self.location)) / np.array(self.scale)
         return np.nan_to_num(values, nan=0.0).astype(np.float32)
+
+
+def space_of(examples: Sequence[Example]) -> tuple[int, ...]:
+    """The size of the images of clips, `()` for series without images; one for all.
+
+    Raises:
+      InputError: if it is neither, or not one for all.
+    """
+    space = examples[0].inputs.shape[1:-1]
+    for example in examples:
+        check_space(example, space)
+    return space
+
+
+def check_space(example: Example, space: tuple[int, ...]) -> None:
+    """Raises `InputError` unless an example is `(time, *space, channels)`."""
+    shape = example.inputs.shape
+    if len(shape) not in (2, 4):
+        raise InputError(
+            f"{example.where}: expected a series (time, channels) or a clip (time, height, width, "
+            f"channels), got the shape {shape}."
+        )
+    if shape[1:-1] != space:
+        raise InputError(
+            f"{example.where}: expected {_images(space)} as in training, got "
+            f"{_images(shape[1:-1])}."
+        )
+
+
+def _images(space: tuple[int, ...]) -> str:
+    return f"images of {space[0]} x {space[1]}" if space else "a series without images"

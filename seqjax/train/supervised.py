@@ -16,6 +16,7 @@ from seqjax.core.types import Array, DTypeLike, PyTree, RowKeys
 from seqjax.data.batching import Batches, in_order, longest_of, restore_order
 from seqjax.data.bucketing import bucket_lengths
 from seqjax.data.padding import Encoded
+from seqjax.data.windows import Windows
 from seqjax.train.config import RunConfig
 from seqjax.train.devices import AXIS
 from seqjax.train.task import Criterion
@@ -34,7 +35,12 @@ class Problem(Protocol):
 
     @property
     def answers(self) -> tuple[str, ...]:
-        """The entries with a time axis of their own, which only training and scores look at."""
+        """The entries with a time axis of their own, that the model learns to give."""
+        ...
+
+    @property
+    def judged_by(self) -> tuple[str, ...]:
+        """The entries that only scores look at."""
         ...
 
     @property
@@ -47,7 +53,11 @@ class Problem(Protocol):
         ...
 
     def loss(self, model: Any, batch: Batch, keys: RowKeys) -> tuple[Array, Array]:
-        """`(total, weight)` of a batch; its `lengths` and `weights` say what counts."""
+        """`(total, weight)` of a batch.
+
+        Its `lengths` and `weights` say what counts; `progress` `(rows,)` is the share of the
+        training that is done.
+        """
         ...
 
     def outputs(self, model: Any, batch: Batch) -> Batch:
@@ -102,11 +112,8 @@ class Predictor:
 
     def _unordered(self, model, examples) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         by_row = NamedSharding(self.mesh, jax.P(AXIS))
-        hidden = self.problem.answers
-        asked = (
-            {name: value for name, value in example.items() if name not in hidden}
-            for example in examples
-        )
+        hidden = (*self.problem.answers, *self.problem.judged_by)
+        asked = (without(example, hidden) for example in examples)
         batches = in_order(asked, self.rows, self.lengths, sequences=self.problem.sequences)
         for places, batch in batches:
             outputs = jax.device_get(self._run(model, jax.device_put(batch, by_row)))
@@ -157,8 +164,10 @@ class SupervisedTask:
         return ()
 
     def batches(self, first: int, mesh: Mesh) -> Iterator[PyTree]:
+        hidden = self.problem.judged_by
+        train = self.split.train
         batches = Batches(
-            self.split.train,
+            [without(example, hidden) for example in train] if hidden else train,
             rows=self.rows,
             seed=self.config.seed,
             bucket_lengths=self.lengths,
@@ -166,7 +175,8 @@ class SupervisedTask:
             answers=self.problem.answers,
         )
         by_row = NamedSharding(mesh, jax.P(AXIS))
-        for batch in batches.iterate(first):
+        for step, batch in enumerate(batches.iterate(first), first):
+            batch["progress"] = np.full(self.rows, step / self.config.steps, np.float32)
             yield jax.device_put(batch, by_row)
 
     def loss(self, model, memory, batch, keys):
@@ -192,8 +202,15 @@ class SupervisedTask:
         return [("data", f"{self.data_name}: {counts}"), *self.notes]
 
 
+def without(example: Encoded, names: Sequence[str]) -> Encoded:
+    """An example without these entries."""
+    return {name: value for name, value in example.items() if name not in names}
+
+
 def lengths_of(examples: Sequence[Encoded], problem: Problem, buckets: int) -> list[int]:
     """The lengths to which batches of these examples are padded."""
+    if not (problem.sequences or problem.answers):
+        return [1]
     steps = [longest_of(example, problem.sequences, problem.answers) for example in examples]
     return bucket_lengths(steps, buckets)
 
@@ -203,8 +220,8 @@ def digest(split: Split, settings: dict[str, Any]) -> str:
     found = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for part in split:
         found.update(b"part")
-        for example in part:
+        for example in part.whole if isinstance(part, Windows) else part:
             for name in sorted(example):
                 value = np.asarray(example[name])
-                found.update(f"{name}{value.dtype}{value.shape}".encode() + value.tobytes())
+                found.update(f"{name}{value.dtype.str}{value.shape}".encode() + value.tobytes())
     return found.hexdigest()

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -22,7 +21,7 @@ from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
 from seqjax.train.devices import AXIS, make_mesh
 from seqjax.train.model import build_cell
 from seqjax.train.run import Saved, load_model
-from seqjax.train.task import Criterion, Report
+from seqjax.train.task import Criterion, EvaluateConfig, Report
 
 DRAW = {
     "adding": tasks.adding,
@@ -215,11 +214,11 @@ class Scorer:
         return total / count
 
 
-def evaluate(folder: Path, saved: Saved, paths: tuple[Path, ...], checkpoint: str) -> Report:
+def evaluate(saved: Saved, asked: EvaluateConfig) -> Report:
     """The score at the length of the training and at longer ones, beside that of guessing."""
     config: Any = saved.config
-    model, step = load_model(folder, build_model(config, config.seed), checkpoint)
-    mesh = make_mesh(config.batch, config.devices)
+    model, step = load_model(asked.run, build_model(config, config.seed), asked.checkpoint)
+    mesh = make_mesh(config.batch, None)
     model = jax.device_put(model, NamedSharding(mesh, jax.P()))
     score = Scorer(config, mesh)
     batch = draw(config, config.trained, config.batch, TEST, 0)

@@ -26,7 +26,7 @@ from seqjax.nn.tagger import CRFTagger, Tagger
 from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
 from seqjax.train.files import Data, FilesConfig, SequenceConfig
 from seqjax.train.model import build_cell, build_video_cell
-from seqjax.train.scaling import Standard
+from seqjax.train.scaling import Standard, check_space, space_of
 from seqjax.train.task import Criterion
 
 LETTERS = 16
@@ -138,24 +138,28 @@ class Tagging:
     space: tuple[int, ...] = ()
 
     answers = ()
+    judged_by = ()
 
     @classmethod
-    def of(cls, config: TagConfig, examples: Sequence[Example]) -> "Tagging":
-        """The problem that these examples pose.
+    def of(
+        cls, config: TagConfig, examples: Sequence[Example], held: Sequence[Example] = ()
+    ) -> "Tagging":
+        """The problem that these examples pose; the tags of `held` count as well.
 
         Raises:
           InputError: if they do not fit together or have no tags.
         """
-        for example in examples:
+        every = [*examples, *held]
+        for example in every:
             if example.target is None:
                 raise InputError(f"{example.where}: there are no tags; is --tag right?")
-        tags = tuple(sorted({tag for example in examples for tag in example.target}))
+        tags = tuple(sorted({tag for example in every for tag in example.target}))
         if not tags:
             raise InputError("The training data has no tags; is --tag right?")
         scheme = _scheme(config.columns.scheme, tags)
         if not isinstance(examples[0].inputs, tuple):
-            space = examples[0].inputs.shape[1:-1]
-            return cls(config, tags, scheme, standard=Standard.of(examples), space=space)
+            standard, space = Standard.of(examples), space_of(every)
+            return cls(config, tags, scheme, standard=standard, space=space)
         tokens = [example.inputs for example in examples]
         return cls(
             config,
@@ -208,7 +212,7 @@ class Tagging:
             vocabulary(settings["words"]),
             vocabulary(settings["characters"]),
             None if standard is None else Standard.restore(standard),
-            tuple(settings["space"]),
+            tuple(settings.get("space", ())),
         )
 
     def encode(self, example: Example, *, answered: bool = True) -> Encoded:
@@ -232,7 +236,9 @@ class Tagging:
     def _inputs(self, example: Example) -> dict[str, np.ndarray]:
         if self.words is None or self.characters is None:
             assert self.standard is not None
-            return {"inputs": self.standard.encode(example)}
+            inputs = self.standard.encode(example)
+            check_space(example, self.space)
+            return {"inputs": inputs}
         if not isinstance(example.inputs, tuple):
             raise InputError(f"{example.where}: expected tokens, got a series of numbers.")
         letters = np.zeros((len(example.inputs), LETTERS), np.int32)

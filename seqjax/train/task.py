@@ -1,12 +1,15 @@
 """What a run learns: all in which the commands differ."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from flax import nnx
 from jax.sharding import Mesh
 
 from seqjax.core.types import Array, PyTree, RowKeys
+from seqjax.train.config import check_numbers
 
 
 class Criterion(NamedTuple):
@@ -18,6 +21,29 @@ class Criterion(NamedTuple):
     def cost(self, value: float) -> float:
         """A number that is lower where the value is better."""
         return value if self.lower_is_better else -value
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+    """How good a trained model is, on data that it has not seen."""
+
+    run: Path
+    """Folder of the run."""
+    input: tuple[Path, ...] = ()
+    """Files or folders; by default the data held out from the run's training."""
+    targets: tuple[Path, ...] = ()
+    """For translations: text files with the right answers, line by line, beside --input."""
+    beams: int | None = None
+    """Beams of the search, for runs that write; by default as many as the run says."""
+    pictures: bool = False
+    """Draw what there is to see, below the folder of the run."""
+    checkpoint: str = "best"
+    """best, last, or a step."""
+    skip_malformed: bool = False
+    """Leave rows out that cannot be read, and count them, instead of stopping there."""
+
+    def __post_init__(self):
+        check_numbers(self)
 
 
 class Report(NamedTuple):

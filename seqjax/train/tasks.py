@@ -1,8 +1,9 @@
 """The tasks, by the word that follows `seqjax train`."""
 
 import dataclasses
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from seqjax.data.padding import Encoded, truncate
 from seqjax.train import (
     captioning,
     classification,
-    forecasting,
+    forecast_config,
     language,
     pictures,
     synthetic,
@@ -26,11 +27,11 @@ from seqjax.train import (
 )
 from seqjax.train.config import RunConfig
 from seqjax.train.devices import make_mesh
-from seqjax.train.files import Data, find_data, hold_out, read_examples
+from seqjax.train.files import Data, SequenceConfig, find_data, hold_out, read_examples
 from seqjax.train.forecasting import Forecasting
 from seqjax.train.run import Saved, load_model
 from seqjax.train.supervised import Predictor, Split, SupervisedTask, lengths_of
-from seqjax.train.task import Report, Task
+from seqjax.train.task import EvaluateConfig, Report, Task
 
 PREDICTED_ROWS = 256
 """Rows of a batch in prediction."""
@@ -40,82 +41,73 @@ class Kind(NamedTuple):
     """What the commands need to know of a task.
 
     `config` is the class of its settings, `task(config, say)` reads its data as they say,
-    `evaluate(folder, saved, paths, checkpoint)` says how good a trained model is on the files
-    in `paths`, or on its test data if there are none. `restore(config, settings)` is what is
-    predicted for an example, None where it is not examples that are learned from.
+    `evaluate(saved, asked)` says how good a trained model is. `restore(config, settings)` is what
+    is predicted for an example, None where it is not examples that are learned from.
     """
 
     config: type[RunConfig]
     task: Callable[[Any, Callable[[str], None]], Task]
-    evaluate: Callable[[Path, Saved, tuple[Path, ...], str], Report]
+    evaluate: Callable[[Saved, EvaluateConfig], Report]
     restore: Any = None
 
 
-def classify(config: Any, say: Callable[[str], None]) -> SupervisedTask:
-    """The task of `seqjax train classify`."""
-    data = find_data(config, classification.from_source, say)
-    problem = classification.Classification.of(config, data.train)
-    grouped = config.columns.target == "class"
-    groups = [str(example.target) if grouped else "" for example in data.train]
-    return _encoded("classify", config, problem, data, groups, say)
+def _from_examples(
+    kind: str, find: Callable[[Any, Callable[[str], None]], Data], of: Callable[..., Any]
+) -> Callable[[Any, Callable[[str], None]], SupervisedTask]:
+    """The task of learning from examples.
+
+    Args:
+      kind: the word after `seqjax train`.
+      find: reads the data that the settings name.
+      of: `(config, training examples, held-out examples) -> problem`.
+    """
+
+    def task(config: Any, say: Callable[[str], None]) -> SupervisedTask:
+        data = find(config, say)
+        train, validation, held = data.train, data.validation, []
+        if validation is None:
+            classes = kind == "classify" and config.columns.target == "class"
+            groups = [str(example.target) if classes else "" for example in train]
+            train, validation = hold_out(train, config.files.held_out, groups)
+            held = validation
+        problem = of(config, train, held)
+        parts = [
+            cut(problem, [problem.encode(example) for example in examples], what, say)
+            for what, examples in (
+                ("training", train),
+                ("validation", validation),
+                ("test", data.test),
+            )
+        ]
+        if isinstance(problem, tagging.Tagging):
+            flaw = f"tags that {problem.scheme} forbids", "--no-crf learns any tags."
+            parts[0] = _possible(problem, parts[0], *flaw, say)
+        if isinstance(problem, transcription.Transcription):
+            flaw = "fewer steps than their transcript needs", "Is a step too long?"
+            parts[0] = _possible(problem, parts[0], *flaw, say)
+        return SupervisedTask(
+            kind=kind,
+            config=config,
+            problem=problem,
+            split=Split(*parts),
+            data_name=data.name,
+            settings={"problem": problem.settings(), "values": data.values},
+            buckets=config.sequences.buckets,
+            notes=[],
+        )
+
+    return task
 
 
-def tag(config: Any, say: Callable[[str], None]) -> SupervisedTask:
-    """The task of `seqjax train tag`."""
-    data = find_data(config, tagging.from_source, say)
-    problem = tagging.Tagging.of(config, data.train)
-    return _encoded("tag", config, problem, data, [""] * len(data.train), say)
-
-
-def translate(config: Any, say: Callable[[str], None]) -> SupervisedTask:
-    """The task of `seqjax train translate`."""
-    data = translation.parallel(config, say) or find_data(config, translation.from_source, say)
-    problem = translation.of(config, data.train)
-    return _encoded("translate", config, problem, data, [""] * len(data.train), say)
-
-
-def transcribe(config: Any, say: Callable[[str], None]) -> SupervisedTask:
-    """The task of `seqjax train transcribe`."""
-    data = find_data(config, transcription.from_source, say)
-    problem = transcription.Transcription.of(config, data.train)
-    return _encoded("transcribe", config, problem, data, [""] * len(data.train), say)
-
-
-def caption(config: Any, say: Callable[[str], None]) -> SupervisedTask:
-    """The task of `seqjax train caption`."""
-    data = find_data(config, captioning.from_source, say)
-    problem = captioning.of(config, data.train)
-    return _encoded("caption", config, problem, data, [""] * len(data.train), say)
-
-
-def _encoded(kind, config, problem, data: Data, groups, say) -> SupervisedTask:
-    train, validation = data.train, data.validation
-    if validation is None:
-        train, validation = hold_out(train, config.files.held_out, groups)
-    parts, cut = [], config.sequences
-    for what, examples in (("training", train), ("validation", validation), ("test", data.test)):
-        encoded = [problem.encode(example) for example in examples]
-        if cut.longest:
-            encoded, report = truncate(encoded, cut.longest, cut.keep, sequences=problem.sequences)
-            if report.summary():
-                say(f"{what}: {report.summary()}")
-        parts.append(encoded)
-    if isinstance(problem, tagging.Tagging):
-        flaw = f"tags that {problem.scheme} forbids", "--no-crf learns any tags."
-        parts[0] = _possible(problem, parts[0], *flaw, say)
-    if isinstance(problem, transcription.Transcription):
-        flaw = "fewer steps than their transcript needs", "Is a step too long?"
-        parts[0] = _possible(problem, parts[0], *flaw, say)
-    return SupervisedTask(
-        kind=kind,
-        config=config,
-        problem=problem,
-        split=Split(*parts),
-        data_name=data.name,
-        settings={"problem": problem.settings(), "values": data.values},
-        buckets=cut.buckets,
-        notes=[],
-    )
+def cut(problem: Any, encoded: list[Encoded], what: str, say: Callable[[str], None]) -> list:
+    """The examples with no more steps than the settings of the run allow."""
+    asked: SequenceConfig = problem.config.sequences
+    if not asked.longest:
+        return encoded
+    kept, report = truncate(encoded, asked.longest, asked.keep, sequences=problem.sequences)
+    if report.summary():
+        say(f"{what}: {report.summary()}")
+    return kept
 
 
 def _possible(problem: Any, encoded: list[Encoded], flaw: str, advice: str, say: Any) -> list:
@@ -132,7 +124,7 @@ def _possible(problem: Any, encoded: list[Encoded], flaw: str, advice: str, say:
 
 def forecast(config: Any, say: Callable[[str], None]) -> SupervisedTask:
     """The task of `seqjax train forecast`."""
-    data = find_data(config, forecasting.from_source, say)
+    data = find_data(config, forecast_config.from_source, say)
     problem = Forecasting.of(config, data.train, data.values)
     season = f", season {problem.season}" if problem.season else ""
     look = f"{problem.history} steps read, {problem.horizon} predicted{season}"
@@ -140,7 +132,7 @@ def forecast(config: Any, say: Callable[[str], None]) -> SupervisedTask:
         kind="forecast",
         config=config,
         problem=problem,
-        split=problem.split(data.train, data.test),
+        split=problem.split(data.train, data.validation, data.test),
         data_name=data.name,
         settings={"problem": problem.settings(), "values": data.values},
         buckets=1,
@@ -148,36 +140,75 @@ def forecast(config: Any, say: Callable[[str], None]) -> SupervisedTask:
     )
 
 
-def evaluate(folder: Path, saved: Saved, paths: tuple[Path, ...], checkpoint: str) -> Report:
+def evaluate(saved: Saved, asked: EvaluateConfig) -> Report:
     """How good a trained model is on files, or on the test data of its run."""
     config: Any = saved.config
     kind = KINDS[saved.kind]
-    problem = kind.restore(config, saved.settings["problem"])
-    model, step = load_model(folder, problem.model(config.seed), checkpoint)
-    if paths:
-        skip = config.files.skip_malformed
-        examples = read_examples(paths, _fields(saved), skip=skip, say=print)
-        if isinstance(problem, Forecasting):
-            encoded = problem.split(examples, examples).test
+    problem = with_beams(kind.restore(config, saved.settings["problem"]), asked.beams)
+    model, step = load_model(asked.run, problem.model(config.seed), asked.checkpoint)
+    if asked.input:
+        malformed = Malformed(asked.skip_malformed)
+        if asked.targets:
+            examples = translation.pairs("input", asked.input, asked.targets, print)
         else:
-            encoded = [problem.encode(example) for example in examples]
-        where = ", ".join(map(str, paths))
+            examples = read_examples(asked.input, _fields(saved), malformed)
+        if isinstance(problem, Forecasting):
+            encoded = problem.judged(examples)
+        else:
+            encoded = [
+                arrays for _, arrays in _encoded(problem, examples, malformed, answered=True)
+            ]
+            encoded = cut(problem, encoded, "input", print)
+        if malformed.count:
+            print(malformed.summary())
+        where = ", ".join(map(str, asked.input))
     else:
         task: Any = kind.task(config, print)
         encoded, where = task.split.test, f"the test data of {task.data_name}"
     if not len(encoded):
-        raise InputError(f"The run in {folder} has no test data; name files with --input.")
-    mesh = make_mesh(config.batch, config.devices)
+        raise InputError(f"The run in {asked.run} has no test data; name files with --input.")
+    mesh = make_mesh(config.batch, None)
     lengths = lengths_of(encoded, problem, 4)
     run = Predictor(problem, mesh, rows=config.batch, lengths=lengths, dtype=config.dtype)
     model = jax.device_put(model, NamedSharding(mesh, jax.P()))
+    start = time.perf_counter()
     outputs = list(run(model, encoded))
+    rate = len(encoded) / (time.perf_counter() - start)
     return Report(
         problem.scores(encoded, outputs),
         f"{len(encoded):,} examples of {where}",
         step,
+        notes=(f"{rate:,.0f} examples a second, compilation included",),
         draw=lambda: pictures.pictures(problem, model, encoded, outputs),
     )
+
+
+def with_beams(problem: Any, beams: int | None) -> Any:
+    """The problem, searched with another number of beams if one is asked for.
+
+    Raises:
+      InputError: if nothing is searched for.
+    """
+    if beams is None:
+        return problem
+    if not hasattr(problem, "beams"):
+        raise InputError("--beams is for runs that write: translate, caption and transcribe.")
+    return dataclasses.replace(problem, beams=beams)
+
+
+def _encoded(
+    problem: Any, examples: Iterable[Example], malformed: Malformed, *, answered: bool
+) -> Iterator[tuple[Example, Encoded]]:
+    """Examples with their arrays; those that do not fit the problem are malformed."""
+    for example in examples:
+        try:
+            arrays = problem.encode(example, answered=answered)
+        except InputError as error:
+            if not malformed.skip:
+                raise
+            malformed.report(example.where, str(error).removeprefix(f"{example.where}: "))
+        else:
+            yield example, arrays
 
 
 def _fields(saved: Saved) -> Fields:
@@ -198,6 +229,7 @@ def predict(
     checkpoint: str,
     malformed: Malformed,
     probability: bool = False,
+    beams: int | None = None,
 ) -> int:
     """Writes what a trained model predicts for a file, into another of the same format.
 
@@ -211,6 +243,7 @@ def predict(
       checkpoint: `"best"`, `"last"`, or a step.
       malformed: told of rows that cannot be read.
       probability: whether to write how sure each prediction is.
+      beams: of the search, for runs that write; by default as many as the run says.
 
     Returns:
       The number of predictions.
@@ -223,19 +256,22 @@ def predict(
     kind = KINDS[saved.kind]
     if kind.restore is None:
         raise InputError(f"{folder} is a run of `train {saved.kind}`, which predicts no files.")
-    problem = kind.restore(config, saved.settings["problem"])
+    problem = with_beams(kind.restore(config, saved.settings["problem"]), beams)
     model, _ = load_model(folder, problem.model(config.seed), checkpoint)
     found = find_format(source)
     unanswered = dataclasses.replace(_fields(saved), require_target=False)
     fields = found.resolve(source, unanswered)
-    mesh = make_mesh(PREDICTED_ROWS, config.devices)
+    mesh = make_mesh(PREDICTED_ROWS, None)
     model = jax.device_put(model, NamedSharding(mesh, jax.P()))
     run = Predictor(problem, mesh, rows=PREDICTED_ROWS, lengths=None, dtype=config.dtype)
     waiting: deque[tuple[Example, Any]] = deque()
 
     def encoded():
-        for example in found.read(source, fields, malformed):
-            arrays = problem.encode(example, answered=False)
+        examples = found.read(source, fields, malformed)
+        for example, arrays in _encoded(problem, examples, malformed, answered=False):
+            # Every token of a sentence gets its tag, however long the sentence is.
+            if not isinstance(problem, (Forecasting, tagging.Tagging)):
+                (arrays,) = cut(problem, [arrays], "input", lambda _: None)
             waiting.append((example, arrays))
             yield arrays
 
@@ -260,17 +296,46 @@ def predict(
     return count
 
 
+def _find(from_source: Callable[[str], Data]) -> Callable[[Any, Callable[[str], None]], Data]:
+    return lambda config, say: find_data(config, from_source, say)
+
+
 KINDS = {
     "lm": Kind(language.LanguageConfig, language.LanguageTask, language.evaluate),
     "classify": Kind(
-        classification.ClassifyConfig, classify, evaluate, classification.Classification.restore
+        classification.ClassifyConfig,
+        _from_examples(
+            "classify", _find(classification.from_source), classification.Classification.of
+        ),
+        evaluate,
+        classification.Classification.restore,
     ),
-    "tag": Kind(tagging.TagConfig, tag, evaluate, tagging.Tagging.restore),
-    "task": Kind(synthetic.SyntheticConfig, synthetic.SyntheticTask, synthetic.evaluate),
-    "translate": Kind(translation.TranslateConfig, translate, evaluate, translation.restore),
-    "caption": Kind(captioning.CaptionConfig, caption, evaluate, captioning.restore),
+    "tag": Kind(
+        tagging.TagConfig,
+        _from_examples("tag", _find(tagging.from_source), tagging.Tagging.of),
+        evaluate,
+        tagging.Tagging.restore,
+    ),
+    "translate": Kind(
+        translation.TranslateConfig,
+        _from_examples("translate", translation.find, translation.of),
+        evaluate,
+        translation.restore,
+    ),
+    "caption": Kind(
+        captioning.CaptionConfig,
+        _from_examples("caption", _find(captioning.from_source), captioning.of),
+        evaluate,
+        captioning.restore,
+    ),
     "transcribe": Kind(
-        transcription.TranscribeConfig, transcribe, evaluate, transcription.Transcription.restore
+        transcription.TranscribeConfig,
+        _from_examples(
+            "transcribe", _find(transcription.from_source), transcription.Transcription.of
+        ),
+        evaluate,
+        transcription.Transcription.restore,
     ),
-    "forecast": Kind(forecasting.ForecastConfig, forecast, evaluate, Forecasting.restore),
+    "forecast": Kind(forecast_config.ForecastConfig, forecast, evaluate, Forecasting.restore),
+    "task": Kind(synthetic.SyntheticConfig, synthetic.SyntheticTask, synthetic.evaluate),
 }

@@ -104,12 +104,22 @@ class Transcription:
 
     sequences = ("inputs",)
     answers = ("labels",)
+    judged_by = ()
     criterion = Criterion("token_error_rate", lower_is_better=True)
 
     @classmethod
-    def of(cls, config: TranscribeConfig, examples: Sequence[Example]) -> "Transcription":
-        """The problem that these examples pose."""
-        texts = [example.target for example in examples]
+    def of(
+        cls,
+        config: TranscribeConfig,
+        examples: Sequence[Example],
+        held: Sequence[Example] = (),
+    ) -> "Transcription":
+        """The problem that these examples pose.
+
+        Raises:
+          InputError: if they do not fit together, or are no series with a transcript.
+        """
+        texts = [_text(example) for example in examples]
         vocabulary = Vocabulary.of(texts, kind=config.columns.tokens)
         return cls(config, vocabulary, Standard.of(examples))
 
@@ -134,7 +144,7 @@ class Transcription:
             return encoded
         if example.target is None:
             raise InputError(f"{example.where}: there is no transcript to compare with.")
-        return encoded | {"labels": self.vocabulary.encode(example.target).astype(np.int32)}
+        return encoded | {"labels": self.vocabulary.encode(_text(example)).astype(np.int32)}
 
     def is_possible(self, example: Encoded) -> bool:
         """Whether the series has enough steps for its labels."""
@@ -181,3 +191,12 @@ class Transcription:
 
     def _written(self, output: Mapping[str, Any]) -> list[int]:
         return output["labels"][: int(output["count"])].tolist()
+
+
+def _text(example: Example) -> str:
+    """What is said in an example; labels that stand in a list are words."""
+    found = example.target
+    text = " ".join(found) if isinstance(found, tuple) else found
+    if not isinstance(text, str) or not text.strip():
+        raise InputError(f"{example.where}: expected a transcript, got {found!r}.")
+    return text

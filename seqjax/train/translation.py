@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,11 +12,12 @@ from flax import nnx
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example
 from seqjax.data.formats import Fields
+from seqjax.data.formats.files import FlawError, check_text, lines_of
 from seqjax.data.pairs import load_pairs
 from seqjax.data.vocabulary import vocabulary_from_json
 from seqjax.nn.encoder import RecurrentEncoder
 from seqjax.train.config import OptimizerConfig, RunConfig
-from seqjax.train.files import Data, FilesConfig, SequenceConfig, read_examples
+from seqjax.train.files import Data, FilesConfig, SequenceConfig, find_data
 from seqjax.train.model import build_cell
 from seqjax.train.writing import (
     AnyVocabulary,
@@ -48,7 +49,8 @@ class PairFields:
     separator: str | None = None
     """What stands between several right answers; the first one is learned."""
     tokens: Literal["auto", "characters", "words", "bytes", "subwords"] = "auto"
-    """What texts are cut into; auto takes words, and characters for --source dates."""
+    """What texts are cut into; auto takes subwords, but words for --source phonemes and
+    characters for --source dates."""
     vocabulary: int = 8000
     """At most so many different tokens on each side; the others are unknown."""
 
@@ -127,7 +129,14 @@ def from_source(name: str) -> Data:
     return Data(what[name], *load_pairs(name))
 
 
-def of(config: TranslateConfig, examples: Sequence[Example]) -> Writing:
+def find(config: TranslateConfig, say: Callable[[str], None]) -> Data:
+    """The user's pairs, or those that packages carry."""
+    return parallel(config, say) or find_data(config, from_source, say)
+
+
+def of(
+    config: TranslateConfig, examples: Sequence[Example], held: Sequence[Example] = ()
+) -> Writing:
     """The problem that these pairs pose.
 
     Raises:
@@ -138,8 +147,8 @@ def of(config: TranslateConfig, examples: Sequence[Example]) -> Writing:
             raise InputError(f"{example.where}: expected a text, got a series of numbers.")
     kind: Any = config.columns.tokens
     if kind == "auto":
-        dates = config.source == "dates" and not config.files.train
-        kind = "characters" if dates else "words"
+        known = {"phonemes": "words", "dates": "characters"}
+        kind = "subwords" if config.files.train else known.get(config.source, "subwords")
     size = config.columns.vocabulary
     reading = TextReading(vocabulary_of([example.inputs for example in examples], kind, size))
     return written_problem(config, reading, examples, kind, size)
@@ -161,39 +170,67 @@ def parallel(config: TranslateConfig, say: Callable[[str], None]) -> Data | None
     if not (asked.train_targets or asked.validation_targets or asked.test_targets):
         return None
     files = config.files
+    if not files.train:
+        raise InputError("--train-targets goes with --train: name the files of the sources.")
     parts = [
-        list(_pairs(name, sources, targets, files.skip_malformed, say))
+        pairs(name, sources, targets, say)
         for name, sources, targets in (
             ("train", files.train, asked.train_targets),
             ("validation", files.validation, asked.validation_targets),
             ("test", files.test, asked.test_targets),
         )
     ]
-    if not parts[0]:
-        raise InputError("--train-targets goes with --train: name the files of the sources.")
     name = ", ".join(map(str, files.train))
     return Data(name, parts[0], parts[1] or None, parts[2])
 
 
-def _pairs(
-    name: str, sources: Sequence[Path], targets: Sequence[Path], skip: bool, say: Any
-) -> Iterable[Example]:
+def pairs(
+    name: str,
+    sources: Sequence[Path],
+    targets: Sequence[Path],
+    say: Callable[[str], None],
+) -> list[Example]:
+    """The lines of text files with those of others as their translations.
+
+    Where a line is blank on either side, the pair is left out and counted.
+
+    Args:
+      name: of the option that names the sources.
+      sources: text files, whatever they are called.
+      targets: as many.
+      say: where lines for the user go.
+
+    Raises:
+      InputError: if the files or their lines do not go in pairs, or none is left.
+    """
     if len(sources) != len(targets):
         raise InputError(
-            f"--{name} names {len(sources)} files and --{name}-targets {len(targets)}: give a file "
-            "of translations for each file of sources."
+            f"--{name} names {len(sources)} files and there are {len(targets)} of translations: "
+            "give one for each."
         )
+    found, blank = [], 0
     for source, target in zip(sources, targets, strict=True):
-        if skip:
-            raise InputError("--skip-malformed would tear translations from their sources here.")
-        fields = Fields(text="text")
-        read, written = (
-            read_examples([path], fields, skip=False, say=say) for path in (source, target)
-        )
+        read, written = list(_lines(source)), list(_lines(target))
         if len(read) != len(written):
             raise InputError(
                 f"{source} has {len(read):,} lines and {target} {len(written):,}: line by line, "
                 "one must be the translation of the other."
             )
-        for one, other in zip(read, written, strict=True):
-            yield one._replace(target=other.inputs)
+        for number, (one, other) in enumerate(zip(read, written, strict=True), 1):
+            if one and other:
+                found.append(Example(one, other, f"{source}, line {number}"))
+            blank += not (one and other)
+    if sources and not found:
+        raise InputError(f"--{name}: no pair of lines has a text on both sides.")
+    if blank:
+        say(f"{name}: {blank:,} pairs with a blank line were left out.")
+    return found
+
+
+def _lines(path: Path) -> Iterator[str]:
+    for number, line in lines_of(path, "a text file"):
+        try:
+            check_text(line)
+        except FlawError as flaw:
+            raise InputError(f"{path}, line {number}: {flaw}") from None
+        yield line.strip()

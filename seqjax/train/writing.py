@@ -17,18 +17,22 @@ from seqjax.data.padding import Encoded
 from seqjax.data.vocabulary import (
     BEGIN,
     END,
-    PAD,
     SubwordVocabulary,
     Vocabulary,
+    split_words,
     vocabulary_from_json,
 )
+from seqjax.decode.search import Constraint
 from seqjax.nn.decoder import Decoder
 from seqjax.nn.encoder_decoder import EncoderDecoder
-from seqjax.train.config import CellConfig, RunConfig
+from seqjax.train.config import CellConfig
 from seqjax.train.model import build_cell
 from seqjax.train.task import Criterion
 
 TokenKind = Literal["characters", "words", "bytes", "subwords"]
+SEPARATOR = "\0"
+"""Between several right answers: no text has it, the readers of files see to that."""
+
 AnyVocabulary = Vocabulary | SubwordVocabulary
 
 
@@ -69,7 +73,8 @@ class TeachingConfig:
     smoothing: float = 0.1
     """Share of the target's probability that is spread over all tokens."""
     sampling: float = 0.0
-    """How often the decoder reads its own last token instead of the right one."""
+    """How often the decoder reads its own last token instead of the right one, at the end of
+    the training; it begins with never (scheduled sampling)."""
 
 
 @runtime_checkable
@@ -109,7 +114,8 @@ class Writing:
     longest: int
     beams: int = 1
 
-    answers = ("target", "references")
+    answers = ("target",)
+    judged_by = ("references",)
 
     @property
     def sequences(self) -> tuple[str, ...]:
@@ -137,33 +143,33 @@ class Writing:
     def encode(self, example: Example, *, answered: bool = True) -> Encoded:
         """An example as arrays: of several right answers the first is `target`.
 
-        All of them are `references`, with `PAD` between them.
+        All of them, as they are written and not as tokens, are `references`: what the
+        vocabulary does not know is wrong.
         """
         encoded = {"inputs": self.reading.inputs(example)}
         if not answered:
             return encoded
-        if example.target is None:
-            raise InputError(f"{example.where}: there is no target to compare with.")
-        texts = example.target if isinstance(example.target, tuple) else (example.target,)
-        tokens = [self.vocabulary.encode(text).astype(np.int32) for text in texts]
-        joined = [part for one in tokens for part in (one, [PAD])][:-1]
+        texts = texts_of(example)
         return encoded | {
-            "target": tokens[0],
-            "references": np.concatenate(joined).astype(np.int32),
+            "target": self.vocabulary.encode(texts[0]).astype(np.int32),
+            "references": np.frombuffer(SEPARATOR.join(texts).encode(), np.uint8),
         }
 
     def model(self, seed: int) -> EncoderDecoder:
         config, rngs = self.config.model, nnx.Rngs(seed)
         encoder = self.reading.encoder(config, rngs)
         cell = build_cell(config, inside=lambda cell: self._attentive(cell, encoder.features))
-        decoder = Decoder(
-            len(self.vocabulary),
-            cell,
-            encoder.summary_features,
-            embedding_size=config.embedding,
-            tied=config.tied,
-            rngs=rngs,
-        )
+        try:
+            decoder = Decoder(
+                len(self.vocabulary),
+                cell,
+                encoder.summary_features,
+                embedding_size=config.embedding,
+                tied=config.tied,
+                rngs=rngs,
+            )
+        except (TypeError, ValueError) as error:
+            raise InputError(f"--cell {config.cell} does not suit a decoder: {error}") from None
         return EncoderDecoder(encoder, decoder, begin=BEGIN, end=END)
 
     def _attentive(self, cell, width):
@@ -181,7 +187,8 @@ class Writing:
             lengths=batch["lengths"] if self.sequences else None,
             target_lengths=lengths,
             key=keys,
-            sampling=teaching.sampling,
+            # The model learns from the right tokens first, and more and more from its own.
+            sampling=teaching.sampling * batch["progress"] if teaching.sampling else 0.0,
         )
         return model.loss(
             logits, batch["target"], lengths, counts=counts, smoothing=teaching.smoothing
@@ -194,6 +201,8 @@ class Writing:
             beams=self.beams,
             penalty=self.config.decoding.penalty,
             lengths=batch["lengths"] if self.sequences else None,
+            rows=batch["weights"] > 0,
+            allowed=no_special_tokens(len(self.vocabulary)),
         )
         return {
             "tokens": found.tokens[:, 0],
@@ -202,18 +211,25 @@ class Writing:
         }
 
     def scores(self, examples, outputs):
-        written = [written_tokens(output) for output in outputs]
-        right = [answers_of(example) for example in examples]
+        texts = [self.vocabulary.decode(written_tokens(output)) for output in outputs]
+        references = [answers_of(example) for example in examples]
+        written = list(map(self._units, texts))
+        right = [list(map(self._units, several)) for several in references]
         errors = metrics.token_errors(written, right)
         found = {
             "token_error_rate": float(errors.value),
             "exact_match": float(metrics.exact_matches(written, right).value),
         }
         if self.config.decoding.criterion == "bleu":
-            texts = [self.vocabulary.decode(tokens) for tokens in written]
-            references = [[self.vocabulary.decode(one) for one in several] for several in right]
+            if self.vocabulary.kind == "words":
+                # Words are written with spaces between them, signs of punctuation too.
+                references = [[" ".join(one) for one in several] for several in right]
             found |= metrics.translation_scores(texts, references)
         return {self.criterion.name: found[self.criterion.name], **found}
+
+    def _units(self, text: str) -> Sequence[str]:
+        """What errors are counted in: words, or characters where those are written."""
+        return split_words(text) if self.vocabulary.kind in ("words", "subwords") else text
 
     def answer(self, output: Encoded, example: Encoded) -> dict[str, Any]:
         """What is written for an example: `prediction` and `probability`."""
@@ -228,10 +244,33 @@ def written_tokens(output: Mapping[str, Any]) -> list[int]:
     return output["tokens"][: int(output["lengths"])].tolist()
 
 
-def answers_of(example: Encoded) -> list[list[int]]:
+def answers_of(example: Encoded) -> list[str]:
     """The right answers of an example."""
-    joined = example["references"]
-    return [part[part != PAD].tolist() for part in np.split(joined, np.flatnonzero(joined == PAD))]
+    return example["references"].tobytes().decode().split(SEPARATOR)
+
+
+def texts_of(example: Example) -> Sequence[str]:
+    """The same, of an example that is not encoded.
+
+    Raises:
+      InputError: if it has none.
+    """
+    found = example.target
+    texts = found if isinstance(found, tuple) else (found,)
+    if not texts or not all(isinstance(text, str) and text for text in texts):
+        raise InputError(f"{example.where}: expected a text to be written, got {found!r}.")
+    return texts
+
+
+def no_special_tokens(count: int) -> Constraint:
+    """Nothing but known tokens and the end may be written."""
+    known = jnp.arange(count) > BEGIN
+
+    def allowed(state, token):
+        shape = (*token.shape, count)
+        return state, jnp.broadcast_to(known.reshape((1,) * token.ndim + (count,)), shape)
+
+    return allowed
 
 
 def vocabulary_of(texts: Sequence[str], kind: TokenKind, size: int) -> AnyVocabulary:
@@ -242,14 +281,12 @@ def vocabulary_of(texts: Sequence[str], kind: TokenKind, size: int) -> AnyVocabu
 
 
 def written_problem(
-    config: RunConfig, reading: Any, examples: Sequence[Example], kind: TokenKind, size: int
+    config: Any, reading: Any, examples: Sequence[Example], kind: TokenKind, size: int
 ) -> Writing:
     """The problem that these examples pose, whose inputs are read like this."""
-    texts = [
-        text
-        for example in examples
-        for text in (example.target if isinstance(example.target, tuple) else (example.target,))
-    ]
+    if config.model.feeding and config.model.attention == "none":
+        raise InputError("--feeding needs attention: there is nothing to feed without it.")
+    texts = [text for example in examples for text in texts_of(example)]
     vocabulary = vocabulary_of(texts, kind, size)
     longest = max(len(vocabulary.encode(text)) for text in texts)
     # Room for the end.

@@ -3,14 +3,16 @@
 import functools
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import seqjax as sj
-from seqjax.core.attention import attend, attend_in_tiles
-from tests.jaxprs import loops
+from seqjax.core import attention
+from seqjax.core.attention import Memory, attend, attend_in_tiles
+from tests.jaxprs import array_bytes, loops
 
 FORMS = {
     "additive": {"score": "additive"},
@@ -86,9 +88,18 @@ def test_no_place_at_all_reads_zeros(form):
     assert np.isfinite(value) and (gradient == 0).all()
 
 
+@pytest.fixture
+def row_by_row(monkeypatch):
+    """Attention that reads for one row at a time: seven queries, eleven places."""
+    monkeypatch.setattr(attention, "READ_BYTES", 7 * 11 * 6 * 4)
+    jax.clear_caches()
+    yield
+    jax.clear_caches()
+
+
 @pytest.mark.parametrize("form", FORMS)
-def test_the_backward_loop_neither_carries_nor_makes_the_memory(form):
-    """No loop over time carries anything as large as the memory or a weight, forward or back."""
+def test_the_backward_loop_neither_carries_nor_makes_the_memory(form, row_by_row):
+    """No loop over time or rows carries anything as large as the memory or a weight."""
     cell, params, values, valid, xs = made(**FORMS[form], places=11)
 
     def loss(params, values):
@@ -104,29 +115,76 @@ def test_the_backward_loop_neither_carries_nor_makes_the_memory(form):
         assert not any((4, 6) in shapes for shapes in loop.products), "keys are made in a loop"
 
 
-def test_many_queries_in_tiles(x64, monkeypatch):
-    from seqjax.core import attention
+SHAPES = {
+    "rows": ((5,), (5,)),
+    "rows_of_rows": ((2, 3), (2, 3)),
+    "unbatched": ((), ()),
+    "shared": ((5,), ()),
+    "shared_by_some": ((2, 3), (3,)),
+    "of_beams": ((3, 2), (3, 1)),
+}
+QUERIES, PLACES, WIDTH = 7, 4, 6
+QUERY_BYTES = PLACES * WIDTH * 8
 
-    _, params, values, valid, _ = made()
-    memory = sj.attend_to(params, values, valid).memory
-    queries = jax.random.normal(jax.random.key(3), (2, 7, 6))
-    vector = params.weights["score"]
 
-    def run(function, queries, memory, vector):
-        found, weights = function(memory, queries, vector)
-        return jnp.sin(found).sum() + jnp.square(weights).sum()
+def drawn(shape, owners):
+    keys = iter(jax.random.split(jax.random.key(3), 5))
+    values = jax.random.normal(next(keys), (*owners, PLACES, 3))
+    compared = jax.random.normal(next(keys), (*owners, PLACES, WIDTH))
+    valid = jax.random.bernoulli(next(keys), 0.7, (*owners, PLACES))
+    queries = jax.random.normal(next(keys), (*shape, QUERIES, WIDTH))
+    return values, compared, queries, jax.random.normal(next(keys), (WIDTH,)), valid
 
-    wanted = jax.grad(functools.partial(run, attend), (0, 1, 2), allow_int=True)
-    got = jax.grad(functools.partial(run, attend_in_tiles), (0, 1, 2), allow_int=True)
-    for size in (2**24, 2 * 5 * 6 * 8 * 3, 1):
-        monkeypatch.setattr(attention, "READ_BYTES", size)
-        for a, b in zip(
-            jax.tree.leaves(got(queries, memory, vector)),
-            jax.tree.leaves(wanted(queries, memory, vector)),
-            strict=True,
-        ):
-            if a.dtype == jnp.float64:
-                np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+def summed(function, values, keys, queries, vector, valid):
+    found, weights = function(Memory(values, keys, valid), queries, vector)
+    return jnp.sin(found).sum() + jnp.square(weights).sum(), (found, weights)
+
+
+def derived(function):
+    gradient = jax.value_and_grad(functools.partial(summed, function), range(4), has_aux=True)
+    # Programs are not shared between sizes of tiles.
+    return jax.jit(gradient)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    "size", [1, 3 * QUERY_BYTES, QUERIES * QUERY_BYTES, 2 * QUERIES * QUERY_BYTES, 2**24]
+)
+def test_many_queries_in_tiles(shape, size, x64, monkeypatch):
+    """Of single queries, of some of a row, of one row, of two rows and a rest, of all."""
+    monkeypatch.setattr(attention, "READ_BYTES", size)
+    given = drawn(*SHAPES[shape])
+    chex.assert_trees_all_close(
+        derived(attend_in_tiles)(*given), derived(attend)(*given), rtol=1e-10, atol=1e-12
+    )
+
+
+def test_tiles_under_vmap(x64, monkeypatch):
+    monkeypatch.setattr(attention, "READ_BYTES", 2 * QUERIES * QUERY_BYTES)
+    *given, vector, valid = drawn((3, 5), (3, 5))
+    chex.assert_trees_all_close(
+        *(
+            jax.vmap(derived(function), (0, 0, 0, None, 0))(*given, vector, valid)
+            for function in (attend_in_tiles, attend)
+        ),
+        rtol=1e-10,
+        atol=1e-12,
+    )
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 5])
+def test_a_loop_over_rows_adds_up_no_memory(rows, monkeypatch):
+    """Neither loop carries memories, and no part of either holds more than what fits."""
+    fits = rows * QUERIES * PLACES * WIDTH * 4
+    monkeypatch.setattr(attention, "READ_BYTES", fits)
+    values, keys, queries, vector, valid = drawn((64,), (64,))
+    program = jax.make_jaxpr(derived(attend_in_tiles))(values, keys, queries, vector, valid)
+    found = loops(program.jaxpr)
+    assert len(found) == 2
+    assert {shape for loop in found for shape in loop.carry} == {vector.shape}
+    wholes = values.nbytes + keys.nbytes + queries.nbytes
+    assert max(array_bytes(program.jaxpr)) <= max(fits, wholes)
 
 
 def test_beams_share_the_memory_of_their_row():

@@ -149,3 +149,8 @@ def test_without_sentencepiece_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "sentencepiece", None)
     with pytest.raises(InputError, match=r"pip install 'seqjax\[train\]'"):
         SubwordVocabulary.of(["a"])
+
+
+def test_subwords_of_short_texts():
+    vocabulary = SubwordVocabulary.of(["a b", "b"] * 5, size=20)
+    assert vocabulary.decode(vocabulary.encode("b a")) == "b a"

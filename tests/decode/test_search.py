@@ -72,11 +72,63 @@ def test_a_beam_as_wide_as_the_space_finds_the_optimum(model, penalty):
         ]
 
 
+def test_a_short_end_does_not_stop_what_is_better():
+    """After A (.6) comes B (.8), and then the end; ending at once has .4, after A .12."""
+    chances = jnp.log(jnp.array([[1, 0, 0, 0], [0.4, 0, 0.6, 0], [0.2, 0, 0, 0.8], [1, 0, 0, 0]]))
+    step = lambda carry, token: (carry, chances[token])  # noqa: E731
+    found = beam_search(step, (), jnp.int32(1), end=0, length=5, beams=2)
+    assert found.tokens.tolist() == [[2, 3, 0, 0, 0], [0] * 5]
+    np.testing.assert_allclose(jnp.exp(found.scores), [0.48, 0.4], rtol=1e-6)
+
+
+def beams_without_a_stop(step, carry, length, beams, penalty):
+    """`(score, tokens)` of the best, by a search that always goes on to the full length."""
+    live, complete = [(0.0, (), carry)], []
+    worth = lambda total, steps: total / ((5 + steps) / 6) ** penalty  # noqa: E731
+    for t in range(1, length + 1):
+        candidates = []
+        for total, tokens, before in live:
+            after, logits = step(before, jnp.int32(tokens[-1] if tokens else 1))
+            known = np.asarray(jax.nn.log_softmax(logits))
+            candidates += [(total + known[n], (*tokens, n), after) for n in range(TOKENS)]
+        candidates.sort(key=lambda candidate: -candidate[0])
+        ended = [one for one in candidates[:beams] if one[1][-1] == END]
+        complete += [(worth(total, t), tokens) for total, tokens, _ in ended]
+        live = [one for one in candidates if one[1][-1] != END][:beams]
+    complete += [(worth(total, length), tokens) for total, tokens, _ in live]
+    return sorted(complete, key=lambda one: -one[0])[:beams]
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.6, 1.3])
+@pytest.mark.parametrize("beams", [2, 3])
+def test_stopping_early_changes_nothing(model, beams, penalty):
+    step, start = model
+    options = {"end": END, "length": 10, "beams": beams, "penalty": penalty}
+    found = jax.jit(functools.partial(beam_search, step, **options))(
+        carry=start, begin=jnp.ones(5, jnp.int32)
+    )
+    for row in range(5):
+        wanted = beams_without_a_stop(jax.jit(step), start[row], 10, beams, penalty)
+        np.testing.assert_allclose(found.scores[row], [score for score, _ in wanted], rtol=1e-5)
+        for tokens, (_, expected) in zip(found.tokens[row].tolist(), wanted, strict=True):
+            assert tokens == [*expected, *[END] * (10 - len(expected))]
+
+
+def test_it_stops_when_nothing_can_become_better():
+    """Every step ends with .5: after two, .5 and .15 are complete and .09 is the best left."""
+    step = lambda carry, token: (carry, jnp.log(jnp.array([[0.5, 0.3, 0.2]] * len(token))))  # noqa: E731
+    found = beam_search(step, (), jnp.int32(1), end=0, length=50, beams=2)
+    np.testing.assert_allclose(jnp.exp(found.scores), [0.5, 0.15], rtol=1e-6)
+    assert (found.trace.log_probability > -np.inf).any(-1).sum() == 2
+
+
+@pytest.mark.parametrize("penalty", [0.0, 5.0])
 @pytest.mark.parametrize("length", [2, 9])
-def test_a_beam_of_one_is_greedy(model, length):
+def test_a_beam_of_one_is_greedy(model, length, penalty):
     step, start = model
     begin = jnp.array([1, 2, 3, 1, 2], jnp.int32)
-    one = jax.jit(functools.partial(beam_search, step, end=END, length=length, beams=1))
+    options = {"end": END, "length": length, "beams": 1, "penalty": penalty}
+    one = jax.jit(functools.partial(beam_search, step, **options))
     greedy = jax.jit(functools.partial(write, step, end=END, length=length))
     found, written = one(carry=start, begin=begin), greedy(carry=start, begin=begin)
     np.testing.assert_array_equal(found.tokens[:, 0], written.tokens)
@@ -124,6 +176,64 @@ def test_nothing_allowed_is_an_empty_beam():
     with jax.numpy_rank_promotion("allow"):
         found = beam_search(step, (), jnp.int32(1), end=0, length=4, beams=3, allowed=only_end)
     assert found.scores.tolist()[1:] == [-np.inf, -np.inf] and found.lengths[0] == 0
+
+
+def no_way_out(state, token):
+    """After 1 only 2 may come, after 2 nothing; 0 is followed by 0 or by 3, the end."""
+    follow = jnp.zeros((4, 4), bool).at[1, 2].set(True).at[0, 0].set(True).at[0, 3].set(True)
+    return state, follow[token]
+
+
+def always_alike(carry, token):
+    return carry, jnp.broadcast_to(jnp.log(jnp.array([0.4, 0.2, 0.3, 0.1])), (*token.shape, 4))
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_a_sequence_that_may_not_go_on_ends(drawn):
+    begin, key = jnp.array([1, 2, 0]), jax.random.key(0) if drawn else None
+    with jax.numpy_rank_promotion("allow"):
+        found = write(always_alike, (), begin, end=3, length=5, key=key, allowed=no_way_out)
+    assert found.tokens[:2].tolist() == [[2, 3, 3, 3, 3], [3] * 5]
+    assert found.lengths[:2].tolist() == [1, 0] and found.ended[:2].all()
+    np.testing.assert_allclose(jnp.exp(found.log_probability[:2]), [0.3 * 0.1, 0.1], rtol=1e-5)
+    assert (found.tokens[2, : found.lengths[2]] == 0).all()
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_beam_that_may_not_go_on_is_lost(beams):
+    begin = jnp.array([1, 2, 0])
+    options = {"end": 3, "length": 4, "penalty": 0.5, "allowed": no_way_out}
+    with jax.numpy_rank_promotion("allow"):
+        found = beam_search(always_alike, (), begin, beams=beams, **options)
+    assert not any(np.isnan(leaf).any() for leaf in jax.tree.leaves(found))
+    assert (found.scores[:2] == -np.inf).all() and (found.log_probability[:2] == -np.inf).all()
+    assert (found.tokens[:2] == 3).all() and not found.lengths[:2].any()
+    assert not found.ended[:2].any()
+    assert np.isfinite(found.scores[2]).all() and (found.tokens[2] % 3 == 0).all()
+
+
+@pytest.mark.parametrize("beams", [None, 1, 3])
+def test_rows_that_are_not_wanted_keep_nobody_waiting(beams):
+    """The second row does not end by itself."""
+    ends = jnp.array([True, False, True])
+    search = write if beams is None else functools.partial(beam_search, beams=beams)
+
+    def step(ends, token):
+        jax.debug.callback(lambda: steps.append(1))
+        end = jnp.where(ends, 0.99, 0.01)[..., None]
+        return ends, jnp.log(jnp.concatenate([end, 1 - end], -1))
+
+    for rows, count in ((None, 30), (ends, 1 if beams in (None, 1) else 3), (ends & False, 0)):
+        steps = []
+        found = search(step, ends, jnp.zeros(3, jnp.int32), end=0, length=30, rows=rows)
+        jax.effects_barrier()
+        assert len(steps) == count
+        wanted = ends | True if rows is None else rows
+        best = jax.tree.map(lambda leaf: leaf.reshape(3, -1)[:, 0], found)
+        np.testing.assert_allclose(jnp.exp(best.log_probability[ends & wanted]), 0.99, rtol=1e-6)
+        assert not found.tokens[~wanted].any() and not found.lengths[~wanted].any()
+        if beams is not None:
+            assert (found.scores[~wanted] == -np.inf).all() and not found.ended[~wanted].any()
 
 
 def test_draws_follow_the_model():

@@ -1,6 +1,7 @@
 """The engine for any step: the numbers of the plain path, and the program it promises."""
 
 import math
+from functools import partial
 
 import chex
 import jax
@@ -10,7 +11,9 @@ from jax.sharding import AxisType, NamedSharding
 from jax.test_util import check_grads
 
 import seqjax as sj
+from seqjax.core import attention
 from seqjax.engines import stepwise
+from seqjax.engines import tiles as time_tiles
 from seqjax.testing.case import Weights, make_case, numbers, with_gradient
 from tests.jaxprs import loops
 from tests.table import ANY_STEP, IN_FEATURES, ROWS
@@ -47,6 +50,63 @@ def test_equal_to_the_plain_path(name, options, tiles, x64):
     )
 
 
+def attentive(batch=2, time=19, places=6):
+    """A cell whose scores, `(batch, places, 4)`, are much more than all else that a step makes."""
+    cell = sj.attentive(sj.gru(3), 2, attention=4, feeding=True)
+    keys = jax.random.split(jax.random.key(0), 3)
+    values = jax.random.normal(keys[1], (batch, places, 2))
+    xs = jax.random.normal(keys[2], (batch, time, 3))
+    return cell, cell.init(keys[0], 3), values, xs
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_steps_too_large_for_a_tile(reverse, monkeypatch, x64):
+    """Then there are tiles of a few steps all the same, and the numbers are those of the whole."""
+    cell, params, values, xs = attentive()
+
+    @partial(jax.value_and_grad, argnums=(0, 1, 2))
+    def run(params, values, xs, method):
+        ready = sj.attend_to(params, values)
+        return jnp.square(sj.scan(cell, ready, xs, method=method, reverse=reverse)[1]).sum()
+
+    sizes = []
+
+    def over_tiles(*args, size, reverse):
+        sizes.append(size)
+        return time_tiles.over_tiles(*args, size=size, reverse=reverse)
+
+    monkeypatch.setattr(stepwise, "over_tiles", over_tiles)
+    monkeypatch.setattr(stepwise, "TILE_BYTES", 1)
+    jax.clear_caches()
+    got, wanted = (run(params, values, xs, method) for method in ("auto", "plain"))
+    chex.assert_trees_all_close(got, wanted, rtol=1e-10, atol=1e-12)
+    assert set(sizes) == {stepwise.LEAST_TILE}
+    jax.clear_caches()
+
+
+def test_tiles_count_what_a_step_makes_on_the_way():
+    cell, params, values, xs = attentive(places=600)
+    ready = sj.attend_to(params, values)
+    scores = 2 * 600 * 4 * 4
+    size = stepwise.tile_size(cell, ready, cell.initial_carry(ready, (2,)), xs[:, 0])
+    assert size == stepwise.TILE_BYTES // scores
+
+
+def test_tiles_do_not_count_weights():
+    cell = sj.conv_gru(64, space=(1,))
+    params = cell.init(jax.random.key(0), 1)
+    size = stepwise.tile_size(cell, params, cell.initial_carry(params), jnp.ones((1, 1)))
+    assert size > stepwise.TILE_BYTES // params["recurrent"].nbytes * 100
+
+
+def test_large_steps_with_few_weights_have_tiles_of_their_own():
+    cell = sj.conv_lstm(4, space=(256, 256))
+    params = cell.init(jax.random.key(0), 1)
+    x = jax.ShapeDtypeStruct((16, 256, 256, 1), jnp.float32)
+    carry = jax.eval_shape(lambda params: cell.initial_carry(params, (16,)), params)
+    assert stepwise.tile_size(cell, params, carry, x) == 1
+
+
 def test_derivatives_of_any_kind(tiles, x64):
     """Forwards, backwards, and once more."""
     cell = sj.conv_lstm(1, space=(2,))
@@ -78,7 +138,10 @@ def test_no_gradient_of_a_weight_is_carried_through_time(build):
 
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
 @pytest.mark.parametrize("feeding", [False, True])
-def test_each_device_has_the_memory_of_its_rows(kind, feeding):
+@pytest.mark.parametrize("queries", [99, 5, 2], ids=["together", "row_by_row", "in_parts"])
+def test_each_device_has_the_memory_of_its_rows(kind, feeding, queries, tiles, monkeypatch):
+    # Of five queries a row, each compared with four keys of three numbers.
+    monkeypatch.setattr(attention, "READ_BYTES", queries * 4 * 3 * 4)
     mesh = jax.make_mesh((4,), ("data",), axis_types=(kind,))
     cell = sj.attentive(sj.gru(3), 2, feeding=feeding)
     params = cell.init(jax.random.key(0), 3)

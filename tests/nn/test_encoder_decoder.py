@@ -1,5 +1,7 @@
 """Encoders and decoders: padding, teacher forcing, sampling, search, alignment."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -113,6 +115,29 @@ def test_search_and_alignment(name):
     np.testing.assert_allclose(weights.sum(-1), 1.0, rtol=1e-5)
 
 
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_a_target_without_tokens_has_an_end(batch):
+    model = built("additive")
+    source, target = jnp.ones((*batch, 5), int), jnp.zeros((*batch, 0), int)
+    weights = model.alignment(source, target)
+    assert weights.shape == (*batch, 1, 5)
+    np.testing.assert_allclose(weights.sum(-1), 1.0, rtol=1e-5)
+    logits = model(source, target)
+    nats, count = model.loss(logits, target, jnp.zeros(batch, int))
+    assert logits.shape == (*batch, 1, 9) and count == math.prod(batch)
+    np.testing.assert_allclose(nats, -jax.nn.log_softmax(logits)[..., END].sum(), rtol=1e-5)
+
+
+def test_nothing_is_written_for_rows_that_are_not_wanted():
+    model = built("additive", seed=1)
+    options = {"lengths": LENGTHS, "length": 6}
+    rows = jnp.array([False, True])
+    for way in (model.write, model.search):
+        found, every = way(SOURCE, rows=rows, **options), way(SOURCE, **options)
+        assert not found.lengths[0].any() and (found.tokens[0] == END).all()
+        np.testing.assert_array_equal(found.tokens[1], every.tokens[1])
+
+
 def test_noise_is_on_with_a_key_only():
     model = built("noise")
     quiet = model(SOURCE, TARGET, lengths=LENGTHS)
@@ -156,6 +181,65 @@ def test_the_encoder_of_pictures_knows_where_things_are():
     found = encoder(images)
     assert found.values.shape == (2, 3, 6, 5) and found.summary.shape == (2, 3, 128)
     assert not np.allclose(found.values[0, 0, 4], found.values[0, 0, 5])
+
+
+SCALED = {
+    "slstm": lambda width: sj.slstm(4, recurrent_init=sj.initializers.Orthogonal()),
+    "slstm_attentive": lambda width: sj.attentive(sj.slstm(4), width, feeding=True),
+    "slstm_linear": lambda width: sj.attentive(sj.slstm(4, recurrent=False), width),
+    "rwkv4_time_mix": lambda width: sj.attentive(sj.rwkv4_time_mix(4), width),
+    "minimal_gru": lambda width: sj.attentive(sj.minimal_gru(4, logarithmic=True), width),
+    "mlstm": lambda width: sj.attentive(sj.mlstm(4, heads=2), width),
+    "stacked": lambda width: sj.stack(sj.gru(4), sj.rwkv4_time_mix(4), sj.mlstm(4, heads=2)),
+}
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_a_first_carry_leaves_scales_and_normalisers_alone(name, monkeypatch):
+    monkeypatch.setitem(CELLS, name, SCALED[name])
+    model = built(name)
+    other = SOURCE.at[:, 0].set(9)
+    kept = lambda node: isinstance(node, (sj.LogScaled, sj.MatrixState))  # noqa: E731
+    first, second = (
+        jax.tree.leaves(model.decoder.start(model.encoder(source))[1], is_leaf=kept)
+        for source in (SOURCE, other)
+    )
+    for one, two in zip(first, second, strict=True):
+        if kept(one):
+            jax.tree.map(np.testing.assert_array_equal, one, two)
+
+    def loss(model, source):
+        return jnp.square(model(source, TARGET, lengths=LENGTHS)).sum()
+
+    value, gradient = nnx.value_and_grad(loss)(model, SOURCE)
+    assert np.isfinite(value)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+    assert any(np.abs(leaf).max() > 1e-6 for leaf in jax.tree.leaves(gradient.encoder))
+    assert abs(loss(model, other) - value) > 1e-6
+
+
+def test_of_an_slstm_only_the_hidden_state_is_set():
+    cell = sj.slstm(4)
+    decoder = sj.nn.Decoder(9, cell, 3, embedding_size=2, rngs=nnx.Rngs(0))
+    encoded = sj.nn.VectorEncoder(3)(jnp.ones((2, 3)))
+    _, carry = decoder.start(encoded)
+    assert decoder.bridge.out_features == 4 and carry.hidden.all()
+    assert not carry.cell.any() and not carry.normalizer.any() and not carry.maximum.any()
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        sj.delta_net(4, heads=2),
+        sj.mlstm(4, heads=2),
+        sj.rwkv4_time_mix(4),
+        sj.slstm(4, recurrent=False),
+        sj.mamba(4),
+    ],
+)
+def test_a_decoder_that_the_encoder_cannot_reach(cell):
+    with pytest.raises(ValueError, match="nothing of the encoder would reach .* sj.attentive"):
+        sj.nn.Decoder(9, cell, 3, embedding_size=4, rngs=nnx.Rngs(0))
 
 
 def test_a_decoder_needs_a_cell_that_steps():

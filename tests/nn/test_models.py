@@ -249,11 +249,40 @@ def test_a_recursive_forecast_reads_what_it_predicted():
     close(model.quantiles(history, known, (0.5,))[0, :, 0, 0], wanted, 1e-4)
 
 
+def test_a_constant_history_has_scale_one():
+    """What rounding leaves of a constant is no scale: the next change would count for millions."""
+    history = jnp.full((1, 168, 1), 0.1)
+    for model in forecasters(targets=1):
+        *_, scale = model.scaled(history)
+        assert scale == 1
+        total, _ = model.loss(history, jnp.full((1, 3, 1), 0.2))
+        assert total < 100
+
+
+def test_one_step_ahead_with_covariates():
+    known = jax.random.normal(jax.random.key(6), (2, 10, 1))
+    for model in forecasters(horizon=1, covariates=1):
+        assert model.quantiles(HISTORY, known, (0.5,)).shape == (2, 1, 2, 1)
+
+
+def test_draws_reach_beyond_the_outer_quantiles():
+    outputs = sj.nn.Quantiles((0.1, 0.5, 0.9))
+    raw = jnp.zeros((4000, 3))
+    low, _, high = outputs.predict(raw)["quantiles"][0, 0]
+    drawn = outputs.sample(jax.random.key(0), raw)
+    assert abs((drawn < low).mean() - 0.1) < 0.02 and abs((drawn > high).mean() - 0.1) < 0.02
+    one = sj.nn.Quantiles((0.5,))
+    assert one.sample(jax.random.key(0), jnp.ones((1,))) == 1
+
+
 def test_mistakes_in_forecasters():
     with pytest.raises(ValueError, match="sees the future"):
         sj.nn.DirectForecaster(
             sj.bidirectional(sj.gru(2)), sj.nn.Regression(), horizon=2, rngs=nnx.Rngs(0)
         )
+    for model in forecasters(season=12):
+        with pytest.raises(ValueError, match="at least 12 steps"):
+            model.quantiles(HISTORY, None, (0.5,))
     for model in forecasters(covariates=1):
         with pytest.raises(ValueError, match="known for"):
             model.quantiles(HISTORY, None, (0.5,))

@@ -5,7 +5,6 @@ import gzip
 import json
 import shutil
 
-import jax
 import numpy as np
 import pytest
 
@@ -314,7 +313,7 @@ def write(folder, name, text):
         ("text,label\nfine,good\nnice,good\n" * 1, "one class only, 'good'"),
         ("text,label\n", "only a header"),
         ("words,label\nfine,good\n", "'text'"),
-        ("text,label\nfine,good\n", "one class only"),
+        ("text,label\nfine,good\n", "too few to hold some out"),
     ],
 )
 def test_training_data_that_cannot_be_used(here, capsys, text, message):
@@ -331,6 +330,12 @@ def test_mistakes_with_a_trained_classifier(here, capsys):
         capsys, "evaluate", "run", "--input", "other.csv"
     )
     assert "no test data" in fails(capsys, "evaluate", "run")
+    assert "--beams is for runs that write" in fails(
+        capsys, "evaluate", "run", "--input", "other.csv", "--beams", "2"
+    )
+    assert "--targets goes with --input" in fails(
+        capsys, "evaluate", "run", "--input", "other.csv", "--targets", "other.csv"
+    )
     write(here, "empty.csv", "text,label\n")
     message = fails(capsys, "predict", "run", "--input", "empty.csv")
     assert "only a header" in message
@@ -344,10 +349,109 @@ def test_mistakes_with_a_trained_classifier(here, capsys):
     assert main(["predict", "run", "--input", "bad.csv", "--skip-malformed"]) == 0
 
 
+FORECAST = ["train", "forecast", "--train", "waves.csv", "--values", "load", "--horizon", "5",
+            "--season", "8", *FAST, "--steps", "20", "--validate-every", "20"]  # fmt: skip
+
+
+def test_a_forecast_is_what_the_model_says_after_the_last_step(here):
+    """With a history that is no power of two: nothing is put in between."""
+    from seqjax.train.run import load_model, load_settings
+    from seqjax.train.tasks import KINDS
+
+    waves(here / "waves.csv")
+    assert main([*FORECAST, "--history", "20", "--out", "run"]) == 0
+    assert main(["predict", "run", "--input", "waves.csv"]) == 0
+    rows = list(csv.DictReader((here / "waves.predicted.csv").read_text().splitlines()))
+    saved = load_settings(here / "run", {"forecast": KINDS["forecast"].config})
+    problem = KINDS["forecast"].restore(saved.config, saved.settings["problem"])
+    model, _ = load_model(here / "run", problem.model(0))
+    table = list(csv.DictReader((here / "waves.csv").read_text().splitlines()))
+    history = np.array([[float(row["load"])] for row in table[-20:]], np.float32)
+    wanted = model.quantiles(history[None], None, (0.5,))[0, :, 0, 0]
+    found = [float(row["load_prediction"]) for row in rows]
+    np.testing.assert_allclose(found, wanted, rtol=1e-4)
+
+
+def test_covariates_of_any_size(here, capsys):
+    """A price in millions is as good a covariate as one in units."""
+    waves(here / "waves.csv")
+    rows = [row.split(",") for row in (here / "waves.csv").read_text().splitlines()]
+    large = [[*row[:2], str(5e6 + 1e6 * float(row[2]))] for row in rows[1:]]
+    write(here, "large.csv", "\n".join(",".join(row) for row in [rows[0], *large]) + "\n")
+    scores = []
+    for name in ("waves.csv", "large.csv"):
+        argv = [*FORECAST, "--covariates", "warm", "--history", "16", "--out", name[0]]
+        argv[3] = name
+        assert main(argv) == 0
+        capsys.readouterr()
+        assert main(["evaluate", name[0]]) == 0
+        scores.append(capsys.readouterr().out.split("mean absolute scaled error")[1].split()[0])
+    assert abs(float(scores[0]) - float(scores[1])) < 0.01
+
+
+def test_series_of_their_own_to_validate_on(here, capsys):
+    waves(here / "waves.csv")
+    lines = (here / "waves.csv").read_text().splitlines()
+    write(here, "later.csv", "\n".join([lines[0], *lines[-60:]]) + "\n")
+    argv = [*FORECAST, "--history", "16", "--time", "hour", "--validation", "later.csv"]
+    assert main([*argv, "--out", "run"]) == 0
+    # Behind 16 steps there is room for 40 windows of 5.
+    assert " 40 validation" in capsys.readouterr().out
+    assert main(["evaluate", "run", "--input", "later.csv"]) == 0
+    assert "40 examples of later.csv" in capsys.readouterr().out
+    write(here, "short.csv", "\n".join([lines[0], *lines[-18:]]) + "\n")
+    assert "at least 16 + 5" in fails(capsys, "evaluate", "run", "--input", "short.csv")
+    write(here, "empty.csv", "hour,load\n" + "1,\n" * 30)
+    assert "no value is known" in fails(capsys, "predict", "run", "--input", "empty.csv")
+
+
+def test_kinds_of_targets(here, capsys):
+    rows = [json.dumps({"text": f"fine {i}", "label": ["good"]}) for i in range(20)]
+    write(here, "lists.jsonl", "\n".join(rows) + "\n")
+    argv = list(CLASSIFY)
+    argv[3] = "lists.jsonl"
+    assert "(--target labels would fit)" in fails(capsys, *argv)
+
+
+def test_what_does_not_fit_is_skipped_when_asked(here, capsys):
+    assert main([*CLASSIFY, "--out", "run"]) == 0
+    text = (here / "reviews.csv").read_text() + "61,fine,superb\n"
+    write(here, "more.csv", text)
+    argv = ["evaluate", "run", "--input", "more.csv"]
+    assert "'superb' was not in" in fails(capsys, *argv)
+    assert main([*argv, "--skip-malformed"]) == 0
+    printed = capsys.readouterr().out
+    assert "1 malformed row" in printed and "60 examples of more.csv" in printed
+
+
+def test_a_word_that_only_the_held_out_part_has_is_unknown(here):
+    """The vocabulary is that of the training part."""
+    from seqjax.train.classification import ClassifyConfig, ClassifyFields
+    from seqjax.train.files import FilesConfig
+    from seqjax.train.tasks import KINDS
+
+    rows = "".join(f"word{i},{'good' if i % 2 else 'bad'}\n" for i in range(40))
+    config = ClassifyConfig(
+        files=FilesConfig(train=(here / write(here, "once.csv", "text,label\n" + rows),)),
+        columns=ClassifyFields(text="text"),
+    )
+    task = KINDS["classify"].task(config, print)
+    known = [int(example["inputs"][0]) for example in task.split.train]
+    held = [int(example["inputs"][0]) for example in task.split.validation]
+    assert len(held) == 4 and set(held) == {1} and 1 not in known
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["train", "translate"], "nothing to train called 'translate'"),
+        (["train", "summarise"], "nothing to train called 'summarise'"),
+        ([*CLASSIFY, "--repeat", "2"], "name files with --test"),
+        (["train", "forecast", "--levels", "0.9", "0.1"], "rising numbers between 0 and 1"),
+        (["train", "forecast", "--history", "12"], "shorter than a season of 24 steps"),
+        (
+            ["train", "forecast", "--train", "flat.csv", "--horizon", "2"],
+            "no naive forecast to compare with",
+        ),
         (["train"], "Say what to train"),
         (["train", "classify", "--test", "reviews.csv"], "go with --train"),
         ([*CLASSIFY, "--buckets", "0"], "--buckets must be above 0"),
@@ -356,32 +460,20 @@ def test_mistakes_with_a_trained_classifier(here, capsys):
     ],
 )
 def test_mistakes_before_training(here, capsys, argv, message):
+    write(here, "flat.csv", "load\n" + "1\n" * 100)
     assert message in fails(capsys, *argv)
 
 
-def test_a_batch_has_one_of_few_lengths(here):
-    """Compiled programs are bounded by the number of buckets."""
+def test_one_program_is_compiled_for_each_length(here, monkeypatch):
+    """However many epochs there are: of the training step, and of the model that is scored."""
     import chex
 
-    from seqjax.train.classification import ClassifyConfig, ClassifyFields
-    from seqjax.train.devices import make_mesh
-    from seqjax.train.files import FilesConfig, SequenceConfig
-    from seqjax.train.tasks import classify
+    from seqjax.train.classification import Classification
 
-    config = ClassifyConfig(
-        files=FilesConfig(train=(here / "reviews.csv",)),
-        columns=ClassifyFields(text="text"),
-        sequences=SequenceConfig(buckets=2),
-        batch=8,
-    )
-    task = classify(config, print)
-    mesh = make_mesh(8, 2)
-
-    @jax.jit
-    @chex.assert_max_traces(n=2)
-    def read(batch):
-        return batch["inputs"].sum()
-
-    batches = task.batches(0, mesh)
-    for _ in range(30):
-        read(next(batches))
+    for name in ("loss", "outputs"):
+        bounded = chex.assert_max_traces(getattr(Classification, name), n=2)
+        monkeypatch.setattr(Classification, name, bounded)
+    argv = [*CLASSIFY, "--buckets", "2", "--steps", "30", "--out", "run"]
+    assert main(argv) == 0
+    with pytest.raises(AssertionError, match="traced > 2 times"):
+        main([*argv[:-1], "again"])

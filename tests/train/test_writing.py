@@ -68,7 +68,8 @@ def codes(path):
 WAYS = {
     "columns": (
         "translate", spelled, "pairs.tsv",
-        ["--separator", "|", "--embedding", "8", "--steps", "150", "--smoothing", "0"],
+        ["--separator", "|", "--embedding", "8", "--steps", "150", "--smoothing", "0",
+         "--tokens", "words"],
     ),
     "lines": (
         "translate", lines, "numbers.txt",
@@ -118,11 +119,7 @@ def test_it_learns_evaluates_and_draws(run, capsys):
     capsys.readouterr()
     argv = ["evaluate", "run", "--pictures"]
     if way == "lines":
-        # Text files have no answers; a table with the same words has.
-        spelled(folder / "pairs.tsv")
-        text = (folder / "pairs.tsv").read_text()
-        (folder / "pairs.tsv").write_text("\n".join(row.split("|")[0] for row in text.splitlines()))
-        name = "pairs.tsv"
+        argv += ["--targets", "words.txt", "--beams", "2"]
     if way == "codes":
         rows = (folder / name).read_text().splitlines()
         (folder / name).write_text("\n".join(rows[:-1]))
@@ -185,7 +182,86 @@ def test_parallel_files_must_fit_together(here, capsys):
     (here / "fewer.txt").write_text("\n".join(words[:-1]) + "\n")
     argv = ["train", "translate", "--train", "numbers.txt", "--train-targets"]
     assert "has 64 lines and" in fails(capsys, *argv, "fewer.txt")
-    assert "1 files and --train-targets 2" in fails(capsys, *argv, "words.txt", "words.txt")
+    assert "names 1 files and there are 2" in fails(capsys, *argv, "words.txt", "words.txt")
+    assert "goes with --train" in fails(capsys, "train", "translate", *argv[4:], "words.txt")
+
+
+def test_parallel_files_have_any_name_and_blank_lines(here, capsys):
+    from seqjax.train.translation import pairs
+
+    (here / "corpus.en").write_text("one\n\ntwo\nthree\n")
+    (here / "corpus.es").write_text("uno\nnada\n \ntres\n")
+    said = []
+    found = pairs("train", [here / "corpus.en"], [here / "corpus.es"], said.append)
+    assert [(pair.inputs, pair.target) for pair in found] == [("one", "uno"), ("three", "tres")]
+    assert found[1].where.endswith("corpus.en, line 4")
+    assert said == ["train: 2 pairs with a blank line were left out."]
+
+
+def test_what_the_vocabulary_does_not_know_is_wrong():
+    """Two words that are both unknown are not the same word."""
+    from seqjax.data.examples import Example
+    from seqjax.train.translation import TranslateConfig, of
+
+    examples = [Example("a b", "x y"), Example("b a", "y x z!")]
+    problem = of(TranslateConfig(), examples)
+    asked = problem.encode(Example("a", ("x q.", "y")))
+    assert asked["target"].tolist() == [*problem.vocabulary.encode("x"), 1, 1]
+    unknown = {"tokens": asked["target"], "lengths": 3, "probability": 1.0}
+    scores = problem.scores([asked], [unknown])
+    assert scores["exact_match"] == 0 and abs(scores["token_error_rate"] - 2 / 3) < 1e-6
+    right = {"tokens": problem.vocabulary.encode("y"), "lengths": 1, "probability": 1.0}
+    assert problem.scores([asked], [right])["exact_match"] == 1
+
+
+def test_clips_are_tagged_frame_by_frame(here, capsys):
+    """Whether the light is on, from pictures as numbers in a file."""
+    random = np.random.default_rng(0)
+    with (here / "lights.jsonl").open("w") as file:
+        for _ in range(24):
+            on = random.random(int(random.integers(2, 5))) < 0.5
+            clip = np.ones((1, 4, 4, 1)) * on[:, None, None, None]
+            tags = ["on" if one else "off" for one in on]
+            file.write(json.dumps({"clip": clip.tolist(), "tags": tags}) + "\n")
+    argv = ["train", "tag", "--train", "lights.jsonl", "--frames", "clip", "--tag", "tags",
+            "--video", "3", *FAST, "--batch", "8", "--steps", "60", "--validate-every", "60",
+            "--no-crf", "--out", "run"]  # fmt: skip
+    assert main(argv) == 0
+    assert main(["evaluate", "run", "--input", "lights.jsonl"]) == 0
+    assert "accuracy                     1.0000" in capsys.readouterr().out
+    assert main(["predict", "run", "--input", "lights.jsonl"]) == 0
+    rows = [json.loads(row) for row in (here / "lights.predicted.jsonl").read_text().splitlines()]
+    assert all(row["prediction"] == row["tags"] for row in rows)
+    clip = np.zeros((2, 5, 4, 1)).tolist()
+    (here / "other.jsonl").write_text(json.dumps({"clip": clip, "tags": ["on", "on"]}) + "\n")
+    assert "expected images of 4 x 4 as in training, got images of 5 x 4" in fails(
+        capsys, "evaluate", "run", "--input", "other.jsonl"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["translate", "--beams", "0"], "--beams must be above 0"),
+        (["translate", "--penalty", "-1"], "--penalty must be 0 or more"),
+        (["translate", "--smoothing", "1"], "--smoothing must be in [0, 1)"),
+        (["translate", "--sampling", "1.5"], "--sampling must be in [0, 1]"),
+        (["caption", "--convolutions", "8", "0"], "--convolutions must be above 0"),
+        (
+            ["translate", "--train", "pairs.tsv", "--attention", "none", "--feeding"],
+            "--feeding needs attention",
+        ),
+        (
+            ["translate", "--train", "lists.jsonl", "--separator", "|"],
+            "expected a text to be written",
+        ),
+    ],
+)
+def test_mistakes_before_training(here, capsys, options, message):
+    spelled(here / "pairs.tsv")
+    rows = [json.dumps({"source": "a", "target": [] if row else "b"}) for row in range(20)]
+    (here / "lists.jsonl").write_text("\n".join(rows) + "\n")
+    assert message in fails(capsys, "train", *options)
 
 
 def test_pictures_that_cannot_be_used(here, capsys):

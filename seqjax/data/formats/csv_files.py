@@ -13,7 +13,7 @@ from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats.base import Fields, Format
 from seqjax.data.formats.files import FlawError, check_text, lines_of, whole_file
 from seqjax.data.formats.predictions import Columns, cell_text, future_rows
-from seqjax.data.formats.rows import Line, listed, to_examples, with_values
+from seqjax.data.formats.rows import FIRST_ROWS, Line, listed, to_examples, with_values
 
 WHAT = "a CSV file"
 LONGEST_FIELD = 1 << 24
@@ -38,22 +38,22 @@ def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Exa
         malformed and must not be skipped.
     """
     columns, lines = _table(path, malformed)
-    first = next(lines, None)
+    first = list(itertools.islice(lines, FIRST_ROWS))
     _check_columns(path, columns, fields)
-    if first is None:
+    if not first:
         if malformed.count:
             return
         raise InputError(f"{path} has only a header; expected at least one row below it.")
-    resolved = with_values(fields, first.row, path)
-    yield from to_examples(itertools.chain([first], lines), resolved, malformed)
+    resolved = with_values(fields, [line.row for line in first], path)
+    yield from to_examples(itertools.chain(first, lines), resolved, malformed)
 
 
 def resolve(path: str | Path, fields: Fields) -> Fields:
-    """The fields with the columns of numbers named, after the first row that is whole."""
+    """The fields with the columns of numbers named, after the first rows that are whole."""
     columns, lines = _table(path, Malformed(skip=True))
     _check_columns(path, columns, fields)
-    first = next(lines, None)
-    return fields if first is None else with_values(fields, first.row, path)
+    first = [line.row for line in itertools.islice(lines, FIRST_ROWS)]
+    return with_values(fields, first, path) if first else fields
 
 
 def _table(path: str | Path, malformed: Malformed) -> tuple[list[str], Iterator[Line]]:
@@ -103,6 +103,8 @@ def _records(path: str | Path, malformed: Malformed) -> Iterator[tuple[int, list
             return
         except csv.Error as error:
             where, reason = f"{path}, line {start}", _explain(str(error))
+            if reader.line_num > start:
+                reason += f" (everything down to line {reader.line_num:,} belongs to it)"
             if header:
                 raise InputError(f"{where}: {reason}") from None
             malformed.report(where, reason)

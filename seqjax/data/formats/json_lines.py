@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from io import TextIOBase
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats.base import Fields, Format
 from seqjax.data.formats.files import FlawError, check_text, lines_of, whole_file
 from seqjax.data.formats.predictions import future_rows, is_list_of, plain
-from seqjax.data.formats.rows import Line, listed, to_examples, with_values
+from seqjax.data.formats.rows import FIRST_ROWS, Line, listed, to_examples, with_values
 
 WHAT = "a file with a JSON object in every line"
 
@@ -35,19 +35,20 @@ def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Exa
         malformed and must not be skipped.
     """
     lines = _objects(path, fields, malformed)
-    first = next(lines, None)
-    if first is not None:
-        resolved = with_values(fields, first.row, path)
-        lines = itertools.chain([first], _with_keys(lines, resolved, malformed))
+    first = list(itertools.islice(lines, FIRST_ROWS))
+    if first:
+        resolved = with_values(fields, [line.row for line in first], path)
+        lines = _with_keys(itertools.chain(first, lines), resolved, malformed)
         yield from to_examples(lines, resolved, malformed)
     elif not malformed.count:
         raise InputError(f"{path} has only blank lines; expected {WHAT}.")
 
 
 def resolve(path: str | Path, fields: Fields) -> Fields:
-    """The fields with the keys of numbers named, after the first object that is whole."""
-    first = next(_objects(path, fields, Malformed(skip=True)), None)
-    return fields if first is None else with_values(fields, first.row, path)
+    """The fields with the keys of numbers named, after the first objects that are whole."""
+    lines = _objects(path, fields, Malformed(skip=True))
+    first = [line.row for line in itertools.islice(lines, FIRST_ROWS)]
+    return with_values(fields, first, path) if first else fields
 
 
 def _objects(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Line]:
@@ -65,8 +66,8 @@ def _objects(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator
             yield Line(where, row, row)
 
 
-def _with_keys(lines: Iterator[Line], fields: Fields, malformed: Malformed) -> Iterator[Line]:
-    """The lines that have the keys of the values, found in the first, too."""
+def _with_keys(lines: Iterable[Line], fields: Fields, malformed: Malformed) -> Iterator[Line]:
+    """The lines that have the keys of the values, found in the first ones, too."""
     for line in lines:
         try:
             _check_keys(line.row, fields)

@@ -33,6 +33,8 @@ def cell_text(value: Any, separator: str = " ") -> str:
     value = plain(value)
     if value is None:
         return ""
+    if isinstance(value, dict):
+        return separator.join(f"{name}={cell_text(item)}" for name, item in value.items())
     if isinstance(value, list):
         return separator.join(cell_text(item) for item in value)
     return f"{value:.6g}" if isinstance(value, float) else str(value)

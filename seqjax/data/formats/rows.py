@@ -2,7 +2,7 @@
 
 import dataclasses
 import datetime
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,9 @@ from seqjax.data.formats.values import (
     words_of,
 )
 
+FIRST_ROWS = 100
+"""So many rows are looked at to find the columns that hold numbers."""
+
 REMEMBERED = 100_000
 """So many series are remembered, to notice when the rows of one are not together."""
 
@@ -35,20 +38,24 @@ class Line(NamedTuple):
     raw: Any
 
 
-def with_values(fields: Fields, row: Row, path: str | Path) -> Fields:
-    """The fields with `values` named after the first row.
+def with_values(fields: Fields, rows: Sequence[Row], path: str | Path) -> Fields:
+    """The fields with `values` named after the first rows: the first cell that is not empty
+    tells what a column holds.
 
     Raises:
       InputError: if no column has numbers.
     """
     if fields.values is not None or any((fields.text, fields.tokens, fields.image)):
         return fields
+    row = dict(rows[0])
+    for one in rows[1:]:
+        row |= {name: one.get(name) for name in row if row[name] in ("", None)}
     others = [name for name in row if name and name not in fields.meant]
     lists = [name for name in others if isinstance(row[name], list)]
     found = tuple(lists or [name for name in others if is_number(row[name])])
     if not found:
         raise InputError(
-            f"{path}: no column has numbers in the first row, besides those that mean something "
+            f"{path}: no column begins with a number, besides those that mean something "
             f"else; the columns are {listed(row)}. Name the one that holds the text or the numbers."
         )
     return dataclasses.replace(fields, values=found)
@@ -76,7 +83,8 @@ def to_examples(lines: Iterable[Line], fields: Fields, malformed: Malformed) -> 
     for where, row, raw in lines:
         try:
             inputs = inputs_of(row, fields, where)
-            tokens = len(inputs) if fields.tokens is not None else None
+            stepwise = fields.tokens is not None or fields.image is not None
+            tokens = len(inputs) if stepwise else None
             target = target_of(row, fields, tokens)
             if isinstance(inputs, np.ndarray) and fields.image is None:
                 channels = channels or inputs.shape[1]

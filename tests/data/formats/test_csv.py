@@ -63,6 +63,14 @@ def test_what_was_not_observed(tmp_path):
     assert "line 3: 'x'" in complaint(path, fields)
 
 
+def test_a_column_whose_first_cell_is_empty_holds_what_the_next_one_does(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("load,heat,note\n1,,\n2,3,x\n")
+    (example,), _ = read(path, Fields(one_series=True, missing=True))
+    np.testing.assert_array_equal(example.inputs, [[1, np.nan], [2, 3]])
+    assert find_format(path).resolve(path, Fields(one_series=True)).values == ("load", "heat")
+
+
 def test_numbers_several_labels_and_tags(tmp_path):
     path = write(tmp_path, "words,tags,many,number\nthe cat,D N,a|b ,1.5\nruns,V,,-2\n")
     many, _ = read(path, Fields(text="words", label="many", label_separator="|"))
@@ -146,7 +154,7 @@ MALFORMED = {
     "underscore": ("x,y,label\n1,2,a\n1,1_000,a\n", SERIES, "got '1_000' .*thousands separators"),
     "decimal comma": ("x;y;label\n1;2;a\n1;0,5;a\n", SERIES, "got '0,5' .*decimal point"),
     "hexadecimal": ("x,label\n1,a\n0x10,a\n", SERIES, "expected a number, got '0x10'"),
-    "no numbers": ("name,label\nbob,a\n", SERIES, "no column has numbers in the first row"),
+    "no numbers": ("name,label\nbob,a\n", SERIES, "no column begins with a number"),
     "not a number to predict": (
         "x,n\n1,2\n1,many\n",
         Fields(number="n"),

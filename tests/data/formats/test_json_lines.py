@@ -123,7 +123,7 @@ MALFORMED = {
         Fields(values=("x", "y")),
         "expected a list of numbers",
     ),
-    "no numbers": ([{"name": "a"}], Fields(), "no column has numbers"),
+    "no numbers": ([{"name": "a"}], Fields(), "no column begins with a number"),
     "fewer tags": ([{"words": ["a", "b"], "tags": ["X"]}], TAGS, "'tags': expected 2 tags"),
     "tags of a wrong kind": (
         [{"words": ["a"], "tags": [1]}],
