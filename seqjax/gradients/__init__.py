@@ -1,20 +1,35 @@
 """Looking at learning: where gradients go, what a state forgets, which gates are stuck.
 
-All are pure functions over cells, and cost nothing where they are not called.
+All are pure functions over cells and models, and cost nothing where they are not called.
 """
 
-from seqjax.gradients.activations import Activation, activations, first_not_finite
+from seqjax.gradients.activations import (
+    Activation,
+    Broken,
+    activations,
+    first_not_finite,
+    model_activations,
+    model_first_not_finite,
+)
 from seqjax.gradients.checks import GradientCheck, check_gradient
-from seqjax.gradients.flow import LayerFlow, gradient_flow, reach
-from seqjax.gradients.jacobian import carry_jacobian, largest_singular_value, singular_values
+from seqjax.gradients.flow import LayerFlow, gradient_flow, model_flow, reach
+from seqjax.gradients.jacobian import (
+    carry_jacobian,
+    largest_singular_value,
+    singular_values,
+    spectral_radius,
+)
+from seqjax.gradients.layers import Layer, run_layers, watched
 from seqjax.gradients.lyapunov import Lyapunov, lyapunov_exponents
 from seqjax.gradients.memory import Influence, effective_memory
-from seqjax.gradients.truncation import TruncationCost, truncation_cost
+from seqjax.gradients.truncation import TruncationCost, model_truncation_cost, truncation_cost
 
 __all__ = [
     "Activation",
+    "Broken",
     "GradientCheck",
     "Influence",
+    "Layer",
     "LayerFlow",
     "Lyapunov",
     "TruncationCost",
@@ -26,7 +41,14 @@ __all__ = [
     "gradient_flow",
     "largest_singular_value",
     "lyapunov_exponents",
+    "model_activations",
+    "model_first_not_finite",
+    "model_flow",
+    "model_truncation_cost",
     "reach",
+    "run_layers",
     "singular_values",
+    "spectral_radius",
     "truncation_cost",
+    "watched",
 ]

@@ -1,6 +1,6 @@
 """What the gates of a cell do: how open they are, how many are stuck, where numbers break."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,11 +10,9 @@ from jax.extend import core
 
 from seqjax.core.cell import Cell
 from seqjax.core.masks import expand
-from seqjax.core.noise import restart, with_keys_of
-from seqjax.core.run import Run, batch_shape_of
+from seqjax.core.run import Run
 from seqjax.core.types import Array, Carry, Inputs, Params
-from seqjax.engines.sequential import sequential
-from seqjax.gradients.layers import run_layers
+from seqjax.gradients.layers import Layer, Look, run_layers, watched
 
 RANGES = {"logistic": (0.0, 1.0), "tanh": (-1.0, 1.0)}
 """What is looked at, and what it is when it is stuck."""
@@ -27,7 +25,7 @@ class Activation(NamedTuple):
     """One squashing function of one layer, over all steps that count.
 
     Attributes:
-      layer: how the layer's cell prints.
+      layer: its number, where it stands, and how its cell prints.
       name: what it is called in the cell (by `jax.named_scope`), or its kind and number.
       mean: of its values.
       low, high: the shares of values stuck at either end of the range.
@@ -35,9 +33,23 @@ class Activation(NamedTuple):
 
     layer: str
     name: str
-    mean: float
-    low: float
-    high: float
+    mean: Array
+    low: Array
+    high: Array
+
+
+class Broken(NamedTuple):
+    """Where a number first was NaN or infinite.
+
+    Attributes:
+      step: of the sequence, in the order of processing.
+      layer: its number, where it stands, and how its cell prints.
+      name: of the gate, or what was computed.
+    """
+
+    step: int
+    layer: str
+    name: str
 
 
 def activations(
@@ -46,11 +58,16 @@ def activations(
     """The mean and the saturation of every sigmoid and tanh in every layer of a cell.
 
     The step of each layer is traced, and what its sigmoids and tanhs put out is collected over
-    the whole sequence, whatever cell it is.
+    the whole sequence, whatever cell it is. A cell of your own names its gates by
+    `jax.named_scope`.
 
     Args:
       cell, params, xs, carry: as for `sj.scan`.
-      **options: `lengths`, `mask`, `resets` and `reverse` of `sj.scan`.
+      **options: of `sj.scan`.
+
+    Returns:
+      An `Activation` for each, in the order in which they are computed. A value counts as stuck
+      within 5 percent of an end of its range: beyond 0.05 and 0.95 for a sigmoid.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -62,38 +79,36 @@ def activations(
       >>> [gate.name for gate in found]
       ['reset', 'update', 'candidate']
     """
-    found: list[Activation] = []
-    for layer, names, values, counts in _observed(cell, params, xs, carry, options):
-        for name, (kind, value) in zip(names, values, strict=True):
-            low, high = RANGES[kind]
-            keep = np.broadcast_to(expand(counts, value.ndim), value.shape)
-            kept = np.asarray(value)[np.asarray(keep)].astype(np.float64)
-            margin = STUCK * (high - low)
-            if kept.size:
-                found.append(
-                    Activation(
-                        layer,
-                        name,
-                        float(kept.mean()),
-                        float((kept < low + margin).mean()),
-                        float((kept > high - margin).mean()),
-                    )
-                )
-    return tuple(found)
+    return _activations(lambda look: run_layers(look, cell, params, xs, carry, **options))
 
 
-class Broken(NamedTuple):
-    """Where a number first was NaN or infinite.
+def model_activations(model: Any, run: Callable[[Any], Any]) -> tuple[Activation, ...]:
+    """`activations` for all recurrent layers of a Flax model.
 
-    Attributes:
-      step: of the sequence.
-      layer: how the layer's cell prints.
-      name: of the gate, or what was computed.
+    Args:
+      model: an `nnx.Module` with `sj.nn.RNN` in it.
+      run: `model -> anything`, which runs each of them once.
     """
+    return _activations(lambda look: run(watched(model, look)))
 
-    step: int
-    layer: str
-    name: str
+
+def _activations(run: Callable[[Look], Any]) -> tuple[Activation, ...]:
+    found: list[Activation] = []
+
+    def look(layer: Layer) -> Run:
+        result, start = layer.run_recorded()
+        for name, kind, value in squashed(layer.cell, layer.params, start, layer.xs):
+            low, high = RANGES[kind]
+            margin = STUCK * (high - low)
+            counts = jnp.broadcast_to(expand(layer.counts, value.ndim), value.shape)
+            share = lambda flags, counts=counts: (flags & counts).sum() / counts.sum()  # noqa: E731
+            mean = jnp.where(counts, value, 0).sum() / counts.sum()
+            stuck = share(value < low + margin), share(value > high - margin)
+            found.append(Activation(layer.name, name, mean, *stuck))
+        return result
+
+    run(look)
+    return tuple(found)
 
 
 def first_not_finite(
@@ -106,66 +121,60 @@ def first_not_finite(
 
     Returns:
       None if all numbers are finite.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> from seqjax.gradients import first_not_finite
+      >>> cell = sj.gru(4)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> first_not_finite(cell, params, jnp.ones((5, 3)).at[2, 0].set(jnp.nan))
+      Broken(step=2, layer='1 gru(4)', name='input')
     """
+    return _first_not_finite(lambda look: run_layers(look, cell, params, xs, carry, **options))
+
+
+def model_first_not_finite(model: Any, run: Callable[[Any], Any]) -> Broken | None:
+    """`first_not_finite` for all recurrent layers of a Flax model; arguments as for
+    `model_activations`."""
+    return _first_not_finite(lambda look: run(watched(model, look)))
+
+
+def _first_not_finite(run: Callable[[Look], Any]) -> Broken | None:
     found: list[tuple[int, int, Broken]] = []
-    for place, (layer, names, values, counts) in enumerate(
-        _observed(cell, params, xs, carry, options, everything=True)
-    ):
-        for name, (_, value) in zip(names, values, strict=True):
-            bad = ~np.isfinite(np.asarray(value)) & np.asarray(expand(counts, value.ndim))
-            axes = tuple(i for i in range(bad.ndim) if i != counts.ndim - 1)
+
+    def look(layer: Layer) -> Run:
+        result, start = layer.run_recorded()
+        inputs = [("input", "input", leaf) for leaf in jax.tree.leaves(layer.xs)]
+        computed = squashed(layer.cell, layer.params, start, layer.xs, everything=True)
+        for name, _, value in [*inputs, *computed]:
+            counts = layer.counts
+            of_steps = value.shape[: counts.ndim] == counts.shape
+            if not (of_steps and jnp.issubdtype(value.dtype, jnp.inexact)):
+                continue
+            bad = np.asarray(~jnp.isfinite(value) & expand(counts, value.ndim))
+            axes = tuple(axis for axis in range(bad.ndim) if axis != counts.ndim - 1)
             steps = np.flatnonzero(bad.any(axes))
             if steps.size:
-                found.append((int(steps[0]), place, Broken(int(steps[0]), layer, name)))
-    return min(found, key=lambda entry: entry[:2])[2] if found else None
+                step = int(steps[-1] if layer.steps.reverse else steps[0])
+                order = layer.time - 1 - step if layer.steps.reverse else step
+                found.append((order, len(found), Broken(step, layer.name, name)))
+        return result
+
+    run(look)
+    return min(found)[2] if found else None
 
 
-def _observed(
-    cell: Cell, params: Params, xs: Inputs, carry: Carry | None, options: Any, everything=False
-) -> Iterator[tuple[str, list[str], list[tuple[str, Array]], Array]]:
-    """For each layer its name, the names and values of what it squashes, and which steps count."""
-    seen: list[tuple[str, list[str], list[tuple[str, Array]], Array]] = []
-
-    def look(number, part, params, carry, initial, xs, steps) -> Run:
-        import dataclasses
-
-        run = sequential(part, params, carry, initial, xs, dataclasses.replace(steps, record=True))
-        batch = batch_shape_of(part, xs)
-        axis = len(batch)
-
-        # The state before each step: that after the one before, or the initial one at a reset.
-        def before(first, after):
-            edge = jnp.expand_dims(first, axis)
-            parts = [after, edge] if steps.reverse else [edge, after]
-            joined = jnp.concatenate([part.astype(first.dtype) for part in parts], axis)
-            size = after.shape[axis]
-            start = 1 if steps.reverse else 0
-            return jax.lax.slice_in_dim(joined, start, start + size, axis=axis)
-
-        start = jax.tree.map(before, carry, run.carries)
-        if steps.resets is not None:
-            wide = jax.tree.map(
-                lambda leaf: jnp.broadcast_to(
-                    jnp.expand_dims(leaf, axis),
-                    (*batch, steps.resets.shape[-1], *leaf.shape[axis:]),
-                ),
-                with_keys_of(initial, carry),
-            )
-            start = restart(steps.resets, wide, start)
-        names, values = squashed(part, params, start, xs, everything=everything)
-        time = jax.tree.leaves(xs)[0].shape[axis]
-        counts = jnp.ones((*batch, time), bool) if steps.valid is None else steps.valid
-        seen.append((repr(part), names, values, counts))
-        return run
-
-    run_layers(look, cell, params, xs, carry, **options)
-    yield from seen
+INLINED = frozenset(
+    ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "checkpoint", "remat2")
+)
+"""What is looked into: functions that are called as they stand."""
 
 
 def squashed(
     cell: Cell, params: Params, carry: Carry, x: Any, *, everything: bool = False
-) -> tuple[list[str], list[tuple[str, Array]]]:
-    """The names and the values of all sigmoids and tanhs in one step of a cell.
+) -> list[tuple[str, str, Array]]:
+    """Name, kind and value of all sigmoids and tanhs in one step of a cell.
 
     Args:
       cell: with a step.
@@ -173,39 +182,44 @@ def squashed(
       everything: all that is computed, not only what squashes.
     """
     closed = jax.make_jaxpr(cell.step)(params, carry, x)
-    values: list[tuple[str, Array]] = []
-    names: list[str] = []
+    found: list[tuple[str, str, Array]] = []
     counts: dict[str, int] = {}
 
     def record(kind: str, scope: str, value: Array) -> None:
         label = {"logistic": "sigmoid"}.get(kind, kind)
         counts[label] = counts.get(label, 0) + 1
-        names.append(scope or f"{label} {counts[label]}")
-        values.append((kind, value))
+        found.append((scope or f"{label} {counts[label]}", kind, value))
 
-    def run(jaxpr: Any, consts: Any, args: Any, scope: str) -> list[Any]:
-        known: dict[Any, Any] = {}
+    def run(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any], scope: str) -> list[Any]:
+        known: dict[Any, Any] = dict(
+            zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True)
+        )
         read = lambda atom: atom.val if isinstance(atom, core.Literal) else known[atom]  # noqa: E731
-        known.update(zip(jaxpr.constvars, consts, strict=True))
-        known.update(zip(jaxpr.invars, args, strict=True))
         for eqn in jaxpr.eqns:
             here = str(eqn.source_info.name_stack).rpartition("/")[2] or scope
             inputs = [read(atom) for atom in eqn.invars]
             inner = eqn.params.get("jaxpr") or eqn.params.get("call_jaxpr")
-            if eqn.primitive.name in ("jit", "pjit", "custom_jvp_call", "closed_call") and inner:
+            if eqn.primitive.name in INLINED and inner is not None:
                 body = getattr(inner, "jaxpr", inner)
                 outputs = run(body, getattr(inner, "consts", ()), inputs, here)
             else:
-                subfuns, params_ = eqn.primitive.get_bind_params(eqn.params)
-                outputs = eqn.primitive.bind(*subfuns, *inputs, **params_)
-                outputs = outputs if eqn.primitive.multiple_results else [outputs]
-            for var, output in zip(eqn.outvars, outputs, strict=True):
-                known[var] = output
-            if eqn.primitive.name in RANGES or (everything and outputs):
-                value = outputs[0]
-                if jnp.issubdtype(jnp.result_type(value), jnp.inexact):
-                    record(eqn.primitive.name, here, value)
+                outputs = _evaluate(jaxpr, eqn, inputs)
+                if eqn.primitive.name in RANGES or everything:
+                    record(eqn.primitive.name, here, outputs[0])
+            known.update(zip(eqn.outvars, outputs, strict=True))
         return [read(atom) for atom in jaxpr.outvars]
 
     run(closed.jaxpr, closed.consts, jax.tree.leaves((params, carry, x)), "")
-    return names, values
+    return found
+
+
+def _evaluate(jaxpr: Any, eqn: Any, inputs: Sequence[Any]) -> list[Any]:
+    """One equation of a program."""
+    given = [(v, x) for v, x in zip(eqn.invars, inputs, strict=True) if isinstance(v, core.Var)]
+    variables = list(dict.fromkeys(variable for variable, _ in given))
+    debug = jaxpr.debug_info._replace(arg_names=None, result_paths=None)
+    alone = jaxpr.replace(
+        constvars=[], invars=variables, outvars=eqn.outvars, eqns=[eqn], debug_info=debug
+    )
+    values = dict(given)
+    return core.jaxpr_as_fun(core.ClosedJaxpr(alone, []))(*(values[v] for v in variables))

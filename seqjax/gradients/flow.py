@@ -8,18 +8,17 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core.cell import Cell
-from seqjax.core.run import Run, batch_shape_of
+from seqjax.core.run import Run
 from seqjax.core.trees import floats, put_floats
 from seqjax.core.types import Array, Carry, Float, Inputs, Params, PyTree
-from seqjax.engines.sequential import sequential
-from seqjax.gradients.layers import run_layers
+from seqjax.gradients.layers import Layer, Look, run_layers, watched
 
 
 class LayerFlow(NamedTuple):
     """The gradient of a loss at every step of one layer, as norms `(*batch, time)`.
 
     Attributes:
-      name: the layer, as its cell prints.
+      name: the layer's number, where it stands, and how its cell prints.
       carry: norm of the gradient with respect to the state that enters the step.
       inputs: norm of the gradient with respect to the input of the step.
     """
@@ -42,8 +41,8 @@ def gradient_flow(
         carry[t]  = || d loss / d (state that enters step t) ||
         inputs[t] = || d loss / d x_t ||
 
-    At masked steps both are 0; across a reset or a truncation nothing flows, so what stands at
-    the step behind it comes from that step on.
+    At masked steps the second is 0; across a reset or a truncation nothing flows, so what stands
+    at the step behind it comes from that step on.
 
     Args:
       cell: any cell; of composites every layer is looked at.
@@ -51,7 +50,7 @@ def gradient_flow(
       xs: as for `sj.scan`.
       loss: `(carry, ys) -> scalar`, of what the scan returns.
       carry: where to start.
-      **options: `lengths`, `mask`, `resets`, `reverse` and `truncate` of `sj.scan`.
+      **options: of `sj.scan`.
 
     Returns:
       A `LayerFlow` for each layer, in the order in which they run.
@@ -65,54 +64,67 @@ def gradient_flow(
       >>> xs = jax.random.normal(jax.random.key(1), (30, 2))
       >>> first, second = gradient_flow(cell, params, xs, lambda carry, ys: ys[-1].sum())
       >>> second.name, second.carry.shape
-      ('lstm(8)', (30,))
+      ('2 lstm(8)', (30,))
 
     Source: Pascanu, Mikolov and Bengio 2012, arXiv:1211.5063.
     """
-    names: list[str] = []
+    return _flow(lambda look: loss(*run_layers(look, cell, params, xs, carry, **options)))
 
-    def discover(number, part, params, carry, initial, xs, steps):
-        names.append(repr(part))
-        run = sequential(part, params, carry, initial, xs, steps)
-        batch = batch_shape_of(part, xs)
-        time = floats(xs)[0].shape[len(batch)]
-        wide = [(*batch, time, *leaf.shape[len(batch) :]) for leaf in floats(carry)]
-        shapes.append(
-            (
-                len(batch),
-                [
-                    jax.ShapeDtypeStruct(s, leaf.dtype)
-                    for s, leaf in zip(wide, floats(carry), strict=True)
-                ],
-                [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in floats(xs)],
-            )
-        )
-        return run
 
-    shapes: list[Any] = []
-    run = lambda look: run_layers(look, cell, params, xs, carry, **options)  # noqa: E731
-    jax.eval_shape(lambda: run(discover))
+def model_flow(model: Any, loss: Callable[[Any], Array]) -> tuple[LayerFlow, ...]:
+    """`gradient_flow` for all recurrent layers of a Flax model.
 
-    def value(probes):
-        def probed(number, part, params, carry, initial, xs, steps) -> Run:
-            on_carry, on_inputs = probes[number]
-            moved = put_floats(
-                xs, [x + d.astype(x.dtype) for x, d in zip(floats(xs), on_inputs, strict=True)]
-            )
-            return sequential(_probe(part), params, carry, initial, (moved, tuple(on_carry)), steps)
+    Args:
+      model: an `nnx.Module` with `sj.nn.RNN` in it.
+      loss: `model -> scalar`, which runs each of them once.
 
-        return loss(*run(probed))
+    Returns:
+      A `LayerFlow` for each layer, in the order in which they run.
 
-    zeros = [
-        jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), probes)
-        for _, *probes in shapes
-    ]
-    gradients = jax.grad(value)(zeros)
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> from flax import nnx
+      >>> from seqjax.gradients import model_flow
+      >>> model = sj.nn.Classifier(sj.gru(8), 3, sj.nn.Softmax(2), rngs=nnx.Rngs(0))
+      >>> (flow,) = model_flow(model, lambda model: model(jnp.ones((4, 9, 3))).sum())
+      >>> flow.carry.shape
+      (4, 9)
+    """
+    return _flow(lambda look: loss(watched(model, look)))
+
+
+def _flow(run: Callable[[Look], Array]) -> tuple[LayerFlow, ...]:
+    """The gradients with respect to zeros that are added to every input and every state."""
+    layers: list[Layer] = []
+
+    def note(layer: Layer) -> Run:
+        if floats(layer.carry):
+            layers.append(layer)
+        return layer.run()
+
+    jax.eval_shape(lambda: run(note))
+    zeros = [_zeros(layer) for layer in layers]
+    names = [layer.name for layer in layers]
+    ranks = [len(layer.batch_shape) + 1 for layer in layers]
+
+    def value(probes: list[tuple[list[Array], list[Array]]]) -> Array:
+        left = iter(probes)
+
+        def probed(layer: Layer) -> Run:
+            if not floats(layer.carry):
+                return layer.run()
+            on_carry, on_inputs = next(left)
+            moved = [x + d for x, d in zip(floats(layer.xs), on_inputs, strict=True)]
+            xs = (put_floats(layer.xs, moved), tuple(on_carry))
+            return layer._replace(cell=_probe(layer.cell), xs=xs).run()
+
+        return run(probed)
+
+    found = jax.grad(value)(zeros)
     return tuple(
-        LayerFlow(name, _norm(on_carry, batch_ndim + 1), _norm(on_inputs, batch_ndim + 1))
-        for name, (on_carry, on_inputs), (batch_ndim, *_) in zip(
-            names, gradients, shapes, strict=True
-        )
+        LayerFlow(name, _norm(on_carry, rank), _norm(on_inputs, rank))
+        for name, rank, (on_carry, on_inputs) in zip(names, ranks, found, strict=True)
     )
 
 
@@ -136,18 +148,28 @@ def reach(norms: Array, fraction: float = 0.01) -> Array:
     return jnp.cumprod(above.astype(jnp.int32), -1).sum(-1)
 
 
-def _norm(leaves: list[Array], ndim: int) -> Array:
-    """The norm over all entries of all leaves behind the first `ndim` axes."""
-    squares = [jnp.square(jnp.abs(leaf)).reshape(*leaf.shape[:ndim], -1).sum(-1) for leaf in leaves]
-    return jnp.sqrt(sum(squares[1:], squares[0]))
+def _zeros(layer: Layer) -> tuple[list[Array], list[Array]]:
+    """What is added to the state before every step, and to every input."""
+    batch, time = layer.batch_shape, layer.time
+    on_carry = [
+        jnp.zeros((*batch, time, *leaf.shape[len(batch) :]), leaf.dtype)
+        for leaf in floats(layer.carry)
+    ]
+    return on_carry, [jnp.zeros(leaf.shape, leaf.dtype) for leaf in floats(layer.xs)]
 
 
 def _probe(cell: Cell) -> Cell:
     """The cell with something added to the state that enters each step."""
 
-    def step(params, carry, now):
+    def step(params: Params, carry: Carry, now: PyTree) -> tuple[Carry, PyTree]:
         x, added = now
-        moved = [a + d.astype(a.dtype) for a, d in zip(floats(carry), added, strict=True)]
+        moved = [a + d for a, d in zip(floats(carry), added, strict=True)]
         return cell.step(params, put_floats(carry, moved), x)
 
     return dataclasses.replace(cell, step=step, structure=None, output=None, name="")
+
+
+def _norm(leaves: list[Array], ndim: int) -> Array:
+    """The norm over all entries of all leaves behind the first `ndim` axes."""
+    squares = [jnp.square(jnp.abs(leaf)).reshape(*leaf.shape[:ndim], -1).sum(-1) for leaf in leaves]
+    return jnp.sqrt(jnp.asarray(sum(squares)))

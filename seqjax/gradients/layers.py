@@ -1,15 +1,82 @@
-"""A cell taken apart into the layers that have a state, each run with a look at what it does."""
+"""Cells and models taken apart into the layers that have a state, each run with a look at it."""
 
-from collections.abc import Callable
-from typing import Any
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
 
 from seqjax.core.cell import Cell
-from seqjax.core.run import Run, Steps, batch_shape_of
-from seqjax.core.types import Carry, Inputs, Params, PyTree
-from seqjax.engines.scan import checked
+from seqjax.core.noise import restart, with_keys_of
+from seqjax.core.run import Run, Steps, batch_major, batch_shape_of, time_major
+from seqjax.core.types import Array, Bool, Carry, Inputs, Params, PyTree
+from seqjax.engines.scan import METHODS, checked
+from seqjax.engines.sequential import sequential
+from seqjax.engines.tiles import before
+from seqjax.nn.rnn import RNN
 
-Look = Callable[..., Run]
-"""`(number, cell, params, carry, initial, xs, steps) -> Run`: runs one layer, the n-th met."""
+
+class Layer(NamedTuple):
+    """One layer and all that it is run with.
+
+    Attributes:
+      name: its number, where it stands in a model, and how its cell prints.
+      cell: without parts.
+      params: of the cell.
+      carry: `(*batch, ...)` leaves, before the first step.
+      initial: the carry after a reset.
+      xs: `(*batch, time, ...)` leaves.
+      steps: which steps count, and in which order.
+    """
+
+    name: str
+    cell: Cell
+    params: Params
+    carry: Carry
+    initial: Carry
+    xs: Inputs
+    steps: Steps
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """Of its inputs."""
+        return batch_shape_of(self.cell, self.xs)
+
+    @property
+    def time(self) -> int:
+        """The number of steps."""
+        return jax.tree.leaves(self.xs)[0].shape[len(self.batch_shape)]
+
+    @property
+    def counts(self) -> Bool[Array, "*batch time"]:
+        """Which steps count."""
+        if self.steps.valid is not None:
+            return self.steps.valid
+        return jnp.ones((*self.batch_shape, self.time), bool)
+
+    def run(self) -> Run:
+        """Step by step, as `sj.scan(..., method="plain")` does."""
+        return sequential(self.cell, self.params, self.carry, self.initial, self.xs, self.steps)
+
+    def run_recorded(self) -> tuple[Run, Carry]:
+        """The run, and the carry that entered each step, `(*batch, time, ...)`."""
+        layer = self._replace(steps=dataclasses.replace(self.steps, record=True))
+        run, batch_ndim = layer.run(), len(self.batch_shape)
+        after = time_major(run.carries, batch_ndim)
+        numbers = jnp.arange(self.time)
+        start = before(self.carry, after, numbers, reverse=self.steps.reverse)
+        if self.steps.resets is not None:
+            resets = time_major(self.steps.resets, batch_ndim)
+            initial = with_keys_of(self.initial, self.carry)
+            start = restart(resets, jax.tree.map(lambda leaf: leaf[None], initial), start)
+        return run, batch_major(start, batch_ndim)
+
+
+Look = Callable[[Layer], Run]
+"""Runs one layer."""
 
 
 def run_layers(
@@ -17,7 +84,9 @@ def run_layers(
     cell: Cell,
     params: Params,
     xs: Inputs,
-    carry: Carry | None,
+    carry: Carry | None = None,
+    *,
+    names: Iterator[str] | None = None,
     **options: Any,
 ) -> tuple[Carry, PyTree]:
     """Runs a cell as `sj.scan` does, each of its layers by `look`.
@@ -28,43 +97,54 @@ def run_layers(
     Args:
       look: runs a layer. It is called once for each, in the order in which they run.
       cell, params, xs, carry: as for `sj.scan`.
-      **options: `lengths`, `mask`, `resets`, `reverse` and `truncate` of `sj.scan`.
+      names: what stands before the names of the layers, by default their numbers.
+      **options: of `sj.scan`. What only says how it is run does not count: layers are run step by
+        step.
 
     Returns:
       `(carry, ys)`.
     """
-    settings: dict[str, Any] = {
-        "lengths": None,
-        "mask": None,
-        "resets": None,
-        "reverse": False,
-        "truncate": None,
-        "checkpoint_every": None,
-        "method": "plain",
-    }
-    unknown = sorted(options.keys() - settings.keys())
-    if unknown:
-        raise TypeError(f"There is no option {unknown[0]!r}; there are {', '.join(settings)}.")
+    names = names or (f"{number} " for number in itertools.count(1))
+    settings = {name: None for name in ("lengths", "mask", "resets", "truncate")}
+    settings |= {"reverse": False, **options, "checkpoint_every": None}
+    if settings.pop("method", "auto") not in METHODS:
+        raise ValueError(f"`method` must be one of {METHODS}; got {options['method']!r}.")
     xs, carry, steps, batch_shape, _ = checked(
-        cell, params, xs, carry, record=False, **{**settings, **options}
+        cell, params, xs, carry, record=False, method="plain", **settings
     )
     initial = cell.initial_carry(params, batch_shape)
-    count = iter(range(10**6))
 
     def scan(
         part: Cell, params: Params, carry: Carry, initial: Carry, xs: Inputs, steps: Steps
     ) -> Run:
         if part.sequence is not None:
             return part.sequence(scan, params, carry, initial, xs, steps)
-        shape = batch_shape_of(part, xs)
-        time = _time_of(xs, len(shape))
-        return look(next(count), part, params, carry, initial, xs, steps.counted(shape, time))
+        layer = Layer(f"{next(names)}{part!r}", part, params, carry, initial, xs, steps)
+        return look(layer._replace(steps=steps.counted(layer.batch_shape, layer.time)))
 
     run = scan(cell, params, initial if carry is None else carry, initial, xs, steps)
     return run.carry, run.ys
 
 
-def _time_of(xs: Inputs, batch_ndim: int) -> int:
-    import jax
+def watched(model: Any, look: Look) -> Any:
+    """A copy of a model whose recurrent layers are run by `look`, all the others as they are.
 
-    return jax.tree.leaves(xs)[0].shape[batch_ndim]
+    Args:
+      model: an `nnx.Module`; every `sj.nn.RNN` in it is taken apart.
+      look: see `run_layers`.
+    """
+    model = nnx.clone(model)
+    count = itertools.count(1)
+    for path, module in nnx.iter_modules(model):
+        if isinstance(module, RNN):
+            where = ".".join(str(part) for part in path if part != "rnn")
+            module.scan = _scan_with(look, count, f"{where}: " if where else "")
+    return model
+
+
+def _scan_with(look: Look, count: Iterator[int], where: str) -> Callable[..., Any]:
+    def scan(cell: Cell, params: Params, xs: Inputs, carry: Carry | None = None, **options: Any):
+        names = (f"{number} {where}" for number in count)
+        return run_layers(look, cell, params, xs, carry, names=names, **options)
+
+    return scan

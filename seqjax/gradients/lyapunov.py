@@ -103,11 +103,9 @@ def lyapunov_exponents(
 
         _, push, new = jax.linearize(step, vector, has_aux=True)
         moved = jax.vmap(push, in_axes=1, out_axes=1)(directions)
-        turned, triangle = jnp.linalg.qr(moved)
+        # Householder's: orthogonal even where a direction is forgotten altogether.
+        directions, triangle = jnp.linalg.qr(moved)
         size = jnp.abs(jnp.diagonal(triangle))
-        # A direction that is forgotten altogether must not become one that is never found again.
-        fresh = jnp.where(size > 0, 1.0, 0.0)
-        directions = turned * fresh + (1 - fresh) * directions
         return (new, directions), jnp.log(jnp.maximum(size, jnp.finfo(size.dtype).tiny))
 
     start, _ = jnp.linalg.qr(jax.random.normal(key, (point.size, count), point.dtype))

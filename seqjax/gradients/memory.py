@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from seqjax.core.cell import Cell
 from seqjax.core.trees import floats, put_floats
 from seqjax.core.types import Array, Carry, Float, Inputs, Params, PRNGKeyArray
-from seqjax.engines.scan import scan
+from seqjax.engines.scan import scan, shape_of_batch
 
 
 class Influence(NamedTuple):
@@ -35,6 +35,7 @@ def effective_memory(
     key: PRNGKeyArray,
     carry: Carry | None = None,
     *,
+    lengths: Any = None,
     directions: int = 8,
     **options: Any,
 ) -> Influence:
@@ -45,11 +46,19 @@ def effective_memory(
     Args:
       cell: any cell.
       params: of the cell.
-      xs: `(*batch, time, in_features)`, without padding.
+      xs: `(*batch, time, in_features)`.
       key: for the directions.
       carry: where to start.
+      lengths: `(*batch,)` ints, as for `sj.scan`: the last output is that of the last step that
+        counts. A row without steps has no influence.
       directions: of the output that are tried; the mean over more of them is more exact.
-      **options: `resets` and the other options of `sj.scan`.
+      **options: the other options of `sj.scan`.
+
+    Returns:
+      An `Influence`.
+
+    Raises:
+      ValueError: for a `mask`, under which a lag of steps would say little, and for `reverse`.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -62,9 +71,20 @@ def effective_memory(
       6
     """
 
+    if options.get("mask") is not None:
+        raise ValueError(
+            "effective_memory: a lag says little where steps are masked; give `lengths`, or leave "
+            "the masked steps out of `xs`."
+        )
+    if options.get("reverse"):
+        raise ValueError("effective_memory: for a reversed scan, turn `xs` around instead.")
+    batch_shape, time = shape_of_batch(cell, xs)
+    ends = jnp.broadcast_to(time if lengths is None else jnp.asarray(lengths), batch_shape)
+
     def last(inputs: list[Array]) -> Array:
-        _, ys = scan(cell, params, put_floats(xs, inputs), carry, **options)
-        return ys[..., -1, :]
+        _, ys = scan(cell, params, put_floats(xs, inputs), carry, lengths=lengths, **options)
+        place = jnp.maximum(ends - 1, 0)[..., None, None]
+        return jnp.take_along_axis(ys, place, -2)[..., 0, :]
 
     inputs = floats(xs)
     y, pull = jax.vjp(last, inputs)
@@ -80,4 +100,7 @@ def effective_memory(
         return sum(squares[1:], squares[0])
 
     squares = jax.vmap(one)(jax.random.split(key, directions)).mean(0)
-    return Influence(jnp.flip(jnp.sqrt(squares), -1))
+    lag = jnp.arange(time)
+    place = ends[..., None] - 1 - lag
+    found = jnp.take_along_axis(jnp.sqrt(squares), jnp.maximum(place, 0), -1)
+    return Influence(jnp.where(place >= 0, found, 0.0))

@@ -1,5 +1,6 @@
 """What truncated backpropagation leaves out."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -9,13 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax.core.cell import Cell
+from seqjax.core.run import Run
 from seqjax.core.trees import floats, put_floats
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
 from seqjax.engines.scan import scan
+from seqjax.gradients.layers import Layer, watched
 
 
 class TruncationCost(NamedTuple):
-    """The truncated gradient beside the full one, `(lengths,)` each.
+    """The truncated gradient of all parameters beside the full one, `(lengths,)` each.
 
     Attributes:
       every: after how many steps the gradient was cut.
@@ -43,7 +46,7 @@ def truncation_cost(
       cell, params, xs, carry: as for `sj.scan`.
       loss: `(carry, ys) -> scalar`.
       every: the numbers of steps to try.
-      **options: `lengths`, `mask`, `resets`, `reverse`, `method` of `sj.scan`.
+      **options: of `sj.scan`, but for `truncate`.
 
     Returns:
       A `TruncationCost`, in the order of `every`.
@@ -63,19 +66,50 @@ def truncation_cost(
     arXiv:1705.08209.
     """
 
+    def value(leaves: list[Array], truncate: int | None) -> Array:
+        weights = put_floats(params, leaves)
+        return loss(*scan(cell, weights, xs, carry, truncate=truncate, **options))
+
+    return _cost(value, floats(params), every)
+
+
+def model_truncation_cost(
+    model: Any, loss: Callable[[Any], Array], every: Sequence[int]
+) -> TruncationCost:
+    """`truncation_cost` for a Flax model, all of whose recurrent layers are truncated.
+
+    Args:
+      model: an `nnx.Module` with `sj.nn.RNN` in it.
+      loss: `model -> scalar`.
+      every: the numbers of steps to try.
+    """
+
+    def value(model: Any, truncate: int | None) -> Array:
+        def look(layer: Layer) -> Run:
+            steps = dataclasses.replace(layer.steps, truncate=truncate)
+            steps = steps.counted(layer.batch_shape, layer.time)
+            return layer._replace(steps=steps).run()
+
+        return loss(watched(model, look))
+
+    return _cost(value, model, every)
+
+
+def _cost(
+    value: Callable[[Any, int | None], Array], point: Any, every: Sequence[int]
+) -> TruncationCost:
     def gradient(truncate: int | None) -> Array:
-        def value(leaves: list[Array]) -> Array:
-            weights = put_floats(params, leaves)
-            return loss(*scan(cell, weights, xs, carry, truncate=truncate, **options))
+        return jax.flatten_util.ravel_pytree(jax.grad(lambda p: value(p, truncate))(point))[0]
 
-        found = jax.jit(jax.grad(value))(floats(params))
-        return jax.flatten_util.ravel_pytree(found)[0]
+    @jax.jit
+    def compare(truncated: Array, full: Array) -> tuple[Array, Array]:
+        small = jnp.finfo(full.dtype).tiny
+        size, all_of_it = jnp.linalg.norm(truncated), jnp.linalg.norm(full)
+        unit = truncated / jnp.maximum(size, small) @ (full / jnp.maximum(all_of_it, small))
+        return unit, size / jnp.maximum(all_of_it, small)
 
+    gradient = jax.jit(gradient, static_argnums=0)
     full = gradient(None)
-    size = jnp.linalg.norm(full)
-    cosine, ratio = [], []
-    for steps in every:
-        cut = gradient(steps)
-        cosine.append(float(cut @ full / jnp.maximum(jnp.linalg.norm(cut) * size, 1e-30)))
-        ratio.append(float(jnp.linalg.norm(cut) / jnp.maximum(size, 1e-30)))
-    return TruncationCost(np.asarray(every), np.asarray(cosine), np.asarray(ratio))
+    found = [compare(gradient(steps), full) for steps in every]
+    cosine, ratio = np.array(found, np.float64).reshape(-1, 2).T
+    return TruncationCost(np.asarray(every), cosine, ratio)

@@ -122,13 +122,14 @@ class Decoder(nnx.Module):
         """
         params, carry = self._begun(encoded, key)
         if own is None:
-            _, ys = scan(self.rnn.cell, params, self.embedding(tokens), carry, lengths=lengths)
+            vectors = self.embedding(tokens)
+            _, ys = self.rnn.scan(self.rnn.cell, params, vectors, carry, lengths=lengths)
             return _logits(self._head(), ys)
         begin = FedBackState(carry, tokens[..., 0])
         weights = {"cell": params, "head": self._head()}
         weights["embedding"] = self.embedding.embedding.get_value()
         own = own.at[..., 0].set(False)
-        return scan(self._fed_back(), weights, (tokens, own), begin, lengths=lengths)[1]
+        return self.rnn.scan(self._fed_back(), weights, (tokens, own), begin, lengths=lengths)[1]
 
     def start(self, encoded: Encoded, *, beams: bool = False) -> tuple[NextToken, Carry]:
         """`(step, carry)` for `seqjax.decode`: what comes next, token by token.

@@ -32,6 +32,9 @@ class RNN(nnx.Module):
       (2, 5, 4)
     """
 
+    scan = staticmethod(scan)
+    """How it is run; `seqjax.gradients` puts in a scan that looks at every layer."""
+
     def __init__(
         self, cell: Cell, in_features: int, *, dtype: DTypeLike | None = None, rngs: nnx.Rngs
     ):
@@ -76,7 +79,7 @@ class RNN(nnx.Module):
             if carry is None:
                 carry = self.initial_carry(shape_of_batch(self.cell, xs)[0])
             carry = seed_carry(carry, key)
-        return scan(
+        return self.scan(
             self.cell,
             self.params,
             xs,
