@@ -1,5 +1,6 @@
 """Cells for video: the products of a gated cell as convolutions over space."""
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -190,6 +191,27 @@ def _draw(key: Array, of: _Convolution, in_features: int, gates: int) -> Params:
 
 
 def _convolve(x: Array, weights: Array, of: _Convolution) -> Array:
+    """The convolution over the last axes but one, zeros around the edges."""
+    return (_as_product if jax.default_backend() == "cpu" else _as_convolution)(x, weights, of)
+
+
+def _as_product(x: Array, weights: Array, of: _Convolution) -> Array:
+    """All windows side by side, as one matrix product.
+
+    A CPU takes nine times the memory for it, and a fraction of the time: what XLA has for
+    convolutions there, for their gradients above all, is slow; see `seqjax/bench/README.md`.
+    """
+    reach, axes = of.kernel // 2, len(of.space)
+    batch = x.ndim - axes - 1
+    padded = jnp.pad(x, [(0, 0)] * batch + [(reach, reach)] * axes + [(0, 0)])
+    windows = []
+    for start in itertools.product(range(of.kernel), repeat=axes):
+        cut = [slice(at, at + size) for at, size in zip(start, of.space, strict=True)]
+        windows.append(padded[(..., *cut, slice(None))])
+    return jnp.concatenate(windows, -1) @ weights.astype(x.dtype).reshape(-1, weights.shape[-1])
+
+
+def _as_convolution(x: Array, weights: Array, of: _Convolution) -> Array:
     axes = len(of.space)
     letters = "DHW"[-axes:]
     batch = x.shape[: x.ndim - axes - 1]

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from seqjax.plots.figure import new_figure, plot_with_gaps, short_dates, shorten
+from seqjax.plots.figure import new_figure, plot_with_gaps, shorten, time_ticks
 
 LONGEST_NAME = 20
 
@@ -97,7 +97,7 @@ def attention_over_series(
     lower.set_ylabel("attention weight")
     lower.set_ylim(bottom=0)
     lower.set_xlim(edges[0], edges[-1])
-    short_dates(lower, x)
+    time_ticks(lower, x)
     lower.set_xlabel(time_label or ("time (steps)" if times is None else "time"))
     figure.align_ylabels()
     return figure

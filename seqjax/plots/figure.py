@@ -46,8 +46,11 @@ def shorten(label: Any, most: int) -> str:
     return text[: most - 1 - tail] + "…" + text[len(text) - tail :]
 
 
-def short_dates(axes: Any, times: np.ndarray) -> None:
-    """Where `times` are dates, ticks that say no more than they must."""
+def time_ticks(axes: Any, times: np.ndarray) -> None:
+    """Whole steps where `times` are; where they are dates, ticks that say no more than they
+    must."""
+    if np.issubdtype(times.dtype, np.integer):
+        axes.xaxis.get_major_locator().set_params(integer=True)
     if np.issubdtype(times.dtype, np.datetime64):
         from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from seqjax.plots.figure import new_figure, plot_with_gaps, short_dates
+from seqjax.plots.figure import new_figure, plot_with_gaps, time_ticks
 
 
 def forecast(
@@ -90,7 +90,7 @@ def forecast(
     if truth is not None:
         # Dots alone leave the line of the median below them visible.
         axes.plot(after, np.asarray(truth, np.float64), "k.", markersize=5, label="what happened")
-    short_dates(axes, x)
+    time_ticks(axes, x)
     axes.set_xlabel(time_label or ("time (steps from the forecast)" if times is None else "time"))
     axes.set_ylabel(value_label)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)

@@ -1,5 +1,6 @@
 """The frames of a clip with what was said of them."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ from seqjax.plots.figure import new_figure, shorten
 
 COLUMNS = 6
 LONGEST_LABEL = 16
+CHARACTERS_PER_INCH = 11
+"""Of the title."""
 
 
 def frames_with_labels(
@@ -56,7 +59,10 @@ def frames_with_labels(
             )
     columns = min(COLUMNS, len(frames))
     rows = -(-len(frames) // columns)
-    figure = new_figure(1.7 * columns + 0.2, 1.95 * rows + 0.4, layout="constrained")
+    width = 1.7 * columns + 0.2
+    lines = textwrap.wrap(title or "", int(CHARACTERS_PER_INCH * width))
+    height = 1.95 * rows + 0.2 + 0.2 * len(lines)
+    figure = new_figure(width, height, layout="constrained")
     places = figure.subplots(rows, columns, squeeze=False).ravel()
     for number, axes in enumerate(places):
         if number >= len(frames):
@@ -65,7 +71,7 @@ def frames_with_labels(
         axes.imshow(frames[number].clip(0, 1), cmap="gray", vmin=0, vmax=1)
         axes.set_xticks([])
         axes.set_yticks([])
-        text = str(number + 1)
+        text = str(number + 1) if len(frames) > 1 or labels is not None else ""
         if labels is not None:
             text += f": {shorten(labels[number], LONGEST_LABEL)}"
             if right is not None and labels[number] != right[number]:
@@ -73,6 +79,6 @@ def frames_with_labels(
                 for spine in axes.spines.values():
                     spine.set_linewidth(4)
         axes.set_title(text, fontsize=8)
-    if title is not None:
-        figure.suptitle(title, fontsize=10)
+    if lines:
+        figure.suptitle("\n".join(lines), fontsize=10)
     return figure

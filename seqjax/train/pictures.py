@@ -128,7 +128,8 @@ def _of_writing(problem: Writing, model, encoded, outputs) -> dict[str, Any]:
             penalty=problem.config.decoding.penalty,
             allowed=no_special_tokens(len(problem.vocabulary)),
         )
-        shown = len(written) + 1
+        # A sequence that has ended leaves the beams: after its last token it is not there.
+        shown = max(1, len(written))
         figures["beams"] = plots.beam_tree(found.trace, name, chosen=written, steps=shown)
     if problem.config.model.attention != "none" and isinstance(problem.reading, TextReading):
         weights = np.asarray(model.alignment(inputs, written))

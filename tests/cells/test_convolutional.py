@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import seqjax as sj
+from seqjax.cells import convolutional
 from seqjax.testing import check_cell
 
 
@@ -89,3 +90,13 @@ def test_equations(name, x64):
 def test_sizes_that_make_no_sense(options, message):
     with pytest.raises(ValueError, match=message):
         sj.conv_lstm(2, **options)
+
+
+@pytest.mark.parametrize("space", [(5,), (3, 4), (2, 3, 4)])
+def test_a_product_of_windows_is_the_convolution(space, x64):
+    """The two forms, for different devices, are one function."""
+    of = convolutional._Convolution(3, space, 3)
+    x = jax.random.normal(jax.random.key(0), (2, 6, *space, 2))
+    weights = jax.random.normal(jax.random.key(1), (*(3,) * len(space), 2, 3))
+    ours = convolutional._as_product(x, weights, of)
+    np.testing.assert_allclose(ours, convolutional._as_convolution(x, weights, of), atol=1e-12)
