@@ -14,7 +14,7 @@ from seqjax.core.run import Run
 from seqjax.core.types import Array, Carry, Inputs, Params
 from seqjax.gradients.layers import Layer, Look, run_layers, watched
 
-RANGES = {"logistic": (0.0, 1.0), "tanh": (-1.0, 1.0)}
+RANGES = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
 """What is looked at, and what it is when it is stuck."""
 
 STUCK = 0.05
@@ -27,12 +27,14 @@ class Activation(NamedTuple):
     Attributes:
       layer: its number, where it stands, and how its cell prints.
       name: what it is called in the cell (by `jax.named_scope`), or its kind and number.
+      kind: `"sigmoid"`, between 0 and 1, or `"tanh"`, between -1 and 1.
       mean: of its values.
       low, high: the shares of values stuck at either end of the range.
     """
 
     layer: str
     name: str
+    kind: str
     mean: Array
     low: Array
     high: Array
@@ -104,7 +106,7 @@ def _activations(run: Callable[[Look], Any]) -> tuple[Activation, ...]:
             share = lambda flags, counts=counts: (flags & counts).sum() / counts.sum()  # noqa: E731
             mean = jnp.where(counts, value, 0).sum() / counts.sum()
             stuck = share(value < low + margin), share(value > high - margin)
-            found.append(Activation(layer.name, name, mean, *stuck))
+            found.append(Activation(layer.name, name, kind, mean, *stuck))
         return result
 
     run(look)
@@ -165,6 +167,9 @@ def _first_not_finite(run: Callable[[Look], Any]) -> Broken | None:
     return min(found)[2] if found else None
 
 
+PRIMITIVES = {"logistic": "sigmoid"}
+"""What JAX calls by another name."""
+
 INLINED = frozenset(
     ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "checkpoint", "remat2")
 )
@@ -186,9 +191,8 @@ def squashed(
     counts: dict[str, int] = {}
 
     def record(kind: str, scope: str, value: Array) -> None:
-        label = {"logistic": "sigmoid"}.get(kind, kind)
-        counts[label] = counts.get(label, 0) + 1
-        found.append((scope or f"{label} {counts[label]}", kind, value))
+        counts[kind] = counts.get(kind, 0) + 1
+        found.append((scope or f"{kind} {counts[kind]}", kind, value))
 
     def run(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any], scope: str) -> list[Any]:
         known: dict[Any, Any] = dict(
@@ -204,8 +208,9 @@ def squashed(
                 outputs = run(body, getattr(inner, "consts", ()), inputs, here)
             else:
                 outputs = _evaluate(jaxpr, eqn, inputs)
-                if eqn.primitive.name in RANGES or everything:
-                    record(eqn.primitive.name, here, outputs[0])
+                kind = PRIMITIVES.get(eqn.primitive.name, eqn.primitive.name)
+                if kind in RANGES or everything:
+                    record(kind, here, outputs[0])
             known.update(zip(eqn.outvars, outputs, strict=True))
         return [read(atom) for atom in jaxpr.outvars]
 

@@ -13,8 +13,8 @@ from seqjax.core.cell import Cell
 from seqjax.core.noise import restart, with_keys_of
 from seqjax.core.run import Run, Steps, batch_major, batch_shape_of, time_major
 from seqjax.core.types import Array, Bool, Carry, Inputs, Params, PyTree
-from seqjax.engines.scan import METHODS, checked
-from seqjax.engines.sequential import sequential
+from seqjax.engines.parts import run_cell
+from seqjax.engines.scan import checked
 from seqjax.engines.tiles import before
 from seqjax.nn.rnn import RNN
 
@@ -59,7 +59,9 @@ class Layer(NamedTuple):
 
     def run(self) -> Run:
         """Step by step, as `sj.scan(..., method="plain")` does."""
-        return sequential(self.cell, self.params, self.carry, self.initial, self.xs, self.steps)
+        return run_cell(
+            "plain", self.cell, self.params, self.carry, self.initial, self.xs, self.steps
+        )
 
     def run_recorded(self) -> tuple[Run, Carry]:
         """The run, and the carry that entered each step, `(*batch, time, ...)`."""
@@ -105,14 +107,6 @@ def run_layers(
       `(carry, ys)`.
     """
     names = names or (f"{number} " for number in itertools.count(1))
-    settings = {name: None for name in ("lengths", "mask", "resets", "truncate")}
-    settings |= {"reverse": False, **options, "checkpoint_every": None}
-    if settings.pop("method", "auto") not in METHODS:
-        raise ValueError(f"`method` must be one of {METHODS}; got {options['method']!r}.")
-    xs, carry, steps, batch_shape, _ = checked(
-        cell, params, xs, carry, record=False, method="plain", **settings
-    )
-    initial = cell.initial_carry(params, batch_shape)
 
     def scan(
         part: Cell, params: Params, carry: Carry, initial: Carry, xs: Inputs, steps: Steps
@@ -122,8 +116,20 @@ def run_layers(
         layer = Layer(f"{next(names)}{part!r}", part, params, carry, initial, xs, steps)
         return look(layer._replace(steps=steps.counted(layer.batch_shape, layer.time)))
 
-    run = scan(cell, params, initial if carry is None else carry, initial, xs, steps)
+    whole = whole_cell(cell, params, xs, carry, **options)
+    run = scan(cell, params, whole.carry, whole.initial, whole.xs, whole.steps)
     return run.carry, run.ys
+
+
+def whole_cell(
+    cell: Cell, params: Params, xs: Inputs, carry: Carry | None = None, **options: Any
+) -> Layer:
+    """A cell that is not taken apart, as a layer; arguments as for `run_layers`."""
+    settings = {name: None for name in ("lengths", "mask", "resets", "truncate")}
+    settings |= {"reverse": False, "method": "plain", **options, "checkpoint_every": None}
+    xs, carry, steps, batch_shape, _ = checked(cell, params, xs, carry, record=False, **settings)
+    initial = cell.initial_carry(params, batch_shape)
+    return Layer(repr(cell), cell, params, initial if carry is None else carry, initial, xs, steps)
 
 
 def watched(model: Any, look: Look) -> Any:

@@ -1,15 +1,19 @@
 """How fast small changes of the state grow or die along a trajectory."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.flatten_util
 import jax.numpy as jnp
 
 from seqjax.core.cell import Cell
+from seqjax.core.masks import expand, select
+from seqjax.core.noise import restart, with_keys_of
+from seqjax.core.run import time_major
 from seqjax.core.trees import floats, put_floats
 from seqjax.core.types import Array, Carry, Float, Inputs, Params, PRNGKeyArray
+from seqjax.gradients.layers import Layer, whole_cell
 
 FACTOR = 100.0
 """Over as many steps as one asks about, a gradient that changes by less than this is stable."""
@@ -19,21 +23,24 @@ class Lyapunov(NamedTuple):
     """The largest Lyapunov exponents of a trajectory, and the first as it was found.
 
     Attributes:
-      exponents: `(count,)`, in nats per step, the largest first.
-      path: `(time,)`, the estimate of the largest one after each step.
+      exponents: `(*batch, count)`, in nats per step, the largest first.
+      path: `(*batch, time)`, the estimate of the largest one after each step; NaN while no step
+        has counted.
     """
 
-    exponents: Float[Array, "count"]
-    path: Float[Array, "time"]
+    exponents: Float[Array, "*batch count"]
+    path: Float[Array, "*batch time"]
 
     def verdict(self, steps: int = 100) -> str:
         """`"vanishing"`, `"stable"` or `"exploding"` for gradients over so many steps.
 
         A gradient changes about by `exp(exponent * steps)`; a factor of 100 either way counts.
+        Of several rows the mean of the largest exponents is taken.
         """
-        growth = float(self.exponents[0]) * steps
+        largest = jnp.nanmean(self.exponents[..., 0])
+        growth = float(largest) * steps
         if not math.isfinite(growth):
-            return "exploding" if growth > 0 or math.isnan(growth) else "vanishing"
+            return "vanishing" if growth < 0 else "exploding"
         if growth < -math.log(FACTOR):
             return "vanishing"
         return "exploding" if growth > math.log(FACTOR) else "stable"
@@ -43,11 +50,12 @@ def lyapunov_exponents(
     cell: Cell,
     params: Params,
     xs: Inputs,
-    carry: Carry,
     key: PRNGKeyArray,
+    carry: Carry | None = None,
     *,
     count: int = 1,
     discard: int = 0,
+    **options: Any,
 ) -> Lyapunov:
     """The largest Lyapunov exponents of the state, by repeated QR decompositions.
 
@@ -56,17 +64,19 @@ def lyapunov_exponents(
     Args:
       cell: any cell with a step.
       params: of the cell.
-      xs: `(time, in_features)`, one row.
-      carry: the state before the first step, without batch dimensions.
+      xs: `(*batch, time, in_features)`.
       key: for the directions to begin with.
+      carry: the state before the first step.
       count: how many exponents, at most the numbers in the state.
       discard: steps that are run but not counted, until the directions have turned.
+      **options: `lengths`, `mask`, `resets`, `reverse` of `sj.scan`. Masked steps do not count. At
+        a reset, which no change of the state survives, the directions go on in the new sequence.
 
     Returns:
-      A `Lyapunov`; `.verdict()` says it in a word.
+      A `Lyapunov`; `.verdict()` says it in a word. A row of which no step counts has NaN.
 
     Raises:
-      ValueError: if numbers make no sense.
+      ValueError: if the cell has no step, or numbers make no sense.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -74,9 +84,7 @@ def lyapunov_exponents(
       >>> from seqjax.gradients import lyapunov_exponents
       >>> cell = sj.elman(16, recurrent_init=sj.initializers.Orthogonal(0.5))
       >>> params = cell.init(jax.random.key(0), 2)
-      >>> found = lyapunov_exponents(
-      ...     cell, params, jnp.zeros((50, 2)), cell.initial_carry(params), jax.random.key(1)
-      ... )
+      >>> found = lyapunov_exponents(cell, params, jnp.zeros((50, 2)), jax.random.key(1))
       >>> round(float(found.exponents[0]), 3), found.verdict()         # log(0.5)
       (-0.693, 'vanishing')
 
@@ -85,31 +93,69 @@ def lyapunov_exponents(
     """
     if not cell.causal:
         raise ValueError(f"lyapunov_exponents: {cell} has no step; look at its parts.")
-    time = jax.tree.leaves(xs)[0].shape[0]
-    point, _ = jax.flatten_util.ravel_pytree(floats(carry))
-    if not 1 <= count <= point.size or not 0 <= discard < time:
+    layer = whole_cell(cell, params, xs, carry, **options)
+    return layer_exponents(layer, key, count=count, discard=discard)
+
+
+def layer_exponents(
+    layer: Layer, key: PRNGKeyArray, *, count: int = 1, discard: int = 0
+) -> Lyapunov:
+    """`lyapunov_exponents` of a layer as it was run."""
+    cell, params, batch_shape = layer.cell, layer.params, layer.batch_shape
+    batch_ndim = len(batch_shape)
+    size = sum(math.prod(leaf.shape[batch_ndim:]) for leaf in floats(layer.carry))
+    if not 1 <= count <= size or not 0 <= discard < max(1, layer.time):
         raise ValueError(
-            f"lyapunov_exponents: expected count from 1 to {point.size} and discard below {time} "
+            f"lyapunov_exponents: expected count from 1 to {size} and discard below {layer.time} "
             f"steps, got {count} and {discard}."
         )
 
-    def body(now, x):
-        carry, directions = now
-        vector, restore = jax.flatten_util.ravel_pytree(floats(carry))
+    def to_rows(leaves: list[Array]) -> Array:
+        return jnp.concatenate([leaf.reshape(*batch_shape, -1) for leaf in leaves], -1)
 
-        def step(vector: Array) -> tuple[Array, Carry]:
-            new, _ = cell.step(params, put_floats(carry, restore(vector)), x)
-            return jax.flatten_util.ravel_pytree(floats(new))[0], new
+    def from_rows(vector: Array, like: list[Array]) -> list[Array]:
+        ends, parts = 0, []
+        for leaf in like:
+            width = math.prod(leaf.shape[batch_ndim:])
+            part = vector[..., ends : ends + width]
+            parts.append(part.reshape(leaf.shape).astype(leaf.dtype))
+            ends += width
+        return parts
 
-        _, push, new = jax.linearize(step, vector, has_aux=True)
-        moved = jax.vmap(push, in_axes=1, out_axes=1)(directions)
+    initial = with_keys_of(layer.initial, layer.carry)
+
+    def body(now, here):
+        carry, directions, number = now
+        x, counts, reset = here
+        start = carry if reset is None else restart(reset, initial, carry)
+        leaves = floats(start)
+
+        def step(leaves: list[Array]) -> tuple[list[Array], Carry]:
+            new, _ = cell.step(params, put_floats(start, leaves), x)
+            return floats(new), new
+
+        _, push, new = jax.linearize(step, leaves, has_aux=True)
+        moved = jax.vmap(lambda v: to_rows(push(from_rows(v, leaves))), -1, -1)(directions)
         # Householder's: orthogonal even where a direction is forgotten altogether.
-        directions, triangle = jnp.linalg.qr(moved)
-        size = jnp.abs(jnp.diagonal(triangle))
-        return (new, directions), jnp.log(jnp.maximum(size, jnp.finfo(size.dtype).tiny))
+        turned, triangle = jnp.linalg.qr(moved)
+        growth = jnp.abs(jnp.diagonal(triangle, axis1=-2, axis2=-1))
+        logs = jnp.log(jnp.maximum(growth, jnp.finfo(growth.dtype).tiny))
+        number = number + counts
+        logs = jnp.where(expand(counts & (number > discard), logs.ndim), logs, 0)
+        directions = select(counts, turned, directions)
+        carry = jax.tree.map(lambda a, b: select(counts, a, b), new, carry)
+        return (carry, directions, number), logs
 
-    start, _ = jnp.linalg.qr(jax.random.normal(key, (point.size, count), point.dtype))
-    _, logs = jax.lax.scan(body, (carry, start), xs)
-    logs = logs[discard:]
-    path = jnp.cumsum(logs[:, 0]) / jnp.arange(1, time - discard + 1)
-    return Lyapunov(jnp.sort(logs.mean(0), descending=True), path)
+    inputs = time_major((layer.xs, layer.counts, layer.steps.resets), batch_ndim)
+    dtype = jnp.result_type(*floats(layer.carry), jnp.float32)
+    start, _ = jnp.linalg.qr(jax.random.normal(key, (*batch_shape, size, count), dtype))
+    none = jnp.zeros(batch_shape, jnp.int32)
+    reverse = layer.steps.reverse
+    now = (layer.carry, start, none)
+    (_, _, number), logs = jax.lax.scan(body, now, inputs, reverse=reverse)
+    counted = jnp.maximum(number - discard, 0)
+    exponents = logs.sum(0) / counted[..., None]
+    valid = time_major(layer.counts, batch_ndim)
+    so_far = jax.lax.cumsum(valid.astype(jnp.int32), reverse=reverse) - discard
+    path = jax.lax.cumsum(logs[..., 0], reverse=reverse) / jnp.maximum(so_far, 0)
+    return Lyapunov(jnp.sort(exponents, descending=True), jnp.moveaxis(path, 0, -1))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from seqjax.core.cell import Cell
 from seqjax.core.trees import floats, put_floats
 from seqjax.core.types import Array, Carry, Float, Inputs, Params, PRNGKeyArray
-from seqjax.engines.scan import scan, shape_of_batch
+from seqjax.gradients.layers import Layer, whole_cell
 
 
 class Influence(NamedTuple):
@@ -35,7 +35,6 @@ def effective_memory(
     key: PRNGKeyArray,
     carry: Carry | None = None,
     *,
-    lengths: Any = None,
     directions: int = 8,
     **options: Any,
 ) -> Influence:
@@ -49,16 +48,13 @@ def effective_memory(
       xs: `(*batch, time, in_features)`.
       key: for the directions.
       carry: where to start.
-      lengths: `(*batch,)` ints, as for `sj.scan`: the last output is that of the last step that
-        counts. A row without steps has no influence.
       directions: of the output that are tried; the mean over more of them is more exact.
-      **options: the other options of `sj.scan`.
+      **options: of `sj.scan`. The last step is the last one that counts, in the order of
+        processing; lags are steps of the row, masked ones included, which have no influence. A
+        row without steps has none at all.
 
     Returns:
       An `Influence`.
-
-    Raises:
-      ValueError: for a `mask`, under which a lag of steps would say little, and for `reverse`.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -70,37 +66,36 @@ def effective_memory(
       >>> int(found.steps(fraction=0.01))                            # 0.5 ** 6 = 0.016
       6
     """
+    layer = whole_cell(cell, params, xs, carry, **options)
+    return layer_influence(layer, key, directions=directions)
 
-    if options.get("mask") is not None:
-        raise ValueError(
-            "effective_memory: a lag says little where steps are masked; give `lengths`, or leave "
-            "the masked steps out of `xs`."
-        )
-    if options.get("reverse"):
-        raise ValueError("effective_memory: for a reversed scan, turn `xs` around instead.")
-    batch_shape, time = shape_of_batch(cell, xs)
-    ends = jnp.broadcast_to(time if lengths is None else jnp.asarray(lengths), batch_shape)
 
-    def last(inputs: list[Array]) -> Array:
-        _, ys = scan(cell, params, put_floats(xs, inputs), carry, lengths=lengths, **options)
-        place = jnp.maximum(ends - 1, 0)[..., None, None]
-        return jnp.take_along_axis(ys, place, -2)[..., 0, :]
+def layer_influence(layer: Layer, key: PRNGKeyArray, *, directions: int = 8) -> Influence:
+    """`effective_memory` of a layer as it was run."""
+    counts, time, reverse = layer.counts, layer.time, layer.steps.reverse
+    place = jnp.arange(time).reshape((1,) * (counts.ndim - 1) + (-1,))
+    # The step processed last: the first that counts in a reversed scan.
+    last = jnp.where(counts, -place if reverse else place, -time).max(-1)
+    last = jnp.abs(last)
+    some = counts.any(-1)
 
-    inputs = floats(xs)
-    y, pull = jax.vjp(last, inputs)
+    def final(inputs: list[Array]) -> Array:
+        ys = layer._replace(xs=put_floats(layer.xs, inputs)).run().ys
+        at = jnp.where(some, last, 0)[..., None, None]
+        return jnp.take_along_axis(ys, at, -2)[..., 0, :]
+
+    inputs = floats(layer.xs)
+    y, pull = jax.vjp(final, inputs)
+    rank = y.ndim
 
     def one(key: PRNGKeyArray) -> Array:
         u = jax.random.normal(key, y.shape, y.dtype)
-        u = u / jnp.linalg.norm(u, axis=-1, keepdims=True)
-        (found,) = pull(u)
-        batch_ndim = y.ndim - 1
-        squares = [
-            jnp.square(leaf).reshape(*leaf.shape[: batch_ndim + 1], -1).sum(-1) for leaf in found
-        ]
-        return sum(squares[1:], squares[0])
+        (found,) = pull(u / jnp.linalg.norm(u, axis=-1, keepdims=True))
+        return sum(jnp.square(leaf).reshape(*leaf.shape[:rank], -1).sum(-1) for leaf in found)
 
     squares = jax.vmap(one)(jax.random.split(key, directions)).mean(0)
-    lag = jnp.arange(time)
-    place = ends[..., None] - 1 - lag
-    found = jnp.take_along_axis(jnp.sqrt(squares), jnp.maximum(place, 0), -1)
-    return Influence(jnp.where(place >= 0, found, 0.0))
+    lag = place if reverse else -place
+    at = last[..., None] + lag
+    inside = (at >= 0) & (at < time) & some[..., None]
+    found = jnp.take_along_axis(jnp.sqrt(squares), jnp.clip(at, 0, time - 1), -1)
+    return Influence(jnp.where(inside, found, 0.0))

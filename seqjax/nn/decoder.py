@@ -18,7 +18,7 @@ from seqjax.core.stack import no_step
 from seqjax.core.trees import is_float
 from seqjax.core.types import Array, Carry, Params, PRNGKeyArray, PyTree, RowKeys
 from seqjax.decode.search import NextToken
-from seqjax.engines.scan import scan, trajectory
+from seqjax.engines.scan import trajectory
 from seqjax.nn.encoder import Encoded
 from seqjax.nn.rnn import RNN
 

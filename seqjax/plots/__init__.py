@@ -12,6 +12,14 @@ from seqjax.plots.confusion import confusion_matrix
 from seqjax.plots.ctc import ctc_posteriors
 from seqjax.plots.forecasts import forecast
 from seqjax.plots.frames import frames_with_labels
+from seqjax.plots.gradients import (
+    gates,
+    gradient_flow,
+    gradient_map,
+    gradient_norms,
+    influence,
+    truncation_cost,
+)
 from seqjax.plots.text import spans_over_text
 
 __all__ = [
@@ -22,5 +30,11 @@ __all__ = [
     "ctc_posteriors",
     "forecast",
     "frames_with_labels",
+    "gates",
+    "gradient_flow",
+    "gradient_map",
+    "gradient_norms",
+    "influence",
     "spans_over_text",
+    "truncation_cost",
 ]
