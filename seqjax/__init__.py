@@ -8,7 +8,14 @@ from seqjax.cells.attention import (
     attentive,
 )
 from seqjax.cells.block_stack import block_stack
-from seqjax.cells.convolutional import ConvLSTMState, conv_gru, conv_lstm, space_mean
+from seqjax.cells.convolutional import (
+    ConvLSTMState,
+    conv_gru,
+    conv_lstm,
+    convolution,
+    space_mean,
+    strided,
+)
 from seqjax.cells.delta import (
     delta_net,
     gated_delta_net,
@@ -94,6 +101,7 @@ __all__ = [
     "centred_norm",
     "conv_gru",
     "conv_lstm",
+    "convolution",
     "delta_net",
     "dense",
     "diagonal",
@@ -164,6 +172,7 @@ __all__ = [
     "slstm_block",
     "space_mean",
     "stack",
+    "strided",
     "to_heads",
     "token_shift",
     "trajectory",

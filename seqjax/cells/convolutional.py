@@ -11,7 +11,7 @@ from seqjax.core import initializers
 from seqjax.core.cell import Cell, factory, positive_int
 from seqjax.core.layers import draw, pointwise
 from seqjax.core.recurrence import AnyStep
-from seqjax.core.types import Array, Params
+from seqjax.core.types import Activation, Array, Params
 
 Space = tuple[int, ...]
 
@@ -131,6 +131,76 @@ def conv_gru(features: int, *, space: Space, kernel: int = 3) -> Cell:
 
 
 @factory
+def convolution(
+    features: int,
+    *,
+    space: Space,
+    kernel: int = 3,
+    stride: int = 1,
+    activation: Activation | None = jax.nn.relu,
+) -> Cell:
+    """A layer that looks at each image by itself, and may leave fewer pixels of it.
+
+        y = activation(x * weights + bias)                      *: convolution over space
+
+    Args:
+      features: channels of the output.
+      space: size of the inputs, as for `conv_lstm`.
+      kernel: width of the convolution along each of them, an odd number.
+      stride: of so many pixels one is left, along each of them; see `strided`.
+      activation: applied to the sum; None for none.
+
+    Returns:
+      A cell without a state, over inputs `(*batch, *space, in_features)`, with parameters
+      `weights` and `bias`.
+
+    Raises:
+      ValueError: if a size makes no sense.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> eyes = sj.convolution(4, space=(6, 5), stride=2)
+      >>> cell = sj.stack(eyes, sj.conv_gru(4, space=sj.strided((6, 5), 2)))
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> sj.scan(cell, params, jnp.ones((2, 7, 6, 5, 3)))[1].shape
+      (2, 7, 3, 3, 4)
+    """
+    check = _check("convolution", features, space, kernel)._replace(
+        stride=positive_int("convolution", "stride", stride)
+    )
+
+    def init(key, in_features):
+        shape = (kernel ** len(space) * in_features, features)
+        drawn = draw(
+            key,
+            {
+                "weights": (initializers.LeCun(), shape),
+                "bias": (initializers.Constant(0.0), (features,)),
+            },
+        )
+        window = (kernel,) * len(space)
+        return {**drawn, "weights": drawn["weights"].reshape(*window, in_features, features)}
+
+    def look(params, x):
+        y = _convolve(x, params["weights"], check) + _bias(params["bias"], x)
+        return y if activation is None else activation(y)
+
+    return pointwise(look, features=features, init=init, input_ndim=len(space) + 1)
+
+
+def strided(space: Space, stride: int) -> Space:
+    """The size of what `convolution` leaves: of every `stride` pixels the first one.
+
+    Example:
+      >>> import seqjax as sj
+      >>> sj.strided((6, 5), 2)
+      (3, 3)
+    """
+    return tuple(-(-size // stride) for size in space)
+
+
+@factory
 def space_mean(features: int, *, axes: int = 2) -> Cell:
     """A layer that averages over space: from images to vectors.
 
@@ -160,6 +230,7 @@ class _Convolution(NamedTuple):
     features: int
     space: Space
     kernel: int
+    stride: int = 1
 
 
 def _check(owner: str, features: int, space: Space, kernel: int) -> _Convolution:
@@ -206,7 +277,7 @@ def _as_product(x: Array, weights: Array, of: _Convolution) -> Array:
     padded = jnp.pad(x, [(0, 0)] * batch + [(reach, reach)] * axes + [(0, 0)])
     windows = []
     for start in itertools.product(range(of.kernel), repeat=axes):
-        cut = [slice(at, at + size) for at, size in zip(start, of.space, strict=True)]
+        cut = [slice(at, at + size, of.stride) for at, size in zip(start, of.space, strict=True)]
         windows.append(padded[(..., *cut, slice(None))])
     return jnp.concatenate(windows, -1) @ weights.astype(x.dtype).reshape(-1, weights.shape[-1])
 
@@ -219,8 +290,8 @@ def _as_convolution(x: Array, weights: Array, of: _Convolution) -> Array:
     y = jax.lax.conv_general_dilated(
         flat,
         weights.astype(x.dtype),
-        window_strides=(1,) * axes,
-        padding="SAME",
+        window_strides=(of.stride,) * axes,
+        padding=[(of.kernel // 2,) * 2] * axes,
         dimension_numbers=(f"N{letters}C", f"{letters}IO", f"N{letters}C"),
     )
     return y.reshape(*batch, *y.shape[1:])

@@ -11,7 +11,7 @@ import jax
 import optax
 
 from seqjax.cells.block_stack import block_stack
-from seqjax.cells.convolutional import conv_gru, space_mean
+from seqjax.cells.convolutional import conv_gru, convolution, space_mean, strided
 from seqjax.cells.delta import delta_net, gated_delta_net, kimi_delta_attention
 from seqjax.cells.elman import elman
 from seqjax.cells.griffin import real_gated_lru
@@ -152,9 +152,11 @@ def build_cell(
 
 
 def build_video_cell(cell: Cell, channels: int, space: tuple[int, ...]) -> Cell:
-    """A cell over images: a convolutional GRU, the mean over space, and then `cell`."""
-    eyes = conv_gru(channels, space=space)
-    return stack(eyes, space_mean(channels, axes=len(space)), cell)
+    """A cell over images: a convolution that halves them, a convolutional GRU, the mean over space,
+    and then `cell`."""
+    eyes = convolution(channels, space=space, stride=2)
+    memory = conv_gru(channels, space=strided(space, 2))
+    return stack(eyes, memory, space_mean(channels, axes=len(space)), cell)
 
 
 def _option(text: str) -> tuple[str, Any]:

@@ -22,6 +22,10 @@ def images(space):
     [
         (sj.conv_lstm(2, space=(3, 2)), (3, 2)),
         (sj.conv_gru(2, space=(2, 1, 2), kernel=1), (2, 1, 2)),
+        (
+            sj.stack(sj.convolution(2, space=(3, 2), stride=2), sj.conv_gru(1, space=(2, 1))),
+            (3, 2),
+        ),
     ],
 )
 def test_laws(cell, space):
@@ -92,10 +96,11 @@ def test_sizes_that_make_no_sense(options, message):
         sj.conv_lstm(2, **options)
 
 
+@pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("space", [(5,), (3, 4), (2, 3, 4)])
-def test_a_product_of_windows_is_the_convolution(space, x64):
+def test_a_product_of_windows_is_the_convolution(space, stride, x64):
     """The two forms, for different devices, are one function."""
-    of = convolutional._Convolution(3, space, 3)
+    of = convolutional._Convolution(3, space, 3, stride)
     x = jax.random.normal(jax.random.key(0), (2, 6, *space, 2))
     weights = jax.random.normal(jax.random.key(1), (*(3,) * len(space), 2, 3))
     ours = convolutional._as_product(x, weights, of)
