@@ -1,4 +1,4 @@
-"""`seqjax train`, `generate`, `evaluate`, `bench`."""
+"""`seqjax train`, `generate`, `evaluate`, `predict`, `inspect`, `bench`."""
 
 import dataclasses
 import errno
@@ -31,6 +31,7 @@ usage: seqjax COMMAND [OPTIONS]
   generate         write text with a trained language model
   evaluate         how good a trained model is, on its test data or on your own
   predict          predictions for a file, in the format of the file
+  inspect          what gradients, states and gates of a trained model do
   bench            time and memory of a layer, beside other libraries
 
 `seqjax COMMAND --help` lists the options of a command.
@@ -97,6 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "generate": _generate,
         "evaluate": _evaluate,
         "predict": _predict,
+        "inspect": _inspect,
         "bench": _bench,
     }
     if command in ("", "-h", "--help"):
@@ -335,6 +337,21 @@ def _predict(arguments: Sequence[str]) -> int:
     if malformed.count:
         print(malformed.summary())
     print(f"{count:,} predictions in {output}")
+    return 0
+
+
+def _inspect(arguments: Sequence[str]) -> int:
+    from seqjax.train.inspection import InspectConfig, inspect
+    from seqjax.train.pictures import save_pictures
+    from seqjax.train.tasks import KINDS
+
+    asked = _parse(InspectConfig, arguments, "inspect")
+    saved = _load_settings(asked.run)
+    found = inspect(KINDS[saved.kind].task(saved.config, print), saved, asked)
+    print("\n".join(found.lines))
+    if asked.pictures:
+        for path in save_pictures(found.draw(), asked.run / "pictures"):
+            print(f"picture {path}")
     return 0
 
 

@@ -88,6 +88,9 @@ class RunConfig:
     """Steps between validations and checkpoints."""
     patience: int = 0
     """Stop after so many validations in a row without a better one; 0 never stops early."""
+    diagnose: int = 0
+    """Steps between looks at gradients and gates, for TensorBoard and `seqjax inspect`; 0 for
+    none."""
     devices: int | None = None
     """How many devices share the batch; by default as many as divide it. On a CPU, cores."""
 
@@ -100,7 +103,16 @@ ABOVE_ZERO = {
     "embedding", "spelling", "time", "learning_rate", "clip", "buckets", "vocabulary", "history",
     "horizon", "length", "beams", "summary", "video", "convolutions",
 }  # fmt: skip
-NOT_NEGATIVE = {"patience", "warmup", "weight_decay", "sample", "longest", "season", "penalty"}
+NOT_NEGATIVE = {
+    "patience",
+    "diagnose",
+    "warmup",
+    "weight_decay",
+    "sample",
+    "longest",
+    "season",
+    "penalty",
+}
 BELOW_ONE = {"dropout", "word_dropout", "smoothing"}
 UP_TO_ONE = {"sampling"}
 BETWEEN = {"held_out"}

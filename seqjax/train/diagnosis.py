@@ -11,7 +11,6 @@ import numpy as np
 from seqjax.core.trees import cast
 from seqjax.core.types import Array, PyTree
 from seqjax.gradients import Activation, LayerFlow, model_activations, model_flow
-from seqjax.train.step import TrainState
 from seqjax.train.task import Task
 
 ROWS = 8
@@ -34,7 +33,7 @@ def sample_of(task: Task, memory: PyTree, batch: PyTree, step: int, seed: int) -
     device = jax.local_devices()[0]
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 2), step)
     keys = jax.random.split(key, task.rows)
-    memory, batch, keys = jax.device_put(jax.device_get((memory, batch, keys)), device)
+    memory, batch, keys = jax.device_put((memory, batch, keys), device)
     first = lambda tree: jax.tree.map(lambda leaf: leaf[:rows], tree)  # noqa: E731
     return Sample(first(memory), batch if task.batch_spec == jax.P() else first(batch), first(keys))
 

@@ -14,6 +14,7 @@ from seqjax.core.errors import InputError
 from seqjax.train.checkpoints import Checkpoints
 from seqjax.train.config import RunConfig
 from seqjax.train.devices import make_mesh
+from seqjax.train.diagnosis import Diagnose, sample_of, scalars, write_flow
 from seqjax.train.logs import Logs
 from seqjax.train.model import build_optimizer
 from seqjax.train.run import Saved, load_settings, new_folder, save_settings
@@ -102,6 +103,7 @@ class _Loop:
         self.logs: Logs = logs
         self.stopping: EarlyStopping = stopping
         self.evaluate: Callable = evaluate
+        self.diagnose = Diagnose(task, config.dtype)
 
     def run(self, train_step, state: TrainState, mesh, say) -> Outcome:
         # Imported here: the library works without tqdm.
@@ -125,10 +127,13 @@ class _Loop:
             batches = self.task.batches(step, mesh)
             since = time.perf_counter()
             while step < config.steps and signals.received is None and not self._tired:
-                state, metrics = train_step(state, next(batches))
+                batch = next(batches)
+                state, metrics = train_step(state, batch)
                 if wait:
                     jax.block_until_ready(metrics.loss)
                 step += 1
+                if config.diagnose and step % config.diagnose == 0:
+                    self._diagnose(step, state, batch)
                 pending.append(metrics)
                 progress.update(units)
                 due = step % config.validate_every == 0 or step == config.steps
@@ -173,6 +178,12 @@ class _Loop:
         )
         name, value = next(iter(metrics.items()))
         return f"{name.removeprefix('train_').replace('_', ' ')} {value:.3f}"
+
+    def _diagnose(self, step: int, state, batch) -> None:
+        sample = sample_of(self.task, state.memory, batch, step, self.config.seed)
+        found = self.diagnose(jax.device_put(state.model, jax.local_devices()[0]), sample)
+        self.logs.write(step, **scalars(found))
+        write_flow(self.folder, step, found)
 
     def _validate(self, step: int, state: TrainState, write: Callable[[str], None]) -> None:
         scores = self.evaluate(state.model)
