@@ -41,8 +41,8 @@ def gradient_flow(
         carry[t]  = || d loss / d (state that enters step t) ||
         inputs[t] = || d loss / d x_t ||
 
-    At masked steps the second is 0; across a reset or a truncation nothing flows, so what stands
-    at the step behind it comes from that step on.
+    At masked steps, which nothing enters, both are 0. Across a reset or a truncation nothing
+    flows: what stands at a reset belongs to the initial state, with which that step begins.
 
     Args:
       cell: any cell; of composites every layer is looked at.

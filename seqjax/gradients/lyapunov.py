@@ -157,5 +157,5 @@ def layer_exponents(
     exponents = logs.sum(0) / counted[..., None]
     valid = time_major(layer.counts, batch_ndim)
     so_far = jax.lax.cumsum(valid.astype(jnp.int32), reverse=reverse) - discard
-    path = jax.lax.cumsum(logs[..., 0], reverse=reverse) / jnp.maximum(so_far, 0)
+    path = jax.lax.cumsum(logs, reverse=reverse).max(-1) / jnp.maximum(so_far, 0)
     return Lyapunov(jnp.sort(exponents, descending=True), jnp.moveaxis(path, 0, -1))
