@@ -32,7 +32,7 @@ def linear_recurrent_unit(
     Args:
       features: width of the output.
       state: number of complex modes, by default `features`.
-      radius: bounds between which |decay| starts, uniform in the ring. The paper starts most
+      radius: bounds between which `|decay|` starts, uniform in the ring. The paper starts most
         tasks at (0, 1) and long ones at (0.9, 0.999).
       max_phase: the angles of decay start uniform between 0 and this.
 
@@ -51,7 +51,7 @@ def linear_recurrent_unit(
       >>> s.real.shape, ys.shape
       ((8,), (5, 4))
 
-    Source: Orvieto et al. 2023, arXiv:2303.06349. `exp(gamma)` starts as sqrt(1 - |decay|^2),
+    Source: Orvieto et al. 2023, arXiv:2303.06349. `exp(gamma)` starts as `sqrt(1 - |decay|^2)`,
     and is trained apart from decay, as there.
     """
     features = positive_int("linear_recurrent_unit", "features", features)

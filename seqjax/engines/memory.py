@@ -39,7 +39,7 @@ def memory_report(cell: Cell, params: Params, xs: Inputs, **options: Any) -> Mem
       cell: any cell.
       params: arrays, or their shapes from `jax.eval_shape(cell.init, key, in_features)`
         with `in_features` bound by `functools.partial`.
-      xs: arrays `(*batch, time, in_features)`, or `jax.ShapeDtypeStruct`s.
+      xs: arrays `(*batch, time, in_features)`, or `jax.ShapeDtypeStruct` in their place.
       **options: of `sj.scan`: `method`, `checkpoint_every` and the others.
 
     Returns:

@@ -126,8 +126,8 @@ def trajectory(
     """The carry after every step: `sj.scan`, but for what the cell remembers.
 
     Args:
-      cell, params, xs, carry, lengths, mask, resets, reverse, truncate, checkpoint_every,
-        method: as for `sj.scan`.
+      cell, params, xs, carry: as for `sj.scan`.
+      lengths, mask, resets, reverse, truncate, checkpoint_every, method: as for `sj.scan`.
 
     Returns:
       A carry whose leaves are `(*batch, time, ...)`; entry t is the carry after step t, at

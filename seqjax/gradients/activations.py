@@ -90,6 +90,15 @@ def model_activations(model: Any, run: Callable[[Any], Any]) -> tuple[Activation
     Args:
       model: an `nnx.Module` with `sj.nn.RNN` in it.
       run: `model -> anything`, which runs each of them once.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> from flax import nnx
+      >>> from seqjax.gradients import model_activations
+      >>> model = sj.nn.RNN(sj.gru(4), 3, rngs=nnx.Rngs(0))
+      >>> len(model_activations(model, lambda model: model(jnp.ones((2, 5, 3)))))
+      3
     """
     return _activations(lambda look: run(watched(model, look)))
 
@@ -119,7 +128,8 @@ def first_not_finite(
     """The first step, and there the first layer and gate, at which a number breaks.
 
     Args:
-      cell, params, xs, carry, **options: as for `activations`.
+      cell, params, xs, carry: as for `activations`.
+      **options: of `sj.scan`.
 
     Returns:
       None if all numbers are finite.
@@ -137,8 +147,20 @@ def first_not_finite(
 
 
 def model_first_not_finite(model: Any, run: Callable[[Any], Any]) -> Broken | None:
-    """`first_not_finite` for all recurrent layers of a Flax model; arguments as for
-    `model_activations`."""
+    """`first_not_finite` for all recurrent layers of a Flax model.
+
+    Args:
+      model, run: as for `model_activations`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> from flax import nnx
+      >>> from seqjax.gradients import model_first_not_finite
+      >>> model = sj.nn.RNN(sj.gru(4), 3, rngs=nnx.Rngs(0))
+      >>> model_first_not_finite(model, lambda model: model(jnp.ones((2, 5, 3)))) is None
+      True
+    """
     return _first_not_finite(lambda look: run(watched(model, look)))
 
 

@@ -57,7 +57,17 @@ def carry_jacobian(
 
 
 def singular_values(jacobian: Array) -> Float[Array, "state"]:
-    """By how much the most and least lucky directions grow or shrink, the largest first."""
+    """By how much the most and least lucky directions grow or shrink, the largest first.
+
+    Args:
+      jacobian: `(n, n)`, from `carry_jacobian`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from seqjax.gradients import singular_values
+      >>> singular_values(jnp.diag(jnp.array([0.5, -2.0])))
+      Array([2. , 0.5], dtype=float32)
+    """
     return jnp.linalg.svd(jacobian, compute_uv=False)
 
 
@@ -65,6 +75,15 @@ def spectral_radius(jacobian: Array) -> Array:
     """The largest modulus of an eigenvalue: the growth in each of many equal stretches of time.
 
     Computed on the CPU, where alone JAX has eigenvalues of matrices that are not symmetric.
+
+    Args:
+      jacobian: `(n, n)`, from `carry_jacobian`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from seqjax.gradients import spectral_radius
+      >>> float(spectral_radius(jnp.array([[0.0, 4.0], [-1.0, 0.0]])))     # eigenvalues +-2i
+      2.0
     """
     values = jnp.linalg.eigvals(jax.device_put(jacobian, jax.devices("cpu")[0]))
     return jnp.abs(values).max()
@@ -85,10 +104,24 @@ def largest_singular_value(
         v = J' J v / || J' J v ||,        the value is || J v ||
 
     Args:
-      cell, params, xs, carry, **options: as for `carry_jacobian`.
+      cell, params, xs, carry: as for `carry_jacobian`.
       key: for the direction to begin with.
       iterations: products with J and with its transpose. The result is a lower bound, and
         close unless the two largest values are.
+      **options: as for `carry_jacobian`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> from seqjax.gradients import largest_singular_value
+      >>> cell = sj.elman(300, recurrent_init=sj.initializers.Orthogonal(0.5))
+      >>> params = cell.init(jax.random.key(0), 2)
+      >>> start = cell.initial_carry(params)
+      >>> found = largest_singular_value(
+      ...     cell, params, jnp.zeros((3, 2)), start, jax.random.key(1)
+      ... )
+      >>> round(float(found), 3)                                           # 0.5 ** 3
+      0.125
     """
     after, point = carry_map(cell, params, xs, carry, **options)
     _, forward = jax.linearize(after, point)

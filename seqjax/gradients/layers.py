@@ -105,6 +105,19 @@ def run_layers(
 
     Returns:
       `(carry, ys)`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> from seqjax.gradients import run_layers
+      >>> cell = sj.stack(sj.gru(4), sj.lstm(2))
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> def look(layer):
+      ...     print(layer.name, layer.xs.shape)
+      ...     return layer.run()
+      >>> carry, ys = run_layers(look, cell, params, jnp.ones((5, 3)))
+      1 gru(4) (5, 3)
+      2 lstm(2) (5, 4)
     """
     names = names or (f"{number} " for number in itertools.count(1))
 
@@ -138,6 +151,18 @@ def watched(model: Any, look: Look) -> Any:
     Args:
       model: an `nnx.Module`; every `sj.nn.RNN` in it is taken apart.
       look: see `run_layers`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> from flax import nnx
+      >>> from seqjax.gradients import watched
+      >>> model = sj.nn.RNN(sj.gru(4), 3, rngs=nnx.Rngs(0))
+      >>> names = []
+      >>> copy = watched(model, lambda layer: names.append(layer.name) or layer.run())
+      >>> carry, ys = copy(jnp.ones((2, 5, 3)))
+      >>> names
+      ['1 gru(4)']
     """
     model = nnx.clone(model)
     count = itertools.count(1)

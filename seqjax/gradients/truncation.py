@@ -82,6 +82,16 @@ def model_truncation_cost(
       model: an `nnx.Module` with `sj.nn.RNN` in it.
       loss: `model -> scalar`.
       every: the numbers of steps to try.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> from flax import nnx
+      >>> from seqjax.gradients import model_truncation_cost
+      >>> model = sj.nn.RNN(sj.gru(4), 3, rngs=nnx.Rngs(0))
+      >>> loss = lambda model: jnp.square(model(jnp.ones((2, 8, 3)))[1]).sum()
+      >>> model_truncation_cost(model, loss, [2, 8]).cosine.round(3)[1]
+      np.float64(1.0)
     """
 
     def value(model: Any, truncate: int | None) -> Array:

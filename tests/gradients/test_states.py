@@ -45,9 +45,7 @@ def test_jacobian_is_the_product_of_those_of_the_steps(cell, x64):
     largest = np.abs(np.linalg.eigvals(product)).max()
     np.testing.assert_allclose(spectral_radius(found), largest, rtol=1e-6)
     start = cell.initial_carry(params)
-    by_power = largest_singular_value(
-        cell, params, xs, start, jax.random.key(2), iterations=200
-    )
+    by_power = largest_singular_value(cell, params, xs, start, jax.random.key(2), iterations=200)
     np.testing.assert_allclose(by_power, sizes[0], rtol=1e-6)
 
 
@@ -92,9 +90,7 @@ def test_exponents_against_full_jacobians(cell, reverse, x64):
 def test_exponents_of_a_linear_cell_are_the_logarithms_of_its_decays(x64):
     cell = sj.elman(3, activation=lambda x: x)
     params = dict(cell.init(jax.random.key(0), 1))
-    params["recurrent"] = jnp.diag(jnp.array([0.5, 1.1, 0.9])).reshape(
-        params["recurrent"].shape
-    )
+    params["recurrent"] = jnp.diag(jnp.array([0.5, 1.1, 0.9])).reshape(params["recurrent"].shape)
     found = lyapunov_exponents(
         cell, params, jnp.zeros((400, 1)), jax.random.key(0), count=3, discard=200
     )
@@ -147,9 +143,7 @@ def test_memory_is_the_jacobian_of_the_last_output(cell, reverse, x64):
     if cell.features > 1:
         cell = sj.stack(cell, sj.dense(1))
         params = cell.init(jax.random.key(0), 2)
-    found = effective_memory(
-        cell, params, xs, jax.random.key(2), lengths=lengths, reverse=reverse
-    )
+    found = effective_memory(cell, params, xs, jax.random.key(2), lengths=lengths, reverse=reverse)
     for row, length in enumerate(lengths.tolist()):
         expected = np.zeros(7)
         if length:

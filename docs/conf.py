@@ -1,0 +1,59 @@
+"""Settings of the documentation: `sphinx-build -W docs build/docs`.
+
+Notebooks are run if `SEQJAX_DOCS=execute` is set; else they are shown without what they print.
+"""
+
+import os
+import re
+
+import seqjax
+
+project = "seqjax"
+author = "the seqjax authors"
+version = release = seqjax.__version__
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+exclude_patterns = ["build", "notebooks/*.md"]
+
+html_theme = "sphinx_book_theme"
+html_title = "seqjax"
+html_theme_options = {
+    "repository_url": "https://github.com/seqjax/seqjax",
+    "use_repository_button": True,
+    "show_navbar_depth": 1,
+}
+myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_heading_anchors = 2
+nb_execution_mode = "force" if os.environ.get("SEQJAX_DOCS") == "execute" else "off"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 600
+
+# Docstrings say shapes, so signatures need not.
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+napoleon_use_ivar = True
+napoleon_use_rtype = False
+default_role = "literal"
+
+
+def literal_blocks(app, what, name, obj, options, lines):
+    """Equations stand indented in docstrings: shown as they are written."""
+    found, before = [], ""
+    for place, line in enumerate(lines):
+        begins = place > 0 and not lines[place - 1].strip() and re.match(r" {4,}\S", line)
+        if begins and re.match(r"\S", before) and not re.fullmatch(r"[A-Z]\w+:", before):
+            found += ["::", ""]
+        found.append(line)
+        if line.strip():
+            before = line
+    lines[:] = found
+
+
+def skip_fields(app, what, name, obj, skip, options):
+    """The fields of records are told of in the record's docstring."""
+    return True if type(obj).__name__ == "_tuplegetter" else None
+
+
+def setup(app):
+    """Before napoleon, which turns the sections into reStructuredText."""
+    app.connect("autodoc-process-docstring", literal_blocks, priority=400)
+    app.connect("autodoc-skip-member", skip_fields)

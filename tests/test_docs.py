@@ -1,0 +1,89 @@
+"""The documentation builds without a warning, and its reference has every public name."""
+
+import importlib
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parent.parent / "docs"
+PACKAGES = ("seqjax", "seqjax.nn", "seqjax.gradients", "seqjax.plots", "seqjax.metrics")
+MODULES = tuple(
+    f"seqjax.{name}"
+    for name in (
+        "core.initializers", "losses", "testing", "decode.search", "decode.sampling",
+        "decode.ctc", "decode.crf", "decode.tag_schemes", "data.examples", "data.vocabulary",
+        "data.padding", "data.bucketing", "data.packing", "data.batching", "data.windows",
+        "data.tasks", "data.drawn", "data.datasets", "data.pairs", "data.documents", "data.streams",
+        "data.formats",
+    )
+)  # fmt: skip
+
+
+def documented():
+    """`module.name` of all that the pages of the reference name."""
+    found = set()
+    for page in sorted((DOCS / "api").glob("*.md")):
+        module = None
+        for line in page.read_text().splitlines():
+            if match := re.match(r"\.\. currentmodule:: (\S+)", line):
+                module = match[1]
+            elif match := re.match(r"\.\. auto\w+:: (\S+)", line):
+                found.add(f"{module}.{match[1]}")
+    return found
+
+
+def _find(entry):
+    module, _, name = entry.rpartition(".")
+    return getattr(importlib.import_module(module), name, None)
+
+
+def public(name):
+    """The functions and classes that a module makes public."""
+    module = importlib.import_module(name)
+    names = getattr(module, "__all__", None)
+    if names is None:
+        own = lambda item: getattr(item, "__module__", None) == name  # noqa: E731
+        names = [key for key, item in vars(module).items() if key[0] != "_" and own(item)]
+    items = {key: getattr(module, key) for key in names}
+    return {key: item for key, item in items.items() if callable(item)}
+
+
+@pytest.mark.parametrize("module", [*PACKAGES, *MODULES])
+def test_every_public_name_is_in_the_reference(module):
+    told = [_find(entry) for entry in documented()]
+    missing = [name for name, item in public(module).items() if item not in told]
+    assert not missing, f"not in docs/api: {module}: {missing}"
+
+
+def test_the_reference_names_nothing_that_is_gone():
+    for entry in sorted(documented()):
+        assert _find(entry) is not None, f"{entry} does not exist"
+
+
+@pytest.mark.parametrize("module", PACKAGES)
+def test_every_public_function_shows_how_it_is_used(module):
+    """Records and protocols are shown by what returns or takes them."""
+    for name, item in public(module).items():
+        assert item.__doc__, f"{module}.{name} has no docstring"
+        if inspect.isfunction(item):
+            assert ">>>" in item.__doc__, f"{module}.{name} shows no example"
+
+
+def test_the_pages_run():
+    """The Python on the pages."""
+    for page in sorted(DOCS.glob("*.md")):
+        names = {}
+        for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+            exec(compile(block, page.name, "exec"), names)
+
+
+def test_it_builds_without_a_warning(tmp_path):
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", str(DOCS), str(tmp_path)]
+    environment = {**os.environ, "SEQJAX_DOCS": ""}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
