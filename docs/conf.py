@@ -31,6 +31,7 @@ nb_execution_timeout = 600
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 napoleon_use_ivar = True
+napoleon_attr_annotations = False
 napoleon_use_rtype = False
 default_role = "literal"
 

@@ -13,7 +13,7 @@ README = (ROOT / "README.md").read_text()
 
 def test_the_code_of_the_readme_runs():
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 8
+    assert len(blocks) == 9
     assert 30 <= len(blocks[0].splitlines()) <= 60
     exec(compile("\n".join(blocks), "README.md", "exec"), {"__name__": "readme"})
 
