@@ -64,7 +64,7 @@ def test_gates_show_shares_and_means():
     assert [label.get_text() for label in one.get_yticklabels()] == ["forget", "candidate"]
     assert two.get_title(loc="left") == "2 gru(4)"
     whole, low, high = one.patches[:3]
-    assert (whole.get_width(), low.get_width(), high.get_width()) == (1.0, 0.1, 0.3)
+    np.testing.assert_allclose([bar.get_width() for bar in (whole, low, high)], [1.0, 0.1, 0.3])
     assert high.get_x() == pytest.approx(0.7)
     # Means as places in the range of each: tanh begins at -1.
     assert one.get_lines()[0].get_xdata()[0] == pytest.approx(0.8)

@@ -10,11 +10,26 @@ import pytest
 from seqjax.cli import main
 from seqjax.train.diagnosis import read_flows
 
-
-SMALL = (
-    "train task --task parity --length 12 --features 8 --batch 8 --steps 20 --validate-every 20 "
-    "--log-every 5 --devices 1"
-).split()
+SMALL = [
+    "train",
+    "task",
+    "--task",
+    "parity",
+    "--length",
+    "12",
+    "--features",
+    "8",
+    "--batch",
+    "8",
+    "--steps",
+    "20",
+    "--validate-every",
+    "20",
+    "--log-every",
+    "5",
+    "--devices",
+    "1",
+]
 
 
 def train(folder, *options):
