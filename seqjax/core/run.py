@@ -67,10 +67,14 @@ class Steps:
         if self.truncate is None:
             return self
         valid = jnp.ones((*batch_shape, time), bool) if self.valid is None else self.valid
-        axis = len(batch_shape)
-        count = jax.lax.cumsum(valid.astype(jnp.int32), axis=axis, reverse=self.reverse) - 1
-        cuts = valid & (count > 0) & (count % self.truncate == 0)
+        cuts = cuts_every(self.truncate, valid, reverse=self.reverse)
         return dataclasses.replace(self, cuts=cuts, cuts_apart=self.truncate, truncate=None)
+
+
+def cuts_every(truncate: int | Array, valid: StepFlags, *, reverse: bool) -> StepFlags:
+    """The steps before which the gradient is cut: every so many of those that count."""
+    count = jax.lax.cumsum(valid.astype(jnp.int32), axis=valid.ndim - 1, reverse=reverse) - 1
+    return valid & (count > 0) & (count % truncate == 0)
 
 
 class Run(NamedTuple):

@@ -10,11 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax.core.cell import Cell
-from seqjax.core.run import Run
+from seqjax.core.run import Run, cuts_every
 from seqjax.core.trees import floats, put_floats
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
-from seqjax.engines.scan import scan
-from seqjax.gradients.layers import Layer, watched
+from seqjax.gradients.layers import Layer, Look, run_layers, watched
 
 
 class TruncationCost(NamedTuple):
@@ -66,9 +65,9 @@ def truncation_cost(
     arXiv:1705.08209.
     """
 
-    def value(leaves: list[Array], truncate: int | None) -> Array:
+    def value(leaves: list[Array], look: Look) -> Array:
         weights = put_floats(params, leaves)
-        return loss(*scan(cell, weights, xs, carry, truncate=truncate, **options))
+        return loss(*run_layers(look, cell, weights, xs, carry, **options))
 
     return _cost(value, floats(params), every)
 
@@ -94,22 +93,19 @@ def model_truncation_cost(
       np.float64(1.0)
     """
 
-    def value(model: Any, truncate: int | None) -> Array:
+    return _cost(lambda model, look: loss(watched(model, look)), model, every)
+
+
+def _cost(value: Callable[[Any, Look], Array], point: Any, every: Sequence[int]) -> TruncationCost:
+    @jax.jit
+    def gradient(truncate: Array) -> Array:
         def look(layer: Layer) -> Run:
-            steps = dataclasses.replace(layer.steps, truncate=truncate)
-            steps = steps.counted(layer.batch_shape, layer.time)
-            return layer._replace(steps=steps).run()
+            # Compiled once for all numbers of steps.
+            cuts = cuts_every(truncate, layer.counts, reverse=layer.steps.reverse)
+            return layer._replace(steps=dataclasses.replace(layer.steps, cuts=cuts)).run()
 
-        return loss(watched(model, look))
-
-    return _cost(value, model, every)
-
-
-def _cost(
-    value: Callable[[Any, int | None], Array], point: Any, every: Sequence[int]
-) -> TruncationCost:
-    def gradient(truncate: int | None) -> Array:
-        return jax.flatten_util.ravel_pytree(jax.grad(lambda p: value(p, truncate))(point))[0]
+        found = jax.grad(lambda point: value(point, look))(point)
+        return jax.flatten_util.ravel_pytree(found)[0]
 
     @jax.jit
     def compare(truncated: Array, full: Array) -> tuple[Array, Array]:
@@ -118,8 +114,7 @@ def _cost(
         unit = truncated / jnp.maximum(size, small) @ (full / jnp.maximum(all_of_it, small))
         return unit, size / jnp.maximum(all_of_it, small)
 
-    gradient = jax.jit(gradient, static_argnums=0)
-    full = gradient(None)
-    found = [compare(gradient(steps), full) for steps in every]
+    full = gradient(jnp.int32(np.iinfo(np.int32).max))
+    found = [compare(gradient(jnp.int32(steps)), full) for steps in every]
     cosine, ratio = np.array(found, np.float64).reshape(-1, 2).T
     return TruncationCost(np.asarray(every), cosine, ratio)
