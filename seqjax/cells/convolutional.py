@@ -291,7 +291,7 @@ def _as_convolution(x: Array, weights: Array, of: _Convolution) -> Array:
         flat,
         weights.astype(x.dtype),
         window_strides=(of.stride,) * axes,
-        padding=[(of.kernel // 2,) * 2] * axes,
+        padding=[(of.kernel // 2, of.kernel // 2)] * axes,
         dimension_numbers=(f"N{letters}C", f"{letters}IO", f"N{letters}C"),
     )
     return y.reshape(*batch, *y.shape[1:])

@@ -178,7 +178,17 @@ def run(
         return carry, kept
 
     size = plan.forward_tile if plan.keep == "output" else plan.tile
-    return over_tiles(tile, carry, (xs, flags), size=size, reverse=plan.reverse)
+    carry, kept = over_tiles(tile, carry, (xs, flags), size=size, reverse=plan.reverse)
+    return carry, jax.tree.map(_settled, kept)
+
+
+def _settled(leaf: Array) -> Array:
+    """The same array, whose `vmap` dimension has come to the front.
+
+    JAX takes it that a function and its derivative rule leave that dimension at the same place.
+    With tiles of several sizes they would not: a reshape moves it, and one tile needs none.
+    """
+    return jax.lax.reshape(jax.lax.reshape(leaf, (1, *leaf.shape)), leaf.shape)
 
 
 @partial(run.defjvp, symbolic_zeros=True)

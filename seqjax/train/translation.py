@@ -88,7 +88,7 @@ class TranslateConfig(RunConfig):
     optimization: OptimizerConfig = OptimizerConfig(learning_rate=3e-3, weight_decay=0.01)
     batch: int = 128
     """Pairs of a batch."""
-    steps: int = 3000
+    steps: int = 2400
     """Updates of the parameters."""
     validate_every: int = 500
     """Steps between validations and checkpoints."""
