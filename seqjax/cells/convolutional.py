@@ -165,6 +165,8 @@ def convolution(
       >>> params = cell.init(jax.random.key(0), 3)
       >>> sj.scan(cell, params, jnp.ones((2, 7, 6, 5, 3)))[1].shape
       (2, 7, 3, 3, 4)
+
+    Source: LeCun et al. 1989 (Neural Computation 1).
     """
     check = _check("convolution", features, space, kernel)._replace(
         stride=positive_int("convolution", "stride", stride)
@@ -191,6 +193,13 @@ def convolution(
 
 def strided(space: Space, stride: int) -> Space:
     """The size of what `convolution` leaves: of every `stride` pixels the first one.
+
+    Args:
+      space: sizes in pixels.
+      stride: at least 1.
+
+    Returns:
+      As many sizes, each divided by the stride and rounded up.
 
     Example:
       >>> import seqjax as sj
@@ -269,8 +278,9 @@ def _convolve(x: Array, weights: Array, of: _Convolution) -> Array:
 def _as_product(x: Array, weights: Array, of: _Convolution) -> Array:
     """All windows side by side, as one matrix product.
 
-    A CPU takes nine times the memory for it, and a fraction of the time: what XLA has for
-    convolutions there, for their gradients above all, is slow; see `seqjax/bench/README.md`.
+    It takes as many times the memory as a window has pixels, and on a CPU a fraction of the time:
+    what XLA has for convolutions there, for their gradients above all, is slow; see
+    `seqjax/bench/README.md`.
     """
     reach, axes = of.kernel // 2, len(of.space)
     batch = x.ndim - axes - 1

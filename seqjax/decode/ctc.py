@@ -79,10 +79,21 @@ def ctc_greedy(logits: Array, lengths: Array, *, blank: int = 0) -> Labelling:
 
 
 class _Prefixes(NamedTuple):
-    """Beams of one row: their labels, and the log-probability of paths that end in a blank or
-    in the last label."""
+    """Beams of one row, without their labels: those are put together at the end.
 
-    labels: Array
+    Attributes:
+      name: `(beams, 2)`, a number of 64 bits that is made of all labels of the prefix. Prefixes
+        are compared by it; that two of a search share one is as good as impossible.
+      parent: the name without the last label.
+      last: the last label.
+      lengths: how many labels there are.
+      blank: log-probability of the paths that end in a blank.
+      label: log-probability of the paths that end in the last label.
+    """
+
+    name: Array
+    parent: Array
+    last: Array
     lengths: Array
     blank: Array
     label: Array
@@ -129,23 +140,28 @@ def ctc_beam_search(logits: Array, lengths: Array, *, beams: int = 10, blank: in
     time, symbols = known.shape[-2:]
 
     def one_row(known, count):
+        nothing = jnp.zeros((beams, 2), jnp.uint32)
         first = _Prefixes(
-            labels=jnp.full((beams, time), blank, jnp.int32),
+            name=nothing,
+            parent=nothing,
+            last=jnp.full(beams, blank, jnp.int32),
             lengths=jnp.zeros(beams, jnp.int32),
             blank=jnp.full(beams, -jnp.inf).at[0].set(0.0),
             label=jnp.full(beams, -jnp.inf),
         )
-
         start, _ = all_varying((first, known))
 
         def frame(now: _Prefixes, here):
             t, chance = here
-            new = _next_prefixes(now, chance, blank)
-            return jax.tree.map(lambda a, b: jnp.where(t < count, a, b), new, now), None
+            new, came_from = _next_prefixes(now, chance, blank)
+            counts = t < count
+            new = jax.tree.map(lambda a, b: jnp.where(counts, a, b), new, now)
+            return new, (jnp.where(counts, came_from, jnp.arange(beams)), new.last, new.lengths)
 
-        last, _ = jax.lax.scan(frame, start, (jnp.arange(time), known))
-        order = jnp.argsort(last.total, descending=True)
-        return Labelling(last.labels[order], last.lengths[order], last.total[order])
+        end, steps = jax.lax.scan(frame, start, (jnp.arange(time), known))
+        order = jnp.argsort(end.total, descending=True)
+        labels = _follow(order, steps, blank)
+        return Labelling(labels, end.lengths[order], end.total[order])
 
     batch = known.shape[:-2]
     flat = known.reshape(-1, time, symbols)
@@ -153,24 +169,21 @@ def ctc_beam_search(logits: Array, lengths: Array, *, beams: int = 10, blank: in
     return jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), found)
 
 
-def _next_prefixes(now: _Prefixes, chance: Array, blank: int) -> _Prefixes:
-    beams, time = now.labels.shape
-    symbols = chance.shape[-1]
+def _next_prefixes(now: _Prefixes, chance: Array, blank: int) -> tuple[_Prefixes, Array]:
+    """The beams after one frame, and which of the beams before it each goes on from."""
+    beams, symbols = now.last.shape[0], chance.shape[-1]
     empty = now.lengths == 0
-    last = jnp.take_along_axis(now.labels, jnp.maximum(now.lengths - 1, 0)[:, None], 1)[:, 0]
     stay_blank = now.total + chance[blank]
-    stay_label = jnp.where(empty, -jnp.inf, now.label + chance[last])
+    stay_label = jnp.where(empty, -jnp.inf, now.label + chance[now.last])
     symbol = jnp.arange(symbols)[None]
-    is_last = symbol == last[:, None]
+    is_last = symbol == now.last[:, None]
     before = jnp.where(is_last & ~empty[:, None], now.blank[:, None], now.total[:, None])
     longer = jnp.where(symbol == blank, -jnp.inf, before + chance[None])
 
     # Beam i extended by the last label of beam j is beam j: its paths belong there.
-    place = jnp.arange(time)[None]
-    shorter = jnp.where(place == now.lengths[:, None] - 1, blank, now.labels)
-    same = (now.labels[:, None] == shorter[None]).all(-1)
-    same &= (now.lengths[:, None] + 1 == now.lengths[None]) & (now.total > -jnp.inf)[None]
-    moved = jnp.where(same, longer[:, last], -jnp.inf)
+    alive = (now.total > -jnp.inf) & ~empty
+    same = (now.name[:, None] == now.parent[None]).all(-1) & alive[None]
+    moved = jnp.where(same, longer[:, now.last], -jnp.inf)
     stay_label = jnp.logaddexp(stay_label, jax.nn.logsumexp(moved, 0))
     gone = (same[:, :, None] & is_last[None]).any(1)
     longer = jnp.where(gone, -jnp.inf, longer)
@@ -179,14 +192,41 @@ def _next_prefixes(now: _Prefixes, chance: Array, blank: int) -> _Prefixes:
     value = jnp.concatenate([stay, longer.reshape(-1)])
     _, which = jax.lax.top_k(value, beams)
     extends = which >= beams
-    parent = jnp.where(extends, (which - beams) // symbols, which)
-    added = jnp.where(extends, (which - beams) % symbols, blank)
-    lengths = now.lengths[parent]
-    labels = now.labels[parent]
-    here = (place == lengths[:, None]) & extends[:, None]
-    return _Prefixes(
-        labels=jnp.where(here, added[:, None], labels),
-        lengths=lengths + extends,
-        blank=jnp.where(extends, -jnp.inf, stay_blank[parent]),
-        label=jnp.where(extends, value[which], stay_label[parent]),
+    came_from = jnp.where(extends, (which - beams) // symbols, which)
+    old = jax.tree.map(lambda leaf: leaf[came_from], now)
+    last = jnp.where(extends, (which - beams) % symbols, old.last).astype(jnp.int32)
+    new = _Prefixes(
+        name=jnp.where(extends[:, None], _longer_name(old.name, last), old.name),
+        parent=jnp.where(extends[:, None], old.name, old.parent),
+        last=last,
+        lengths=old.lengths + extends,
+        blank=jnp.where(extends, -jnp.inf, stay_blank[came_from]),
+        label=jnp.where(extends, value[which], stay_label[came_from]),
     )
+    return new, came_from
+
+
+def _longer_name(name: Array, label: Array) -> Array:
+    """The name of a prefix with one label more: two mixes of 32 bits, as in MurmurHash3."""
+    mixed = name * jnp.array([[0x9E3779B1, 0xC2B2AE3D]], jnp.uint32)
+    mixed += (label[:, None].astype(jnp.uint32) + 1) * jnp.array(
+        [[0x27D4EB2F, 0x165667B1]], jnp.uint32
+    )
+    mixed = (mixed ^ (mixed >> 16)) * jnp.uint32(0x85EBCA6B)
+    mixed = (mixed ^ (mixed >> 13)) * jnp.uint32(0xC2B2AE35)
+    return mixed ^ (mixed >> 16)
+
+
+def _follow(order: Array, steps: tuple[Array, Array, Array], blank: int) -> Array:
+    """The labels of the beams at places `order` after the last frame, read back from it."""
+    time = steps[0].shape[0]
+
+    def back(places, step):
+        came_from, last, lengths = (leaf[..., places] for leaf in step)
+        return came_from, (last, lengths)
+
+    _, (last, lengths) = jax.lax.scan(back, order, steps, reverse=True)
+    rows = jnp.arange(order.shape[0])[None]
+    # A label is written once for every frame that the prefix ended in it: to the same place.
+    labels = jnp.full((order.shape[0], time + 1), blank, jnp.int32)
+    return labels.at[rows, lengths].set(last)[:, 1:]
