@@ -20,6 +20,7 @@ html_theme_options = {
     "repository_url": "https://github.com/seqjax/seqjax",
     "use_repository_button": True,
     "show_navbar_depth": 1,
+    "navbar_persistent": [],
 }
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 2
@@ -42,7 +43,7 @@ def literal_blocks(app, what, name, obj, options, lines):
     for place, line in enumerate(lines):
         begins = place > 0 and not lines[place - 1].strip() and re.match(r" {4,}\S", line)
         if begins and re.match(r"\S", before) and not re.fullmatch(r"[A-Z]\w+:", before):
-            found += ["::", ""]
+            found += [".. code-block:: text", ""]
         found.append(line)
         if line.strip():
             before = line
