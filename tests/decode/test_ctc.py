@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from seqjax.decode.ctc import ctc_beam_search, ctc_greedy, frames_needed
+from tests.jaxprs import loops
 
 FRAMES, SYMBOLS = 5, 3
 
@@ -77,3 +78,13 @@ def test_frames_needed():
     labels = jnp.array([[1, 1, 2, 2], [1, 2, 1, 2], [1, 1, 1, 1]])
     assert frames_needed(labels, jnp.array([4, 4, 1])).tolist() == [6, 4, 1]
     assert frames_needed(labels[:, :0], jnp.array([0, 0, 0])).tolist() == [0, 0, 0]
+
+
+def test_a_frame_costs_the_same_however_many_there_are():
+    """What goes from frame to frame are numbers for each beam, and never its labels."""
+    jaxpr = jax.make_jaxpr(lambda x: ctc_beam_search(x, jnp.array([77]), beams=4))(
+        jnp.zeros((1, 77, SYMBOLS))
+    )
+    found = loops(jaxpr.jaxpr)
+    assert len(found) == 2
+    assert not [shape for loop in found for shape in loop.carry if 77 in shape]
