@@ -27,6 +27,14 @@ class Influence(NamedTuple):
         lag = jnp.arange(self.by_lag.shape[-1]).reshape((1,) * (strong.ndim - 1) + (-1,))
         return jnp.where(strong & (self.by_lag > 0), lag, 0).max(-1)
 
+    def over_rows(self) -> "Influence":
+        """One for the whole batch, as shares of the largest: at each lag the mean of the rows
+        that are so long. Short rows say nothing of what is kept for longer."""
+        rows = self.by_lag.reshape(-1, self.by_lag.shape[-1])
+        largest = rows.max(-1, keepdims=True)
+        share = rows / jnp.where(largest > 0, largest, 1)
+        return Influence(share.sum(0) / jnp.maximum((rows > 0).sum(0), 1))
+
 
 def effective_memory(
     cell: Cell,

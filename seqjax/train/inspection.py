@@ -66,11 +66,11 @@ class LayerReport(NamedTuple):
             steps = f"{math.log(FACTOR) / abs(exponent):,.0f} steps"
             does = "fades to a hundredth" if exponent < 0 else "grows a hundredfold"
             pace = f"a change of the state {does} in {steps}"
-        reach = int(np.median(np.asarray(self.influence.steps(FRACTION))))
+        reach = int(self.influence.over_rows().steps(FRACTION))
         return [
             f"gradient {verdict} over {self.steps} steps: {pace} (Lyapunov exponent "
             f"{exponent:+.4f})",
-            f"memory of {reach} steps: inputs further back move its output by less than a "
+            f"memory of {reach} step{'s' * (reach != 1)}: inputs further back move its output by less than a "
             "hundredth of the most",
         ]
 
@@ -235,7 +235,7 @@ def _pictures(
     if found.gates:
         figures["gates"] = plots.gates(found.gates)
     if reports:
-        by_lag = {report.name: report.influence.by_lag for report in reports}
+        by_lag = {report.name: report.influence.over_rows().by_lag for report in reports}
         figures["influence"] = plots.influence(by_lag, fraction=FRACTION)
     if cost is not None:
         figures["truncation"] = plots.truncation_cost(cost)
