@@ -225,7 +225,7 @@ def _follow(order: Array, steps: tuple[Array, Array, Array], blank: int) -> Arra
         came_from, last, lengths = (leaf[..., places] for leaf in step)
         return came_from, (last, lengths)
 
-    _, (last, lengths) = jax.lax.scan(back, order, steps, reverse=True)
+    _, (last, lengths) = jax.lax.scan(back, *all_varying((order, steps)), reverse=True)
     rows = jnp.arange(order.shape[0])[None]
     # A label is written once for every frame that the prefix ended in it: to the same place.
     labels = jnp.full((order.shape[0], time + 1), blank, jnp.int32)

@@ -87,10 +87,8 @@ def test_gradients_with_sampling_are_those_of_the_plain_path(x64):
     def loss(model, method):
         encoded = model.encoder(SOURCE, lengths=LENGTHS)
         with pytest.MonkeyPatch.context() as patch:
-            from seqjax.nn import decoder
-
             scan = lambda *args, **options: sj.scan(*args, **options, method=method)  # noqa: E731
-            patch.setattr(decoder, "scan", scan)
+            patch.setattr(model.decoder.rnn, "scan", scan)
             return jnp.sin(model.decoder(tokens, encoded, own=own)).sum()
 
     wanted, got = (jax.grad(lambda m, way=way: loss(m, way))(model) for way in ("plain", "auto"))
