@@ -77,7 +77,8 @@ def check_gradient(
                 return loss(end, ys)
             leaves = jax.tree.leaves(ys)
             weights = [jax.random.normal(weight_key, leaf.shape, leaf.dtype) for leaf in leaves]
-            return sum((w * leaf).sum() for w, leaf in zip(weights, leaves, strict=True))
+            sums = [(w * leaf).sum() for w, leaf in zip(weights, leaves, strict=True)]
+            return jnp.stack(sums).sum()
 
         run = jax.jit(value, static_argnames="method")
         slope = jax.jit(jax.grad(value), static_argnames="method")

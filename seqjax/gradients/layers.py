@@ -138,7 +138,7 @@ def whole_cell(
     cell: Cell, params: Params, xs: Inputs, carry: Carry | None = None, **options: Any
 ) -> Layer:
     """A cell that is not taken apart, as a layer; arguments as for `run_layers`."""
-    settings = {name: None for name in ("lengths", "mask", "resets", "truncate")}
+    settings: dict[str, Any] = {name: None for name in ("lengths", "mask", "resets", "truncate")}
     settings |= {"reverse": False, "method": "plain", **options, "checkpoint_every": None}
     xs, carry, steps, batch_shape, _ = checked(cell, params, xs, carry, record=False, **settings)
     initial = cell.initial_carry(params, batch_shape)

@@ -99,7 +99,8 @@ def layer_influence(layer: Layer, key: PRNGKeyArray, *, directions: int = 8) -> 
     def one(key: PRNGKeyArray) -> Array:
         u = jax.random.normal(key, y.shape, y.dtype)
         (found,) = pull(u / jnp.linalg.norm(u, axis=-1, keepdims=True))
-        return sum(jnp.square(leaf).reshape(*leaf.shape[:rank], -1).sum(-1) for leaf in found)
+        squares = [jnp.square(leaf).reshape(*leaf.shape[:rank], -1).sum(-1) for leaf in found]
+        return jnp.stack(squares).sum(0)
 
     squares = jax.vmap(one)(jax.random.split(key, directions)).mean(0)
     lag = place if reverse else -place

@@ -1,5 +1,6 @@
 """A recurrent layer around any cell."""
 
+from collections.abc import Callable
 from typing import Any
 
 from flax import nnx
@@ -32,7 +33,7 @@ class RNN(nnx.Module):
       (2, 5, 4)
     """
 
-    scan = staticmethod(scan)
+    scan: Callable[..., Any] = staticmethod(scan)
     """How it is run; `seqjax.gradients` puts in a scan that looks at every layer."""
 
     def __init__(

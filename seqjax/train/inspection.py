@@ -70,8 +70,8 @@ class LayerReport(NamedTuple):
         return [
             f"gradient {verdict} over {self.steps} steps: {pace} (Lyapunov exponent "
             f"{exponent:+.4f})",
-            f"memory of {reach} step{'s' * (reach != 1)}: inputs further back move its output by less than a "
-            "hundredth of the most",
+            f"memory of {reach} step{'s' * (reach != 1)}: inputs further back move its output by "
+            "less than a hundredth of the most",
         ]
 
 

@@ -175,7 +175,9 @@ def test_short_rows_say_nothing_of_a_longer_memory():
     cell = sj.elman(8, recurrent_init=sj.initializers.Orthogonal(0.5))
     params = cell.init(jax.random.key(0), 2)
     lengths = jnp.array([20, 0, 2, 1, 3])
-    found = effective_memory(cell, params, jnp.zeros((5, 20, 2)), jax.random.key(1), lengths=lengths)
+    found = effective_memory(
+        cell, params, jnp.zeros((5, 20, 2)), jax.random.key(1), lengths=lengths
+    )
     assert found.steps().tolist() == [6, 0, 1, 0, 2]  # 0.5 ** 6 = 0.016
     assert int(found.over_rows().steps()) == 6
     assert found.over_rows().by_lag.max() == 1
