@@ -8,6 +8,7 @@ from typing import Literal
 import jax
 
 from seqjax.bench import families
+from seqjax.bench.diagnostics import diagnostics
 from seqjax.bench.layer import Layer
 from seqjax.bench.libraries import LIBRARIES
 from seqjax.bench.long import long_sequence
@@ -54,6 +55,8 @@ class BenchConfig:
     cells: tuple[str, ...] = ()
     """Instead: these cells (or `all`), one device, every method beside the plain loop over their
     steps, in training and in memory; and how fast each generates."""
+    diagnostics: bool = False
+    """With --cells: instead what gradient flow and gates of a train step cost, beside the step."""
     features: int = 128
     """Width of these cells."""
     lengths: tuple[str, ...] = ()
@@ -75,6 +78,8 @@ def bench(config: BenchConfig) -> int:
     unknown = set(config.libraries) - set(LIBRARIES)
     if unknown:
         raise InputError(f"--libraries: {sorted(unknown)} are none of {list(LIBRARIES)}.")
+    if config.diagnostics and not config.cells:
+        raise InputError("--diagnostics goes with --cells: `seqjax bench --cells lstm gru ...`.")
     if config.cells:
         return _cells(config, here)
     shapes = tuple(map(_shape, config.shapes)) or (SHAPES[:3] if config.quick else SHAPES)
@@ -105,6 +110,9 @@ def bench(config: BenchConfig) -> int:
 
 
 def _cells(config: BenchConfig, here: dict) -> int:
+    if config.diagnostics:
+        diagnostics(families.chosen(config.cells), features=config.features, seconds=config.seconds)
+        return 0
     lengths = tuple(_numbers("--lengths", text, "time,rows") for text in config.lengths)
     families.families(
         families.chosen(config.cells),

@@ -12,6 +12,7 @@ import seqjax as sj
 from seqjax.bench import families
 from seqjax.bench import training as training_module
 from seqjax.bench.catalogue import CELLS
+from seqjax.bench.diagnostics import diagnostics
 from seqjax.bench.families_report import against_plain, main_table, plot_families
 from seqjax.bench.generation import generation
 from seqjax.bench.training import Training, difference, methods_of, training
@@ -118,10 +119,17 @@ def test_the_command(tmp_path, capsys):
     assert (tmp_path / "families.png").stat().st_size > 10_000
 
 
+def test_the_cost_of_diagnostics(capsys):
+    diagnostics(["lstm", "delta_net"], features=4, time=5, rows=2, seconds=0.01)
+    printed = capsys.readouterr().out
+    assert "| lstm | " in printed and "| delta_net | " in printed
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--cells", "grue"], "none of"),
+        (["--diagnostics"], "goes with --cells"),
         (["--cells", "gru", "--lengths", "4"], "2 whole numbers"),
         (["--cells", "gru", "--methods", "fast"], "none of"),
     ],
