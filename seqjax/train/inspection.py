@@ -197,8 +197,8 @@ def _truncation_in_words(cost: Any, time: int) -> list[str]:
     close = [int(steps) for steps, same in zip(cost.every, cost.cosine, strict=True) if same > 0.99]
     if not close:
         return [
-            f"truncation: the gradient needs nearly all of the {time} steps; cut at "
-            f"{int(cost.every[-1])} it points elsewhere (cosine {cost.cosine[-1]:.2f})"
+            f"truncation: the gradient needs nearly all of the {time} steps; cut every "
+            f"{int(cost.every[-1])} it points elsewhere (cosine {cost.cosine[-1]:.3f}, below 0.99)"
         ]
     return [
         f"truncation: cut every {close[0]} steps, the gradient of the parameters still points the "
