@@ -26,6 +26,7 @@ myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 2
 nb_execution_mode = "force" if os.environ.get("SEQJAX_DOCS") == "execute" else "off"
 nb_execution_raise_on_error = True
+nb_merge_streams = True
 nb_execution_timeout = 600
 
 # Docstrings say shapes, so signatures need not.

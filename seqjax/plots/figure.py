@@ -1,5 +1,6 @@
 """A figure to draw on."""
 
+import io
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from seqjax.core.errors import InputError
 
 
 def new_figure(width: float, height: float, **options: Any) -> Any:
-    """A `Figure` of `width` by `height` inches that pyplot does not know of.
+    """A `Figure` of `width` by `height` inches that pyplot does not know of; notebooks show it.
 
     Raises:
       InputError: if matplotlib is not installed.
@@ -19,7 +20,15 @@ def new_figure(width: float, height: float, **options: Any) -> Any:
         raise InputError(
             "Pictures need matplotlib, which is not installed: pip install 'seqjax[plot]'."
         ) from None
-    return Figure(figsize=(width, height), **options)
+
+    class Picture(Figure):
+        def _repr_png_(self) -> bytes:
+            # Notebooks ask for this; pyplot's own way works after its first figure only.
+            stream = io.BytesIO()
+            self.savefig(stream, format="png")
+            return stream.getvalue()
+
+    return Picture(figsize=(width, height), **options)
 
 
 def plot_with_gaps(axes: Any, x: np.ndarray, y: np.ndarray, **style: Any) -> None:

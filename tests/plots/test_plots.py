@@ -22,7 +22,7 @@ from seqjax.plots import (
     frames_with_labels,
     spans_over_text,
 )
-from seqjax.plots.figure import shorten
+from seqjax.plots.figure import new_figure, shorten
 
 
 def drawn(figure):
@@ -400,3 +400,7 @@ def test_frames_tell_wrong_labels_apart():
         frames_with_labels(frames, labels[1:])
     with pytest.raises(ValueError, match="1 or 3 channels"):
         frames_with_labels(frames[..., :2])
+
+
+def test_notebooks_are_handed_a_picture():
+    assert new_figure(1.0, 1.0)._repr_png_().startswith(b"\x89PNG")
