@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax.core.cell import Cell
-from seqjax.core.run import Run
+from seqjax.core.cell import Cell, StepFn
+from seqjax.core.matrix import MatrixRecurrence, advance
+from seqjax.core.run import Run, zero_masked
 from seqjax.core.trees import floats, put_floats
 from seqjax.core.types import Array, Carry, Float, Inputs, Params, PyTree
 from seqjax.gradients.layers import Layer, Look, run_layers, watched
@@ -95,7 +96,7 @@ def model_flow(model: Any, loss: Callable[[Any], Array]) -> tuple[LayerFlow, ...
 
 
 def _flow(run: Callable[[Look], Array]) -> tuple[LayerFlow, ...]:
-    """The gradients with respect to zeros that are added to every input and every state."""
+    """The gradients with respect to the meters that stand at every input and every state."""
     layers: list[Layer] = []
 
     def note(layer: Layer) -> Run:
@@ -104,28 +105,23 @@ def _flow(run: Callable[[Look], Array]) -> tuple[LayerFlow, ...]:
         return layer.run()
 
     jax.eval_shape(lambda: run(note))
-    zeros = [_zeros(layer) for layer in layers]
     names = [layer.name for layer in layers]
-    ranks = [len(layer.batch_shape) + 1 for layer in layers]
+    meters = [_meters(layer) for layer in layers]
 
-    def value(probes: list[tuple[list[Array], list[Array]]]) -> Array:
-        left = iter(probes)
+    def value(meters: list[Meters]) -> Array:
+        left = iter(meters)
 
-        def probed(layer: Layer) -> Run:
+        def metered(layer: Layer) -> Run:
             if not floats(layer.carry):
                 return layer.run()
-            on_carry, on_inputs = next(left)
-            moved = [x + d for x, d in zip(floats(layer.xs), on_inputs, strict=True)]
-            xs = (put_floats(layer.xs, moved), tuple(on_carry))
-            return layer._replace(cell=_probe(layer.cell), xs=xs).run()
+            here = next(left)
+            xs = put_floats(layer.xs, _metered(floats(layer.xs), here.inputs))
+            return _run_metered(layer._replace(xs=xs), here.carry)
 
-        return run(probed)
+        return run(metered)
 
-    found = jax.grad(value)(zeros)
-    return tuple(
-        LayerFlow(name, _norm(on_carry, rank), _norm(on_inputs, rank))
-        for name, rank, (on_carry, on_inputs) in zip(names, ranks, found, strict=True)
-    )
+    found = jax.grad(value)(meters)
+    return tuple(LayerFlow(name, *norms) for name, norms in zip(names, found, strict=True))
 
 
 def reach(norms: Array, fraction: float = 0.01) -> Array:
@@ -148,28 +144,75 @@ def reach(norms: Array, fraction: float = 0.01) -> Array:
     return jnp.cumprod(above.astype(jnp.int32), -1).sum(-1)
 
 
-def _zeros(layer: Layer) -> tuple[list[Array], list[Array]]:
-    """What is added to the state before every step, and to every input."""
-    batch, time = layer.batch_shape, layer.time
-    on_carry = [
-        jnp.zeros((*batch, time, *leaf.shape[len(batch) :]), leaf.dtype)
-        for leaf in floats(layer.carry)
-    ]
-    return on_carry, [jnp.zeros(leaf.shape, leaf.dtype) for leaf in floats(layer.xs)]
+class Meters(NamedTuple):
+    """Zeros whose gradients are the norms of other gradients, `(*batch, time)` each."""
+
+    carry: Array
+    inputs: Array
 
 
-def _probe(cell: Cell) -> Cell:
-    """The cell with something added to the state that enters each step."""
+def _meters(layer: Layer) -> Meters:
+    dtype = jnp.finfo(jnp.result_type(*floats(layer.carry))).dtype  # Real, of complex states too.
+    zeros = jnp.zeros((*layer.batch_shape, layer.time), dtype)
+    return Meters(zeros, zeros)
+
+
+def _run_metered(layer: Layer, meter: Array) -> Run:
+    """The run, step by step, with a meter at the state that enters each step."""
+    structure = layer.cell.structure
+    if isinstance(structure, MatrixRecurrence):
+        return _run_memory(layer, structure, meter)
 
     def step(params: Params, carry: Carry, now: PyTree) -> tuple[Carry, PyTree]:
-        x, added = now
-        moved = [a + d for a, d in zip(floats(carry), added, strict=True)]
-        return cell.step(params, put_floats(carry, moved), x)
+        x, meter = now
+        return layer.cell.step(params, put_floats(carry, _metered(floats(carry), meter)), x)
 
-    return dataclasses.replace(cell, step=step, structure=None, output=None, name="")
+    return _with_step(layer, step, (layer.xs, meter), layer.cell.input_ndim)
 
 
-def _norm(leaves: list[Array], ndim: int) -> Array:
-    """The norm over all entries of all leaves behind the first `ndim` axes."""
-    squares = [jnp.square(jnp.abs(leaf)).reshape(*leaf.shape[:ndim], -1).sum(-1) for leaf in leaves]
-    return jnp.sqrt(jnp.asarray(sum(squares)))
+def _run_memory(layer: Layer, recurrence: MatrixRecurrence, meter: Array) -> Run:
+    """`_run_metered` of a matrix memory: products with weights are made for all steps at once,
+    and only the memory goes step by step."""
+    valid = layer.steps.valid
+    xs = zero_masked(layer.xs, valid)
+    access = recurrence.look(layer.params, xs)
+    wide = jax.tree.map(lambda leaf: leaf.astype(layer.carry.memory.dtype), access)
+
+    def step(params: Params, carry: Carry, now: PyTree) -> tuple[Carry, PyTree]:
+        access, meter = now
+        return advance(put_floats(carry, _metered(floats(carry), meter)), access)
+
+    run = _with_step(layer, step, (wide, meter), 2)
+    ys = recurrence.answer(layer.params, run.ys, access, xs)
+    return run._replace(ys=zero_masked(ys, valid))
+
+
+def _with_step(layer: Layer, step: StepFn, xs: PyTree, input_ndim: PyTree) -> Run:
+    cell = dataclasses.replace(
+        layer.cell, step=step, input_ndim=input_ndim, structure=None, output=None, name=""
+    )
+    return layer._replace(cell=cell, xs=xs).run()
+
+
+@jax.custom_vjp
+def _metered(leaves: list[Array], meter: Array) -> list[Array]:
+    """The leaves as they are; the "gradient" of the meter `(*batch,)` is the norm of theirs.
+
+    So norms are taken where the backward pass comes by, and no gradient of a state is stored.
+    """
+    return leaves
+
+
+def _metered_forward(leaves: list[Array], meter: Array) -> tuple[list[Array], Array]:
+    return leaves, meter
+
+
+def _metered_backward(meter: Array, gradients: list[Array]) -> tuple[list[Array], Array]:
+    behind = [tuple(range(meter.ndim, leaf.ndim)) for leaf in gradients]
+    squares = [
+        jnp.square(jnp.abs(leaf)).sum(axes) for leaf, axes in zip(gradients, behind, strict=True)
+    ]
+    return gradients, jnp.sqrt(jnp.asarray(sum(squares, jnp.zeros_like(meter)))).astype(meter.dtype)
+
+
+_metered.defvjp(_metered_forward, _metered_backward)

@@ -1,5 +1,6 @@
 """A figure to draw on."""
 
+import functools
 import io
 from typing import Any
 
@@ -21,14 +22,16 @@ def new_figure(width: float, height: float, **options: Any) -> Any:
             "Pictures need matplotlib, which is not installed: pip install 'seqjax[plot]'."
         ) from None
 
-    class Picture(Figure):
-        def _repr_png_(self) -> bytes:
-            # Notebooks ask for this; pyplot's own way works after its first figure only.
-            stream = io.BytesIO()
-            self.savefig(stream, format="png")
-            return stream.getvalue()
+    figure: Any = Figure(figsize=(width, height), **options)
+    # Notebooks ask for this; pyplot's own way works after its first figure only.
+    figure._repr_png_ = functools.partial(_as_png, figure)
+    return figure
 
-    return Picture(figsize=(width, height), **options)
+
+def _as_png(figure: Any) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png")
+    return stream.getvalue()
 
 
 def plot_with_gaps(axes: Any, x: np.ndarray, y: np.ndarray, **style: Any) -> None:

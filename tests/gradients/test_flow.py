@@ -31,7 +31,16 @@ def norm(tree):
     return np.sqrt(sum(float(jnp.square(leaf).sum()) for leaf in jax.tree.leaves(tree)))
 
 
-@pytest.mark.parametrize("cell", [sj.elman(3), sj.lstm(2), sj.minimal_gru(2), sj.mlstm(2, heads=1)])
+CELLS = [
+    sj.elman(3),
+    sj.lstm(2),
+    sj.minimal_gru(2),
+    sj.mlstm(2, heads=1),
+    sj.gated_linear_attention(2, heads=1),
+]
+
+
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize(
     ("mask", "resets", "reverse"),
     [(None, None, False), (MASK, None, False), (None, RESETS, True), (MASK, RESETS, False)],

@@ -1,6 +1,7 @@
 """What is in the pictures: axes, labels, lines and places, not pixels."""
 
 import itertools
+import pickle
 import sys
 
 import matplotlib
@@ -403,4 +404,5 @@ def test_frames_tell_wrong_labels_apart():
 
 
 def test_notebooks_are_handed_a_picture():
-    assert new_figure(1.0, 1.0)._repr_png_().startswith(b"\x89PNG")
+    figure = pickle.loads(pickle.dumps(new_figure(1.0, 1.0)))
+    assert figure._repr_png_().startswith(b"\x89PNG")
