@@ -32,7 +32,7 @@ from seqjax.cells.mamba import MambaState, mamba, mamba_block, selective_state_s
 from seqjax.cells.mamba2 import mamba2, mamba2_block
 from seqjax.cells.minimal import minimal_gru, minimal_gru_block, minimal_lstm
 from seqjax.cells.minimal_gated import minimal_gated
-from seqjax.cells.mlstm import mlstm, mlstm_block
+from seqjax.cells.mlstm import mlstm, mlstm_block, mlstm_layer
 from seqjax.cells.quasi_recurrent import independent, quasi_recurrent, simple_recurrent
 from seqjax.cells.rwkv import rwkv4_block, rwkv4_channel_mix, rwkv4_time_mix
 from seqjax.cells.rwkv6 import rwkv6_block, rwkv6_channel_mix, rwkv6_time_mix
@@ -141,6 +141,7 @@ __all__ = [
     "minimal_lstm",
     "mlstm",
     "mlstm_block",
+    "mlstm_layer",
     "nn",
     "partly",
     "pipeline",

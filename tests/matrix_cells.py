@@ -91,6 +91,7 @@ CELLS = {
     "mamba2": sj.mamba2(4, heads=4, groups=2, states=2, convolution=2),
     "mlstm": sj.mlstm(4, heads=2),
     "mlstm_sigmoid": sj.mlstm(4, heads=2, input_gate="sigmoid", soft_cap=15.0),
+    "mlstm_layer": sj.stack(sj.dense(4), sj.mlstm_layer(4, heads=2, block=2, convolution=2)),
     "rwkv6": sj.stack(sj.dense(4), sj.rwkv6_time_mix(4, heads=2, mix_rank=2, decay_rank=2)),
     "rwkv7_model": sj.stack(
         sj.dense(4), *[sj.rwkv7_block(4, heads=2, layer=n, layers=2) for n in range(2)]

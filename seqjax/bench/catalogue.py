@@ -14,7 +14,7 @@ from seqjax.cells.lstm import lstm
 from seqjax.cells.mamba import mamba
 from seqjax.cells.mamba2 import mamba2
 from seqjax.cells.minimal import minimal_gru, minimal_lstm
-from seqjax.cells.mlstm import mlstm
+from seqjax.cells.mlstm import mlstm, mlstm_layer
 from seqjax.cells.quasi_recurrent import independent, quasi_recurrent, simple_recurrent
 from seqjax.cells.rwkv import rwkv4_time_mix
 from seqjax.cells.rwkv6 import rwkv6_time_mix
@@ -60,6 +60,7 @@ CELLS: dict[str, Callable[[int], Cell]] = {
     "hgrn2": lambda features: hgrn2(features, heads=_heads(features)),
     "mamba2": mamba2,
     "mlstm": lambda features: mlstm(features, heads=_heads(features)),
+    "mlstm_layer": mlstm_layer,
     "delta_net": lambda features: delta_net(features, heads=_heads(features)),
     "gated_delta_net": lambda features: gated_delta_net(features, heads=_heads(features)),
     "kimi_delta_attention": lambda features: kimi_delta_attention(features, heads=_heads(features)),

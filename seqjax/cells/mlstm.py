@@ -1,18 +1,19 @@
 """The matrix memory of the xLSTM."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
-from seqjax.core.blocks import prenorm
-from seqjax.core.cell import Cell, factory
+from seqjax.core.blocks import partly, pipeline, prenorm
+from seqjax.core.cell import Cell, expect_width, factory, positive_int
 from seqjax.core.gates import like_features
-from seqjax.core.layers import draw, feed_forward, standardize
-from seqjax.core.matrix import Access, from_heads, head_width, matrix_state, to_heads
+from seqjax.core.layers import draw, feed_forward, pointwise, standardize
+from seqjax.core.matrix import Access, Scaled, from_heads, head_width, matrix_state, to_heads
+from seqjax.core.shift import short_convolution
 from seqjax.core.stack import stack
-from seqjax.core.types import Initializer
+from seqjax.core.types import Array, Initializer
 
 ONE = initializers.Constant(1.0)
 
@@ -109,7 +110,7 @@ def mlstm(
 
     def access(p, x):
         q, k, v = (to_heads(x, p[name]) for name in ("query", "key", "value"))
-        v = jnp.concatenate([v, jnp.ones_like(v[..., :1])], axis=-1)
+        v = _with_one(v)
         i, f = gate(p, x, "input"), gate(p, x, "forget")
         if exponential:
             return Access(q * keys**-0.5, k, v, jax.nn.log_sigmoid(f), log_input=i)
@@ -117,12 +118,7 @@ def mlstm(
         return Access(q * keys**-0.5, k, v, jax.nn.log_sigmoid(f))
 
     def read_out(p, o, x):
-        if exponential:
-            o, one = o.values, jnp.exp(-o.log_scale)[..., None]
-        else:
-            one = 1.0
-        h = o[..., :-1] / (jnp.maximum(jnp.abs(o[..., -1:]), one) + epsilon * one)
-        h = from_heads(standardize(h, 1e-5)).astype(x.dtype)
+        h = _normalized(o, epsilon).astype(x.dtype)
         h = h * like_features(p["norm_gain"], h)
         return (jax.nn.sigmoid(x @ p["gate"]) * h) @ p["output"]
 
@@ -136,6 +132,151 @@ def mlstm(
         features=features,
         stabilized=exponential,
     )
+
+
+@factory
+def mlstm_layer(
+    features: int,
+    *,
+    heads: int = 4,
+    expand: int = 2,
+    convolution: int = 4,
+    block: int = 4,
+    layers: int = 1,
+    epsilon: float = 1e-6,
+    forget_bias: Initializer = initializers.Linspace(3.0, 6.0),
+    input_bias: Initializer = initializers.Normal(0.1),
+    gate_init: Initializer = initializers.Constant(0.0),
+) -> Cell:
+    """The mLSTM inside a wider branch, behind a short convolution.
+
+        u, z = split(W_up x)                               expand * features each
+        c = silu(convolve(u))
+        q = W_q c / sqrt(K), k = W_k c, v = W_v u          W in diagonal blocks; for each head
+        i = exp(w_i [q k v] + b_i), f = sigmoid(w_f [q k v] + b_f)      of q before it is scaled
+        C, n, h as in `sj.mlstm`
+        y = W_down ((norm(h) + skip * c) * silu(z))        norm: layer norm, head by head
+
+    Through the convolution a key sees a few steps back, so a value can be stored under what came
+    before it; `sj.mlstm` needs another layer below it for that.
+
+    Args:
+      features: width of the input and of the output.
+      heads: number of memories.
+      expand: how many times wider the branch is.
+      convolution: steps of the short convolution.
+      block: width of the blocks of W_q, W_k and W_v.
+      layers: how many such layers the model has; W_down starts smaller the more there are.
+      epsilon: added to the denominator.
+      forget_bias: initializer of b_f `(heads,)`.
+      input_bias: initializer of b_i `(heads,)`.
+      gate_init: initializer of w_i and w_f.
+
+    Returns:
+      A cell of three parts, `project`, `convolve` and `memory`, whose carry is a dict of theirs:
+      the last inputs of the convolution, and `MatrixState(memory, log_scale)` as of `sj.mlstm`.
+      In a model it sits behind a norm and inside `sj.residual`: `sj.prenorm(sj.mlstm_layer(64))`.
+
+    Raises:
+      ValueError: if `heads` or `block` does not divide the width of the branch, and from `init`
+        if the input has another width than the output.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.mlstm_layer(8, heads=2)
+      >>> carry, ys = sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((2, 5, 8)))
+      >>> carry["memory"].memory.shape, ys.shape
+      ((2, 2, 8, 9), (2, 5, 8))
+
+    Source: Beck et al. 2024, arXiv:2405.04517, figure 10, with the start of the authors' code.
+    That code scales keys in one form of the memory and queries in none; here it is the queries,
+    and epsilon is added to the denominator itself, as in `sj.mlstm`.
+    """
+    features = positive_int("mlstm_layer", "features", features)
+    inner = features * positive_int("mlstm_layer", "expand", expand)
+    width = head_width("mlstm_layer", "expand * features", inner, heads)
+    block = positive_int("mlstm_layer", "block", block)
+    if inner % block:
+        raise ValueError(
+            f"mlstm_layer: `block={block}` must divide the width of the branch, which is {inner}."
+        )
+    small = initializers.Normal((2 / (5 * features)) ** 0.5)
+    blocks = (inner // block, block, block)
+
+    def init_project(key, in_features):
+        expect_width("mlstm_layer", features, in_features)
+        return draw(key, {"weights": (small, (features, 2 * inner))})
+
+    def project(p, x):
+        both = x @ p["weights"]
+        return jnp.concatenate([both[..., :inner], both], axis=-1)  # u to convolve, u and z
+
+    def init(key, in_features):
+        last = initializers.Normal(2 / (max(1, layers) * features**0.5))
+        return draw(
+            key,
+            {
+                **{name: (small, blocks) for name in ("query", "key", "value")},
+                "input": (gate_init, (3 * inner, heads)),
+                "input_bias": (input_bias, (heads,)),
+                "forget": (gate_init, (3 * inner, heads)),
+                "forget_bias": (forget_bias, (heads,)),
+                "norm_gain": (ONE, (inner,)),
+                "skip": (ONE, (inner,)),
+                "output": (last, (inner, features)),
+            },
+        )
+
+    def in_blocks(weights, x):
+        x = x.reshape(*x.shape[:-1], *weights.shape[:2])
+        return from_heads(jnp.einsum("...ni,nio->...no", x, weights))
+
+    def access(p, x):
+        c, u, _ = jnp.split(x, 3, axis=-1)
+        flat = [in_blocks(p["query"], c), in_blocks(p["key"], c), in_blocks(p["value"], u)]
+        seen = jnp.concatenate(flat, axis=-1)
+        i, f = (seen @ p[name] for name in ("input", "forget"))
+        i, f = i + like_features(p["input_bias"], i), f + like_features(p["forget_bias"], f)
+        q, k, v = (part.reshape(*part.shape[:-1], heads, width) for part in flat)
+        return Access(q * width**-0.5, k, _with_one(v), jax.nn.log_sigmoid(f), log_input=i)
+
+    def read_out(p, o, x):
+        c, _, z = jnp.split(x, 3, axis=-1)
+        h = _normalized(o, epsilon).astype(x.dtype)
+        h = h * like_features(p["norm_gain"], h) + like_features(p["skip"], c) * c
+        return (h * jax.nn.silu(z)) @ p["output"]
+
+    memory = matrix_state(
+        access,
+        heads=heads,
+        keys=width,
+        values=width + 1,
+        init=init,
+        read_out=read_out,
+        features=features,
+        stabilized=True,
+    )
+    short = short_convolution(inner, width=convolution, activation=jax.nn.silu)
+    return pipeline(
+        project=pointwise(project, features=3 * inner, init=init_project),
+        convolve=partly(short, width=inner, rest=2 * inner),
+        memory=memory,
+    )
+
+
+def _with_one(v: Array) -> Array:
+    """Values with a column of ones behind them: what is read there is n . q."""
+    return jnp.concatenate([v, jnp.ones_like(v[..., :1])], axis=-1)
+
+
+def _normalized(o: Scaled | Array, epsilon: float) -> Array:
+    """The readings divided by `max(|n . q|, 1) + epsilon`, then layer norm, head by head."""
+    one: Any = 1.0
+    if isinstance(o, Scaled):
+        o, one = o.values, jnp.exp(-o.log_scale)[..., None]
+    h = o[..., :-1] / (jnp.maximum(jnp.abs(o[..., -1:]), one) + epsilon * one)
+    return from_heads(standardize(h, 1e-5))
 
 
 @factory

@@ -23,7 +23,7 @@ from seqjax.cells.mamba import mamba
 from seqjax.cells.mamba2 import mamba2
 from seqjax.cells.minimal import minimal_gru, minimal_lstm
 from seqjax.cells.minimal_gated import minimal_gated
-from seqjax.cells.mlstm import mlstm
+from seqjax.cells.mlstm import mlstm, mlstm_layer
 from seqjax.cells.quasi_recurrent import independent, quasi_recurrent, simple_recurrent
 from seqjax.cells.rwkv import rwkv4_time_mix
 from seqjax.cells.rwkv6 import rwkv6_time_mix
@@ -62,6 +62,7 @@ CELLS: dict[str, Callable[..., Cell]] = {
     "minimal_gru": minimal_gru,
     "minimal_lstm": minimal_lstm,
     "mlstm": mlstm,
+    "mlstm_layer": mlstm_layer,
     "quasi_recurrent": quasi_recurrent,
     "real_gated_lru": real_gated_lru,
     "rwkv4": rwkv4_time_mix,

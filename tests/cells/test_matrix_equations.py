@@ -107,6 +107,35 @@ def mlstm(p, xs, *, exponential, cap=None):
     return np.array(ys)
 
 
+def mlstm_layer(p, xs):
+    """Without any stabiliser."""
+    m, inner, history = p["memory"], 2 * F, []
+    W = inner // H
+    ys, C, n = [], np.zeros((H, W, W)), np.zeros((H, W))
+    for x in xs:
+        u, z = np.split(x @ p["project"]["weights"], 2)
+        history.append(u)
+        c = convolved(history, p["convolve"])
+        seen = []
+        for name, a in [("query", c), ("key", c), ("value", u)]:
+            size = m[name].shape[-1]
+            parts = [a[i : i + size] @ w for i, w in zip(range(0, inner, size), m[name])]
+            seen.append(np.concatenate(parts))
+        all_seen = np.concatenate(seen)
+        hidden = []
+        for h in range(H):
+            q, k, v = (part.reshape(H, W)[h] for part in seen)
+            i = np.exp(all_seen @ m["input"][:, h] + m["input_bias"][h])
+            f = sigmoid(all_seen @ m["forget"][:, h] + m["forget_bias"][h])
+            C[h] = f * C[h] + i * np.outer(k, v)
+            n[h] = f * n[h] + i * k
+            q = q / np.sqrt(W)
+            hidden.append(layer_norm(C[h].T @ q / (max(abs(n[h] @ q), 1) + 1e-6)))
+        branch = np.concatenate(hidden) * m["norm_gain"] + m["skip"] * c
+        ys.append((branch * silu(z)) @ m["output"])
+    return np.array(ys)
+
+
 def delta(p, xs, *, K, V, largest=1.0, decay=None, gate=None):
     ys, S, history = [], np.zeros((H, K, V)), []
     m, cuts = p["memory"], np.cumsum([H * K, H * K, H * V, H])
@@ -262,6 +291,7 @@ CASES = {
         sj.mlstm(F, heads=H, input_gate="sigmoid", soft_cap=2.0),
         lambda p, x: mlstm(p, x, exponential=False, cap=2.0),
     ),
+    "mlstm_layer": (sj.mlstm_layer(F, heads=H, block=2), mlstm_layer, F),
     "delta_net": (sj.delta_net(F, heads=H), lambda p, x: delta(p, x, K=W, V=W)),
     "delta_net_negative": (
         sj.delta_net(F, heads=H, convolution=2, negative_eigenvalues=True),
@@ -275,8 +305,8 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_equations(name, x64):
-    cell, equations = CASES[name]
-    params, xs = disturbed(cell)
+    cell, equations, *in_features = CASES[name]
+    params, xs = disturbed(cell, *in_features)
     wanted = equations(params, xs)
     for method in ("plain", "chunked"):
         _, ys = sj.scan(cell, params, xs, method=method)

@@ -197,6 +197,29 @@ def mlstm_sigmoid(p):
     return cell, as_it_is(p, *names) | biases
 
 
+def mlstm_layer(p):
+    cell = lambda name: p[f"mlstm_cell.{name}"]  # noqa: E731
+    blocks = lambda name: p[f"{name}_proj.weight"].transpose(0, 2, 1)  # noqa: E731
+    memory = {
+        "query": blocks("q"),
+        "key": blocks("k"),
+        "value": blocks("v"),
+        "input": cell("igate.weight").T,
+        "input_bias": cell("igate.bias"),
+        "forget": cell("fgate.weight").T,
+        "forget_bias": cell("fgate.bias"),
+        "norm_gain": 1 + cell("outnorm.weight"),
+        "skip": p["learnable_skip"],
+        "output": p["proj_down.weight"].T,
+    }
+    params = {
+        "project": {"weights": p["proj_up.weight"].T},
+        "convolve": convolution(p, "conv1d.conv"),
+        "memory": memory,
+    }
+    return sj.mlstm_layer(F, heads=H, block=2, epsilon=0.0), params
+
+
 def slstm(p):
     params = {"input": p["input"], "bias": p["_bias_"].reshape(4, F)}
     h, c, n, m = p["end"]

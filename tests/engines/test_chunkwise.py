@@ -333,6 +333,10 @@ def test_other_mistakes():
         sj.mlstm(6, heads=4)
     with pytest.raises(ValueError, match="'exponential' or 'sigmoid'"):
         sj.mlstm(4, heads=2, input_gate="relu")
+    with pytest.raises(ValueError, match="`block=3` must divide"):
+        sj.mlstm_layer(4, heads=2, block=3)
+    with pytest.raises(ValueError, match="mlstm_layer"):
+        sj.mlstm_layer(4, heads=2).init(jax.random.key(0), 3)
     with pytest.raises(ValueError, match=r"\[0, 1\)"):
         sj.hgrn2(4, lower_bound=1.0)
     with pytest.raises(ValueError, match="needs"):

@@ -319,6 +319,19 @@ def mlstm_sigmoid():
     return INPUTS, function, w
 
 
+def mlstm_layer():
+    from xlstm import mLSTMLayer, mLSTMLayerConfig
+
+    config = mLSTMLayerConfig(
+        embedding_dim=FEATURES, num_heads=HEADS, qkv_proj_blocksize=2, context_length=TIME,
+        round_proj_up_to_multiple_of=4,
+    )  # fmt: skip
+    with in_double():
+        module = mLSTMLayer(config)
+    module.mlstm_cell.backend_fn = functools.partial(module.mlstm_cell.backend_fn, eps=0.0)
+    return FEATURES, module, module
+
+
 def slstm(*, recurrent=True):
     import torch
     from xlstm.blocks.slstm.cell import sLSTMCell, sLSTMCellConfig
@@ -566,6 +579,7 @@ CASES = {
     "rwkv4_channel_mix": functools.partial(rwkv4, "RwkvFeedForward"),
     "rwkv6_block": rwkv6_block,
     "rwkv7_model": rwkv7_model,
+    "mlstm_layer": mlstm_layer,
 }
 
 
