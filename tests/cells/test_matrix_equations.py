@@ -118,9 +118,8 @@ def mlstm_layer(p, xs):
         c = convolved(history, p["convolve"])
         seen = []
         for name, a in [("query", c), ("key", c), ("value", u)]:
-            size = m[name].shape[-1]
-            parts = [a[i : i + size] @ w for i, w in zip(range(0, inner, size), m[name])]
-            seen.append(np.concatenate(parts))
+            pieces = np.split(a, len(m[name]))
+            seen.append(np.concatenate([x @ w for x, w in zip(pieces, m[name], strict=True)]))
         all_seen = np.concatenate(seen)
         hidden = []
         for h in range(H):
