@@ -48,6 +48,14 @@ def forget_programs():
     jax.clear_caches()
 
 
+@pytest.fixture(autouse=True)
+def engines_for_small_cells(monkeypatch):
+    """The cells of tests are so small that `auto` would leave their memories to the plain loop."""
+    from seqjax.engines import chunkwise
+
+    monkeypatch.setattr(chunkwise, "FEWEST_NUMBERS", 0)
+
+
 @pytest.fixture
 def no_shape_checks():
     """Our own messages, not those of the run-time type checker that only tests use."""

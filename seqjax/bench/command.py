@@ -57,6 +57,9 @@ class BenchConfig:
     steps, in training and in memory; and how fast each generates."""
     diagnostics: bool = False
     """With --cells: instead what gradient flow and gates of a train step cost, beside the step."""
+    published: bool = False
+    """With --cells: also published PyTorch implementations of them, where one is installed; they
+    use all cores."""
     features: int = 128
     """Width of these cells."""
     lengths: tuple[str, ...] = ()
@@ -121,6 +124,7 @@ def _cells(config: BenchConfig, here: dict) -> int:
         methods=families.known(config.methods),
         steps=min(config.generate, 2000) if config.quick else config.generate,
         seconds=min(config.seconds, 0.5) if config.quick else config.seconds,
+        published=config.published,
         out=config.out,
         extra={"machine": here},
     )

@@ -11,6 +11,7 @@ from seqjax.bench.families_report import (
     HEADER,
     generation_line,
     main_table,
+    published_table,
     save_families,
     training_lines,
 )
@@ -50,6 +51,7 @@ def families(
     methods: Sequence[str],
     steps: int,
     seconds: float,
+    published: bool,
     out: Path,
     extra: dict[str, Any],
 ) -> None:
@@ -62,6 +64,7 @@ def families(
       methods: those to try, the plain loop first.
       steps: length of the generated sequence.
       seconds: about how long each race lasts.
+      published: whether implementations by others take part in training.
       out: folder; it is written anew after each cell.
       extra: goes into the JSON as well.
 
@@ -85,6 +88,7 @@ def families(
                     methods=methods,
                     seconds=seconds,
                     most_bytes=MOST_BYTES,
+                    published=published,
                 )
             except InputError as complaint:  # The others are measured all the same.
                 print(complaint)
@@ -97,6 +101,9 @@ def families(
         print(generation_line(made), flush=True)
         generated.append(made)
         save_families(trained, generated, out, extra)
-    print(f"\n{main_table(trained, generated)}\n\nsaved: {out / 'families.json'}")
+    print(f"\n{main_table(trained, generated)}")
+    if any(entry.published for entry in trained):
+        print(f"\n{published_table(trained)}")
+    print(f"\nsaved: {out / 'families.json'}")
     if complaints:
         raise InputError("not every method computes the same:\n" + "\n".join(complaints))

@@ -52,6 +52,9 @@ def training_lines(entries: Sequence[Training]) -> str:
         if not e.seconds:
             lines.append(f"{start}{'needs too much memory':>34} {known}")
             continue
+        if e.published:
+            lines.append(f"{start}{e.tokens_per_second:>10,.0f}")
+            continue
         middle, low, high = against_plain(e, entries)
         compared = f"{f'{middle:.2f}x':>9} {f'{low:.2f}..{high:.2f}':>12}"
         if math.isnan(middle):
@@ -91,6 +94,27 @@ def main_table(trained: Sequence[Training], generated: Sequence[Generation]) -> 
                 f"{made[0].state_bytes:,}",
             ]
         lines.append(f"| {' | '.join([cell, *columns, memory, *last])} |")
+    return "\n".join(lines)
+
+
+def published_table(trained: Sequence[Training]) -> str:
+    """Markdown: what `auto` gives beside somebody else's implementation of the cell."""
+    shapes = sorted({(e.time, e.rows) for e in trained if e.published})
+    heads = [f"{time} x {rows}: theirs, tokens/s; ours is faster by" for time, rows in shapes]
+    lines = ["| cell | package | " + " | ".join(heads) + " |", "|---" * (len(heads) + 2) + "|"]
+    for cell, package in dict.fromkeys((e.cell, e.method) for e in trained if e.published):
+        here = [e for e in trained if e.cell == cell]
+        columns = []
+        for shape in shapes:
+            ours, theirs = (_ran(here, method, *shape) for method in ("auto", package))
+            if not (ours and theirs and ours.seconds and theirs.seconds):
+                columns.append("")
+                continue
+            middle, low, high = quartiles(ours.seconds, theirs.seconds)
+            columns.append(
+                f"{theirs.tokens_per_second:,.0f}; {middle:.2f} ({low:.2f} to {high:.2f})"
+            )
+        lines.append(f"| {' | '.join([cell, package, *columns])} |")
     return "\n".join(lines)
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax.bench.measure import race
+from seqjax.bench.published import published_step
 from seqjax.core.cell import Cell
 from seqjax.core.errors import InputError
 from seqjax.core.types import Array, Params
@@ -26,7 +27,8 @@ class Training:
     """One method on one cell and shape. Seconds are those of the rounds, in order.
 
     They are empty for who needed more memory than allowed, and None for who is the same
-    program as `same_as`. `error` is the largest difference from the plain loop.
+    program as `same_as`. `error` is the largest difference from the plain loop. Of somebody else's
+    implementation (`published`), `method` is the package; it has other weights, so no `error`.
     """
 
     cell: str
@@ -39,6 +41,7 @@ class Training:
     compile_seconds: float | None
     temporary_bytes: int | None
     error: float | None
+    published: bool = False
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -101,6 +104,7 @@ def training(
     methods: Sequence[str],
     seconds: float,
     most_bytes: float,
+    published: bool = False,
 ) -> list[Training]:
     """Compiles every method, checks that all compute the same, then races them.
 
@@ -112,6 +116,7 @@ def training(
       methods: those to try, the plain loop first.
       seconds: about how long the race lasts.
       most_bytes: who needs more temporary memory is left out.
+      published: whether somebody else's implementation takes part, where one is installed.
 
     Returns:
       One entry for each method, the plain loop first.
@@ -146,6 +151,13 @@ def training(
     wrong = {m: e.error for m, e in found.items() if e.error is not None and e.error > TOLERANCE}
     if wrong:
         raise InputError(f"{name} at {time} steps: methods differ from the plain loop by {wrong}.")
+    other = published_step(name, features, time, rows) if published else None
+    if other is not None:
+        label, step = other
+        runs[label] = step
+        found[label] = Training(
+            name, label, time, rows, features, (), None, None, None, None, published=True
+        )
     for method, took in race(runs, seconds=seconds).items() if runs else ():
         found[method] = dataclasses.replace(found[method], seconds=tuple(took))
     return list(found.values())

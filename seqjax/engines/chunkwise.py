@@ -35,6 +35,22 @@ FEWEST_STEPS = 4
 CHUNK = 64
 """Steps of a chunk, at most."""
 
+NARROW_CHUNK = 32
+"""The same where the memory of a head has fewer numbers than `WIDE`."""
+
+WIDE = 2048
+"""What a step costs in a chunk grows with the chunk; to hand a memory on costs what it is large."""
+
+FEWEST_NUMBERS = 1025
+"""On a CPU, memories of fewer numbers (of all heads and rows) that are corrected, or forget each
+channel by itself, go step by step: one step of them costs less than its share of a chunk."""
+
+MOST_STORED_BYTES = 2**27
+"""But only if the gradient stores no more than that."""
+
+STORED_MEMORIES = 6
+"""How many times its memory a step stores for its gradient, about."""
+
 TILE_BYTES = 2**22
 """What the chunks of a tile hold at once."""
 
@@ -76,11 +92,13 @@ def chunkwise(
     batch_shape = batch_shape_of(cell, xs)
     time = jax.tree.leaves(xs)[0].shape[len(batch_shape)]
     together = time if steps.cuts is None else min(time, steps.cuts_apart)
+    access = jax.eval_shape(recurrence.look, params, xs)
+    by_steps = together < FEWEST_STEPS or steps_are_cheaper(access, carry, time)
     # Whoever asks for the memory after every step gets it from the steps.
-    if steps.record or (method == "auto" and together < FEWEST_STEPS):
+    if steps.record or (method == "auto" and by_steps):
         return sequential(cell, params, carry, initial, xs, steps)
     if steps.cuts is not None:
-        size = chunk_size(steps.cuts_apart)
+        size = chunk_size(recurrence, steps.cuts_apart)
         run = partial(_run, recurrence, params)
         return in_windows(run, size, carry, initial, xs, steps, batch_shape)
     return _run(recurrence, params, carry, initial, xs, steps, batch_shape)
@@ -123,7 +141,7 @@ def plan_sizes(
     recurrence: MatrixRecurrence, access: Access, time: int, window: int | None, batch_ndim: int
 ) -> Plan:
     """Steps of a chunk and of a tile."""
-    chunk = chunk_size(time if window is None else window)
+    chunk = chunk_size(recurrence, time if window is None else window)
     heads = access.query.size // time // recurrence.keys
     width = 4 * (recurrence.keys + recurrence.values) + 3 * chunk
     memory = recurrence.keys * (recurrence.values + recurrence.keys)
@@ -138,9 +156,20 @@ def plan_sizes(
     )
 
 
-def chunk_size(steps: int) -> int:
+def chunk_size(recurrence: MatrixRecurrence, steps: int) -> int:
     """Steps of a chunk: a power of two."""
-    return min(CHUNK, 1 << (steps - 1).bit_length())
+    wide = recurrence.keys * recurrence.values >= WIDE
+    return min(CHUNK, CHUNK if wide else NARROW_CHUNK, 1 << (steps - 1).bit_length())
+
+
+def steps_are_cheaper(access: Access, carry: MatrixState, time: int) -> bool:
+    """Whether the plain loop over so many steps is faster; measured in `bench/README.md`."""
+    per_channel = access.log_decay is not None and access.log_decay.ndim == access.key.ndim
+    if access.rate is None and access.low_rank is None and not per_channel:
+        return False
+    stored = STORED_MEMORIES * carry.memory.size * carry.memory.dtype.itemsize * time
+    small = carry.memory.size < FEWEST_NUMBERS and stored <= MOST_STORED_BYTES
+    return small and jax.default_backend() == "cpu"
 
 
 def run_tile(

@@ -55,7 +55,8 @@ def check_cell(
       in_features: width of its inputs.
       inputs: `(key, (*batch, time)) -> xs` for cells that take something else than vectors
         of `in_features` numbers.
-      methods: the ways of `sj.scan` to check; each must give the numbers of the loop.
+      methods: the ways of `sj.scan` to check; each must give the numbers of the loop. For a
+        small matrix memory on a CPU "auto" may be the plain loop: name "chunked" as well.
       seed: for parameters and inputs.
 
     Raises:

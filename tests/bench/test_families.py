@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import seqjax as sj
-from seqjax.bench import families
+from seqjax.bench import families, published
 from seqjax.bench import training as training_module
 from seqjax.bench.catalogue import CELLS
 from seqjax.bench.diagnostics import diagnostics
@@ -97,6 +97,26 @@ def test_ratios_are_taken_within_rounds():
     assert entries[1].tokens_per_second == 8.0 and entries[1].bytes_per_token == 100.0
     bars = plot_families(entries).axes[0].containers[1]
     assert [bar.get_y() + bar.get_height() for bar in bars] == [2.0]
+
+
+def test_published_implementations_take_part(monkeypatch, tmp_path, capsys):
+    torch = pytest.importorskip("torch", reason="PyTorch is who is compared with")
+    theirs = lambda features, time: torch.nn.GRU(features, features, batch_first=True)  # noqa: E731
+    monkeypatch.setattr(
+        published, "PUBLISHED", {"gru": ("torch", theirs), "lstm": ("none", _fails)}
+    )
+    arguments = ["bench", "--cells", "gru", "lstm", "--features", "4", "--lengths", "6,2"]
+    options = ["--quick", "--published", "--generate", "60", "--methods", "auto"]
+    assert main([*arguments, *options, "--out", str(tmp_path)]) == 0
+    assert f"| gru | torch {torch.__version__} | " in capsys.readouterr().out
+    saved = json.loads((tmp_path / "families.json").read_text())["training"]
+    assert [row["cell"] for row in saved if row["published"]] == ["gru"]
+    loss, gradients = published.published_step("gru", 4, 6, 2)[1]()
+    assert loss > 0 and len(gradients) == 5
+
+
+def _fails(features, time):
+    raise ImportError("not installed")
 
 
 def test_generation_counts_the_state():

@@ -345,3 +345,26 @@ def test_other_mistakes():
         sj.pipeline()
     with pytest.raises(ValueError, match="must be 4 wide"):
         sj.rms_norm(4).init(jax.random.key(0), 3)
+
+
+def test_auto_leaves_small_memories_to_the_plain_loop(monkeypatch):
+    """On a CPU, and only where the rule or the decays make chunks dear and storage is no matter."""
+    monkeypatch.undo()
+
+    def same(cell, time, rows=1):
+        params, xs = cell.init(jax.random.key(0), IN), jnp.zeros((rows, time, IN))
+        texts = [
+            jax.jit(lambda p, x, m=method: sj.scan(cell, p, x, method=m))
+            .lower(params, xs)
+            .as_text()
+            for method in ("auto", "plain")
+        ]
+        return texts[0] == texts[1]
+
+    on_cpu = jax.default_backend() == "cpu"
+    for dear in (form(write="delta"), form(write="low_rank"), form(decay="channel")):
+        assert same(dear, 20) == on_cpu
+        assert not same(dear, 20, rows=90)  # 90 rows of 2 x 3 x 2 numbers.
+        assert not same(dear, 500_000)
+    assert not same(form(decay="head"), 20)
+    assert not same(sj.gated_linear_attention(96, heads=1), 20)
