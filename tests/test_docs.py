@@ -87,3 +87,10 @@ def test_it_builds_without_a_warning(tmp_path):
     environment = {**os.environ, "SEQJAX_DOCS": ""}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_table_of_tasks_is_what_was_measured(monkeypatch):
+    monkeypatch.syspath_prepend(str(DOCS / "measured"))
+    tables = importlib.import_module("tables")
+    for path in tables.PAGES:
+        assert tables.with_table(path.read_text()) == path.read_text(), "run docs/measured/tables.py"
