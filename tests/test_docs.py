@@ -93,4 +93,6 @@ def test_the_table_of_tasks_is_what_was_measured(monkeypatch):
     monkeypatch.syspath_prepend(str(DOCS / "measured"))
     tables = importlib.import_module("tables")
     for path in tables.PAGES:
-        assert tables.with_table(path.read_text()) == path.read_text(), "run docs/measured/tables.py"
+        assert tables.with_table(path.read_text()) == path.read_text(), (
+            "run docs/measured/tables.py"
+        )

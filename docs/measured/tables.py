@@ -53,11 +53,13 @@ def table() -> str:
 
 
 def _entry(known: list[list[float] | None], digits: int) -> str:
-    """Means, the range of the last length where seeds differ, and how many seeds if not three."""
-    if not any(known):
+    """Means, the range at the last length where seeds differ, and whether there are fewer than
+    three."""
+    measured = [values for values in known if values]
+    if not measured:
         return ""
     means = [f"{statistics.mean(values):.{digits}f}" if values else "?" for values in known]
-    last = known[-1] or []
+    last = measured[-1]
     low, high = (f"{end:.{digits}f}" for end in (min(last), max(last)))
     spread = f" ({low} to {high})" if low != high else ""
     return " → ".join(means) + spread + ("" if len(last) == 3 else "¹")
