@@ -2,8 +2,8 @@
 
     python docs/measured/tables.py
 
-Each row of `tasks.csv` is one score that `seqjax evaluate` printed for a run of `seqjax train task`.
-The table goes between two comments in the README and in `docs/choosing_a_cell.md`.
+Each row of `tasks.csv` is one score that `seqjax evaluate` printed for a run of `seqjax train
+task`. The table goes between two comments in the README and in `docs/choosing_a_cell.md`.
 """
 
 import csv
