@@ -1,9 +1,10 @@
-"""Writes the table of what each cell can do, from `tasks.csv` beside this file.
+"""Writes the tables of what each cell can do, from `tasks.csv` beside this file.
 
     python docs/measured/tables.py
 
 Each row of `tasks.csv` is one score that `seqjax evaluate` printed for a run of `seqjax train
-task`. The table goes between two comments in the README and in `docs/choosing_a_cell.md`.
+task`. An overview goes into the README, everything into `docs/choosing_a_cell.md`, between two
+comments there.
 """
 
 import csv
@@ -11,24 +12,32 @@ import statistics
 from pathlib import Path
 
 HERE = Path(__file__).parent
-PAGES = (HERE.parents[1] / "README.md", HERE.parent / "choosing_a_cell.md")
 START, END = "<!-- measured: tasks -->\n", "<!-- end of what was measured -->\n"
 
-COLUMNS = (
-    ("parity", 40, (40, 256, 512)),
-    ("a5", 16, (16, 256, 512)),
-    ("recall", 64, (64, 512)),
-    ("adding", 200, (200,)),
-    ("adding", 600, (600,)),
-    ("copying", 100, (100,)),
-    ("selective-copying", 64, (64,)),
-)
-"""Task, length in training, lengths at the test."""
+TASKS = {
+    ("parity", 40): (40, 256, 512),
+    ("a5", 16): (16, 64, 256, 512),
+    ("recall", 64): (64, 512),
+    ("adding", 200): (200,),
+    ("adding", 600): (600,),
+    ("copying", 100): (100,),
+    ("selective-copying", 64): (64,),
+}
+"""Lengths at the test, by task and length in training."""
+
+GUESSING = {
+    "parity": "0.50", "a5": "0.02", "recall": "0.03", "adding": "0.1667", "copying": "0.12",
+    "selective-copying": "0.07",
+}  # fmt: skip
+
+NAMES = {"a5": "A5", "selective-copying": "selective copying"}
+
+Scores = dict[str, dict[tuple[str, int, int], list[float]]]
 
 
-def table() -> str:
-    """Markdown: a row for each cell, the mean over seeds at each length."""
-    scores: dict[str, dict[tuple[str, int, int], list[float]]] = {}
+def scores() -> Scores:
+    """Those of all seeds, by cell and by task, length in training and length at the test."""
+    found: Scores = {}
     with (HERE / "tasks.csv").open() as file:
         for row in csv.DictReader(file):
             name = f"`{row['cell']}`"
@@ -37,41 +46,66 @@ def table() -> str:
             if row["layers"] != "1":
                 name += f", {row['layers']} layers"
             place = (row["task"], int(row["trained_at"]), int(row["tested_at"]))
-            scores.setdefault(name, {}).setdefault(place, []).append(float(row["score"]))
-    heads = [
-        f"{task} {trained}" + "".join(f" → {length}" for length in lengths[1:])
-        for task, trained, lengths in COLUMNS
+            found.setdefault(name, {}).setdefault(place, []).append(float(row["score"]))
+    return found
+
+
+def overview() -> str:
+    """A row for each cell, a column for each task at the longest length."""
+    found = scores()
+    columns = [(*key, lengths[-1]) for key, lengths in TASKS.items()]
+    heads = [f"{NAMES.get(task, task)} {length}" for task, _, length in columns]
+    rows = [
+        [name, *(_entry(found[name], place, spread=False) for place in columns)]
+        for name in sorted(found)
     ]
-    lines = ["| cell | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
-    for name in sorted(scores):
-        entries = []
-        for task, trained, lengths in COLUMNS:
-            known = [scores[name].get((task, trained, length)) for length in lengths]
-            entries.append(_entry(known, digits=4 if task == "adding" else 2))
-        lines.append(f"| {' | '.join([name, *entries])} |")
-    return "\n".join(lines) + "\n"
+    return _table(["cell", *heads], [row for row in rows if any(row[1:])])
 
 
-def _entry(known: list[list[float] | None], digits: int) -> str:
-    """Means, the range at the last length where seeds differ, and whether there are fewer than
-    three."""
-    measured = [values for values in known if values]
-    if not measured:
+def details() -> str:
+    """A table for each task, with all lengths."""
+    found, parts = scores(), []
+    for (task, trained), lengths in TASKS.items():
+        what = "squared error" if task == "adding" else "accuracy"
+        title = f"{NAMES.get(task, task)}, trained at {trained}".capitalize()
+        places = [(task, trained, length) for length in lengths]
+        rows = [[name, *(_entry(found[name], place) for place in places)] for name in sorted(found)]
+        table = _table(["cell", *map(str, lengths)], [row for row in rows if any(row[1:])])
+        parts.append(f"**{title}**: {what}, guessing {GUESSING[task]}\n\n{table}")
+    return "\n".join(parts)
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _entry(found: dict, place: tuple[str, int, int], *, spread: bool = True) -> str:
+    """The mean, the worst and the best where they differ, and whether seeds are missing."""
+    values = found.get(place)
+    if not values:
         return ""
-    means = [f"{statistics.mean(values):.{digits}f}" if values else "?" for values in known]
-    last = measured[-1]
-    low, high = (f"{end:.{digits}f}" for end in (min(last), max(last)))
-    spread = f" ({low} to {high})" if low != high else ""
-    return " → ".join(means) + spread + ("" if len(last) == 3 else "¹")
+    digits = 4 if place[0] == "adding" else 2
+    low, mean, high = (
+        f"{value:.{digits}f}" for value in (min(values), statistics.mean(values), max(values))
+    )
+    between = f" ({low} to {high})" if spread and low != high else ""
+    return mean + between + ("¹" if len(values) < 3 else "")
 
 
-def with_table(page: str) -> str:
+PAGES = {
+    HERE.parents[1] / "README.md": overview,
+    HERE.parent / "choosing_a_cell.md": details,
+}
+
+
+def with_table(page: str, table: str) -> str:
     """A page with the table in its place."""
     before, rest = page.split(START)
     _, after = rest.split(END)
-    return f"{before}{START}{table()}{END}{after}"
+    return f"{before}{START}{table}{END}{after}"
 
 
 if __name__ == "__main__":
-    for path in PAGES:
-        path.write_text(with_table(path.read_text()))
+    for path, make in PAGES.items():
+        path.write_text(with_table(path.read_text(), make()))
