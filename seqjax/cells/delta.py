@@ -189,7 +189,7 @@ def kimi_delta_attention(
     def decay(p: Params, a: Array) -> Array:
         a = a @ p["decay_up"]
         a = (a + like_features(p["decay_bias"], a)).reshape(*a.shape[:-1], heads, width)
-        speed = jnp.exp(p["A_log"]).reshape((1,) * (a.ndim - 2) + (heads, 1))
+        speed = like_features(jnp.exp(p["A_log"])[:, None], a)
         return -speed * jax.nn.softplus(a)
 
     return _layer(

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from seqjax.core import initializers
 from seqjax.core.cell import Cell, factory
+from seqjax.core.gates import like_features
 from seqjax.core.layers import draw, scale_to_one
 from seqjax.core.matrix import Access, from_heads, head_width, matrix_state, to_heads
 from seqjax.core.types import Activation, Initializer
@@ -145,11 +146,11 @@ def gated_linear_attention(
     def access(p, x):
         q, k, v = (to_heads(x, p[name]) for name in ("query", "key", "value"))
         decay = to_heads(x @ p["decay_down"], p["decay_up"])
-        decay = decay + p["decay_bias"].reshape((1,) * (decay.ndim - 2) + (heads, width))
+        decay = decay + like_features(p["decay_bias"].reshape(heads, width), decay)
         return Access(q * width**-0.5, k, v, jax.nn.log_sigmoid(decay) / temperature)
 
     def read_out(p, o, x):
-        o = scale_to_one(o, epsilon) * p["norm_gain"].reshape((1,) * (o.ndim - 1) + (-1,))
+        o = scale_to_one(o, epsilon) * like_features(p["norm_gain"], o)
         return from_heads(o * jax.nn.silu(to_heads(x, p["gate"]))) @ p["output"]
 
     return matrix_state(
@@ -233,7 +234,7 @@ def hgrn2(
 
     def read_out(p, o, x):
         y = scale_to_one(from_heads(o), epsilon)
-        return (y * p["norm_gain"].reshape((1,) * (y.ndim - 1) + (-1,))) @ p["output"]
+        return (y * like_features(p["norm_gain"], y)) @ p["output"]
 
     return matrix_state(
         access,

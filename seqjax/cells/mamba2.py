@@ -89,7 +89,7 @@ def mamba2(
         )
 
     def read_out(p, o, x):
-        skip = p["D"].reshape((1,) * (o.ndim - 2) + (heads, 1))
+        skip = like_features(p["D"][:, None], o)
         y = from_heads(o + skip * values(x))
         gate = jnp.split(x, cuts, axis=-1)[-1]
         y = (y * jax.nn.silu(gate)).reshape(*y.shape[:-1], groups, inner // groups)

@@ -116,7 +116,7 @@ def rwkv6_time_mix(
         r, k, v, w = (
             part.reshape(*part.shape[:-1], heads, width) for part in jnp.split(x, 5, axis=-1)[:4]
         )
-        bonus = jnp.broadcast_to(p["bonus"].reshape((1,) * (r.ndim - 2) + (heads, width)), r.shape)
+        bonus = like_features(p["bonus"].reshape(heads, width), r)
         return Access(r, k, v, log_decay=-jnp.exp(w), bonus=bonus)
 
     def read_out(p, o, x):

@@ -11,6 +11,7 @@ from seqjax.cells.slstm import SLSTMState
 from seqjax.core.affine import LogScaled
 from seqjax.core.attention import map_memories
 from seqjax.core.cell import Cell, positive_int
+from seqjax.core.gates import like_features
 from seqjax.core.matrix import MatrixState
 from seqjax.core.noise import seed_carry
 from seqjax.core.recurrence import AnyStep
@@ -218,7 +219,7 @@ class Decoder(nnx.Module):
 
 def _logits(head: dict[str, Array], ys: Array) -> Array:
     def add(x: Array, bias: Array) -> Array:
-        return x + bias.reshape((1,) * (x.ndim - 1) + bias.shape)
+        return x + like_features(bias, x)
 
     if "between" in head:
         ys = add(ys @ head["between"], head["between_bias"])

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from seqjax.core.cell import Cell
+from seqjax.core.gates import like_features
 from seqjax.core.types import Array, Carry, PRNGKeyArray, RowKeys
 from seqjax.nn.rnn import RNN
 
@@ -106,5 +107,4 @@ class LanguageModel(nnx.Module):
     def _logits(self, ys: Array) -> Array:
         if not self.tied:
             return self.head(ys)
-        bias = self.bias.get_value()
-        return self.embedding.attend(ys) + bias.reshape((1,) * (ys.ndim - 1) + bias.shape)
+        return self.embedding.attend(ys) + like_features(self.bias.get_value(), ys)
