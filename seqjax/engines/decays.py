@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from seqjax.core.types import Array
 
-BLOCK = 16
+BLOCK = 4
 """Steps between which decays per channel are formed one by one where nothing bounds them."""
 
 LARGEST_EXPONENT = 40.0
@@ -95,45 +95,32 @@ class Decays:
         return exact("...ij,...jk->...ik", which, g)
 
     def _scores_per_channel(self, left: Array, right: Array, *, before: bool) -> Array:
-        g = self.log_decay
+        g, block = self.log_decay, self.block
         assert g is not None
-        block = self.block
-        blocks = self.size // block
-        split = lambda a: a.reshape(*a.shape[:-2], blocks, block, a.shape[-1])  # noqa: E731
-        g, left, right = map(split, (g, left, right))
-        ones = partial(jnp.ones, (block, block), g.dtype)
-        upto = exact("ij,...jk->...ik", jnp.tril(ones(), -1 if before else 0), g)
-        after = exact("ij,...jk->...ik", jnp.triu(ones(), 1), g)
-        total = g.sum(-2)
-        near = self._near(left, right, upto, exact("ij,...jk->...ik", jnp.tril(ones()), g), before)
-        # Blocks apart: up to the end of the one, all of those between, into the other.
-        rows = []
-        for row in range(blocks):
-            parts = [jnp.zeros_like(near[..., 0, :, :])] * (blocks - 1 - row)
-            far, between = [], None
-            for column in range(row)[::-1]:
-                exponent = after[..., column, :, :]
-                if between is not None:
-                    exponent = exponent + between[..., None, :]
-                far.append(right[..., column, :, :] * jnp.exp(exponent))
-                this = total[..., column, :]
-                between = this if between is None else between + this
-            seen = left[..., row, :, :] * jnp.exp(upto[..., row, :, :])
-            if far:
-                others = jnp.concatenate(far[::-1], axis=-2)
-                parts = [
-                    jnp.einsum("...ik,...jk->...ij", seen, others),
-                    near[..., row, :, :],
-                    *parts,
-                ]
-            else:
-                parts = [near[..., row, :, :], *parts]
-            rows.append(jnp.concatenate(parts, axis=-1))
-        return jnp.concatenate(rows, axis=-2)
+        split = lambda a, *sizes: a.reshape(*a.shape[:-2], -1, *sizes, a.shape[-1])  # noqa: E731
+        sums = partial(exact, "ij,...jk->...ik")
+        lower = lambda size, k: jnp.tril(jnp.ones((size, size), g.dtype), k)  # noqa: E731
+        last = -1 if before else 0
+        near = split(g, block)
+        found = self._near(
+            split(left, block), split(right, block), sums(lower(block, last), near),
+            sums(lower(block, 0), near), before,
+        )  # fmt: skip
+        while block < self.size:
+            # Two neighbours become one: from j to the end of the first, on to i in the second.
+            first, second = (split(g, 2, block)[..., half, :, :] for half in (0, 1))
+            seen = split(left, 2, block)[..., 1, :, :] * jnp.exp(sums(lower(block, last), second))
+            kept = split(right, 2, block)[..., 0, :, :] * jnp.exp(sums(lower(block, -1).T, first))
+            corner = jnp.einsum("...ik,...jk->...ij", seen, kept)
+            above, below = found[..., 0::2, :, :], found[..., 1::2, :, :]
+            top = jnp.concatenate([above, jnp.zeros_like(above)], axis=-1)
+            found = jnp.concatenate([top, jnp.concatenate([corner, below], axis=-1)], axis=-2)
+            block *= 2
+        return found[..., 0, :, :]
 
     def _near(self, left, right, upto, through, before: bool) -> Array:
         """Scores inside blocks, `through` being the sums up to j itself."""
-        if self.least is not None:
+        if self._bounded is not None:
             # No factor overflows, and what i does not see is left out by selection.
             return jnp.einsum("...ik,...jk->...ij", left * jnp.exp(upto), right * jnp.exp(-through))
         i, j = (jax.lax.broadcasted_iota(jnp.int32, (self.block, self.block), d) for d in (0, 1))
@@ -144,11 +131,21 @@ class Decays:
 
     @cached_property
     def block(self) -> int:
-        """Steps of a block; it divides the chunk."""
-        most = BLOCK
-        if self.least is not None:
-            most = max(1, int(LARGEST_EXPONENT / max(-self.least, 1e-6)))
-        return math.gcd(self.size, 2 ** int(math.log2(min(most, self.size))))
+        """Steps of a block; it divides the chunk, both being powers of two."""
+        most = self._bounded or BLOCK
+        return min(self.size, 2 ** int(math.log2(most)))
+
+    @cached_property
+    def _bounded(self) -> int | None:
+        """Over how many steps no factor goes above the largest; None if that is no whole block.
+
+        Nor would smaller blocks do: with two steps a block, programs that XLA made for CPUs (jax
+        0.10.2) crashed.
+        """
+        if self.least is None:
+            return None
+        steps = int(LARGEST_EXPONENT / max(-self.least, 1e-6))
+        return steps if steps >= BLOCK else None
 
 
 def like(array: Array, ndim: int) -> Array:
