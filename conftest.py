@@ -53,7 +53,7 @@ def engines_for_small_cells(monkeypatch):
     """The cells of tests are so small that `auto` would leave their memories to the plain loop."""
     from seqjax.engines import chunkwise
 
-    monkeypatch.setattr(chunkwise, "FEWEST_NUMBERS", 0)
+    monkeypatch.setattr(chunkwise, "SMALL_MEMORY", 0)
 
 
 @pytest.fixture

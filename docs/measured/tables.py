@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 START, END = "<!-- measured: tasks -->\n", "<!-- end of what was measured -->\n"
 
 TASKS = {
-    ("parity", 40): (40, 256, 512),
+    ("parity", 40): (40, 256, 320, 512),
     ("a5", 16): (16, 64, 256, 512),
     ("recall", 64): (64, 512),
     ("adding", 200): (200,),
@@ -25,10 +25,16 @@ TASKS = {
 }
 """Lengths at the test, by task and length in training."""
 
+OVERVIEW = {"parity": 320}
+"""The length that the overview shows, if not the longest."""
+
 GUESSING = {
     "parity": "0.50", "a5": "0.02", "recall": "0.03", "adding": "0.1667", "copying": "0.12",
     "selective-copying": "0.07",
 }  # fmt: skip
+
+RECIPES = {"a5": ("256", "5000"), "adding": ("64", "1000")}
+"""Width and steps, if not 64 and 2,000. Runs by another recipe are rows of their own."""
 
 NAMES = {"a5": "A5", "selective-copying": "selective copying"}
 
@@ -45,15 +51,18 @@ def scores() -> Scores:
                 name += f", `{row['options']}`"
             if row["layers"] != "1":
                 name += f", {row['layers']} layers"
+            recipe = (row["features"], row["steps"])
+            if recipe != RECIPES.get(row["task"], ("64", "2000")):
+                name += f", width {recipe[0]}, {int(recipe[1]):,} steps"
             place = (row["task"], int(row["trained_at"]), int(row["tested_at"]))
             found.setdefault(name, {}).setdefault(place, []).append(float(row["score"]))
     return found
 
 
 def overview() -> str:
-    """A row for each cell, a column for each task at the longest length."""
+    """A row for each cell, a column for each task at one length."""
     found = scores()
-    columns = [(*key, lengths[-1]) for key, lengths in TASKS.items()]
+    columns = [(*key, OVERVIEW.get(key[0], lengths[-1])) for key, lengths in TASKS.items()]
     heads = [f"{NAMES.get(task, task)} {length}" for task, _, length in columns]
     rows = [
         [name, *(_entry(found[name], place, spread=False) for place in columns)]

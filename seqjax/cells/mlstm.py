@@ -201,6 +201,7 @@ def mlstm_layer(
         raise ValueError(
             f"mlstm_layer: `block={block}` must divide the width of the branch, which is {inner}."
         )
+    layers = positive_int("mlstm_layer", "layers", layers)
     small = initializers.Normal((2 / (5 * features)) ** 0.5)
     blocks = (inner // block, block, block)
 
@@ -213,7 +214,7 @@ def mlstm_layer(
         return jnp.concatenate([both[..., :inner], both], axis=-1)  # u to convolve, u and z
 
     def init(key, in_features):
-        last = initializers.Normal(2 / (max(1, layers) * features**0.5))
+        last = initializers.Normal(2 / (layers * features**0.5))
         return draw(
             key,
             {

@@ -25,6 +25,7 @@ from seqjax.core.run import Run, Steps, batch_major, batch_shape_of, time_major,
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
 from seqjax.engines import chunks, stabilized
 from seqjax.engines.decays import Decays
+from seqjax.engines.diagonal import steps_are_cheap
 from seqjax.engines.sequential import sequential
 from seqjax.engines.tiles import over_tiles
 from seqjax.engines.windows import in_windows
@@ -41,9 +42,9 @@ NARROW_CHUNK = 32
 WIDE = 2048
 """What a step costs in a chunk grows with the chunk; to hand a memory on costs what it is large."""
 
-FEWEST_NUMBERS = 1025
-"""On a CPU, memories of fewer numbers (of all heads and rows) that are corrected, or forget each
-channel by itself, go step by step: one step of them costs less than its share of a chunk."""
+SMALL_MEMORY = 1024
+"""On a CPU, memories of at most so many numbers, of all heads and rows, that are corrected, or
+forget each channel by itself, go step by step: that costs less than a step's share of a chunk."""
 
 MOST_STORED_BYTES = 2**27
 """But only if the gradient stores no more than that."""
@@ -93,7 +94,7 @@ def chunkwise(
     time = jax.tree.leaves(xs)[0].shape[len(batch_shape)]
     together = time if steps.cuts is None else min(time, steps.cuts_apart)
     access = jax.eval_shape(recurrence.look, params, xs)
-    by_steps = together < FEWEST_STEPS or steps_are_cheaper(access, carry, time)
+    by_steps = together < FEWEST_STEPS or plain_is_faster(access, carry, time)
     # Whoever asks for the memory after every step gets it from the steps.
     if steps.record or (method == "auto" and by_steps):
         return sequential(cell, params, carry, initial, xs, steps)
@@ -162,14 +163,15 @@ def chunk_size(recurrence: MatrixRecurrence, steps: int) -> int:
     return min(CHUNK, CHUNK if wide else NARROW_CHUNK, 1 << (steps - 1).bit_length())
 
 
-def steps_are_cheaper(access: Access, carry: MatrixState, time: int) -> bool:
-    """Whether the plain loop over so many steps is faster; measured in `bench/README.md`."""
+def plain_is_faster(access: Access, carry: MatrixState, time: int) -> bool:
+    """Whether the plain loop over so many steps is, without storing too much; measured in
+    `bench/README.md`."""
     per_channel = access.log_decay is not None and access.log_decay.ndim == access.key.ndim
     if access.rate is None and access.low_rank is None and not per_channel:
         return False
     stored = STORED_MEMORIES * carry.memory.size * carry.memory.dtype.itemsize * time
-    small = carry.memory.size < FEWEST_NUMBERS and stored <= MOST_STORED_BYTES
-    return small and jax.default_backend() == "cpu"
+    small = carry.memory.size <= SMALL_MEMORY and stored <= MOST_STORED_BYTES
+    return small and steps_are_cheap()
 
 
 def run_tile(
