@@ -113,8 +113,9 @@ def matrix_state(
       features: width of `y`; `heads * values` unless given.
       stabilized: whether the memory has a scale of its own, so that `log_input` may have any
         size without an overflow.
-      least_log_decay: a bound that `log_decay` never goes below, if there is one: decays per
-        channel are cheaper then.
+      least_log_decay: a bound that `log_decay` never goes below, if there is one. Decays per
+        channel are then known to be mild or not when the program is compiled; without a bound
+        that is found out while it runs.
       weight_init: initializer of the weights of an `init` that is a mapping.
 
     Returns:

@@ -1,7 +1,15 @@
-"""How much of step j is left at step i, inside a chunk: exponents are masked before `exp`."""
+"""How much of step j is left at step i, inside a chunk.
+
+One decay per head: an exponent for each pair of steps, masked before `exp`. One per channel: scores
+inside blocks of steps, then neighbouring blocks are joined by products whose factors are at most 1.
+Inside a block, `sum_k left[i, k] right[j, k] exp(upto[i, k] - upto[j, k])` is one product of
+matrices if the decays are mild enough for `exp(-upto[j, k])`; if not, it is summed pair by pair, in
+smaller blocks and with exponents masked before `exp`. Where nothing is known before, that is decided
+while it runs, for all steps at hand: so a strong decay in a later step, or in another row, can change
+the last digit of an output, and nothing more.
+"""
 
 import dataclasses
-import math
 from functools import cached_property, partial
 from typing import Any
 
@@ -11,10 +19,14 @@ import jax.numpy as jnp
 from seqjax.core.types import Array
 
 BLOCK = 4
-"""Steps between which decays per channel are formed one by one where nothing bounds them."""
+"""Steps between which decays per channel are formed one by one where they may be anything. (With
+blocks of two, programs that XLA made for CPUs, jax 0.10.2, crashed.)"""
 
-LARGEST_EXPONENT = 40.0
-"""Where they are bounded, no factor is formed above `exp` of this."""
+MILD_BLOCK = 16
+"""Steps of a block whose scores are one product of matrices where its decays are mild."""
+
+LARGEST_EXPONENT = 60.0
+"""Mild: in a block no factor is above `exp` of this."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +42,7 @@ class Decays:
       segments: `(..., C)` numbers, steps of one run between resets sharing one; or None.
       size: C.
       per_channel: whether `log_decay` has channels.
-      least: a lower bound of `log_decay`, or None.
+      least: a lower bound of `log_decay` per channel, or None.
     """
 
     log_decay: Array | None
@@ -95,57 +107,86 @@ class Decays:
         return exact("...ij,...jk->...ik", which, g)
 
     def _scores_per_channel(self, left: Array, right: Array, *, before: bool) -> Array:
-        g, block = self.log_decay, self.block
+        g = self.log_decay
         assert g is not None
-        split = lambda a, *sizes: a.reshape(*a.shape[:-2], -1, *sizes, a.shape[-1])  # noqa: E731
-        sums = partial(exact, "ij,...jk->...ik")
-        lower = lambda size, k: jnp.tril(jnp.ones((size, size), g.dtype), k)  # noqa: E731
-        last = -1 if before else 0
-        near = split(g, block)
-        found = self._near(
-            split(left, block), split(right, block), sums(lower(block, last), near),
-            sums(lower(block, 0), near), before,
-        )  # fmt: skip
-        while block < self.size:
-            # Two neighbours become one: from j to the end of the first, on to i in the second.
-            first, second = (split(g, 2, block)[..., half, :, :] for half in (0, 1))
-            seen = split(left, 2, block)[..., 1, :, :] * jnp.exp(sums(lower(block, last), second))
-            kept = split(right, 2, block)[..., 0, :, :] * jnp.exp(sums(lower(block, -1).T, first))
-            corner = jnp.einsum("...ik,...jk->...ij", seen, kept)
-            above, below = found[..., 0::2, :, :], found[..., 1::2, :, :]
-            top = jnp.concatenate([above, jnp.zeros_like(above)], axis=-1)
-            found = jnp.concatenate([top, jnp.concatenate([corner, below], axis=-1)], axis=-2)
-            block *= 2
-        return found[..., 0, :, :]
-
-    def _near(self, left, right, upto, through, before: bool) -> Array:
-        """Scores inside blocks, `through` being the sums up to j itself."""
-        if self._bounded is not None:
-            # No factor overflows, and what i does not see is left out by selection.
-            return jnp.einsum("...ik,...jk->...ij", left * jnp.exp(upto), right * jnp.exp(-through))
-        i, j = (jax.lax.broadcasted_iota(jnp.int32, (self.block, self.block), d) for d in (0, 1))
-        seen = (j < i if before else j <= i)[..., None]
-        exponent = upto[..., :, None, :] - through[..., None, :, :]
-        exponent = jnp.where(like(seen, exponent.ndim), exponent, -jnp.inf)
-        return (left[..., :, None, :] * right[..., None, :, :] * jnp.exp(exponent)).sum(-1)
+        mild = partial(_scores_by_products, before=before)
+        if self._mild_for is not None:
+            return mild(left, right, g, block=min(self.size, self._mild_for))
+        strong = partial(_scores_pair_by_pair, block=min(self.size, BLOCK), before=before)
+        if self.size <= BLOCK:
+            return strong(left, right, g)
+        mild = partial(mild, block=min(self.size, MILD_BLOCK))
+        # Without checkpoints the backward pass would store what either of the two needs.
+        either = jax.checkpoint(mild), jax.checkpoint(strong)
+        return jax.lax.cond(self._are_mild, *either, left, right, g)
 
     @cached_property
-    def block(self) -> int:
-        """Steps of a block; it divides the chunk, both being powers of two."""
-        most = self._bounded or BLOCK
-        return min(self.size, 2 ** int(math.log2(most)))
+    def _are_mild(self) -> Array:
+        """Whether the decays of all blocks are."""
+        assert self.log_decay is not None
+        blocks = _split(self.log_decay, min(self.size, MILD_BLOCK))
+        return (jnp.abs(blocks).sum(-2) <= LARGEST_EXPONENT).all()
 
     @cached_property
-    def _bounded(self) -> int | None:
-        """Over how many steps no factor goes above the largest; None if that is no whole block.
-
-        Nor would smaller blocks do: with two steps a block, programs that XLA made for CPUs (jax
-        0.10.2) crashed.
-        """
+    def _mild_for(self) -> int | None:
+        """A number of steps, a power of two, over which decays are mild whatever the inputs."""
         if self.least is None:
             return None
         steps = int(LARGEST_EXPONENT / max(-self.least, 1e-6))
-        return steps if steps >= BLOCK else None
+        return 1 << (steps.bit_length() - 1) if steps >= MILD_BLOCK else None
+
+
+def _scores_by_products(left: Array, right: Array, g: Array, *, block: int, before: bool) -> Array:
+    """Scores from mild decays; what is found for steps that i does not see means nothing."""
+    near = _split(g, block)
+    seen = _split(left, block) * jnp.exp(_upto(near, before=before))
+    kept = _split(right, block) * jnp.exp(-_upto(near, before=False))
+    return _joined(jnp.einsum("...ik,...jk->...ij", seen, kept), left, right, g, before)
+
+
+def _scores_pair_by_pair(left: Array, right: Array, g: Array, *, block: int, before: bool) -> Array:
+    """Scores from any decays: exponents are masked before `exp`."""
+    near = _split(g, block)
+    exponent = (
+        _upto(near, before=before)[..., :, None, :] - _upto(near, before=False)[..., None, :, :]
+    )
+    i, j = (jax.lax.broadcasted_iota(jnp.int32, (block, block), d) for d in (0, 1))
+    seen = (j < i if before else j <= i)[..., None]
+    exponent = jnp.where(like(seen, exponent.ndim), exponent, -jnp.inf)
+    pairs = _split(left, block)[..., :, None, :] * _split(right, block)[..., None, :, :]
+    return _joined((pairs * jnp.exp(exponent)).sum(-1), left, right, g, before)
+
+
+def _joined(found: Array, left: Array, right: Array, g: Array, before: bool) -> Array:
+    """From the scores inside blocks those of the chunk: neighbours become one, again and again."""
+    while (block := found.shape[-1]) < g.shape[-2]:
+        halves = lambda a: (half[..., 0, :, :] for half in jnp.split(_split(a, 2, block), 2, -3))  # noqa: E731
+        # From j to the end of the first, on to i in the second.
+        (_, seen), (kept, _), (first, second) = map(halves, (left, right, g))
+        seen = seen * jnp.exp(_upto(second, before=before))
+        kept = kept * jnp.exp(_after(first))
+        corner = jnp.einsum("...ik,...jk->...ij", seen, kept)
+        above, below = found[..., 0::2, :, :], found[..., 1::2, :, :]
+        top = jnp.concatenate([above, jnp.zeros_like(above)], axis=-1)
+        found = jnp.concatenate([top, jnp.concatenate([corner, below], axis=-1)], axis=-2)
+    return found[..., 0, :, :]
+
+
+def _split(a: Array, *sizes: int) -> Array:
+    """Steps in blocks: `(..., C, k)` as `(..., blocks, *sizes, k)`."""
+    return a.reshape(*a.shape[:-2], -1, *sizes, a.shape[-1])
+
+
+def _upto(g: Array, *, before: bool) -> Array:
+    """Sums of `(..., steps, k)` up to each step, itself included unless `before`."""
+    ones = jnp.ones((g.shape[-2],) * 2, g.dtype)
+    return exact("ij,...jk->...ik", jnp.tril(ones, -1 if before else 0), g)
+
+
+def _after(g: Array) -> Array:
+    """Sums over the steps after each step."""
+    ones = jnp.ones((g.shape[-2],) * 2, g.dtype)
+    return exact("ij,...jk->...ik", jnp.triu(ones, 1), g)
 
 
 def like(array: Array, ndim: int) -> Array:

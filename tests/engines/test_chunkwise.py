@@ -1,5 +1,7 @@
 """The chunkwise engine: the numbers of single steps, whatever the chunks."""
 
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ from jax.sharding import AxisType, NamedSharding
 import seqjax as sj
 from seqjax.core.matrix import Access, MatrixState
 from seqjax.engines import chunkwise, triangular
+from seqjax.engines.decays import Decays
 from seqjax.testing.case import Weights, make_case, numbers, with_gradient
 from tests.matrix_cells import FORMS, form
 
@@ -103,6 +106,25 @@ def test_long_chunks(name, x64):
         return jax.jit(jax.value_and_grad(loss, (0, 1)))(params, xs)
 
     chex.assert_trees_all_close(gradient("chunked"), gradient("plain"), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("decay", [0.1, 3.74, 3.76, 60.0])
+def test_scores_with_mild_and_strong_decays(decay, before, x64):
+    """Around the limit of 60 in 16 steps, in float32, against the sum as it is written."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    left, right = (jax.random.normal(key, (2, 64, 3)) for key in keys[:2])
+    g = -decay * jnp.ones((2, 64, 3)).at[0, 20].set(0.0)
+    sums = jnp.cumsum(g, axis=1)
+    upto = (sums - g if before else sums)[:, :, None] - sums[:, None]
+    seen = jnp.tril(jnp.ones((64, 64), bool), -1 if before else 0)[..., None]
+    factors = jnp.where(seen, jnp.exp(jnp.where(seen, upto, 0.0)), 0.0)
+    wanted = jnp.einsum("nik,njk,nijk->nij", left, right, factors)
+    narrow = [a.astype(jnp.float32) for a in (left, right, g)]
+    decays = Decays(narrow[2], None, size=64, per_channel=True, least=None)
+    np.testing.assert_allclose(
+        decays.scores(*narrow[:2], before=before), wanted, rtol=2e-4, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("gain", [-100.0, 100.0])
@@ -283,6 +305,22 @@ def test_vmap_over_parameters(x64):
     for n in range(2):
         one = sj.scan(cell, jax.tree.map(lambda leaf, n=n: leaf[n], params), xs[n])[1]
         np.testing.assert_allclose(got[n], one, rtol=1e-10, atol=1e-12)
+
+
+def test_vmap_over_mild_and_strong_decays():
+    """Both ways are computed and one is selected: nothing of the other gets into the gradient."""
+    cell = form("channel", "add")
+    params = cell.init(jax.random.key(0), IN)
+    xs = jax.random.normal(jax.random.key(1), (2, 40, IN))
+    many = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), params)
+    many["decay"] = many["decay"].at[1].multiply(300)
+
+    def loss(params, method):
+        run = partial(sj.scan, cell, method=method)
+        return jnp.sin(jax.vmap(run)(params, xs)[1]).sum()
+
+    got, wanted = (jax.jit(jax.grad(partial(loss, method=m)))(many) for m in ("chunked", "plain"))
+    chex.assert_trees_all_close(got, wanted, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [1, 2, 8, 16, 64])
