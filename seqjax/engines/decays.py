@@ -3,10 +3,10 @@
 One decay per head: an exponent for each pair of steps, masked before `exp`. One per channel: scores
 inside blocks of steps, then neighbouring blocks are joined by products whose factors are at most 1.
 Inside a block, `sum_k left[i, k] right[j, k] exp(upto[i, k] - upto[j, k])` is one product of
-matrices if the decays are mild enough for `exp(-upto[j, k])`; if not, it is summed pair by pair, in
-smaller blocks and with exponents masked before `exp`. Where nothing is known before, that is decided
-while it runs, for all steps at hand: so a strong decay in a later step, or in another row, can change
-the last digit of an output, and nothing more.
+matrices if the decays are mild enough for `exp(-upto[j, k])`; if not, it is summed pair by pair,
+in smaller blocks and with exponents masked before `exp`. Where nothing is known before, that is
+decided while it runs, for all steps at hand: so a strong decay in a later step, or in another
+row, can change the last digits of an output, and nothing more.
 """
 
 import dataclasses
