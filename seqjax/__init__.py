@@ -46,7 +46,7 @@ from seqjax.cells.state_space import (
 from seqjax.core import initializers
 from seqjax.core.affine import Complex, LogScaled, log_scaled
 from seqjax.core.bidirectional import BidirectionalState, bidirectional
-from seqjax.core.blocks import partly, pipeline, prenorm, product
+from seqjax.core.blocks import checkpointed, partly, pipeline, prenorm, product
 from seqjax.core.cell import Cell, factory
 from seqjax.core.gated import gated
 from seqjax.core.gates import Gates, layer_norm
@@ -99,6 +99,7 @@ __all__ = [
     "block_stack",
     "cast",
     "centred_norm",
+    "checkpointed",
     "conv_gru",
     "conv_lstm",
     "convolution",

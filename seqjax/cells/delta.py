@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
-from seqjax.core.blocks import partly, pipeline, prenorm
+from seqjax.core.blocks import checkpointed, partly, pipeline, prenorm
 from seqjax.core.cell import Cell, factory
 from seqjax.core.gates import like_features
 from seqjax.core.layers import Recipes, dense, draw, feed_forward, scale_to_one, unit_length
@@ -310,8 +310,10 @@ def _layer(
         features=features,
     )
     short = short_convolution(convolved, width=convolution, activation=jax.nn.silu)
-    return pipeline(
-        project=dense(convolved + beside, bias=False, weight_init=weight_init),
-        convolve=partly(short, width=convolved, rest=beside),
-        memory=memory,
+    return checkpointed(
+        pipeline(
+            project=dense(convolved + beside, bias=False, weight_init=weight_init),
+            convolve=partly(short, width=convolved, rest=beside),
+            memory=memory,
+        )
     )

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
-from seqjax.core.blocks import prenorm
+from seqjax.core.blocks import checkpointed, prenorm
 from seqjax.core.cell import Cell, expect_width, factory, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.linear import diagonal
@@ -220,7 +220,7 @@ def mamba(
             carries=MambaState(first.carries, second.carries),
         )
 
-    return Cell(init, initial_carry, step, features, sequence=sequence)
+    return checkpointed(Cell(init, initial_carry, step, features, sequence=sequence))
 
 
 @factory

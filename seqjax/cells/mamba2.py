@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
-from seqjax.core.blocks import partly, pipeline, prenorm
+from seqjax.core.blocks import checkpointed, partly, pipeline, prenorm
 from seqjax.core.cell import Cell, factory
 from seqjax.core.gates import like_features
 from seqjax.core.layers import dense, draw, scale_to_one
@@ -118,10 +118,12 @@ def mamba2(
         features=features,
     )
     short = short_convolution(convolved, width=convolution, activation=jax.nn.silu)
-    return pipeline(
-        project=dense(convolved + heads + inner, bias=False, weight_init=weight_init),
-        convolve=partly(short, width=convolved, rest=heads + inner),
-        memory=memory,
+    return checkpointed(
+        pipeline(
+            project=dense(convolved + heads + inner, bias=False, weight_init=weight_init),
+            convolve=partly(short, width=convolved, rest=heads + inner),
+            memory=memory,
+        )
     )
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
-from seqjax.core.blocks import partly, pipeline, prenorm
+from seqjax.core.blocks import checkpointed, partly, pipeline, prenorm
 from seqjax.core.cell import Cell, expect_width, factory, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.layers import draw, feed_forward, pointwise, standardize
@@ -259,10 +259,12 @@ def mlstm_layer(
         stabilized=True,
     )
     short = short_convolution(inner, width=convolution, activation=jax.nn.silu)
-    return pipeline(
-        project=pointwise(project, features=3 * inner, init=init_project),
-        convolve=partly(short, width=inner, rest=2 * inner),
-        memory=memory,
+    return checkpointed(
+        pipeline(
+            project=pointwise(project, features=3 * inner, init=init_project),
+            convolve=partly(short, width=inner, rest=2 * inner),
+            memory=memory,
+        )
     )
 
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
+from seqjax.core.blocks import checkpointed
 from seqjax.core.cell import Cell, factory, positive_int
 from seqjax.core.gated import gated
 from seqjax.core.gates import add_bias, initialize_gates, like_features, project
@@ -94,7 +95,7 @@ def quasi_recurrent(
         init=init,
         in_features=lambda params: params["kernel"].shape[1],
     )
-    return stack(convolution, _pool(features, pooling))
+    return checkpointed(stack(convolution, _pool(features, pooling)))
 
 
 @factory

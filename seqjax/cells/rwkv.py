@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from seqjax.core import initializers
 from seqjax.core.affine import NOTHING, LogScaled, Update, apply, log_scaled
-from seqjax.core.blocks import prenorm
+from seqjax.core.blocks import checkpointed, prenorm
 from seqjax.core.cell import Cell, expect_width, factory, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.layers import centred_norm
@@ -83,7 +83,7 @@ def rwkv4_time_mix(features: int, *, depth: float = 0.0) -> Cell:
         init=init,
         in_features=lambda params: params["mu"].shape[-1],
     )
-    return stack(mixed, _wkv(features, depth))
+    return checkpointed(stack(mixed, _wkv(features, depth)))
 
 
 @factory

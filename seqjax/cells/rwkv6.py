@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from seqjax.cells.rwkv_initializers import Bonus, Power, Ramp
 from seqjax.core import initializers
-from seqjax.core.blocks import pipeline, prenorm
+from seqjax.core.blocks import checkpointed, pipeline, prenorm
 from seqjax.core.cell import Cell, expect_width, factory
 from seqjax.core.gates import like_features
 from seqjax.core.layers import centred_norm, draw, standardize
@@ -123,23 +123,25 @@ def rwkv6_time_mix(
         y = from_heads(standardize(o, 64e-5)) * like_features(p["norm_gain"], x)
         return ((y + like_features(p["norm_bias"], x)) * x[..., 4 * features :]) @ p["output"]
 
-    return pipeline(
-        mix=windowed(
-            mix,
-            width=2,
-            features=5 * features,
-            init=init_mix,
-            in_features=lambda params: params["mu"].shape[0],
-        ),
-        memory=matrix_state(
-            access,
-            heads=heads,
-            keys=width,
-            values=width,
-            init=init_memory,
-            read_out=read_out,
-            features=features,
-        ),
+    return checkpointed(
+        pipeline(
+            mix=windowed(
+                mix,
+                width=2,
+                features=5 * features,
+                init=init_mix,
+                in_features=lambda params: params["mu"].shape[0],
+            ),
+            memory=matrix_state(
+                access,
+                heads=heads,
+                keys=width,
+                values=width,
+                init=init_memory,
+                read_out=read_out,
+                features=features,
+            ),
+        )
     )
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from seqjax.cells.rwkv_initializers import Power, Ramp, Zigzag
 from seqjax.core import initializers
-from seqjax.core.blocks import partly, pipeline, prenorm
+from seqjax.core.blocks import checkpointed, partly, pipeline, prenorm
 from seqjax.core.cell import Cell, expect_width, factory
 from seqjax.core.gates import like_features
 from seqjax.core.layers import centred_norm, draw, standardize, unit_length
@@ -160,24 +160,26 @@ def rwkv7_time_mix(
         return jnp.concatenate([y, x[..., 6 * features :]], axis=-1) if handed_on else y
 
     out = (2 if handed_on else 1) * features
-    return pipeline(
-        mix=windowed(
-            mix,
-            width=2,
-            features=5 * features + out,
-            init=init_mix,
-            in_features=lambda params: (2 if given else 1) * params["mu_r"].shape[0],
-        ),
-        memory=matrix_state(
-            access,
-            heads=heads,
-            keys=width,
-            values=width,
-            init=init_memory,
-            read_out=read_out,
-            features=out,
-            least_log_decay=-0.607,
-        ),
+    return checkpointed(
+        pipeline(
+            mix=windowed(
+                mix,
+                width=2,
+                features=5 * features + out,
+                init=init_mix,
+                in_features=lambda params: (2 if given else 1) * params["mu_r"].shape[0],
+            ),
+            memory=matrix_state(
+                access,
+                heads=heads,
+                keys=width,
+                values=width,
+                init=init_memory,
+                read_out=read_out,
+                features=out,
+                least_log_decay=-0.607,
+            ),
+        )
     )
 
 

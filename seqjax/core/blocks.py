@@ -1,5 +1,7 @@
-"""How cells join to blocks: behind a norm, in a row with names, side by side, for some features."""
+"""How cells join to blocks: behind a norm, in a row with names, side by side, for some features,
+and how a block of several parts trains on long sequences."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 
@@ -8,8 +10,18 @@ import jax.numpy as jnp
 
 from seqjax.core.cell import Cell, factory
 from seqjax.core.layers import rms_norm
-from seqjax.core.run import Run, zero_masked
+from seqjax.core.run import Run, Steps, batch_shape_of, zero_masked
 from seqjax.core.stack import expect_cell, no_step, residual, stack
+from seqjax.core.types import Inputs
+
+WHOLE_BYTES = 2**21
+"""Inputs of a checkpointed cell that are stored with everything computed from them."""
+
+STRETCH_BYTES = 2**19
+"""Longer ones go in stretches of so many, measured in `bench/README.md`."""
+
+FEWEST_STEPS = 128
+"""But in no shorter ones."""
 
 
 @factory
@@ -221,3 +233,60 @@ def partly(cell: Cell, *, width: int, rest: int) -> Cell:
         features=cell.features + rest,
         sequence=sequence,
     )
+
+
+@factory
+def checkpointed(cell: Cell) -> Cell:
+    """A cell that trains on long sequences in stretches, of which only the ends are stored.
+
+    Values and gradients are those of the cell. What its parts hand to each other, such as
+    projections and convolved inputs, is computed again in the backward pass, one stretch after the
+    other; the parts then store all they need, as for a short sequence. It is `checkpoint_every` of
+    `sj.scan` for one part of a model, with a length that fits: inputs of up to 2 MB are one
+    stretch, longer sequences go in stretches of half a megabyte, at least 128 steps.
+
+    Args:
+      cell: any causal cell, in most cases one of several parts.
+
+    Returns:
+      A cell with the parameters, the carry and the outputs of the given one.
+
+    Raises:
+      ValueError: if the cell is not causal.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.stack(sj.short_convolution(64), sj.minimal_gru(64))
+      >>> params = jax.eval_shape(lambda: cell.init(jax.random.key(0), 64))
+      >>> xs = jax.ShapeDtypeStruct((1, 16384, 64), jnp.float32)
+      >>> saved = sj.memory_report(cell, params, xs).saved
+      >>> sj.memory_report(sj.checkpointed(cell), params, xs).saved < saved / 5
+      True
+
+    Source: Chen et al. 2016, arXiv:1604.06174.
+    """
+    expect_cell("checkpointed", cell)
+    if not cell.causal:
+        raise ValueError(
+            f"checkpointed: expected a causal cell, as stretches of time go one after the other; "
+            f"{cell} needs the whole sequence. Use it on the cells inside."
+        )
+
+    def sequence(scan, params, carry, initial, xs, steps):
+        if steps.checkpoint_every is None:
+            steps = dataclasses.replace(steps, checkpoint_every=_stretch(cell, xs, steps))
+        return scan(cell, params, carry, initial, xs, steps)
+
+    return dataclasses.replace(cell, sequence=sequence, structure=None)
+
+
+def _stretch(cell: Cell, xs: Inputs, steps: Steps) -> int | None:
+    """Steps of a stretch, or None if there is one only."""
+    time = jax.tree.leaves(xs)[0].shape[len(batch_shape_of(cell, xs))]
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(xs)) // steps.devices
+    if size <= WHOLE_BYTES or time <= FEWEST_STEPS:
+        return None
+    most = max(FEWEST_STEPS, time * STRETCH_BYTES // size)
+    # A whole number of chunks of any engine.
+    return most - most % FEWEST_STEPS

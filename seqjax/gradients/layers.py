@@ -124,6 +124,8 @@ def run_layers(
     def scan(
         part: Cell, params: Params, carry: Carry, initial: Carry, xs: Inputs, steps: Steps
     ) -> Run:
+        # Layers are looked at whole, whatever stretches they train in.
+        steps = dataclasses.replace(steps, checkpoint_every=None)
         if part.sequence is not None:
             return part.sequence(scan, params, carry, initial, xs, steps)
         layer = Layer(f"{next(names)}{part!r}", part, params, carry, initial, xs, steps)
