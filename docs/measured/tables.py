@@ -33,7 +33,7 @@ GUESSING = {
     "selective-copying": "0.07",
 }  # fmt: skip
 
-RECIPES = {"a5": ("256", "5000"), "adding": ("64", "1000")}
+RECIPES = {"a5": ("256", "5000"), "adding": ("64", "1000"), "selective-copying": ("64", "4000")}
 """Width and steps, if not 64 and 2,000. Runs by another recipe are rows of their own."""
 
 NAMES = {"a5": "A5", "selective-copying": "selective copying"}
