@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from seqjax.core.cell import Cell, factory
 from seqjax.core.layers import rms_norm
-from seqjax.core.run import Run, Steps, batch_shape_of, zero_masked
+from seqjax.core.run import Run, batch_shape_of, zero_masked
 from seqjax.core.stack import expect_cell, no_step, residual, stack
 from seqjax.core.types import Inputs
 
@@ -195,7 +195,8 @@ def partly(cell: Cell, *, width: int, rest: int) -> Cell:
       one.
 
     Raises:
-      ValueError: from `init`, if the input is not `width + rest` wide.
+      ValueError: if the cell is not causal, and from `init`, if the input is not `width + rest`
+        wide.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -206,6 +207,11 @@ def partly(cell: Cell, *, width: int, rest: int) -> Cell:
              [1., 1., 1.]], dtype=float32)
     """
     expect_cell("partly", cell)
+    if not cell.causal:
+        raise ValueError(
+            f"partly: expected a causal cell; {cell} needs the whole sequence. Put what is partial "
+            "inside of it."
+        )
 
     def init(key, in_features):
         if in_features != width + rest:
@@ -275,16 +281,16 @@ def checkpointed(cell: Cell) -> Cell:
 
     def sequence(scan, params, carry, initial, xs, steps):
         if steps.checkpoint_every is None:
-            steps = dataclasses.replace(steps, checkpoint_every=_stretch(cell, xs, steps))
+            steps = dataclasses.replace(steps, checkpoint_every=_stretch(cell, xs))
         return scan(cell, params, carry, initial, xs, steps)
 
     return dataclasses.replace(cell, sequence=sequence, structure=None)
 
 
-def _stretch(cell: Cell, xs: Inputs, steps: Steps) -> int | None:
+def _stretch(cell: Cell, xs: Inputs) -> int | None:
     """Steps of a stretch, or None if there is one only."""
     time = jax.tree.leaves(xs)[0].shape[len(batch_shape_of(cell, xs))]
-    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(xs)) // steps.devices
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(xs))
     if size <= WHOLE_BYTES or time <= FEWEST_STEPS:
         return None
     most = max(FEWEST_STEPS, time * STRETCH_BYTES // size)

@@ -96,8 +96,14 @@ def like_features(parameter: Array, like: Array) -> Array:
     that are longer: for one row, `(1, time, features)`, over time. That takes XLA on CPUs (jax
     0.10.2) forty times as long as a sum over both.
     """
-    leading = like.shape[: like.ndim - parameter.ndim]
+    leading = like.shape[: max(0, like.ndim - parameter.ndim)]
     return jnp.broadcast_to(parameter, (*leading, *parameter.shape))
+
+
+def broadcasts(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Whether an array of a shape can be repeated to become one of another."""
+    pairs = zip(reversed(shape), reversed(target), strict=False)
+    return len(shape) <= len(target) and all(size in (1, wide) for size, wide in pairs)
 
 
 def layer_norm(x: Array, gain: Array, bias: Array | float = 0.0) -> Array:

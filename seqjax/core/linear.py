@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
-from seqjax.core.affine import Update, apply, empty
+from seqjax.core.affine import Complex, LogScaled, Update, apply, empty
 from seqjax.core.cell import Cell, InitFn, InitialCarryFn, factory, positive_int
-from seqjax.core.gates import Gates, add_bias, initialize_gates, like_features, project
+from seqjax.core.gates import Gates, add_bias, broadcasts, initialize_gates, like_features, project
 from seqjax.core.trees import widen
 from seqjax.core.types import Array, Carry, Initializer, Params, PyTree
 
@@ -30,30 +30,31 @@ class Diagonal:
     read_before: bool
     output: Callable[..., Any]
 
-    def update(self, params: Params, inputs: PyTree, like: Carry) -> Update:
-        """The coefficients of a step, in the dtypes of the state."""
-        made = self.coefficients(params, inputs)
-        if not isinstance(made, tuple) or len(made) != 2:
+    def update(self, params: Params, inputs: PyTree, like: Carry, *, lead: int = 0) -> Update:
+        """The coefficients of a step, or of steps on `lead` more axes, in the dtypes of a state."""
+        dtype = jax.tree.leaves(like)[0].dtype
+        decay, value = _checked(self.coefficients(params, inputs), dtype)
+        got, wanted = (jax.tree.map(jnp.shape, tree) for tree in (value, like))
+        if jax.tree.structure(value) != jax.tree.structure(like):
             raise ValueError(
-                "diagonal: `coefficients` must return two things, (decay, value), for "
-                f"state = decay * state + value; it returned {jax.tree.map(jnp.shape, made)}."
-            )
-        decay, value = made
-        kinds = jax.tree.structure(value), jax.tree.structure(like)
-        if kinds[0] != kinds[1]:
-            raise ValueError(
-                "diagonal: the value that `coefficients` returns must be of the kind of the "
-                f"state, {kinds[1]}; it returned {kinds[0]}."
+                "The value that `coefficients` returns must be of the kind of the state, "
+                f"{wanted}; it returned {got}."
             )
         for new, old in zip(jax.tree.leaves(value), jax.tree.leaves(like), strict=True):
-            if new.shape[max(0, new.ndim - old.ndim) :] != old.shape:
+            if _of_step(new, old, lead) != old.shape:
                 raise ValueError(
-                    f"diagonal: the value that `coefficients` returns must have the shape of the "
-                    f"state, {old.shape}; it returned {new.shape}."
+                    "The value that `coefficients` returns must have the shape of the state, "
+                    f"{wanted}; it returned {got}. {_REPEAT}"
+                )
+        *_, state = jax.tree.leaves(like)
+        for leaf in jax.tree.leaves(decay):
+            if not broadcasts(_of_step(leaf, state, lead), state.shape):
+                raise ValueError(
+                    "The decay that `coefficients` returns must be a number or an array that "
+                    f"broadcasts against the state, {state.shape}; it returned {leaf.shape}."
                 )
         *_, unit = jax.tree.leaves(value)
         decay = jax.tree.map(lambda leaf: like_features(leaf, unit), decay)
-        dtype = jax.tree.leaves(like)[0].dtype
         return Update(*jax.tree.map(lambda leaf: leaf.astype(dtype), (decay, value)))
 
     def advance(self, params: Params, carry: Carry, inputs: PyTree) -> tuple[Carry, PyTree]:
@@ -99,8 +100,8 @@ def diagonal(
     chunk of time.
 
     Args:
-      coefficients: `(params, inputs) -> (decay, value)`: `value` is like the state, `decay`
-        broadcasts against it.
+      coefficients: `(params, inputs) -> (decay, value)`: `value` is like the state, `decay` a
+        number or what broadcasts against it.
       init: `(key, in_features) -> params`.
       initial_carry: `(params, batch_shape=()) -> state`. It should be in float32 at least.
       features: width of the output.
@@ -129,19 +130,25 @@ def diagonal(
       >>> sj.scan(cell, params, jnp.ones((3, 1)))[1][:, 0]
       Array([0.5  , 0.75 , 0.875], dtype=float32)
     """
+    features = positive_int("diagonal", "features", features)
+
+    def as_read(params: Params, values: PyTree, x: PyTree) -> PyTree:
+        _check_read("diagonal", values, (features,))
+        return values
+
     structure = Diagonal(
         coefficients=coefficients,
         project=project or _input,
         read=read or _state,
         read_before=read_before,
-        output=output or _values,
+        output=output or as_read,
     )
     bare = read is None and output is None and not read_before
     return Cell(
         init=init,
         initial_carry=initial_carry,
         step=structure.step,
-        features=positive_int("diagonal", "features", features),
+        features=features,
         input_ndim=input_ndim,
         output=_same if bare else None,
         structure=structure,
@@ -174,10 +181,12 @@ def linear(
 
     Args:
       coefficients: `x -> (decay, value)`, or `(x, p) -> (decay, value)` when `parameters` are
-        given. `x` holds `gates` arrays `(*batch, features)`, at least in float32. The kind of
-        `value` is the kind of state: an array; `sj.Complex(real, imaginary)`, with a decay
-        of that kind; or `sj.log_scaled(values, exponent)`, with the logarithm of a decay. `p`
-        has the extra parameters as attributes. Everything in it should work unit by unit.
+        given. `x` holds `gates` arrays `(*batch, features)`, at least in float32. `value` has
+        their batch dimensions, `decay` is a number or broadcasts against it. The kind of
+        `value` is the kind of state: a real array; `sj.Complex(real, imaginary)`, with a decay
+        of that kind and a `read`; or `sj.log_scaled(values, exponent)`, with the logarithm of a
+        decay. `p` has the extra parameters as attributes. Everything in it should work unit by
+        unit.
       features: width of the gates and of the output.
       gates: number of projections of the input.
       read: `(state, x) -> y`, or `(state, x, p) -> y`; by default the state.
@@ -223,7 +232,7 @@ def linear(
     def of_units(params: Params, like: Array) -> tuple[Any, ...]:
         if not names:
             return ()
-        values = (like_features(params[name], like) for name in names)
+        values = (like_features(jnp.asarray(params[name]), like) for name in names)
         return (collections.namedtuple("Parameters", names)(*values),)
 
     def init(key, in_features):
@@ -244,9 +253,16 @@ def linear(
 
         def value():
             x = Gates([jnp.zeros((*batch_shape, features), dtype)] * gates)
-            return of_gates(params, x)[1]
+            return _checked(of_gates(params, x), dtype)[1]
 
-        return jax.tree.map(lambda leaf: leaf.astype(dtype), empty(jax.eval_shape(value)))
+        like = jax.eval_shape(value)
+        if any(leaf.shape[: len(batch_shape)] != batch_shape for leaf in jax.tree.leaves(like)):
+            raise ValueError(
+                "linear: the value that `coefficients` returns must have the batch dimensions of "
+                f"its argument, {batch_shape}; it returned {jax.tree.map(jnp.shape, like)}. "
+                f"{_REPEAT}"
+            )
+        return jax.tree.map(lambda leaf: leaf.astype(dtype), empty(like))
 
     def project_inputs(params: Params, x: Array) -> Gates:
         in_features = params["input"].shape[0]
@@ -265,6 +281,12 @@ def linear(
         return read(state, x, *of_units(params, x[0])) if read else state
 
     def output(params: Params, values: Array, x: Array) -> Array:
+        _check_read("linear", values, (*x.shape[:-1], features))
+        if _is_complex(values):
+            raise ValueError(
+                f"linear: `read` must return real numbers, got {values.dtype}. Return the real "
+                "part; or both, side by side, from the `output` of an sj.diagonal."
+            )
         return values.astype(jnp.result_type(params["input"], x))
 
     cell = diagonal(
@@ -279,16 +301,62 @@ def linear(
     return dataclasses.replace(cell, output=None if read else _same)
 
 
+_REPEAT = "For one number everywhere write jnp.full_like(x[0], number)."
+
+
+def _checked(made: Any, dtype: Any) -> tuple[Any, Any]:
+    """A decay and a value of one kind, as arrays that fit into a state of that dtype."""
+    pair = isinstance(made, tuple) and not isinstance(made, Complex | LogScaled)
+    if not pair or len(made) != 2:
+        raise ValueError(
+            "`coefficients` must return two things, (decay, value), for "
+            f"state = decay * state + value; it returned {jax.tree.map(jnp.shape, made)}."
+        )
+    decay, value = jax.tree.map(jnp.asarray, made)
+    for name, tree in (("decay", decay), ("value", value)):
+        if _is_complex(tree) and not jnp.issubdtype(dtype, jnp.complexfloating):
+            raise ValueError(
+                f"`coefficients` must return real arrays, or sj.Complex(real, imaginary) and a "
+                f"`read` for such a state; the {name} has dtype {jax.tree.leaves(tree)[0].dtype}. "
+                f"Write sj.Complex({name}.real, {name}.imag) for both the decay and the value."
+            )
+    like = value.maximum if isinstance(value, LogScaled) else value
+    if jax.tree.structure(decay) != jax.tree.structure(like):
+        shapes = (jax.tree.map(jnp.shape, tree) for tree in (like, decay))
+        raise ValueError(
+            "The decay that `coefficients` returns must be of the kind of its value: both "
+            "arrays, or both sj.Complex(real, imaginary); beside sj.log_scaled(values, exponent) "
+            "an array. For the shape {} it returned {}.".format(*shapes)
+        )
+    return decay, value
+
+
+def _check_read(owner: str, values: Any, shape: tuple[int, ...]) -> None:
+    """Raises unless what is read is an array with these last axes."""
+    got = jax.tree.map(jnp.shape, values)
+    if got[-len(shape) :] != shape:
+        raise ValueError(
+            f"{owner}: what is read of a state must be one array of {shape[-1]} features, but has "
+            f"the shape {got}. Without a `read` it is the state itself; give a `read` that "
+            "returns, for example, state.real."
+        )
+
+
+def _is_complex(tree: Any) -> bool:
+    return any(map(jnp.iscomplexobj, jax.tree.leaves(tree)))
+
+
+def _of_step(leaf: Array, like: Array, lead: int) -> tuple[int, ...]:
+    """The shape without the axes that come before those of a step, if it has them."""
+    return leaf.shape[max(0, min(lead, leaf.ndim - like.ndim)) :]
+
+
 def _input(params: Params, x: PyTree) -> PyTree:
     return x
 
 
 def _state(params: Params, state: Carry, inputs: PyTree) -> Carry:
     return state
-
-
-def _values(params: Params, values: PyTree, x: PyTree) -> PyTree:
-    return values
 
 
 def _same(state: Carry) -> Carry:

@@ -30,6 +30,8 @@ def length_mask(lengths: Any, time: int) -> StepFlags:
     lengths = jnp.asarray(lengths)
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise TypeError(f"lengths must be whole numbers, got dtype {lengths.dtype}.")
+    if lengths.dtype.itemsize < 4:
+        lengths = lengths.astype(jnp.int32)  # Narrow ones could not count to `time`.
     steps = jax.lax.broadcasted_iota(lengths.dtype, (*lengths.shape, time), lengths.ndim)
     return steps < lengths[..., None]
 

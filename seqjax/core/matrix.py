@@ -1,6 +1,7 @@
 """Cells that remember in a matrix: what one step forgets, writes and reads, as one record."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -9,9 +10,10 @@ import jax.numpy as jnp
 
 from seqjax.core import initializers
 from seqjax.core.cell import Cell, InitFn, factory, positive_int, spell
+from seqjax.core.gates import broadcasts
 from seqjax.core.layers import draw
 from seqjax.core.trees import floats
-from seqjax.core.types import Array, Carry, Initializer, Params, PRNGKeyArray
+from seqjax.core.types import Array, Carry, Initializer, Params, PRNGKeyArray, PyTree
 
 
 class Access(NamedTuple):
@@ -33,14 +35,17 @@ class Access(NamedTuple):
       key: `(*batch, heads, keys)`.
       value: `(*batch, heads, values)`. A column of ones makes a normaliser: its reading is the
         sum of all weights.
-      log_decay: at most 0; `(*batch, heads)` for one factor per head, `(*batch, heads, keys)`
-        for one per channel, None to forget nothing.
+      log_decay: at most 0, or the memory grows; `(*batch, heads)` for one factor per head,
+        `(*batch, heads, keys)` for one per channel, None to forget nothing.
       rate: `(*batch, heads)`; None to add.
       low_rank: a pair of `(*batch, heads, keys)`, or None. Not with `rate`.
       bonus: `(*batch, heads, keys)`, or None to read after the write. Not with `rate`.
       log_input: `(*batch, heads)`, the logarithm of a factor of the write, any size; or None.
         For cells with `stabilized=True`, and only with additive writes, one decay per head and
         no bonus.
+
+    `log_decay`, `rate` and `log_input` may also be a number or `(heads,)`, the same at all steps;
+    axes of size 1 are repeated.
     """
 
     query: Array
@@ -113,9 +118,9 @@ def matrix_state(
       features: width of `y`; `heads * values` unless given.
       stabilized: whether the memory has a scale of its own, so that `log_input` may have any
         size without an overflow.
-      least_log_decay: a bound that `log_decay` never goes below, if there is one. Decays per
-        channel are then known to be mild or not when the program is compiled; without a bound
-        that is found out while it runs.
+      least_log_decay: a bound, at most 0, that `log_decay` is held above, if there is one. Decays
+        per channel are then known to be mild or not when the program is compiled; without a
+        bound that is found out while it runs.
       weight_init: initializer of the weights of an `init` that is a mapping.
 
     Returns:
@@ -130,7 +135,7 @@ def matrix_state(
       >>> def delta_rule(heads, width):
       ...     def access(p, x):
       ...         q, k, v = (sj.to_heads(x, p[name]) for name in ("query", "key", "value"))
-      ...         k = k / jnp.linalg.norm(k, axis=-1, keepdims=True)
+      ...         k = k / jnp.sqrt(jnp.square(k).sum(-1, keepdims=True) + 1e-6)
       ...         return sj.Access(q, k, v, rate=jax.nn.sigmoid(x @ p["rate"]))
       ...     shapes = {name: (heads, width) for name in ("query", "key", "value")}
       ...     shapes["rate"] = (heads,)
@@ -141,6 +146,11 @@ def matrix_state(
       >>> carry.memory.shape, ys.shape
       ((2, 2, 4, 4), (2, 5, 8))
     """
+    if least_log_decay is not None and not -math.inf < least_log_decay <= 0:
+        raise ValueError(
+            "matrix_state: `least_log_decay` must be a finite number of at most 0, or None for no "
+            f"bound; got {least_log_decay!r}."
+        )
     structure = MatrixRecurrence(
         access=access,
         read_out=read_out,
@@ -213,12 +223,16 @@ class MatrixRecurrence:
     least_log_decay: float | None = None
 
     def initial_carry(self, params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
-        dtype = jnp.result_type(jnp.float32, *floats(params))
+        dtype = self.memory_dtype(params)
         memory = jnp.zeros((*batch_shape, self.heads, self.keys, self.values), dtype)
         scale = jnp.zeros((*batch_shape, self.heads), dtype) if self.stabilized else None
         return MatrixState(memory, scale)
 
-    def step(self, params: Params, carry: Carry, x: Any) -> tuple[Carry, Array]:
+    def memory_dtype(self, params: Params) -> Any:
+        """That of the parameters, float32 at least."""
+        return jnp.result_type(jnp.float32, *floats(params))
+
+    def step(self, params: Params, carry: Carry, x: Any) -> tuple[Carry, PyTree]:
         access = self.look(params, x)
         wide = jax.tree.map(lambda leaf: leaf.astype(carry.memory.dtype), access)
         carry, reading = advance(carry, wide)
@@ -229,9 +243,20 @@ class MatrixRecurrence:
         access = self.access(params, x)
         if not isinstance(access, Access):
             raise ValueError(f"{self}: `access` must return an sj.Access, got {access!r}.")
+        if isinstance(access.log_decay, int | float) and access.log_decay > 0:
+            raise ValueError(
+                f"{self}: `log_decay` is the logarithm of a factor of at most 1, so at most 0; got "
+                f"{access.log_decay}. Write math.log(0.9) to forget a tenth."
+            )
+        access = jax.tree.map(jnp.asarray, access)
         lead = access.query.shape[:-2]
         key = (*lead, self.heads, self.keys)
         head = (*lead, self.heads)
+        access = access._replace(
+            log_decay=_repeated(access.log_decay, head, key),
+            rate=_repeated(access.rate, head),
+            log_input=_repeated(access.log_input, head),
+        )
         a, b = (None, None) if access.low_rank is None else access.low_rank
         expected = {
             "query": (access.query, key),
@@ -248,6 +273,17 @@ class MatrixRecurrence:
                 raise ValueError(
                     f"{self}: `{name}` of the Access must have shape {shape}, got {array.shape}."
                 )
+        real = not jnp.issubdtype(self.memory_dtype(params), jnp.complexfloating)
+        for name, array in access._asdict().items():
+            if real and any(map(jnp.iscomplexobj, jax.tree.leaves(array))):
+                raise ValueError(
+                    f"{self}: `{name}` of the Access holds complex numbers, but the memory is real "
+                    "as all parameters are. Give real and imaginary parts as columns, or use "
+                    "sj.diagonal with a state of sj.Complex(real, imaginary)."
+                )
+        if self.least_log_decay is not None and access.log_decay is not None:
+            held = jnp.maximum(access.log_decay, self.least_log_decay)
+            access = access._replace(log_decay=held)
         decay = access.log_decay
         if decay is not None and decay.shape not in (key, head):
             raise ValueError(
@@ -273,16 +309,29 @@ class MatrixRecurrence:
             )
         return access
 
-    def answer(self, params: Params, reading: Any, access: Access, x: Any) -> Array:
+    def answer(self, params: Params, reading: Any, access: Access, x: Any) -> PyTree:
         """`read_out` of a reading, in the dtype of the values."""
         dtype = access.value.dtype
         if isinstance(reading, Scaled):
             # Its scale may be far outside the range of a narrow dtype.
-            return self.read_out(params, reading, x).astype(dtype)
+            made = self.read_out(params, reading, x)
+            return jax.tree.map(lambda leaf: leaf.astype(dtype), made)
         return self.read_out(params, reading.astype(dtype), x)
 
     def __str__(self) -> str:
         return f"matrix_state({spell(self.access)}, heads={self.heads})"
+
+
+def _repeated(leaf: Array | None, head: tuple[int, ...], key: tuple[int, ...] = ()) -> Array | None:
+    """A number, or one for each head or channel, at all steps. What does not fit stays as it is.
+
+    A matrix is not taken to lack axes: what it means would depend on the number of rows.
+    """
+    if leaf is None:
+        return None
+    shape = key if leaf.ndim == len(key) > 1 else head
+    fits = leaf.ndim in (0, 1, len(shape)) and broadcasts(leaf.shape, shape)
+    return jnp.broadcast_to(leaf, shape) if fits else leaf
 
 
 def advance(state: MatrixState, access: Access) -> tuple[MatrixState, Any]:

@@ -101,6 +101,15 @@ def with_keys_of(initial: Carry, carry: Carry) -> Carry:
     return jax.tree.map(adopt, initial, carry, is_leaf=_is_randomness)
 
 
+def with_dtypes_of(initial: Carry, carry: Carry) -> Carry:
+    """The initial carry in the dtypes of another one, so that a reset changes none."""
+
+    def cast(start: Any, now: Any) -> Any:
+        return start if _is_randomness(start) else start.astype(now.dtype)
+
+    return jax.tree.map(cast, initial, carry, is_leaf=_is_randomness)
+
+
 @factory
 def dropout(cell: Cell, rate: float, *, variational: bool = False) -> Cell:
     """A cell whose outputs are dropped at random.

@@ -112,15 +112,17 @@ def windowed(
             window.append(before)
         ys = order.put_back(function(params, tuple(window)))
 
-        def remembered(pick):
+        def remembered(pick, nothing):
             entries = [
                 pick(seen.astype(start.dtype), start)
                 for seen, start in zip(window, starts, strict=False)
             ]
-            return WindowState(jnp.stack(entries[::-1], axis=-2) if entries else carry.inputs)
+            return WindowState(jnp.stack(entries[::-1], axis=-2) if entries else nothing)
 
-        carries = remembered(order.held) if steps.record else None
-        return Run(remembered(order.last), zero_masked(ys, steps.valid), carries)
+        carries = None
+        if steps.record:
+            carries = remembered(order.held, jnp.zeros_like(xs[..., None, :][..., :0, :]))
+        return Run(remembered(order.last, carry.inputs), zero_masked(ys, steps.valid), carries)
 
     return Cell(
         init=init,

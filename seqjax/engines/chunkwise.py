@@ -134,7 +134,8 @@ def _run(
     if plan.tile < time:
         tile = jax.checkpoint(tile, prevent_cse=False)
     carry, ys = over_tiles(tile, carry, inputs, size=plan.tile, reverse=False)
-    ys = ys[::-1] if steps.reverse else ys
+    if steps.reverse:
+        ys = jax.tree.map(lambda leaf: leaf[::-1], ys)
     return Run(carry, zero_masked(batch_major(ys, batch_ndim), steps.valid), None)
 
 
@@ -176,7 +177,7 @@ def plain_is_faster(access: Access, carry: MatrixState, time: int) -> bool:
 
 def run_tile(
     plan: Plan, params: Params, initial: MatrixState, state: MatrixState, here: Any
-) -> tuple[MatrixState, Array]:
+) -> tuple[MatrixState, PyTree]:
     """Some chunks.
 
     Args:
@@ -200,13 +201,13 @@ def run_tile(
         least = 4 * jnp.log(jnp.finfo(work.log_decay.dtype).eps)
         least = LEAST_LOG_DECAY if recurrence.stabilized else least
         work = work._replace(log_decay=jnp.maximum(work.log_decay, least))
-    segments = first = last = lost = fresh = None
+    segments = first = last = fresh = None
     if resets is not None:
         resets = _cut(plan, resets if valid is None else resets & valid)
         segments = jnp.cumsum(resets.astype(jnp.int32), axis=-1)[..., None, :]
         first, last = segments == 0, segments == segments[..., -1:]
         fresh = ~first[..., 0, -1]
-        work, lost = _without_nan(work, segments)
+    work, lost = _without_nan(work, segments)
     decays = Decays(
         work.log_decay,
         segments,
@@ -231,8 +232,11 @@ def run_tile(
 
     some = None if valid is None else _cut(plan, valid).any(-1)
     cut_before = None if cuts is None else cuts[:: plan.chunk]
-    lost_at_end = None if lost is None else lost[..., -1]
-    state, starts = jax.lax.scan(body, state, (summary, some, fresh, cut_before, lost_at_end))
+    state, starts = jax.lax.scan(body, state, (summary, some, fresh, cut_before, lost[..., -1]))
+    if first is not None:
+        # Steps behind a reset meet another memory, and 0 times NaN of this one would be NaN.
+        starts, bad = _finite(starts)
+        lost = lost | (bad[..., None] & first)
     reading = _spoil(algebra.readings(summary, starts, initial, first), lost)
     reading = jax.tree.map(partial(_join, plan, access.query.shape[0]), reading)
     return state, recurrence.answer(params, reading, access, x)
@@ -273,10 +277,10 @@ def _join(plan: Plan, steps: int, leaf: Array) -> Array:
     return leaf.reshape(-1, *leaf.shape[2:])[:steps]
 
 
-def _without_nan(access: Access, segments: Array) -> tuple[Access, Array]:
-    """The access without NaN and inf, and the steps that they reach.
+def _without_nan(access: Access, segments: Array | None) -> tuple[Access, Array]:
+    """The access without NaN and inf, and the steps that they reach: later ones of the segment.
 
-    Steps of other segments are left out of products by a factor of 0, and 0 times NaN is NaN.
+    Other steps are left out of products by a factor of 0, and 0 times NaN is NaN.
     """
     log_input = access.log_input
     checked = access._replace(log_input=None)
@@ -286,14 +290,21 @@ def _without_nan(access: Access, segments: Array) -> tuple[Access, Array]:
         wrong = ~jnp.isfinite(leaf)
         bad = bad | (wrong if leaf.ndim == bad.ndim else wrong.any(-1))
     access = jax.tree.map(lambda leaf: jnp.where(expand(bad, leaf.ndim), 0.0, leaf), access)
-    latest = jax.lax.cummax(jnp.where(bad, segments, -1), axis=bad.ndim - 1)
-    return access, latest == segments
+    segment = jnp.zeros((), jnp.int32) if segments is None else segments
+    latest = jax.lax.cummax(jnp.where(bad, segment, -1), axis=bad.ndim - 1)
+    return access, latest == segment
 
 
-def _spoil(tree: PyTree, which: Array | None) -> PyTree:
+def _finite(state: MatrixState) -> tuple[MatrixState, Array]:
+    """States with zeros for memories, head by head, that hold NaN or inf; and which these are."""
+    bad = ~jnp.isfinite(state.memory).all((-1, -2))
+    if state.log_scale is not None:
+        bad = bad | ~jnp.isfinite(state.log_scale)
+    return jax.tree.map(lambda a: jnp.where(expand(bad, a.ndim), 0.0, a), state), bad
+
+
+def _spoil(tree: PyTree, which: Array) -> PyTree:
     """NaN where rows of `(..., *)` leaves are said to hold it."""
-    if which is None:
-        return tree
     return jax.tree.map(lambda a: jnp.where(expand(which, a.ndim), jnp.nan, a), tree)
 
 

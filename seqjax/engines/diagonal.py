@@ -159,10 +159,14 @@ def _at_once(
         return jax.tree.map(lambda leaf: jnp.flip(leaf, 0), tree) if reverse else tree
 
     inputs = turn(inputs)
-    made = structure.update(params, inputs, carry)
-    *_, unit = jax.tree.leaves(made.value)
-    decay = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, unit.shape), made.decay)
-    before, after = states_of(Update(decay, made.value), carry, initial, *turn(flags))
+    made = structure.update(params, inputs, carry, lead=1)
+    time = jax.tree.leaves(inputs)[0].shape[0]
+    # Neither need depend on the input.
+    each = lambda leaf, like: jnp.broadcast_to(leaf, (time, *like.shape))  # noqa: E731
+    *_, unit = jax.tree.leaves(carry)
+    decay = jax.tree.map(lambda leaf: each(leaf, unit), made.decay)
+    updates = Update(decay, jax.tree.map(each, made.value, carry))
+    before, after = states_of(updates, carry, initial, *turn(flags))
     values = structure.read(params, before if structure.read_before else after, inputs)
     end = jax.tree.map(lambda leaf: leaf[-1], after)
     if flags.valid is not None:

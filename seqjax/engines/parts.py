@@ -8,12 +8,14 @@ import jax
 from seqjax.core.cell import Cell
 from seqjax.core.linear import Diagonal
 from seqjax.core.matrix import MatrixRecurrence
+from seqjax.core.noise import with_keys_of
 from seqjax.core.recurrence import AnyStep, Recurrence
 from seqjax.core.run import Run, Steps, batch_major, batch_shape_of, time_major
 from seqjax.core.types import Carry, Inputs, Params, PyTree
 from seqjax.engines.bptt import bptt
 from seqjax.engines.chunkwise import chunkwise
 from seqjax.engines.diagonal import diagonal
+from seqjax.engines.placement import place_like_result, place_rows
 from seqjax.engines.sequential import sequential
 from seqjax.engines.stepwise import stepwise
 from seqjax.engines.tiles import over_tiles
@@ -47,6 +49,7 @@ def run_cell(
             run = again(cell, params, carry, initial, xs, steps.part(flags))
             return run.carry, (run.ys, run.carries)
 
+        carry, initial = _placed(chunk, (carry, initial), xs, steps, params, len(batch_shape))
         carry, outputs = in_chunks(
             chunk,
             carry,
@@ -56,7 +59,7 @@ def run_cell(
             reverse=steps.reverse,
         )
         return Run(carry, *outputs)
-    if method == "plain" or time == 0:
+    if method == "plain" or 0 in (*batch_shape, time):
         return sequential(cell, params, carry, initial, xs, steps)
     if isinstance(cell.structure, Diagonal) and method in ("auto", "associative", "chunked"):
         return diagonal(method, cell.structure, cell, params, carry, initial, xs, steps)
@@ -74,6 +77,25 @@ def run_cell(
         f"scan: method={method!r} needs {_NEEDS[method]}; {cell} is none of them. Use "
         "method='auto', which finds a way for each part of a cell."
     )
+
+
+def _placed(
+    chunk: Callable[[Carry, PyTree], tuple[Carry, PyTree]],
+    carries: tuple[Carry, Carry],
+    xs: Inputs,
+    steps: Steps,
+    params: Params,
+    batch_ndim: int,
+) -> tuple[Carry, Carry]:
+    """The carries to start from and to go back to, where a chunk leaves its own."""
+    size = steps.checkpoint_every
+    first = lambda leaf: jax.lax.slice_in_dim(  # noqa: E731
+        leaf, 0, min(size, leaf.shape[batch_ndim]), axis=batch_ndim
+    )
+    here = jax.tree.map(lambda leaf: first(leaf)[None], (xs, steps.flags))
+    carry, initial = carries
+    carries = carry, with_keys_of(initial, carry)
+    return place_like_result(chunk, place_rows(carries, xs, batch_ndim), here, params)
 
 
 _GATED = "cells that show which products they make, as those from sj.gated do"

@@ -92,10 +92,9 @@ def _solve_jvp(primals: tuple, tangents: tuple) -> tuple:
     updates, start, fresh = primals
     d_updates, d_start, _ = tangents
     after = _solve(updates, start, fresh)
-    before = _before(start, after, None, start)
+    nothing = jax.tree.map(lambda leaf: jnp.zeros_like(leaf)[None], start)
+    before = _before(start, after, fresh, nothing)
     change = apply(Update(d_updates.decay, d_updates.value), before)
-    if fresh is not None:
-        change = jax.tree.map(partial(select, fresh), d_updates.value, change)
     return after, _prefix(Update(updates.decay, change), d_start, fresh)
 
 
@@ -105,13 +104,16 @@ def _prefix(updates: Update, start: Carry, fresh: Array | None) -> Carry:
         both = combine(one, two)
         if forgets is None:
             return None, both
-        value = jax.tree.map(partial(select, forgets), two.value, both.value)
-        return forgets_first | forgets, Update(both.decay, value)
+        # What was before a reset counts for nothing: its decay could be inf, its value NaN.
+        return forgets_first | forgets, jax.tree.map(partial(select, forgets), two, both)
 
     if jax.tree.leaves(updates)[0].shape[0] == 0:
         return updates.value
     forgotten, all_updates = jax.lax.associative_scan(join, (fresh, updates))
-    after = apply(all_updates, jax.tree.map(lambda leaf: leaf[None], start))
     if forgotten is None:
-        return after
-    return jax.tree.map(partial(select, forgotten), all_updates.value, after)
+        return apply(all_updates, jax.tree.map(lambda leaf: leaf[None], start))
+    kept = lambda leaf: select(forgotten, jnp.zeros_like(leaf), leaf)  # noqa: E731
+    held = jax.tree.map(
+        lambda leaf: kept(jnp.broadcast_to(leaf, (len(forgotten), *leaf.shape))), start
+    )
+    return jax.tree.map(partial(select, forgotten), all_updates.value, apply(all_updates, held))

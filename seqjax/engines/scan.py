@@ -10,7 +10,7 @@ import numpy as np
 
 from seqjax.core.cell import Cell
 from seqjax.core.masks import length_mask
-from seqjax.core.noise import Randomness
+from seqjax.core.noise import Randomness, with_dtypes_of
 from seqjax.core.run import Run, Steps
 from seqjax.core.stack import expect_cell
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
@@ -51,7 +51,8 @@ def scan(
       mask: `(*batch, time)` bool, any pattern. A masked step is as if it were not there,
         its reset included: it holds the carry bit for bit and puts out zeros, and NaN or
         inf in its input reaches neither values nor gradients. With `lengths` as well, both
-        must hold.
+        must hold. The cell computes such a step on zeros, and what it computes is dropped; so
+        derivatives must be finite there, which that of a norm, for one, is not without an epsilon.
       resets: `(*batch, time)` bool: before such a step the carry becomes the initial carry,
         by selection, and no gradient crosses. `sj.segment_starts` makes it for rows that
         hold several sequences.
@@ -221,6 +222,7 @@ def run_checked(
     """The run itself, by the method asked for."""
     initial = cell.initial_carry(params, batch_shape)
     start = initial if carry is None else carry
+    initial = with_dtypes_of(initial, start)
     # What is split otherwise than by rows is left to the compiler.
     if method == "plain" or (method == "auto" and not split_by_rows(params, xs, len(batch_shape))):
         return run_cell("plain", cell, params, start, initial, xs, steps)

@@ -7,6 +7,7 @@ import pytest
 
 import seqjax as sj
 from seqjax.core import blocks
+from seqjax.core.run import Steps
 from seqjax.gradients import run_layers
 from seqjax.testing import check_cell
 
@@ -45,9 +46,10 @@ def test_length_of_the_stretches(rows, time, stretch):
 
     xs = jnp.zeros((rows, time, 128))
     cell = sj.checkpointed(sj.stack(sj.minimal_gru(2)))
-    cell.sequence(scan, None, None, None, xs, blocks.Steps())
-    cell.sequence(scan, None, None, None, xs, blocks.Steps(checkpoint_every=7))
-    assert asked == [stretch, 7]
+    cell.sequence(scan, None, None, None, xs, Steps())
+    cell.sequence(scan, None, None, None, xs, Steps(devices=8))  # Each runs rows like these.
+    cell.sequence(scan, None, None, None, xs, Steps(checkpoint_every=7))
+    assert asked == [stretch, stretch, 7]
 
 
 @pytest.mark.parametrize("name", ["delta_net", "mamba", "mlstm_layer", "rwkv4_time_mix"])
@@ -80,5 +82,7 @@ def test_diagnostics_see_the_layer_whole(short_stretches):
 def test_mistakes(no_shape_checks):
     with pytest.raises(ValueError, match=r"expected a causal cell.*needs the whole sequence"):
         sj.checkpointed(sj.bidirectional(sj.gru(2)))
+    with pytest.raises(ValueError, match=r"partly: expected a causal cell"):
+        sj.partly(sj.bidirectional(sj.gru(2)), width=2, rest=1)
     with pytest.raises(TypeError, match=r"expected a Cell.*call the function"):
         sj.checkpointed(sj.gru)

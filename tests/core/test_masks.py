@@ -18,6 +18,12 @@ def test_length_mask_of_any_batch():
     np.testing.assert_array_equal(sj.length_mask(2, 3), [True, True, False])
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int32, np.uint32])
+def test_lengths_of_a_type_that_could_not_count_all_steps(dtype):
+    mask = sj.length_mask(np.array([10, 120], dtype), 300)
+    np.testing.assert_array_equal(mask.sum(-1), [10, 120])
+
+
 def test_length_mask_wants_whole_numbers(no_shape_checks):
     with pytest.raises(TypeError, match="float"):
         sj.length_mask(jnp.ones(2), 3)

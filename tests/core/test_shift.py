@@ -68,6 +68,7 @@ def test_a_window_of_one_is_a_function_of_the_input():
     carry, ys = sj.scan(cell, params, jnp.ones((4, 2)))
     assert carry.inputs.shape == (0, 2)
     np.testing.assert_allclose(ys[3], params.kernel[0])
+    assert sj.trajectory(cell, params, jnp.ones((4, 2))).inputs.shape == (4, 0, 2)
 
 
 def test_other_widths(no_shape_checks):

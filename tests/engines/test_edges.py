@@ -42,6 +42,13 @@ def test_no_steps(case):
     same(carry, cell.initial_carry(params, (3,)), 0)
 
 
+def test_no_rows(case):
+    cell, params, xs = case
+    carry, ys = sj.scan(cell, params, xs[:0], truncate=2)
+    assert ys.shape == (0, TIME, cell.features)
+    same(carry, cell.initial_carry(params, (0,)), 0)
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 def test_a_row_of_length_zero_keeps_the_carry_it_was_given(case, reverse):
     cell, params, xs = case

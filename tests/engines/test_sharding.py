@@ -62,6 +62,25 @@ def test_jit_on_a_mesh(case, kind):
     same(((carry, ys), gradient), wanted)
 
 
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+def test_checkpoints_on_a_mesh(kind):
+    cell = sj.stack(sj.gru(3), sj.minimal_gru(2))
+    params = cell.init(jax.random.key(0), 3)
+    xs = jax.random.normal(jax.random.key(1), (ROWS, TIME, 3))
+    resets = jnp.zeros((ROWS, TIME), bool).at[:, 3].set(True)
+
+    def run(params, xs, resets, **options):
+        return sj.scan(cell, params, xs, resets=resets, checkpoint_every=2, **options)
+
+    wanted = run(params, xs, resets)
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(kind,))
+    with jax.set_mesh(mesh):
+        split = jax.device_put((xs, resets), NamedSharding(mesh, jax.P("data")))
+        params = jax.device_put(params, NamedSharding(mesh, jax.P()))
+        for method in ("auto", "plain"):
+            same(jax.jit(run, static_argnames="method")(params, *split, method=method), wanted)
+
+
 def test_layers_whose_forward_pass_goes_in_tiles(monkeypatch):
     """The gradient of a layer reaches the one below it, whatever the tiles of the two passes."""
     monkeypatch.setattr(bptt, "FORWARD_TILE_BYTES", 1)
