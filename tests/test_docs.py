@@ -74,12 +74,12 @@ def test_every_public_function_shows_how_it_is_used(module):
             assert ">>>" in item.__doc__, f"{module}.{name} shows no example"
 
 
-def test_the_pages_run():
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
+def test_the_pages_run(page):
     """The Python on the pages."""
-    for page in sorted(DOCS.glob("*.md")):
-        names = {}
-        for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
-            exec(compile(block, page.name, "exec"), names)
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+        exec(compile(block, page.name, "exec"), names)
 
 
 def test_it_builds_without_a_warning(tmp_path):

@@ -2,9 +2,11 @@
 
 Each function draws a batch from a NumPy generator and returns a `Batch`. Equal seeds give equal
 batches. What a model has to predict, and where, is in `targets` and `mask`; `chance` is the
-score of the best answer that does not look at the inputs.
+score to be expected of the best answer that is the same for all rows and steps: it depends on the
+task and the length, not on the batch.
 """
 
+import functools
 import itertools
 from typing import Any, NamedTuple
 
@@ -19,9 +21,8 @@ class Batch(NamedTuple):
     `inputs`: `(rows, time)` int32 tokens, or `(rows, time, width)` float32 numbers. `targets`:
     `(rows, time)` int32 classes, or float32 numbers. `mask`: `(rows, time)` bool, where a
     prediction counts. `classes`: how many there are, 0 for numbers. `tokens`: how many input
-    tokens there are, 0 for numbers. `chance`: the accuracy of guessing, for numbers its mean
-    squared error; where classes are not equally likely, the share of the most frequent one of
-    the batch.
+    tokens there are, 0 for numbers. `chance`: the expected accuracy of guessing, which is to give
+    the likeliest class of the task at this length everywhere; for numbers its mean squared error.
     """
 
     inputs: np.ndarray
@@ -252,8 +253,8 @@ def modular_arithmetic(
         value = results[operators[:, t - 1], np.arange(rows)] % modulus
         targets[:, t] = value
     mask = np.broadcast_to(at_digit, (rows, time)).copy()
-    # Products with 0 make 0 likelier than the other results.
-    return Batch(inputs, targets, mask, modulus + 3, modulus, _likeliest(targets[mask], modulus))
+    chance = _likeliest_result(modulus, -(-time // 2))
+    return Batch(inputs, targets, mask, modulus + 3, modulus, chance)
 
 
 def dyck(
@@ -293,8 +294,8 @@ def dyck(
         height += np.where(closes, -1, 1)
         opened[row, height] = np.where(closes, opened[row, height], kind)
         targets[:, t] = opened[row, height]
-    chance = _likeliest(targets, kinds + 1)
-    return Batch(inputs, targets, np.ones_like(targets, bool), 2 * kinds, kinds + 1, chance)
+    chance, mask = _likeliest_bracket(kinds, depth, time), np.ones_like(targets, bool)
+    return Batch(inputs, targets, mask, 2 * kinds, kinds + 1, chance)
 
 
 def permutations(
@@ -368,6 +369,29 @@ def _everywhere(inputs: np.ndarray, targets: np.ndarray, *, tokens: int, classes
     return Batch(inputs, targets, mask, tokens, classes, 1 / classes)
 
 
-def _likeliest(targets: np.ndarray, classes: int) -> float:
-    """The share of the class that is met most often."""
-    return float(np.bincount(targets.ravel(), minlength=classes).max() / targets.size)
+@functools.cache
+def _likeliest_result(modulus: int, digits: int) -> float:
+    """The share of the likeliest result of `modular_arithmetic` at so many digits."""
+    values = np.arange(modulus)
+    # Sums and differences are equally likely to be anything; products with 0 make 0 likelier.
+    step = np.full((modulus, modulus), 2 / 3 / modulus)
+    for digit in values:
+        step[values, values * digit % modulus] += 1 / 3 / modulus
+    shares = (now := np.full(modulus, 1 / modulus)) / digits
+    for _ in range(digits - 1):
+        now = now @ step
+        shares += now / digits
+    return float(shares.max())
+
+
+@functools.cache
+def _likeliest_bracket(kinds: int, depth: int, time: int) -> float:
+    """The share of the likeliest target of `dyck`: no open bracket, or any one kind of them."""
+    now, closed = np.eye(depth + 1)[0], 0.0
+    for _ in range(time):
+        up, down = now / 2, now / 2
+        up[0], down[0] = now[0], 0
+        up[-1], down[-1] = 0, now[-1]
+        now = np.append(0, up[:-1]) + np.append(down[1:], 0)
+        closed += now[0] / time
+    return float(max(closed, (1 - closed) / kinds))

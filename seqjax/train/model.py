@@ -12,23 +12,29 @@ import optax
 
 from seqjax.cells.block_stack import block_stack
 from seqjax.cells.convolutional import conv_gru, convolution, space_mean, strided
-from seqjax.cells.delta import delta_net, gated_delta_net, kimi_delta_attention
+from seqjax.cells.delta import (
+    delta_net,
+    gated_delta_net,
+    gated_delta_net_block,
+    kimi_delta_attention,
+)
 from seqjax.cells.elman import elman
-from seqjax.cells.griffin import real_gated_lru
+from seqjax.cells.griffin import griffin_block, real_gated_lru
 from seqjax.cells.gru import gru
 from seqjax.cells.legendre import legendre_memory
 from seqjax.cells.linear_attention import gated_linear_attention, hgrn2, linear_attention
 from seqjax.cells.lstm import lstm
-from seqjax.cells.mamba import mamba
-from seqjax.cells.mamba2 import mamba2
-from seqjax.cells.minimal import minimal_gru, minimal_lstm
+from seqjax.cells.mamba import mamba, mamba_block, selective_state_space
+from seqjax.cells.mamba2 import mamba2, mamba2_block
+from seqjax.cells.minimal import minimal_gru, minimal_gru_block, minimal_lstm
 from seqjax.cells.minimal_gated import minimal_gated
-from seqjax.cells.mlstm import mlstm, mlstm_layer
+from seqjax.cells.mlstm import mlstm, mlstm_block, mlstm_layer
 from seqjax.cells.quasi_recurrent import independent, quasi_recurrent, simple_recurrent
-from seqjax.cells.rwkv import rwkv4_time_mix
-from seqjax.cells.rwkv6 import rwkv6_time_mix
-from seqjax.cells.rwkv7 import rwkv7_time_mix
-from seqjax.cells.slstm import slstm
+from seqjax.cells.retention import retention, retention_block
+from seqjax.cells.rwkv import rwkv4_block, rwkv4_channel_mix, rwkv4_time_mix
+from seqjax.cells.rwkv6 import rwkv6_block, rwkv6_channel_mix, rwkv6_time_mix
+from seqjax.cells.rwkv7 import rwkv7_block, rwkv7_channel_mix, rwkv7_time_mix
+from seqjax.cells.slstm import slstm, slstm_block
 from seqjax.cells.state_space import (
     diagonal_state_space,
     linear_recurrent_unit,
@@ -47,7 +53,9 @@ CELLS: dict[str, Callable[..., Cell]] = {
     "diagonal_state_space": diagonal_state_space,
     "elman": elman,
     "gated_delta_net": gated_delta_net,
+    "gated_delta_net_block": gated_delta_net_block,
     "gated_linear_attention": gated_linear_attention,
+    "griffin_block": griffin_block,
     "gru": gru,
     "hgrn2": hgrn2,
     "independent": independent,
@@ -58,20 +66,39 @@ CELLS: dict[str, Callable[..., Cell]] = {
     "lstm": lstm,
     "mamba": mamba,
     "mamba2": mamba2,
+    "mamba2_block": mamba2_block,
+    "mamba_block": mamba_block,
     "minimal_gated": minimal_gated,
     "minimal_gru": minimal_gru,
+    "minimal_gru_block": minimal_gru_block,
     "minimal_lstm": minimal_lstm,
     "mlstm": mlstm,
+    "mlstm_block": mlstm_block,
     "mlstm_layer": mlstm_layer,
     "quasi_recurrent": quasi_recurrent,
     "real_gated_lru": real_gated_lru,
-    "rwkv4": rwkv4_time_mix,
-    "rwkv6": rwkv6_time_mix,
-    "rwkv7": rwkv7_time_mix,
+    "retention": retention,
+    "retention_block": retention_block,
+    "rwkv4_block": rwkv4_block,
+    "rwkv4_channel_mix": rwkv4_channel_mix,
+    "rwkv4_time_mix": rwkv4_time_mix,
+    "rwkv6_block": rwkv6_block,
+    "rwkv6_channel_mix": rwkv6_channel_mix,
+    "rwkv6_time_mix": rwkv6_time_mix,
+    "rwkv7_block": rwkv7_block,
+    "rwkv7_channel_mix": rwkv7_channel_mix,
+    "rwkv7_time_mix": rwkv7_time_mix,
+    "selective_state_space": selective_state_space,
     "simple_recurrent": simple_recurrent,
     "simplified_state_space": simplified_state_space,
     "slstm": slstm,
+    "slstm_block": slstm_block,
+    # Shorter, as saved runs may have them.
+    "rwkv4": rwkv4_time_mix,
+    "rwkv6": rwkv6_time_mix,
+    "rwkv7": rwkv7_time_mix,
 }
+"""What `--cell` takes: the names under which seqjax exports cells, and three shorter ones."""
 
 
 def find_cell(name: str) -> Callable[[int], Any]:

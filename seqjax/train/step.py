@@ -53,7 +53,9 @@ def start(
         step=jnp.int32(0),
         broken_at=jnp.int32(-1),
     )
-    return place(state, mesh)
+    # A user's cell may have one array in two places; but each step gives its buffers up, and that
+    # can be done once.
+    return place(jax.tree.map(jnp.copy, state), mesh)
 
 
 def place(state: TrainState, mesh: Mesh) -> TrainState:

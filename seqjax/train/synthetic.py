@@ -217,17 +217,20 @@ class Scorer:
 
 
 def evaluate(saved: Saved, asked: EvaluateConfig) -> Report:
-    """The score at the length of the training and at longer ones, beside that of guessing."""
+    """The score at the length of the training and at longer ones, each beside that of guessing."""
     config: Any = saved.config
     model, step = load_model(asked.run, build_model(config, config.seed), asked.checkpoint)
     mesh = make_mesh(config.batch, None)
     model = jax.device_put(model, NamedSharding(mesh, jax.P()))
     score = Scorer(config, mesh)
-    batch = draw(config, config.trained, config.batch, TEST, 0)
-    name = "accuracy" if batch.classes else "mean_squared_error"
-    scores = {f"{name}_at_{length}": score(model, length, TEST) for length in config.tested}
+    scores = {}
+    for length in config.tested:
+        batch = draw(config, length, 1, TEST, 0)
+        name = "accuracy" if batch.classes else "mean_squared_error"
+        scores[f"{name}_at_{length}"] = score(model, length, TEST)
+        scores[f"guessing_at_{length}"] = batch.chance
     return Report(
-        scores | {f"{name}_of_guessing": batch.chance},
+        scores,
         f"{config.task}, trained at length {config.trained}",
         step,
     )

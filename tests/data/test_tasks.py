@@ -44,6 +44,27 @@ def test_guessing_scores_what_it_says(name):
     assert abs(shares.max() - batch.chance) < 0.02
 
 
+@pytest.mark.parametrize("name", TASKS)
+def test_guessing_does_not_depend_on_the_batch(name):
+    assert len({draw(name, rows, seed).chance for rows in (1, 3, 50) for seed in range(3)}) == 1
+
+
+@pytest.mark.parametrize("time", [1, 8, 41])
+@pytest.mark.parametrize(
+    "task",
+    [
+        *(partial(tasks.modular_arithmetic, modulus=m) for m in (2, 5, 6)),
+        *(partial(tasks.dyck, kinds=k, depth=d) for k, d in ((1, 1), (2, 8), (3, 1), (4, 3))),
+    ],
+    ids=str,
+)
+def test_guessing_where_classes_are_not_equally_likely(task, time):
+    """What is worked out against what is met in many rows, at each length."""
+    batch = task(np.random.default_rng(0), 40_000, time)
+    met = np.bincount(batch.targets[batch.mask]) / batch.mask.sum()
+    assert batch.chance == pytest.approx(met.max(), abs=0.006)
+
+
 def test_adding():
     batch = draw("adding")
     marked = batch.inputs[..., 1].astype(bool)

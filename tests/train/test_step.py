@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+import seqjax as sj
 from seqjax.data.documents import Document
 from seqjax.data.streams import window
 from seqjax.data.vocabulary import BOUNDARY, Vocabulary
@@ -61,6 +62,33 @@ def test_one_program_and_no_transfers(prepare, caplog):
                 state, metrics = step(state, corpus)
     assert not caplog.records
     assert np.isfinite(metrics.loss) and int(state.step) == 7
+
+
+def one_array_for_all(features):
+    """A cell of a user whose parameters, and whose states, are one array with two names."""
+
+    def init(key, in_features):
+        one = jnp.ones(())
+        return {"gain": one, "bias": one}
+
+    def initial_carry(params, batch_shape=()):
+        zeros = jnp.zeros((*batch_shape, features))
+        return sj.Complex(zeros, zeros)
+
+    def step(params, carry, x):
+        new = sj.Complex(0.5 * carry.imaginary + x * params["gain"], carry.real + params["bias"])
+        return new, new.real
+
+    return sj.Cell(init, initial_carry, step, features)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_no_array_is_given_up_twice(prepare, devices):
+    cell = f"{__name__}:{one_array_for_all.__name__}"
+    step, state, corpus = prepare(devices, cell=cell, features=4)
+    for _ in range(2):
+        state, metrics = step(state, corpus)
+    assert np.isfinite(metrics.loss) and int(state.step) == 2
 
 
 def test_the_loss_is_that_of_the_next_window(prepare):

@@ -1,18 +1,31 @@
 """`seqjax train task`, and cells and blocks by their names."""
 
 import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
+import seqjax as sj
 from seqjax.cells.block_stack import BLOCKS
 from seqjax.cli import main
 from seqjax.core.errors import InputError
+from seqjax.train import synthetic
 from seqjax.train.checkpoints import Checkpoints
 from seqjax.train.config import CellConfig
 from seqjax.train.model import CELLS, build_cell, find_cell
-from seqjax.train.synthetic import DRAW, LENGTH, TRAIN, SyntheticConfig, build_model, draw
+from seqjax.train.run import Saved
+from seqjax.train.synthetic import (
+    DRAW,
+    LENGTH,
+    TRAIN,
+    CellOnTaskConfig,
+    SyntheticConfig,
+    build_model,
+    draw,
+)
+from seqjax.train.task import EvaluateConfig
 
 SMALL = ["--features", "8", "--batch", "8", "--steps", "20", "--validate-every", "10",
          "--length", "6"]  # fmt: skip
@@ -41,7 +54,7 @@ def test_training_and_longer_sequences(tmp_path, monkeypatch, capsys):
     assert main(["evaluate", "run"]) == 0
     printed = capsys.readouterr().out
     assert "trained at length 6" in printed and "accuracy at 48" in printed
-    assert "guessing" in printed
+    assert "guessing at 6 " in printed and "guessing at 48 " in printed
     assert main(["predict", "run", "--input", "x.csv"]) == 2
     # Stopped after the first checkpoint, it goes on to the same end.
     wanted = Checkpoints(tmp_path / "run" / "checkpoints", read_only=True).arrays(20)
@@ -50,6 +63,21 @@ def test_training_and_longer_sequences(tmp_path, monkeypatch, capsys):
     got = Checkpoints(tmp_path / "run" / "checkpoints", read_only=True).arrays(20)
     for name, array in wanted.items():
         np.testing.assert_array_equal(got[name], array, err_msg=name)
+
+
+def test_guessing_is_told_for_each_length_whatever_the_batch(monkeypatch):
+    monkeypatch.setattr(synthetic, "load_model", lambda run, model, checkpoint: (model, 0))
+    for batch in (2, 8):
+        config = SyntheticConfig(
+            task="dyck",
+            batch=batch,
+            test_lengths=(6, 64),
+            model=CellOnTaskConfig(cell="elman", features=4),
+        )
+        saved = Saved("task", config, {}, {})
+        scores = synthetic.evaluate(saved, EvaluateConfig(run=Path())).scores
+        told = [scores["guessing_at_6"], scores["guessing_at_64"]]
+        assert told == pytest.approx([0.40104, 0.45515], abs=1e-5)
 
 
 def test_numbers_and_blocks(tmp_path, monkeypatch, capsys):
@@ -73,6 +101,25 @@ def test_every_cell_is_built(name):
         return cell.step(params, cell.initial_carry(params, (2,)), xs)[1]
 
     assert jax.eval_shape(run, xs).shape == (2, cell.features)
+
+
+def test_every_exported_cell_that_needs_a_width_only_has_its_name():
+    found = 0
+    for name in sj.__all__:
+        make = getattr(sj, name)
+        if not getattr(make, "__module__", "").startswith("seqjax.cells."):
+            continue
+        try:
+            cell = make(8)
+        except TypeError:
+            continue  # It needs more.
+        # What takes images stands in no stack of layers of features.
+        if isinstance(cell, sj.Cell) and cell.input_ndim == 1:
+            assert find_cell(name) is make
+            found += 1
+    assert found > 40
+    for name in ("rwkv4", "rwkv6", "rwkv7"):
+        assert find_cell(name) is find_cell(f"{name}_time_mix")
 
 
 @pytest.mark.parametrize("name", BLOCKS)
