@@ -1,0 +1,239 @@
+"""Retention: linear attention with a fixed decay and a rotation for each head (RetNet)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seqjax.core import initializers
+from seqjax.core.blocks import checkpointed, partly, pipeline, prenorm
+from seqjax.core.cell import Cell, expect_width, factory, positive_int
+from seqjax.core.gates import like_features
+from seqjax.core.layers import centred_norm, dense, draw, standardize
+from seqjax.core.masks import processing_order
+from seqjax.core.matrix import Access, from_heads, head_width, matrix_state
+from seqjax.core.run import Run, zero_masked
+from seqjax.core.stack import stack
+
+GAIN = 2**-2.5
+"""On Glorot's initialisation of queries, keys, values and gates, in the released code."""
+
+TURN = 2**32
+"""Parts of a full turn, so that a product of 32-bit integers wraps where an angle does."""
+
+
+@factory
+def retention(
+    features: int,
+    *,
+    heads: int = 4,
+    value_factor: int = 2,
+    forgetting: tuple[float, float] | None = None,
+    base: float = 10000.0,
+    epsilon: float = 1e-6,
+) -> Cell:
+    """Multi-scale retention, the layer of a RetNet.
+
+        q = rotate(W_q x, n), k = rotate(W_k x, n)     for each head; n: steps before this one
+        S = gamma S + k v',   v = W_v x                gamma = 1 - 2^(-5 - h) for head h = 0, 1, ..
+        o = S' q / sqrt(K)                             K = features / heads
+        y = W_o (norm(o) * silu(W_g x))                norm: mean 0, variance 1, head by head
+
+    `rotate` takes channels j and j + K / 2 as one complex number and turns it by the angle
+    n base^(-2 j / K). Only differences of n matter, so this is a decay gamma e^(i theta) of a
+    complex memory. Angles are as exact after 2^31 steps, the most that are counted, as after one.
+
+    Args:
+      features: width of the output, and of queries and keys of all heads together.
+      heads: number of memories.
+      value_factor: width of values and gates of all heads, as a multiple of `features`.
+      forgetting: 1 - gamma of the first and of the last head, in geometric progression between
+        them; by default `(2**-5, 2**(-4 - heads))`, which halves it from head to head. The other
+        schedule in use is `(2**-5, 2**-9)`, for any number of heads.
+      base: the larger, the slower the slowest rotation.
+      epsilon: of the norm.
+
+    Returns:
+      A cell of three parts, `project`, `rotate` and `memory`, whose carry is a dict of theirs:
+      the number of steps so far `(*batch,)`, and `MatrixState(memory)` `(*batch, heads, K,
+      value_factor * K)`.
+
+    Raises:
+      ValueError: if heads do not divide the features into even widths, if `forgetting` is not
+        between 0 and 1, or if `base` is below 1.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.retention(8, heads=2)
+      >>> carry, ys = sj.scan(cell, cell.init(jax.random.key(0), 3), jnp.ones((2, 5, 3)))
+      >>> carry["memory"].memory.shape, carry["rotate"], ys.shape
+      ((2, 2, 4, 8), Array([5, 5], dtype=int32), (2, 5, 8))
+
+    Source: Sun et al. 2023, arXiv:2307.08621; initialisation: the released code (torchscale). What
+    the paper divides scores by besides sqrt(K) is left out, as the norm takes it away again. In
+    the released code neighbouring channels turn together, angles are `10000^(-j / (K / 2 - 1))`,
+    which is a `base` of `10000 ** (K / (K - 2))` here, and the norm of later versions is RMS.
+    """
+    width = head_width("retention", "features", features, heads)
+    values = positive_int("retention", "value_factor", value_factor) * width
+    if width % 2:
+        raise ValueError(
+            f"retention: channels turn in pairs, so `features / heads` must be even; got "
+            f"{features} / {heads}."
+        )
+    first, last = (2.0**-5, 2.0 ** (-4 - heads)) if forgetting is None else forgetting
+    if not (0 < first < 1 and 0 < last < 1):
+        raise ValueError(f"retention: `forgetting` must be between 0 and 1, got {forgetting}.")
+    log_gamma = np.log1p(-np.geomspace(first, last, heads))
+    widths = (features, features, heads * values, heads * values)
+    cuts = (features, 2 * features, 2 * features + heads * values)
+
+    def weights(key, shape, dtype):
+        keys = jax.random.split(key, len(widths))
+        each = [
+            initializers.Glorot()(own, (shape[0], wide), dtype)
+            for own, wide in zip(keys, widths, strict=True)
+        ]
+        return GAIN * jnp.concatenate(each, axis=1)
+
+    def init(key, in_features):
+        return draw(key, {"output": (initializers.Glorot(), (heads * values, features))})
+
+    def access(p, x):
+        q, k, v = (
+            part.reshape(*part.shape[:-1], heads, part.shape[-1] // heads)
+            for part in jnp.split(x, cuts, axis=-1)[:3]
+        )
+        # Decays near 1 need more digits than a narrow x has.
+        decays = jnp.asarray(log_gamma, jnp.promote_types(x.dtype, jnp.float32))
+        return Access(q * width**-0.5, k, v, jnp.broadcast_to(decays, q.shape[:-1]))
+
+    def read_out(p, o, x):
+        gate = jax.nn.silu(jnp.split(x, cuts, axis=-1)[3])
+        return (from_heads(standardize(o, epsilon)) * gate) @ p["output"]
+
+    return checkpointed(
+        pipeline(
+            project=dense(sum(widths), bias=False, weight_init=weights),
+            rotate=partly(
+                rotation(2 * features, width=width, base=base),
+                width=2 * features,
+                rest=2 * heads * values,
+            ),
+            memory=matrix_state(
+                access,
+                heads=heads,
+                keys=width,
+                values=values,
+                init=init,
+                read_out=read_out,
+                features=features,
+            ),
+        )
+    )
+
+
+@factory
+def rotation(features: int, *, width: int, base: float = 10000.0) -> Cell:
+    """Turns pairs of channels by angles that grow with every step (rotary positions).
+
+        y_j + i y_{j + W/2} = (x_j + i x_{j + W/2}) e^(i n theta_j),   j = 0 .. W/2 - 1
+        theta_j = base^(-2 j / W)                      n: steps before this one
+
+    Args:
+      features: width of the input and of the output.
+      width: W, even; every W channels are turned alike.
+      base: the larger, the slower the slowest rotation; at least 1.
+
+    Returns:
+      A cell without parameters whose carry is n, `(*batch,)` int32. It counts the steps that
+      count, from the last reset on.
+
+    Raises:
+      ValueError: if `base` is below 1, or if the input has another width.
+
+    Source: Su et al. 2021, arXiv:2104.09864.
+    """
+    if base < 1:
+        raise ValueError(f"rotation: `base` must be at least 1, got {base}.")
+    theta = base ** (-np.arange(0, width, 2) / width) * TURN / (2 * np.pi)
+    # No angle is above one radian, so its parts of a turn fit in 32 bits.
+    whole = np.round(theta)
+    rest = theta - whole
+
+    def init(key, in_features):
+        expect_width("rotation", features, in_features)
+        return ()
+
+    def initial_carry(params, batch_shape=()):
+        return jnp.zeros(batch_shape, jnp.int32)
+
+    def rotate(n, x):
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        n = n[..., None, None]
+        # Full turns fall out of the product of integers, whatever n is; what is left of theta
+        # behind the rounding adds less than half a part for each step.
+        turned = (n * like_features(jnp.asarray(whole, jnp.int32), n)).astype(wide.dtype)
+        turned = turned + n.astype(wide.dtype) * like_features(jnp.asarray(rest, wide.dtype), n)
+        angle = turned * (2 * np.pi / TURN)
+        cos, sin = jnp.cos(angle), jnp.sin(angle)
+        pairs = wide.reshape(*x.shape[:-1], features // width, 2, width // 2)
+        a, b = pairs[..., 0, :], pairs[..., 1, :]
+        y = jnp.stack([a * cos - b * sin, a * sin + b * cos], axis=-2)
+        return y.reshape(x.shape).astype(x.dtype)
+
+    def step(params, carry, x):
+        return carry + 1, rotate(carry, x)
+
+    def sequence(scan, params, carry, initial, xs, steps):
+        order = processing_order(steps.valid, reverse=steps.reverse)
+        start = carry[..., None]
+        n = jax.lax.broadcasted_iota(jnp.int32, xs.shape[:-1], xs.ndim - 2)
+        before = start + n
+        if steps.resets is not None:
+            resets = order.take(steps.resets[..., None])[..., 0]
+            latest = jax.lax.cummax(jnp.where(resets, n, -1), axis=n.ndim - 1)
+            before = jnp.where(latest < 0, before, initial[..., None] + n - latest)
+        before = before[..., None]
+        ys = rotate(order.put_back(before)[..., 0], zero_masked(xs, steps.valid))
+        carries = order.held(before + 1, start)[..., 0] if steps.record else None
+        end = order.last(before + 1, start)[..., 0]
+        return Run(end, zero_masked(ys, steps.valid), carries)
+
+    return Cell(
+        init=init,
+        initial_carry=initial_carry,
+        step=step,
+        features=features,
+        sequence=sequence,
+    )
+
+
+@factory
+def retention_block(features: int, *, heads: int = 4) -> Cell:
+    """One block of a RetNet.
+
+        x = x + retention(norm(x))
+        y = x + W_2 gelu(W_1 norm(x))                  twice as wide inside; norm: layer norm
+
+    Args:
+      features: width of the input and of the output.
+      heads: of the retention.
+
+    Returns:
+      A cell; `sj.stack(*[sj.retention_block(64)] * 6)` is the trunk of a language model.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.stack(*[sj.retention_block(8, heads=2)] * 2)
+      >>> sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((5, 8)))[1].shape
+      (5, 8)
+
+    Source: Sun et al. 2023, arXiv:2307.08621. Later versions of the released code have a gate in
+    the feed-forward layer and RMS norms.
+    """
+    wide = dense(2 * features, bias=False, activation=jax.nn.gelu)
+    ahead = stack(wide, dense(features, bias=False))
+    time = prenorm(retention(features, heads=heads), norm=centred_norm)
+    return stack(time, prenorm(ahead, norm=centred_norm))
