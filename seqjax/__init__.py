@@ -34,6 +34,7 @@ from seqjax.cells.minimal import minimal_gru, minimal_gru_block, minimal_lstm
 from seqjax.cells.minimal_gated import minimal_gated
 from seqjax.cells.mlstm import mlstm, mlstm_block, mlstm_layer
 from seqjax.cells.quasi_recurrent import independent, quasi_recurrent, simple_recurrent
+from seqjax.cells.retention import retention, retention_block
 from seqjax.cells.rwkv import rwkv4_block, rwkv4_channel_mix, rwkv4_time_mix
 from seqjax.cells.rwkv6 import rwkv6_block, rwkv6_channel_mix, rwkv6_time_mix
 from seqjax.cells.rwkv7 import rwkv7_block, rwkv7_channel_mix, rwkv7_time_mix
@@ -152,6 +153,8 @@ __all__ = [
     "quasi_recurrent",
     "real_gated_lru",
     "residual",
+    "retention",
+    "retention_block",
     "rms_norm",
     "rwkv4_block",
     "rwkv4_channel_mix",

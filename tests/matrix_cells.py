@@ -85,6 +85,7 @@ CELLS = {
     "linear_attention": sj.linear_attention(4, heads=2),
     "gated_linear_attention": sj.gated_linear_attention(4, heads=2, rank=2),
     "hgrn2": sj.hgrn2(4, heads=2, lower_bound=0.3),
+    "retention": sj.retention(4, heads=2),
     "delta_net": sj.delta_net(4, heads=2, convolution=2, negative_eigenvalues=True),
     "gated_delta_net": sj.gated_delta_net(4, heads=2, convolution=2, key_width=2),
     "kimi_delta_attention": sj.kimi_delta_attention(4, heads=2, convolution=2),

@@ -24,6 +24,15 @@ def test_argument_names_never_vary(name):
 
 
 @pytest.mark.parametrize("name", CELLS)
+def test_no_array_stands_twice_in_a_carry(name):
+    """A train step donates the carry, and an array can be given away once."""
+    with jax.enable_x64(name == "flax_gru"):
+        params = CELLS[name].init(jax.random.key(0), IN_FEATURES)
+        leaves = jax.tree.leaves(CELLS[name].initial_carry(params, (2,)))
+    assert len({id(leaf) for leaf in leaves}) == len(leaves)
+
+
+@pytest.mark.parametrize("name", CELLS)
 def test_a_method_runs_or_says_why_not(name):
     cell = CELLS[name]
 

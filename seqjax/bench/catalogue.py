@@ -16,6 +16,7 @@ from seqjax.cells.mamba2 import mamba2
 from seqjax.cells.minimal import minimal_gru, minimal_lstm
 from seqjax.cells.mlstm import mlstm, mlstm_layer
 from seqjax.cells.quasi_recurrent import independent, quasi_recurrent, simple_recurrent
+from seqjax.cells.retention import retention
 from seqjax.cells.rwkv import rwkv4_time_mix
 from seqjax.cells.rwkv6 import rwkv6_time_mix
 from seqjax.cells.rwkv7 import rwkv7_time_mix
@@ -58,6 +59,7 @@ CELLS: dict[str, Callable[[int], Cell]] = {
         features, heads=_heads(features)
     ),
     "hgrn2": lambda features: hgrn2(features, heads=_heads(features)),
+    "retention": lambda features: retention(features, heads=_heads(features)),
     "mamba2": mamba2,
     "mlstm": lambda features: mlstm(features, heads=_heads(features)),
     "mlstm_layer": mlstm_layer,

@@ -7,12 +7,13 @@ from seqjax.cells.griffin import griffin_block
 from seqjax.cells.mamba import mamba_block
 from seqjax.cells.mamba2 import mamba2_block
 from seqjax.cells.minimal import minimal_gru_block
-from seqjax.cells.mlstm import mlstm_block
+from seqjax.cells.mlstm import mlstm_block, mlstm_layer
+from seqjax.cells.retention import retention_block
 from seqjax.cells.rwkv import rwkv4_block
 from seqjax.cells.rwkv6 import rwkv6_block
 from seqjax.cells.rwkv7 import rwkv7_block
 from seqjax.cells.slstm import slstm_block
-from seqjax.core.blocks import pipeline
+from seqjax.core.blocks import pipeline, prenorm
 from seqjax.core.cell import Cell, factory, positive_int
 from seqjax.core.layers import centred_norm, rms_norm
 from seqjax.core.stack import stack
@@ -23,20 +24,23 @@ SCALAR_EVERY = 8
 
 def _xlstm(features: int, layer: int, layers: int) -> Cell:
     if layer % SCALAR_EVERY == 1:
-        return slstm_block(features, depth=layer / max(1, layers - 1))
-    return mlstm_block(features)
+        return slstm_block(features, layer=layer, layers=layers)
+    return prenorm(mlstm_layer(features, layers=layers), norm=centred_norm)
 
 
 BLOCKS: dict[str, Callable[[int, int, int], Cell]] = {
     "gated_delta_net": lambda features, layer, layers: gated_delta_net_block(features),
     "griffin": lambda features, layer, layers: griffin_block(features),
-    "mamba": lambda features, layer, layers: mamba_block(features),
-    "mamba2": lambda features, layer, layers: mamba2_block(features),
+    "hawk": lambda features, layer, layers: griffin_block(features),
+    "mamba": lambda features, layer, layers: mamba_block(features, layers=layers),
+    "mamba2": lambda features, layer, layers: mamba2_block(features, layers=layers),
     "minimal_gru": lambda features, layer, layers: minimal_gru_block(features),
+    "retnet": lambda features, layer, layers: retention_block(features),
     "rwkv4": lambda features, layer, layers: rwkv4_block(features, layer=layer, layers=layers),
     "rwkv6": lambda features, layer, layers: rwkv6_block(features, layer=layer, layers=layers),
     "rwkv7": lambda features, layer, layers: rwkv7_block(features, layer=layer, layers=layers),
     "xlstm": _xlstm,
+    "xlstm_7b": lambda features, layer, layers: mlstm_block(features),
 }
 """`(features, layer, layers) -> Cell` for each."""
 
@@ -46,14 +50,17 @@ def block_stack(name: str, features: int, *, layers: int) -> Cell:
     """The trunk of a language model: blocks of one family and a last norm.
 
     Args:
-      name: `"gated_delta_net"`, `"griffin"`, `"mamba"`, `"mamba2"`, `"minimal_gru"`, `"rwkv4"`,
-        `"rwkv6"`, `"rwkv7"` or `"xlstm"`, whose every eighth block, from the second on, has
-        scalar memories.
+      name: `"gated_delta_net"`; `"hawk"`, or `"griffin"`, which is the same: there is no local
+        attention; `"mamba"`, `"mamba2"`, `"minimal_gru"`, `"retnet"`; `"rwkv4"`, `"rwkv6"` or
+        `"rwkv7"`, with one more norm before the first block; `"xlstm"`, the paper's xLSTM[7:1],
+        `sj.mlstm_layer` in blocks of which every eighth, from the second on, is a
+        `sj.slstm_block` instead; or `"xlstm_7b"`, `sj.mlstm_block` in all.
       features: width of the input, of the blocks and of the output.
       layers: number of blocks.
 
     Returns:
-      A cell with `blocks` and `norm` in its parameters and its carry.
+      A cell with `blocks` and `norm` in its parameters and its carry, and `first` if there is one
+      more norm.
 
     Raises:
       ValueError: if there is no such block.
@@ -72,5 +79,8 @@ def block_stack(name: str, features: int, *, layers: int) -> Cell:
         raise ValueError(f"block_stack: there is no block {name!r}; there are {sorted(BLOCKS)}.")
     layers = positive_int("block_stack", "layers", layers)
     blocks = [BLOCKS[name](features, layer, layers) for layer in range(layers)]
-    norm = centred_norm if name.startswith("rwkv") else rms_norm
-    return pipeline(blocks=stack(*blocks), norm=norm(features))
+    norm = centred_norm if name.startswith(("retnet", "rwkv")) or name == "xlstm" else rms_norm
+    parts = {"blocks": stack(*blocks), "norm": norm(features)}
+    if name.startswith("rwkv"):
+        parts = {"first": norm(features), **parts}
+    return pipeline(**parts)

@@ -66,8 +66,8 @@ def conv_lstm(features: int, *, space: Space, kernel: int = 3, forget_bias: floa
         return {**params, "bias": forget.astype(params["bias"].dtype)}
 
     def initial_carry(params, batch_shape=()):
-        zeros = jnp.zeros((*batch_shape, *space, features), params["bias"].dtype)
-        return ConvLSTMState(zeros, zeros)
+        shape, dtype = (*batch_shape, *space, features), params["bias"].dtype
+        return ConvLSTMState(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
 
     def step(params, carry, x):
         gates = _convolve(x, params["input"], check) + _bias(params["bias"], x)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from seqjax.cells.decay import log_decay
 from seqjax.core import initializers
 from seqjax.core.blocks import checkpointed, partly, pipeline, prenorm
 from seqjax.core.cell import Cell, factory
@@ -121,9 +122,8 @@ def gated_delta_net(
     values = 2 * keys if value_width is None else value_width
 
     def decay(p: Params, a: Array) -> Array:
-        return -jnp.exp(like_features(p["A_log"], a)) * jax.nn.softplus(
-            a + like_features(p["decay_bias"], a)
-        )
+        size = jax.nn.softplus(a + like_features(p["decay_bias"], a))
+        return log_decay(like_features(p["A_log"], size), size)
 
     return _layer(
         features,
@@ -189,8 +189,7 @@ def kimi_delta_attention(
     def decay(p: Params, a: Array) -> Array:
         a = a @ p["decay_up"]
         a = (a + like_features(p["decay_bias"], a)).reshape(*a.shape[:-1], heads, width)
-        speed = like_features(jnp.exp(p["A_log"])[:, None], a)
-        return -speed * jax.nn.softplus(a)
+        return log_decay(like_features(p["A_log"][:, None], a), jax.nn.softplus(a))
 
     return _layer(
         features,

@@ -110,8 +110,8 @@ def real_gated_lru(
 
 
 @factory
-def griffin_block(features: int, *, inner: int | None = None, blocks: int = 1) -> Cell:
-    """The recurrent block of Griffin.
+def griffin_block(features: int, *, inner: int | None = None, blocks: int | None = None) -> Cell:
+    """The recurrent block of Griffin; a trunk of these alone is Hawk.
 
         u = gelu(W_gate norm(x))
         v = real_gated_lru(convolution(W_in norm(x)))
@@ -122,11 +122,12 @@ def griffin_block(features: int, *, inner: int | None = None, blocks: int = 1) -
       features: width of the input and of the output.
       inner: width of u and v, by default 4/3 of `features`, rounded up to a multiple of
         `blocks`.
-      blocks: of the gates' weights.
+      blocks: number of equal diagonal blocks of the gates' weights, the paper's heads; by default
+        as many as make them 256 wide or more, as in RecurrentGemma, or one.
 
     Returns:
-      A cell; `sj.stack(*[sj.griffin_block(64)] * 6)` is the trunk of a language model. The paper
-      calls it Hawk; its Griffin puts a block of local attention after every two of these.
+      A cell; `sj.stack(*[sj.griffin_block(64)] * 6)` is the trunk of a Hawk. The paper's Griffin
+      puts a block of local attention after every two of these; ours has no attention.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -137,6 +138,8 @@ def griffin_block(features: int, *, inner: int | None = None, blocks: int = 1) -
 
     Source: De et al. 2024, arXiv:2402.19427.
     """
+    if blocks is None:
+        blocks = max(1, (4 * features // 3 if inner is None else inner) // 256)
     if inner is None:
         inner = -(-4 * features // (3 * blocks)) * blocks
     memory = stack(

@@ -10,6 +10,8 @@ from seqjax.core import initializers
 from seqjax.core.cell import Cell, factory, positive_int
 from seqjax.core.types import Array, Initializer
 
+GLOROT_NORMAL = jax.nn.initializers.glorot_normal()
+
 
 class LegendreState(NamedTuple):
     """What a Legendre memory unit carries: `hidden` `(*batch, features)`, and `memory`
@@ -25,7 +27,7 @@ def legendre_memory(
     *,
     memory: int,
     window: int | float,
-    input_init: Initializer = initializers.Glorot(),
+    input_init: Initializer = GLOROT_NORMAL,
 ) -> Cell:
     """The Legendre memory unit.
 
@@ -40,7 +42,7 @@ def legendre_memory(
       features: width of `h` and of the output.
       memory: number of polynomials.
       window: steps that the memory spans (theta).
-      input_init: initializer of W_x, W_h and W_m.
+      input_init: initializer of W_x, W_h and W_m, by default Glorot normal.
 
     Returns:
       A cell whose carry is `LegendreState(hidden, memory)`. Parameters: `encode_input`

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from seqjax.cells.decay import log_decay
 from seqjax.core import initializers
 from seqjax.core.blocks import checkpointed, prenorm
 from seqjax.core.cell import Cell, expect_width, factory, positive_int
@@ -23,6 +24,7 @@ def selective_state_space(
     state: int = 16,
     rank: int | None = None,
     step_size: tuple[float, float] = (1e-3, 1e-1),
+    negative_eigenvalues: bool = False,
 ) -> Cell:
     """The selective state space (S6): step size, input and read-out depend on the input.
 
@@ -36,6 +38,8 @@ def selective_state_space(
       state: size of the state of each feature.
       rank: width of delta, by default `features / 16`, rounded up.
       step_size: d starts between these, uniform in the logarithm.
+      negative_eigenvalues: `2 exp(-d exp(a)) - 1` instead of `exp(-d exp(a))`: eigenvalues are
+        then in [-1, 1], and parity can be kept.
 
     Returns:
       A cell whose carry is `s`, `(*batch, features, state)`, in float32 at least. Parameters:
@@ -56,7 +60,7 @@ def selective_state_space(
 
     Source: Gu and Dao 2023, arXiv:2312.00752. As in the released code, B is held for one step
     by `d B`, not by the zero-order hold that the paper writes; a starts at log(1 .. state), and
-    d is at least 1e-4 at the start.
+    d is at least 1e-4 at the start. Negative eigenvalues: Grazzi et al. 2024, arXiv:2411.12537.
     """
     features = positive_int("selective_state_space", "features", features)
     state = positive_int("selective_state_space", "state", state)
@@ -93,8 +97,8 @@ def selective_state_space(
     def coefficients(params, inputs):
         x, size, b, _ = inputs
         size, written = size[..., None], (size * x)[..., None]
-        rate = like_features(-jnp.exp(widen(params["a"])), size)
-        return jnp.exp(size * rate), written * b[..., None, :]
+        decay = jnp.exp(log_decay(like_features(widen(params["a"]), written), size))
+        return 2 * decay - 1 if negative_eigenvalues else decay, written * b[..., None, :]
 
     def read(params, s, inputs):
         *_, c = inputs
@@ -139,6 +143,8 @@ def mamba(
     state: int = 16,
     width: int = 4,
     rank: int | None = None,
+    layers: int = 1,
+    negative_eigenvalues: bool = False,
 ) -> Cell:
     """The Mamba block: a gated branch of convolution and selective state space.
 
@@ -153,6 +159,8 @@ def mamba(
       state: size of the state of each feature of the branch.
       width: number of inputs that the convolution sees.
       rank: of the step sizes, by default `features / 16`, rounded up.
+      layers: how many such layers the model has; W_output starts smaller the more there are.
+      negative_eigenvalues: of the recurrence, see `sj.selective_state_space`.
 
     Returns:
       A cell with parameters `MambaParameters(input, convolution, recurrence, output)` and the
@@ -171,13 +179,17 @@ def mamba(
       >>> carry.state.shape, ys.shape
       ((8, 16), (5, 4))
 
-    Source: Gu and Dao 2023, arXiv:2312.00752.
+    Source: Gu and Dao 2023, arXiv:2312.00752; initialisation: the released code, but for the bias
+    of the convolution, which is 0 here and uniform like the kernel there.
     """
     features = positive_int("mamba", "features", features)
+    layers = positive_int("mamba", "layers", layers)
     inner = features * positive_int("mamba", "expand", expand)
     rank = -(-features // 16) if rank is None else rank
     convolution = short_convolution(inner, width=width, activation=jax.nn.silu)
-    recurrence = selective_state_space(inner, state=state, rank=rank)
+    recurrence = selective_state_space(
+        inner, state=state, rank=rank, negative_eigenvalues=negative_eigenvalues
+    )
 
     def init(key, in_features):
         expect_width("mamba", features, in_features)
@@ -187,7 +199,7 @@ def mamba(
             initializers.Uniform(features**-0.5)(keys[0], (features, 2 * inner), dtype),
             convolution.init(keys[1], inner),
             recurrence.init(keys[2], inner),
-            initializers.Uniform(inner**-0.5)(keys[3], (inner, features), dtype),
+            initializers.Uniform((inner * layers) ** -0.5)(keys[3], (inner, features), dtype),
         )
 
     def initial_carry(params, batch_shape=()):
@@ -224,7 +236,7 @@ def mamba(
 
 
 @factory
-def mamba_block(features: int, *, state: int = 16) -> Cell:
+def mamba_block(features: int, *, state: int = 16, layers: int = 1) -> Cell:
     """One block of a Mamba.
 
         y = x + mamba(norm(x))
@@ -232,6 +244,7 @@ def mamba_block(features: int, *, state: int = 16) -> Cell:
     Args:
       features: width of the input and of the output.
       state: of the recurrence.
+      layers: how many such blocks the model has.
 
     Returns:
       A cell; `sj.stack(*[sj.mamba_block(64)] * 6)` is the trunk of a language model.
@@ -245,4 +258,4 @@ def mamba_block(features: int, *, state: int = 16) -> Cell:
 
     Source: Gu and Dao 2023, arXiv:2312.00752.
     """
-    return prenorm(mamba(features, state=state))
+    return prenorm(mamba(features, state=state, layers=layers))

@@ -3,9 +3,10 @@
 import jax
 import jax.numpy as jnp
 
+from seqjax.cells.decay import log_decay
 from seqjax.core import initializers
 from seqjax.core.blocks import checkpointed, partly, pipeline, prenorm
-from seqjax.core.cell import Cell, factory
+from seqjax.core.cell import Cell, factory, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.layers import dense, draw, scale_to_one
 from seqjax.core.matrix import Access, from_heads, head_width, matrix_state
@@ -24,6 +25,7 @@ def mamba2(
     states: int = 64,
     groups: int = 1,
     convolution: int = 4,
+    layers: int = 1,
     weight_init: Initializer = initializers.FanIn(),
 ) -> Cell:
     """Mamba-2, the state space model with structured duality (SSD).
@@ -41,6 +43,7 @@ def mamba2(
       states: width of B and C.
       groups: how many B and C there are; heads share them evenly. The norm treats each alone.
       convolution: steps of the short convolution.
+      layers: how many such layers the model has; W_o starts smaller by the root of it.
       weight_init: initializer of the weights.
 
     Returns:
@@ -60,8 +63,9 @@ def mamba2(
       ((2, 4, 3, 4), (2, 6, 8))
 
     Source: Dao and Gu 2024, arXiv:2405.21060. exp(A) starts uniform in [1, 16] as in the released
-    code, b_d so that time steps are log-uniform in [0.001, 0.1], D at 1. Our memory has the
-    states first; that of the released code has them last.
+    code, b_d so that time steps are log-uniform in [0.001, 0.1], D at 1; the convolution's bias at
+    0, where that code draws it like the kernel. Our memory has the states first; that of the
+    released code has them last.
     """
     inner = expansion * features
     heads = max(1, inner // 64) if heads is None else heads
@@ -85,7 +89,7 @@ def mamba2(
             query=of_heads(c),
             key=of_heads(b),
             value=step[..., None] * values(x),
-            log_decay=-jnp.exp(like_features(p["A_log"], step)) * step,
+            log_decay=log_decay(like_features(p["A_log"], step), step),
         )
 
     def read_out(p, o, x):
@@ -96,6 +100,9 @@ def mamba2(
         y = from_heads(scale_to_one(y, 1e-5))
         return (y * like_features(p["norm_gain"], y)) @ p["output"]
 
+    def output_init(key, shape, dtype):
+        return positive_int("mamba2", "layers", layers) ** -0.5 * weight_init(key, shape, dtype)
+
     def init(key, in_features):
         return draw(
             key,
@@ -104,7 +111,7 @@ def mamba2(
                 "step_bias": (initializers.TimeStep(), (heads,)),
                 "D": (ONE, (heads,)),
                 "norm_gain": (ONE, (inner,)),
-                "output": (weight_init, (inner, features)),
+                "output": (output_init, (inner, features)),
             },
         )
 
@@ -128,7 +135,9 @@ def mamba2(
 
 
 @factory
-def mamba2_block(features: int, *, heads: int | None = None, states: int = 64) -> Cell:
+def mamba2_block(
+    features: int, *, heads: int | None = None, states: int = 64, layers: int = 1
+) -> Cell:
     """One block of a Mamba-2.
 
         y = x + mamba2(norm(x))
@@ -137,6 +146,7 @@ def mamba2_block(features: int, *, heads: int | None = None, states: int = 64) -
       features: width of the input and of the output.
       heads: of the memory.
       states: of the memory.
+      layers: how many such blocks the model has.
 
     Returns:
       A cell; `sj.stack(*[sj.mamba2_block(64)] * 6)` is the trunk of a language model.
@@ -150,4 +160,4 @@ def mamba2_block(features: int, *, heads: int | None = None, states: int = 64) -
 
     Source: Dao and Gu 2024, arXiv:2405.21060.
     """
-    return prenorm(mamba2(features, heads=heads, states=states))
+    return prenorm(mamba2(features, heads=heads, states=states, layers=layers))

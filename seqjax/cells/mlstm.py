@@ -118,7 +118,7 @@ def mlstm(
         return Access(q * keys**-0.5, k, v, jax.nn.log_sigmoid(f))
 
     def read_out(p, o, x):
-        h = _normalized(o, epsilon).astype(x.dtype)
+        h = _normalized(o, epsilon, 1e-6).astype(x.dtype)
         h = h * like_features(p["norm_gain"], h)
         return (jax.nn.sigmoid(x @ p["gate"]) * h) @ p["output"]
 
@@ -190,8 +190,8 @@ def mlstm_layer(
       ((2, 2, 8, 9), (2, 5, 8))
 
     Source: Beck et al. 2024, arXiv:2405.04517, figure 10, with the start of the authors' code.
-    That code scales keys in one form of the memory and queries in none; here it is the queries,
-    and epsilon is added to the denominator itself, as in `sj.mlstm`.
+    That code scales queries in one form and keys in others; here it is always the queries. Epsilon
+    is added to the denominator itself, as in `sj.mlstm`.
     """
     features = positive_int("mlstm_layer", "features", features)
     inner = features * positive_int("mlstm_layer", "expand", expand)
@@ -244,7 +244,7 @@ def mlstm_layer(
 
     def read_out(p, o, x):
         c, _, z = jnp.split(x, 3, axis=-1)
-        h = _normalized(o, epsilon).astype(x.dtype)
+        h = _normalized(o, epsilon, 1e-5).astype(x.dtype)
         h = h * like_features(p["norm_gain"], h) + like_features(p["skip"], c) * c
         return (h * jax.nn.silu(z)) @ p["output"]
 
@@ -273,13 +273,16 @@ def _with_one(v: Array) -> Array:
     return jnp.concatenate([v, jnp.ones_like(v[..., :1])], axis=-1)
 
 
-def _normalized(o: Scaled | Array, epsilon: float) -> Array:
+def _normalized(o: Scaled | Array, epsilon: float, norm_epsilon: float) -> Array:
     """The readings divided by `max(|n . q|, 1) + epsilon`, then layer norm, head by head."""
     one: Any = 1.0
     if isinstance(o, Scaled):
-        o, one = o.values, jnp.exp(-o.log_scale)[..., None]
+        # Both sides of the fraction over the larger of 1 and exp(m), so that neither overflows;
+        # the smallest 1 is far below the rounding of n . q, and its square not yet 0.
+        m = o.log_scale[..., None]
+        o, one = jnp.exp(jnp.minimum(m, 0)) * o.values, jnp.exp(-jnp.clip(m, 0, 40))
     h = o[..., :-1] / (jnp.maximum(jnp.abs(o[..., -1:]), one) + epsilon * one)
-    return from_heads(standardize(h, 1e-5))
+    return from_heads(standardize(h, norm_epsilon))
 
 
 @factory
@@ -289,10 +292,12 @@ def mlstm_block(
     heads: int = 4,
     input_gate: Literal["exponential", "sigmoid"] = "exponential",
 ) -> Cell:
-    """One block of an xLSTM made of matrix memories.
+    """One block of an xLSTM 7B, whose memories are matrices all.
 
         x = x + mlstm(norm(x))
         y = x + feed_forward(norm(x))
+
+    Its gates have a soft cap of 15, and the bias of the input gate starts at -10.
 
     Args:
       features: width of the input and of the output.
@@ -309,7 +314,14 @@ def mlstm_block(
       >>> sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((5, 8)))[1].shape
       (5, 8)
 
-    Source: xLSTM 7B, Beck et al. 2025, arXiv:2503.13427.
+    Source: xLSTM 7B, Beck et al. 2025, arXiv:2503.13427. The mLSTM block of the first paper is
+    `sj.prenorm(sj.mlstm_layer(64), norm=sj.centred_norm)`.
     """
-    memory = mlstm(features, heads=heads, input_gate=input_gate)
+    memory = mlstm(
+        features,
+        heads=heads,
+        input_gate=input_gate,
+        soft_cap=15.0,
+        input_bias=initializers.Constant(-10.0),
+    )
     return stack(prenorm(memory), prenorm(feed_forward(features)))

@@ -3,21 +3,24 @@
 import jax
 import jax.numpy as jnp
 
+from seqjax.cells.decay import log_decay
 from seqjax.core import initializers
 from seqjax.core.affine import NOTHING, LogScaled, Update, apply, log_scaled
 from seqjax.core.blocks import checkpointed, prenorm
 from seqjax.core.cell import Cell, expect_width, factory, positive_int
 from seqjax.core.gates import like_features
-from seqjax.core.layers import centred_norm
+from seqjax.core.layers import centred_norm, draw
 from seqjax.core.linear import diagonal
 from seqjax.core.shift import windowed
 from seqjax.core.stack import stack
 from seqjax.core.trees import widen
 from seqjax.core.types import Array
 
+ZERO = initializers.Constant(0.0)
+
 
 @factory
-def rwkv4_time_mix(features: int, *, depth: float = 0.0) -> Cell:
+def rwkv4_time_mix(features: int, *, layer: int = 0, layers: int = 1) -> Cell:
     """The time mix of RWKV-4: attention with a decay for each feature, as a recurrence.
 
         r = W_r mix(mu_r),  k = W_k mix(mu_k),  v = W_v mix(mu_v)
@@ -32,8 +35,7 @@ def rwkv4_time_mix(features: int, *, depth: float = 0.0) -> Cell:
 
     Args:
       features: width of the input and of the output.
-      depth: where in the model the layer is, 0 for the first and 1 for the last: mu and the
-        decay start differently in deeper layers.
+      layer, layers: which layer this is, of how many: mu and the decay start accordingly.
 
     Returns:
       A stack of the mixed projections (`mu`, `weights` in the order r, k, v) and the recurrence
@@ -53,11 +55,12 @@ def rwkv4_time_mix(features: int, *, depth: float = 0.0) -> Cell:
       >>> ys.shape
       (5, 4)
 
-    Source: Peng et al. 2023, arXiv:2305.13048; decay, bonus and mu start as in the authors'
-    code, where the output starts at zero too (here: Glorot, so that a layer alone can be
-    trained).
+    Source: Peng et al. 2023, arXiv:2305.13048; initialisation: the released training code, where
+    W_r, W_k and W_output start at zero: between other layers it needs a way around it, such as
+    `sj.residual`.
     """
     features = positive_int("rwkv4_time_mix", "features", features)
+    rise, depth = 1 - layer / layers, layer / max(1, layers - 1)
 
     def project(params, window):
         now, before = window
@@ -70,10 +73,12 @@ def rwkv4_time_mix(features: int, *, depth: float = 0.0) -> Cell:
     def init(key, in_features):
         expect_width("rwkv4_time_mix", features, in_features)
         place = jnp.arange(features) / features
-        early = place ** (1 - depth)
+        early = place**rise
+        value = initializers.Orthogonal()(key, (features, features), jnp.result_type(float))
+        nothing = jnp.zeros_like(value)
         return {
-            "mu": jnp.stack([place ** (0.5 * (1 - depth)), early, early + 0.3 * depth]),
-            "weights": _weights(key, (features, features), 3),
+            "mu": jnp.stack([place ** (0.5 * rise), early, early + 0.3 * depth]),
+            "weights": jnp.stack([nothing, nothing, value]),
         }
 
     mixed = windowed(
@@ -83,11 +88,11 @@ def rwkv4_time_mix(features: int, *, depth: float = 0.0) -> Cell:
         init=init,
         in_features=lambda params: params["mu"].shape[-1],
     )
-    return checkpointed(stack(mixed, _wkv(features, depth)))
+    return checkpointed(stack(mixed, _wkv(features, depth=depth)))
 
 
 @factory
-def _wkv(features: int, depth: float) -> Cell:
+def _wkv(features: int, *, depth: float) -> Cell:
     def init(key, in_features):
         dtype = jnp.result_type(float)
         place = jnp.arange(features, dtype=dtype) / max(1, features - 1)
@@ -95,16 +100,17 @@ def _wkv(features: int, depth: float) -> Cell:
         return {
             "decay": -5 + 8 * place ** (0.7 + 1.3 * depth),
             "bonus": jnp.log(jnp.asarray(0.3, dtype)) + 0.5 * zigzag,
-            "output": initializers.Glorot()(key, (features, features), dtype),
+            "output": jnp.zeros((features, features), dtype),
         }
 
     def initial_carry(params, batch_shape=()):
-        zeros = jnp.zeros((*batch_shape, features), widen(params["decay"]).dtype)
-        return LogScaled((zeros, zeros), jnp.full_like(zeros, NOTHING))
+        shape, dtype = (*batch_shape, features), widen(params["decay"]).dtype
+        values = jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)
+        return LogScaled(values, jnp.full(shape, NOTHING, dtype))
 
     def coefficients(params, inputs):
         _, k, v = inputs
-        return -jnp.exp(widen(params["decay"])), log_scaled((v, jnp.ones_like(v)), k)
+        return log_decay(widen(params["decay"])), log_scaled((v, jnp.ones_like(v)), k)
 
     def read(params, state, inputs):
         r, k, v = inputs
@@ -126,7 +132,9 @@ def _wkv(features: int, depth: float) -> Cell:
 
 
 @factory
-def rwkv4_channel_mix(features: int, *, hidden: int | None = None, depth: float = 0.0) -> Cell:
+def rwkv4_channel_mix(
+    features: int, *, hidden: int | None = None, layer: int = 0, layers: int = 1
+) -> Cell:
     """The channel mix of RWKV-4: a feed-forward layer that sees the input before, too.
 
         r = W_r mix(mu_r),  k = W_k mix(mu_k)
@@ -137,7 +145,7 @@ def rwkv4_channel_mix(features: int, *, hidden: int | None = None, depth: float 
     Args:
       features: width of the input and of the output.
       hidden: width of k, by default `4 * features`.
-      depth: where in the model the layer is, 0 for the first and 1 for the last.
+      layer, layers: which layer this is, of how many: mu starts accordingly.
 
     Returns:
       A cell with parameters `mu` (2, features), `receptance` `(features, features)`, `key`
@@ -154,26 +162,22 @@ def rwkv4_channel_mix(features: int, *, hidden: int | None = None, depth: float 
       >>> sj.scan(cell, params, jnp.ones((5, 4)))[1].shape
       (5, 4)
 
-    Source: Peng et al. 2023, arXiv:2305.13048.
+    Source: Peng et al. 2023, arXiv:2305.13048; initialisation: the released training code, where
+    W_r and W_v start at zero.
     """
     features = positive_int("rwkv4_channel_mix", "features", features)
     hidden = positive_int("rwkv4_channel_mix", "hidden", 4 * features if hidden is None else hidden)
 
     def init(key, in_features):
         expect_width("rwkv4_channel_mix", features, in_features)
-        place = jnp.arange(features) / features
-        first, second, third = jax.random.split(key, 3)
-        (receptance,), (key_weights,), (value,) = (
-            _weights(first, (features, features), 1),
-            _weights(second, (features, hidden), 1),
-            _weights(third, (hidden, features), 1),
-        )
-        return {
-            "mu": jnp.stack([place ** (1 - depth)] * 2),
-            "receptance": receptance,
-            "key": key_weights,
-            "value": value,
+        mu = (jnp.arange(features) / features) ** (1 - layer / layers)
+        wide = initializers.Orthogonal(max(1.0, hidden / features) ** 0.5)
+        shapes = {
+            "receptance": (ZERO, (features, features)),
+            "key": (wide, (features, hidden)),
+            "value": (ZERO, (hidden, features)),
         }
+        return {"mu": jnp.stack([mu, mu]), **draw(key, shapes)}
 
     def mix(params, window):
         now, before = window
@@ -199,12 +203,11 @@ def rwkv4_block(features: int, *, layer: int = 0, layers: int = 1) -> Cell:
 
     Args:
       features: width of the input and of the output.
-      layer, layers: which layer this is, of how many: some parameters start accordingly, and
-        the first begins with one more norm.
+      layer, layers: which layer this is, of how many: some parameters start accordingly.
 
     Returns:
       A cell; `sj.stack(*[sj.rwkv4_block(64, layer=n, layers=6) for n in range(6)])` is the trunk
-      of a language model.
+      of a language model; `sj.block_stack` adds the norm behind the embedding and the last one.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -215,21 +218,11 @@ def rwkv4_block(features: int, *, layer: int = 0, layers: int = 1) -> Cell:
 
     Source: Peng et al. 2023, arXiv:2305.13048.
     """
-    depth = layer / max(1, layers - 1)
-    block = stack(
-        prenorm(rwkv4_time_mix(features, depth=depth), norm=centred_norm),
-        prenorm(rwkv4_channel_mix(features, depth=depth), norm=centred_norm),
-    )
-    return stack(centred_norm(features), block) if layers > 1 and layer == 0 else block
+    time = rwkv4_time_mix(features, layer=layer, layers=layers)
+    channel = rwkv4_channel_mix(features, layer=layer, layers=layers)
+    return stack(prenorm(time, norm=centred_norm), prenorm(channel, norm=centred_norm))
 
 
 def _mix(mu: Array, now: Array, before: Array) -> Array:
     mu = like_features(mu, now)
     return mu * now + (1 - mu) * before
-
-
-def _weights(key: Array, shape: tuple[int, int], count: int) -> Array:
-    """`(count, *shape)`, each Glorot."""
-    keys = jax.random.split(key, count)
-    glorot = initializers.Glorot()
-    return jnp.stack([glorot(k, shape, jnp.result_type(float)) for k in keys])

@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from seqjax.cells.rwkv_initializers import Bonus, Power, Ramp
+from seqjax.cells.decay import log_decay
+from seqjax.cells.rwkv_initializers import Bonus, NormGain, Power, Ramp
 from seqjax.core import initializers
 from seqjax.core.blocks import checkpointed, pipeline, prenorm
 from seqjax.core.cell import Cell, expect_width, factory
@@ -13,7 +14,7 @@ from seqjax.core.matrix import Access, from_heads, head_width, matrix_state
 from seqjax.core.shift import windowed
 from seqjax.core.stack import stack
 
-ZERO, ONE = initializers.Constant(0.0), initializers.Constant(1.0)
+ZERO = initializers.Constant(0.0)
 MIXED = ("w", "k", "v", "r", "g")
 
 
@@ -106,7 +107,7 @@ def rwkv6_time_mix(
     def init_memory(key, in_features):
         shapes = {
             "bonus": (Bonus(depth), (features,)),
-            "norm_gain": (ONE, (features,)),
+            "norm_gain": (NormGain(layer, layers), (features,)),
             "norm_bias": (ZERO, (features,)),
             "output": (ZERO, (features, features)),
         }
@@ -117,7 +118,7 @@ def rwkv6_time_mix(
             part.reshape(*part.shape[:-1], heads, width) for part in jnp.split(x, 5, axis=-1)[:4]
         )
         bonus = like_features(p["bonus"].reshape(heads, width), r)
-        return Access(r, k, v, log_decay=-jnp.exp(w), bonus=bonus)
+        return Access(r, k, v, log_decay=log_decay(w), bonus=bonus)
 
     def read_out(p, o, x):
         y = from_heads(standardize(o, 64e-5)) * like_features(p["norm_gain"], x)
@@ -213,12 +214,11 @@ def rwkv6_block(
     Args:
       features: width of the input and of the output.
       heads: of the time mix.
-      layer, layers: which layer this is, of how many: some parameters start accordingly, and
-        the first begins with one more norm.
+      layer, layers: which layer this is, of how many: some parameters start accordingly.
 
     Returns:
       A cell; `sj.stack(*[sj.rwkv6_block(64, layer=n, layers=6) for n in range(6)])` is the trunk
-      of a language model.
+      of a language model; `sj.block_stack` adds the norm behind the embedding and the last one.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -231,5 +231,4 @@ def rwkv6_block(
     """
     time = rwkv6_time_mix(features, heads=heads, layer=layer, layers=layers)
     channel = rwkv6_channel_mix(features, layer=layer, layers=layers)
-    block = stack(prenorm(time, norm=centred_norm), prenorm(channel, norm=centred_norm))
-    return stack(centred_norm(features), block) if layers > 1 and layer == 0 else block
+    return stack(prenorm(time, norm=centred_norm), prenorm(channel, norm=centred_norm))

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from seqjax.cells.rwkv_initializers import Power, Ramp, Zigzag
+from seqjax.cells.rwkv_initializers import NormGain, Power, Ramp, Zigzag
 from seqjax.core import initializers
 from seqjax.core.blocks import checkpointed, partly, pipeline, prenorm
 from seqjax.core.cell import Cell, expect_width, factory
@@ -14,7 +14,7 @@ from seqjax.core.run import zero_masked
 from seqjax.core.shift import windowed
 from seqjax.core.stack import stack
 
-ZERO, ONE = initializers.Constant(0.0), initializers.Constant(1.0)
+ZERO = initializers.Constant(0.0)
 MIXED = ("r", "w", "k", "v", "a", "g")
 EXPONENTS = {"r": 0.2, "w": 0.9, "k": 0.7, "v": 0.7, "a": 0.9, "g": 0.2}
 
@@ -124,7 +124,7 @@ def rwkv7_time_mix(
             "key_norm": (Zigzag(0.71, line=-0.1), (features,)),
             "key_rate": (initializers.Constant(1.02), (features,)),
             "bonus": (initializers.Constant(-0.04), (features,)),
-            "norm_gain": (ONE, (features,)),
+            "norm_gain": (NormGain(layer, layers), (features,)),
             "norm_bias": (ZERO, (features,)),
             "output": (ZERO, (features, features)),
         }
@@ -248,11 +248,12 @@ def rwkv7_block(
       features: width of x and of y.
       heads: of the time mix.
       layer, layers: which layer this is, of how many. With several, the v of the first travels
-        with x, see `sj.rwkv7_time_mix`, and the first begins with one more norm.
+        with x, see `sj.rwkv7_time_mix`.
 
     Returns:
       A cell; `sj.stack(*[sj.rwkv7_block(64, layer=n, layers=6) for n in range(6)])` is the trunk
-      of a language model, `sj.stack(*[sj.rwkv7_block(64)] * 6)` one without values that travel.
+      of a language model, `sj.stack(*[sj.rwkv7_block(64)] * 6)` one without values that travel;
+      `sj.block_stack` adds the norm behind the embedding and the last one.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -270,8 +271,7 @@ def rwkv7_block(
         norm = partly(norm, width=features, rest=features)
     if time.features > features:
         channel = partly(channel, width=features, rest=features)
-    block = pipeline(time=_add_first(stack(norm, time), features), channel=channel)
-    return stack(centred_norm(features), block) if layers > 1 and layer == 0 else block
+    return pipeline(time=_add_first(stack(norm, time), features), channel=channel)
 
 
 @factory

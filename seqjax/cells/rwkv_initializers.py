@@ -33,6 +33,17 @@ class Ramp:
 
 
 @dataclasses.dataclass(frozen=True)
+class NormGain:
+    """`((1 + layer) / layers)^0.7` for every channel: later layers add more."""
+
+    layer: int
+    layers: int
+
+    def __call__(self, key: PRNGKeyArray, shape: Any, dtype: Any = jnp.float32) -> Array:
+        return jnp.full(shape, ((1 + self.layer) / self.layers) ** 0.7, dtype)
+
+
+@dataclasses.dataclass(frozen=True)
 class Bonus:
     """`depth (1 - n / (features - 1)) + 0.1 ((n + 1) mod 3 - 1)` for channel n."""
 

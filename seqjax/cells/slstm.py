@@ -1,5 +1,6 @@
 """The sLSTM of xLSTM: exponential gates, a normaliser, heads that mix inside; its block."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -10,8 +11,10 @@ from seqjax.core.affine import log_scaled
 from seqjax.core.blocks import prenorm
 from seqjax.core.cell import Cell, factory, positive_int
 from seqjax.core.gated import gated
-from seqjax.core.layers import centred_norm, feed_forward
+from seqjax.core.gates import like_features
+from seqjax.core.layers import centred_norm, feed_forward, pointwise, standardize
 from seqjax.core.linear import linear
+from seqjax.core.matrix import from_heads
 from seqjax.core.stack import stack
 from seqjax.core.types import Array, Initializer
 
@@ -32,7 +35,8 @@ def slstm(
     *,
     heads: int = 1,
     recurrent: bool = True,
-    depth: float = 0.0,
+    layer: int = 0,
+    layers: int = 1,
     input_init: Initializer | None = None,
     recurrent_init: Initializer = initializers.Constant(0.0),
 ) -> Cell:
@@ -54,8 +58,8 @@ def slstm(
       heads: number of equal diagonal blocks of R: units mix inside a head.
       recurrent: whether there is R at all. Without it the cell is linear in its state, and
         runs in parallel over time.
-      depth: where in the model the layer is, 0 for the first and 1 for the last: the biases of
-        the forget gate start differently in deeper layers.
+      layer, layers: which layer this is, of how many: the biases of the forget gate start
+        accordingly.
       input_init: initializer of each gate's W, by default normal with standard deviation
         `sqrt(2 / (5 * features))`.
       recurrent_init: initializer of each gate's and head's R.
@@ -86,6 +90,7 @@ def slstm(
         raise ValueError(f"slstm: `heads={heads}` does not divide `features={features}`.")
     if input_init is None:
         input_init = jax.nn.initializers.normal((2 / (5 * features)) ** 0.5)
+    depth = layer / max(1, layers - 1)
 
     def bias_init(key, shape, dtype):
         place = jnp.tile(jnp.linspace(0.0, 1.0, features // heads), heads)
@@ -135,30 +140,43 @@ def slstm(
 
 
 @factory
-def slstm_block(features: int, *, heads: int = 4, depth: float = 0.0) -> Cell:
+def slstm_block(features: int, *, heads: int = 4, layer: int = 0, layers: int = 1) -> Cell:
     """One block of an xLSTM made of scalar memories.
 
-        x = x + norm(slstm(norm(x)))
+        x = x + head_norm(slstm(norm(x)))           head_norm: layer norm, head by head
         y = x + feed_forward(norm(x))
 
     Args:
       features: width of the input and of the output.
       heads: of the sLSTM.
-      depth: where in the model the layer is, 0 for the first and 1 for the last.
+      layer, layers: which layer this is, of how many: some parameters start accordingly.
 
     Returns:
-      A cell; together with `sj.mlstm_block` it makes the trunk of a language model.
+      A cell; together with `sj.prenorm(sj.mlstm_layer(64))` it makes the trunk of a language
+      model, see `sj.block_stack`.
 
     Example:
       >>> import jax, jax.numpy as jnp
       >>> import seqjax as sj
-      >>> cell = sj.stack(sj.mlstm_block(8, heads=2), sj.slstm_block(8, heads=2))
+      >>> cell = sj.stack(sj.prenorm(sj.mlstm_layer(8, heads=2)), sj.slstm_block(8, heads=2))
       >>> sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((5, 8)))[1].shape
       (5, 8)
 
     Source: Beck et al. 2024, arXiv:2405.04517, the block with the projections behind the sLSTM,
-    without the short convolution that the paper has as an option; one norm over all heads.
+    without the short convolution that the paper has as an option. Products of the input are dense;
+    in the authors' code they have a block for each head. There norms have no bias.
     """
-    memory = stack(slstm(features, heads=heads, depth=depth), centred_norm(features))
-    after = feed_forward(features, hidden=-(-4 * features // 3), activation=jax.nn.gelu)
+    cell = slstm(features, heads=heads, layer=layer, layers=layers)
+    exact = functools.partial(jax.nn.gelu, approximate=False)
+    after = feed_forward(features, hidden=-(-4 * features // 3), activation=exact)
+    memory = stack(cell, _head_norm(features, heads=heads))
     return stack(prenorm(memory, norm=centred_norm), prenorm(after, norm=centred_norm))
+
+
+@factory
+def _head_norm(features: int, *, heads: int) -> Cell:
+    def apply(gain, x):
+        apart = x.reshape(*x.shape[:-1], heads, features // heads)
+        return from_heads(standardize(apart, 1e-5)) * like_features(gain, x)
+
+    return pointwise(apply, features=features, init=lambda key, in_features: jnp.ones((features,)))

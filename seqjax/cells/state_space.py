@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from seqjax.cells.decay import bounded_exp, log_decay
 from seqjax.core import initializers
 from seqjax.core.affine import Complex
 from seqjax.core.cell import Cell, expect_width, factory, positive_int
@@ -85,7 +86,7 @@ def linear_recurrent_unit(
         }
 
     def decay_of(params):
-        modulus = jnp.exp(-jnp.exp(widen(params["nu"])))
+        modulus = jnp.exp(log_decay(widen(params["nu"])))
         angle = jnp.exp(widen(params["theta"]))
         return Complex(modulus * jnp.cos(angle), modulus * jnp.sin(angle))
 
@@ -180,8 +181,8 @@ def diagonal_state_space(
         }
 
     def coefficients(params, x):
-        a = Complex(-jnp.exp(widen(params["a_real"])), widen(params["a_imaginary"]))
-        size = jnp.exp(widen(params["step_size"]))[:, None]
+        a = Complex(-bounded_exp(widen(params["a_real"])), widen(params["a_imaginary"]))
+        size = bounded_exp(widen(params["step_size"]))[:, None]
         decay, gain = _hold(a, size)
         value = Complex(*(like_features(part, x[..., None]) * x[..., None] for part in gain))
         return decay, value
@@ -243,7 +244,8 @@ def simplified_state_space(
       ((4,), (5, 4))
 
     Source: Smith et al. 2022, arXiv:2208.04933. `a_real` is held below -1e-4, as its authors'
-    code can.
+    code can. C starts as there by default, in each part with variance 1 / state before the change
+    of basis; B with 1 / in_features, where that code has 1 / state.
     """
     features = positive_int("simplified_state_space", "features", features)
     state = positive_int("simplified_state_space", "state", state)
@@ -263,7 +265,7 @@ def simplified_state_space(
         inverse = vectors.conj().T
         keep = lambda matrix: np.kron(np.eye(blocks), matrix)  # noqa: E731
         b = jax.random.normal(b_key, (in_features, state), dtype) * in_features**-0.5
-        c = _complex_normal(c_key, (state, features), (2 * state) ** -0.5, dtype)
+        c = _complex_normal(c_key, (state, features), state**-0.5, dtype)
         into = keep(inverse).T
         out = keep(vectors).T
         return {
@@ -281,7 +283,7 @@ def simplified_state_space(
 
     def held(params):
         a = Complex(jnp.minimum(widen(params["a_real"]), -1e-4), widen(params["a_imaginary"]))
-        return _hold(a, jnp.exp(widen(params["step_size"])))
+        return _hold(a, bounded_exp(widen(params["step_size"])))
 
     def project(params, x):
         _, gain = held(params)
@@ -308,12 +310,20 @@ def _hold(a: Complex, size: Array) -> tuple[Complex, Complex]:
     decay = Complex(growth * jnp.cos(angle), growth * jnp.sin(angle))
     # exp(z) - 1 without the loss of digits at small z.
     less_one = jnp.expm1(damping) * jnp.cos(angle) - 2 * jnp.square(jnp.sin(angle / 2))
-    square = jnp.square(a.real) + jnp.square(a.imaginary)
-    gain = Complex(
-        (less_one * a.real + decay.imaginary * a.imaginary) / square,
-        (decay.imaginary * a.real - less_one * a.imaginary) / square,
+    square = jnp.square(damping) + jnp.square(angle)
+    # Near 0 the quotient would be 0 / 0: there its Taylor series, 1 + z/2 (1 + z/3 (1 + ...)).
+    small = square < 1e-6
+    over = jnp.where(small, 1.0, square)
+    u, v = (jnp.where(small, part, 0.0) for part in (damping, angle))
+    real, imaginary = jnp.ones_like(u), jnp.zeros_like(v)
+    for n in (5, 4, 3, 2):
+        real, imaginary = 1 + (u * real - v * imaginary) / n, (u * imaginary + v * real) / n
+    quotient = (
+        (less_one * damping + decay.imaginary * angle) / over,
+        (decay.imaginary * damping - less_one * angle) / over,
     )
-    return decay, gain
+    parts = zip((real, imaginary), quotient, strict=True)
+    return decay, Complex(*(size * jnp.where(small, near, far) for near, far in parts))
 
 
 def _hippo(size: int) -> tuple[Any, Any]:
@@ -347,8 +357,9 @@ def _skip(key: PRNGKeyArray, in_features: int, features: int, dtype: Any) -> Arr
 
 
 def _no_modes(like: Any, batch_shape: tuple[int, ...]) -> Complex:
-    zeros = jnp.zeros((*batch_shape, *like.shape), jnp.promote_types(like.dtype, jnp.float32))
-    return Complex(zeros, zeros)
+    shape = (*batch_shape, *like.shape)
+    dtype = jnp.promote_types(like.dtype, jnp.float32)
+    return Complex(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
 
 
 def _complex_normal(key: PRNGKeyArray, shape: tuple, scale: float, dtype: Any) -> Complex:

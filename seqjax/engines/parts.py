@@ -90,7 +90,7 @@ def _placed(
     """The carries to start from and to go back to, where a chunk leaves its own."""
     size = steps.checkpoint_every
     first = lambda leaf: jax.lax.slice_in_dim(  # noqa: E731
-        leaf, 0, min(size, leaf.shape[batch_ndim]), axis=batch_ndim
+        leaf, 0, min(size or 1, leaf.shape[batch_ndim]), axis=batch_ndim
     )
     here = jax.tree.map(lambda leaf: first(leaf)[None], (xs, steps.flags))
     carry, initial = carries

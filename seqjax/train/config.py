@@ -24,13 +24,16 @@ class CellConfig:
         Literal[
             "gated_delta_net",
             "griffin",
+            "hawk",
             "mamba",
             "mamba2",
             "minimal_gru",
+            "retnet",
             "rwkv4",
             "rwkv6",
             "rwkv7",
             "xlstm",
+            "xlstm_7b",
         ]
         | None
     ) = None

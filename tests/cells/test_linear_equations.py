@@ -130,7 +130,7 @@ def real_gated_lru(p, xs):
     return ys
 
 
-def selective_state_space(p, xs):
+def selective_state_space(p, xs, decay=np.exp):
     features, state = p["a"].shape
     rank = p["step_weights"].shape[0]
     s, ys = np.zeros((features, state)), []
@@ -139,7 +139,7 @@ def selective_state_space(p, xs):
         delta, b, c = made[:rank], made[rank : rank + state], made[rank + state :]
         d = softplus(delta @ p["step_weights"] + p["step_bias"])
         for j in range(features):
-            s[j] = np.exp(-d[j] * np.exp(p["a"][j])) * s[j] + d[j] * b * x[j]
+            s[j] = decay(-d[j] * np.exp(p["a"][j])) * s[j] + d[j] * b * x[j]
         ys.append(s @ c + p["skip"] * x)
     return ys
 
@@ -251,6 +251,11 @@ CASES = {
     "rg-lru": (sj.real_gated_lru(IN), real_gated_lru, {}),
     "rg-lru blocks": (sj.real_gated_lru(IN, blocks=3), real_gated_lru, {}),
     "s6": (sj.selective_state_space(IN, state=2), selective_state_space, {}),
+    "s6 negative": (
+        sj.selective_state_space(IN, state=2, negative_eigenvalues=True),
+        selective_state_space,
+        {"decay": lambda log: 2 * np.exp(log) - 1},
+    ),
     "mamba": (sj.mamba(IN, state=2, rank=2), mamba, {}),
     "rwkv4 time": (sj.rwkv4_time_mix(IN), rwkv4_time_mix, {}),
     "rwkv4 channel": (sj.rwkv4_channel_mix(IN), rwkv4_channel_mix, {}),

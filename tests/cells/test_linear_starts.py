@@ -81,6 +81,14 @@ def test_radius_of_the_real_gated_lru():
     assert 0.8999 < radius.min() < 0.902 and 0.997 < radius.max() < 0.9991
 
 
+def test_simplified_state_space():
+    """Of C each part has variance 1 / state before the change of basis, which keeps half of it:
+    the modes that are kept are as many as there were numbers, and half of the states."""
+    params = sj.simplified_state_space(400, state=64).init(key, 400)
+    assert abs(params["c_real"].var() * 64 - 1) < 0.02
+    assert abs(params["c_imaginary"].var() * 64 - 1) < 0.02
+
+
 def test_decays_of_rwkv4():
     _, params = sj.rwkv4_time_mix(5).init(key, 5)
     np.testing.assert_allclose(
@@ -91,8 +99,59 @@ def test_decays_of_rwkv4():
     )
 
 
+def test_mixes_of_rwkv4():
+    """The last of four layers: exponents end at 1/4, what is added to the value at 0.3."""
+    place = np.arange(5) / 5
+    mixed, own = sj.rwkv4_time_mix(5, layer=3, layers=4).init(key, 5)
+    r, k, v = mixed["mu"]
+    np.testing.assert_allclose(r, place**0.125, rtol=1e-5)
+    np.testing.assert_allclose(k, place**0.25, rtol=1e-5)
+    np.testing.assert_allclose(v, place**0.25 + 0.3, rtol=1e-5)
+    decay = -5 + 8 * (np.arange(5) / 4) ** 2.0
+    np.testing.assert_allclose(own["decay"], decay, rtol=1e-5, atol=1e-6)
+    params = sj.rwkv4_channel_mix(5, layer=3, layers=4).init(key, 5)
+    np.testing.assert_allclose(params["mu"], [place**0.25] * 2, rtol=1e-5)
+
+
+def test_weights_of_rwkv4():
+    """Some start at zero, the others orthogonal: a wider matrix with a gain for it."""
+    mixed, own = sj.rwkv4_time_mix(5).init(key, 5)
+    r, k, v = mixed["weights"]
+    assert not r.any() and not k.any() and not own["output"].any()
+    np.testing.assert_allclose(v @ v.T, np.eye(5), atol=1e-5)
+    params = sj.rwkv4_channel_mix(5).init(key, 5)
+    assert not params["receptance"].any() and not params["value"].any()
+    np.testing.assert_allclose(params["key"] @ params["key"].T, 4 * np.eye(5), atol=1e-5)
+
+
+@pytest.mark.parametrize("mix", [sj.rwkv6_time_mix, sj.rwkv7_time_mix])
+def test_norms_of_rwkv(mix):
+    """They grow with the layer, up to 1 in the last."""
+    gains = []
+    for layer in range(4):
+        cell = mix(4, layer=layer, layers=4)
+        width = 8 if layer and mix is sj.rwkv7_time_mix else 4
+        gains.append(float(cell.init(key, width)["memory"]["norm_gain"].mean()))
+    np.testing.assert_allclose(gains, (np.arange(1, 5) / 4) ** 0.7, rtol=1e-6)
+    assert mix(4).init(key, 4)["memory"]["norm_gain"].tolist() == [1.0] * 4
+
+
+@pytest.mark.parametrize("make", [sj.mamba, sj.mamba2])
+def test_outputs_of_mamba(make):
+    one, four = (make(8, layers=layers).init(key, 8) for layers in (1, 4))
+    one, four = (p.output if make is sj.mamba else p["memory"]["output"] for p in (one, four))
+    np.testing.assert_allclose(one, 2 * four, rtol=1e-5)
+
+
+def test_weights_of_the_legendre_memory():
+    params = sj.legendre_memory(100, memory=3, window=5).init(key, 100)
+    assert abs(params["recurrent"].std() * 10 - 1) < 0.05
+    # Of a uniform one none would be so large.
+    assert np.abs(params["recurrent"]).max() > 0.18
+
+
 def test_forget_gates_of_slstm():
-    params = sj.slstm(8, heads=2, depth=1.0).init(key, 3)
+    params = sj.slstm(8, heads=2, layer=2, layers=3).init(key, 3)
     one = 5 - 12 * (np.arange(4) / 3) ** 1.6
     np.testing.assert_allclose(params["bias"][1], [*one, *one], rtol=1e-5, atol=1e-5)
     assert not params["bias"][jnp.array([0, 2, 3])].any() and not params["recurrent"].any()
@@ -102,8 +161,8 @@ def test_wkv_holds_exponents_of_any_size():
     """Keys of 1000: the value with the largest key wins, nothing overflows."""
     cell = sj.rwkv4_time_mix(2)
     params = cell.init(key, 2)
-    huge = params[0]["weights"].at[1].multiply(1e4)
-    params = (params[0] | {"weights": huge}, params[1])
+    weights = jax.random.normal(key, (3, 2, 2)).at[1].multiply(1e4)
+    params = (params[0] | {"weights": weights}, params[1] | {"output": jnp.eye(2)})
     xs = jax.random.normal(key, (50, 2))
     gradient = jax.jit(jax.grad(lambda p: jnp.square(sj.scan(cell, p, xs)[1]).sum()))(params)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))

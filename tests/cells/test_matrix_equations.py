@@ -101,7 +101,7 @@ def mlstm(p, xs, *, exponential, cap=None):
             f = sigmoid(bounded(x @ p["forget"][:, h] + p["forget_bias"][h]))
             C[h] = f * C[h] + i * np.outer(k, v)
             n[h] = f * n[h] + i * k
-            hidden.append(layer_norm(C[h].T @ q / (max(abs(n[h] @ q), 1) + 1e-6)))
+            hidden.append(layer_norm(C[h].T @ q / (max(abs(n[h] @ q), 1) + 1e-6), 1e-6))
         gate = sigmoid(x @ p["gate"])
         ys.append((gate * np.concatenate(hidden) * p["norm_gain"]) @ p["output"])
     return np.array(ys)

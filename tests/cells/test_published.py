@@ -4,19 +4,20 @@ Each function below builds one cell with a package's weights, brought into our l
 how our carry reads in the package's terms where the package gives its own.
 """
 
+import inspect
 import re
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import seqjax as sj
 from seqjax.cells.mamba import MambaParameters
+from seqjax.core.cell import Cell
 from seqjax.core.shift import ConvolutionParameters
 from tests.golden import make_cells
-from tests.table import LINEAR, MATRIX, TABLE
+from tests.golden.compare import agree
 
 F, H = make_cells.FEATURES, make_cells.HEADS
 
@@ -254,6 +255,24 @@ def hgrn2(p):
     return sj.hgrn2(F, heads=H, lower_bound=0.3), params, lambda carry: {"end": carry.memory}
 
 
+def retention(p):
+    features = 2 * F
+    width = features // H
+    names = [f"{name}_proj.weight" for name in "qkvg"]
+    # Neighbours turn together in the package, halves of a head here.
+    for name in names[:2]:
+        pairs = p[name].reshape(H, width // 2, 2, features)
+        p[name] = pairs.swapaxes(1, 2).reshape(features, features)
+    params = {
+        "project": {"weights": np.concatenate([p[name] for name in names]).T},
+        "rotate": (),
+        "memory": {"output": p["out_proj.weight"].T},
+    }
+    # The slowest angle of the package is 1 / 10000 at any width.
+    base = 10000 ** (width / (width - 2))
+    return sj.retention(features, heads=H, base=base, epsilon=0.0), params
+
+
 def delta_net(p):
     params = {
         "project": {"weights": p["project"]},
@@ -376,10 +395,11 @@ def rwkv7_model(p):
             "time": (norm("attn_norm"), {"mix": mix, "memory": memory}),
             "channel": (norm("ffn_norm"), channel),
         }
-        return block if index else (norm("pre_norm"), block)
+        return block
 
-    cell = sj.stack(*[sj.rwkv7_block(F, heads=H, layer=n, layers=2) for n in range(2)])
-    return cell, (layer(0), layer(1))
+    blocks = [sj.rwkv7_block(F, heads=H, layer=n, layers=2) for n in range(2)]
+    first = {"gain": p["0.pre_norm.weight"], "bias": p["0.pre_norm.bias"]}
+    return sj.stack(sj.centred_norm(F), *blocks), (first, layer(0), layer(1))
 
 
 CASES = {
@@ -392,38 +412,21 @@ CASES["gated_delta_net_negative"] = lambda p: gated_delta_net(p, negative=True)
 
 @pytest.mark.parametrize("case", make_cells.CASES)
 def test_golden(case, x64):
-    """Outputs on the fast path and step by step, the carry, the gradient by the inputs."""
-    with np.load(make_cells.FOLDER / f"cells_{case}.npz") as file:
-        found = dict(file)
-    cell, params, *read = CASES[case](found)
-    params, xs = jax.tree.map(jnp.asarray, (params, found["xs"]))
-    wanted = jax.eval_shape(lambda key: cell.init(key, xs.shape[-1]), jax.random.key(0))
-    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, wanted)
-
-    def loss(xs):
-        carry, ys = sj.scan(cell, params, xs)
-        return (found.get("direction", 1.0) * ys).sum(), (carry, ys)
-
-    plain = jax.jit(lambda xs: sj.scan(cell, params, xs, method="plain"))
-    d_xs, fast = jax.jit(jax.grad(loss, has_aux=True))(xs)
-    for carry, ys in (fast, plain(xs)):
-        np.testing.assert_allclose(ys, found["ys"], rtol=1e-9, atol=1e-9)
-        for name, value in (read[0](carry) if read else {}).items():
-            np.testing.assert_allclose(value, found[name], rtol=1e-9, atol=1e-9)
-    if "d_xs" in found:
-        np.testing.assert_allclose(d_xs, found["d_xs"], rtol=1e-9, atol=1e-9)
+    agree(case, CASES[case])
 
 
 def test_the_table_names_every_cell():
     """And what each was compared with: every cell is called by the name of its row here."""
     rows = (Path(__file__).parent / "README.md").read_text().splitlines()
     named = {name for row in rows for name in re.findall("`([a-z0-9_]+)`", row.split(" | ")[0])}
-    linear = {row.name for row in TABLE if row.methods in (LINEAR, MATRIX)}
-    variants = "_(logarithmic|f|ifo|linear|skip|blocks|sigmoid)$"
-    short = {"rwkv6": "rwkv6_time_mix", "rwkv7_model": "rwkv7_block"}
-    wanted = {re.sub(variants, "", short.get(name, name)) for name in linear}
-    assert wanted <= named, wanted - named
+    exported = {name for name in sj.__all__ if _makes_a_cell(getattr(sj, name))}
+    assert exported <= named, exported - named
     assert {re.sub("_(linear|negative|sigmoid)$", "", case) for case in CASES} - named == {
         "rwkv7_model"
     }
     assert not [name for name in named if not hasattr(sj, name)]
+
+
+def _makes_a_cell(thing):
+    module = getattr(thing, "__module__", "")
+    return module.startswith("seqjax.cells.") and inspect.signature(thing).return_annotation is Cell

@@ -7,7 +7,8 @@ CPUs with torch 2.13.0 and
 
     transformers 5.23.0 · xlstm 2.0.6 · mlstm-kernels 2.0.6 · rwkv 0.8.32 · rwkv7-hf 0.9.0 ·
     fla-core 0.6.0 · minGRU-pytorch 0.2.1 · sru 2.6.0 · LRU-pytorch 0.1.3 · s5-pytorch 0.2.1 ·
-    torchrecurrent 0.2.5 · scipy 1.17.1 · keras-lmu 0.9.0 with keras 3.15.1, tensorflow 2.21.0
+    torchrecurrent 0.2.5 · scipy 1.17.1 · torchscale 0.3.0 ·
+    keras-lmu 0.9.0 with keras 3.15.1, tensorflow 2.21.0
 
 Where a package rounds to float32 inside, `torch.float32` names float64 while it runs.
 """
@@ -18,6 +19,7 @@ import importlib.util
 import os
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
@@ -44,19 +46,25 @@ def in_double():
         torch.set_default_dtype(torch.float32)
 
 
-def run(case: str) -> dict[str, np.ndarray]:
+def write(cases: dict[str, Callable]) -> None:
+    """A file for each case that the command line names, or for all."""
+    for name in sys.argv[1:] or cases:
+        found = legendre_memory() if name == "legendre_memory" else run(cases, name)
+        np.savez_compressed(FOLDER / f"cells_{name}.npz", **found)
+        print(name)
+
+
+def run(cases: dict[str, Callable], name: str) -> dict[str, np.ndarray]:
     """Weights, inputs, outputs, and the gradient of a weighted sum of outputs by the inputs.
 
     A case returns the width of its input, a function of inputs `(batch, time, width)`, and a
     module or a dict with its weights, which are drawn anew here. The function returns outputs,
     or outputs and a dict of what the package gives beside them.
     """
-    if case == "legendre_memory":
-        return legendre_memory()
     import torch
 
-    torch.manual_seed(list(CASES).index(case))
-    width, function, weights = CASES[case]()
+    torch.manual_seed(list(cases).index(name))
+    width, function, weights = cases[name]()
     if isinstance(weights, torch.nn.Module):
         weights = dict(weights.double().named_parameters())
     for weight in weights.values():
@@ -285,7 +293,7 @@ def mlstm():
         return_last_states=True,
     )  # fmt: skip
     config = mLSTMLayerConfig(
-        embedding_dim=FEATURES, num_heads=HEADS, qk_dim_factor=1.0, norm_eps=1e-5,
+        embedding_dim=FEATURES, num_heads=HEADS, qk_dim_factor=1.0, norm_eps=1e-6,
         gate_soft_cap=2.0, weight_mode="single", mlstm_backend=backend,
     )  # fmt: skip
     with in_double():
@@ -313,7 +321,7 @@ def mlstm_sigmoid():
         q, k, v = (torch.einsum("bti,ihk->bhtk", xs, w[n]) for n in ("query", "key", "value"))
         i, f = ((xs @ w[n]).transpose(1, 2) for n in ("input", "forget"))
         o, _ = mlstm_siging_parallel_fw(q, k, v, i, f)
-        o = torch.nn.functional.layer_norm(o, (2,)).transpose(1, 2).flatten(2)
+        o = torch.nn.functional.layer_norm(o, (2,), eps=1e-6).transpose(1, 2).flatten(2)
         return (torch.sigmoid(xs @ w["gate"]) * o) @ w["output"]
 
     return INPUTS, function, w
@@ -415,6 +423,28 @@ def hgrn2():
         return o @ w["output"], {"end": end}
 
     return INPUTS, function, w
+
+
+def retention():
+    """With the norm of the paper, which was that of the package's first release."""
+    import torch
+
+    # For parts of other models.
+    absent = {name: mock.MagicMock() for name in ("fairscale.nn", "timm.models.layers")}
+    with mock.patch.dict(sys.modules, absent):
+        from torchscale.architecture.config import RetNetConfig
+        from torchscale.architecture.retnet import RetNetRelPos
+        from torchscale.component.multiscale_retention import MultiScaleRetention
+    # Wide enough for two angles in each head.
+    width = 2 * FEATURES
+    config = RetNetConfig(decoder_embed_dim=width, decoder_retention_heads=HEADS)
+    module = MultiScaleRetention(config, width, 2 * width, HEADS)
+    module.group_norm = torch.nn.LayerNorm(module.head_dim, eps=0.0, elementwise_affine=False)
+
+    def function(xs):
+        return module(xs, RetNetRelPos(config)(TIME))
+
+    return width, function, module
 
 
 def delta_net():
@@ -580,10 +610,9 @@ CASES = {
     "rwkv6_block": rwkv6_block,
     "rwkv7_model": rwkv7_model,
     "mlstm_layer": mlstm_layer,
+    "retention": retention,
 }
 
 
 if __name__ == "__main__":
-    for case in sys.argv[1:] or CASES:
-        np.savez_compressed(FOLDER / f"cells_{case}.npz", **run(case))
-        print(case)
+    write(CASES)

@@ -188,7 +188,9 @@ SCALED = {
     "rwkv4_time_mix": lambda width: sj.attentive(sj.rwkv4_time_mix(4), width),
     "minimal_gru": lambda width: sj.attentive(sj.minimal_gru(4, logarithmic=True), width),
     "mlstm": lambda width: sj.attentive(sj.mlstm(4, heads=2), width),
-    "stacked": lambda width: sj.stack(sj.gru(4), sj.rwkv4_time_mix(4), sj.mlstm(4, heads=2)),
+    "stacked": lambda width: sj.stack(
+        sj.gru(4), sj.residual(sj.rwkv4_time_mix(4)), sj.mlstm(4, heads=2)
+    ),
 }
 
 

@@ -1,0 +1,33 @@
+"""Holds a cell with the weights of a golden file to what a package computed with them."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import seqjax as sj
+from tests.golden.make_cells import FOLDER
+
+
+def agree(case: str, build: Callable) -> None:
+    """Outputs on the fast path and step by step, the carry, the gradient by the inputs."""
+    with np.load(FOLDER / f"cells_{case}.npz") as file:
+        found = dict(file)
+    cell, params, *read = build(found)
+    params, xs = jax.tree.map(jnp.asarray, (params, found["xs"]))
+    wanted = jax.eval_shape(lambda key: cell.init(key, xs.shape[-1]), jax.random.key(0))
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, wanted)
+
+    def loss(xs):
+        carry, ys = sj.scan(cell, params, xs)
+        return (found.get("direction", 1.0) * ys).sum(), (carry, ys)
+
+    plain = jax.jit(lambda xs: sj.scan(cell, params, xs, method="plain"))
+    d_xs, fast = jax.jit(jax.grad(loss, has_aux=True))(xs)
+    for carry, ys in (fast, plain(xs)):
+        np.testing.assert_allclose(ys, found["ys"], rtol=1e-9, atol=1e-9)
+        for name, value in (read[0](carry) if read else {}).items():
+            np.testing.assert_allclose(value, found[name], rtol=1e-9, atol=1e-9)
+    if "d_xs" in found:
+        np.testing.assert_allclose(d_xs, found["d_xs"], rtol=1e-9, atol=1e-9)
