@@ -11,7 +11,7 @@ from seqjax.core.matrix import MatrixRecurrence
 from seqjax.core.noise import with_keys_of
 from seqjax.core.recurrence import AnyStep, Recurrence
 from seqjax.core.run import Run, Steps, batch_major, batch_shape_of, time_major
-from seqjax.core.types import Carry, Inputs, Params, PyTree
+from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
 from seqjax.engines.bptt import bptt
 from seqjax.engines.chunkwise import chunkwise
 from seqjax.engines.diagonal import diagonal
@@ -44,18 +44,19 @@ def run_cell(
     steps = steps.counted(batch_shape, time)
     if steps.checkpoint_every is not None:
 
-        def chunk(carry, here):
-            xs, flags = here
+        def chunk(carry, some):
+            xs, flags = some
             run = again(cell, params, carry, initial, xs, steps.part(flags))
             return run.carry, (run.ys, run.carries)
 
-        carry, initial = _placed(chunk, (carry, initial), xs, steps, params, len(batch_shape))
+        here, size = (xs, steps.flags), steps.checkpoint_every
+        carry, initial = _placed(chunk, (carry, initial), here, params, len(batch_shape), size)
         carry, outputs = in_chunks(
             chunk,
             carry,
-            (xs, steps.flags),
+            here,
             batch_ndim=len(batch_shape),
-            size=steps.checkpoint_every,
+            size=size,
             reverse=steps.reverse,
         )
         return Run(carry, *outputs)
@@ -82,20 +83,21 @@ def run_cell(
 def _placed(
     chunk: Callable[[Carry, PyTree], tuple[Carry, PyTree]],
     carries: tuple[Carry, Carry],
-    xs: Inputs,
-    steps: Steps,
+    here: PyTree,
     params: Params,
     batch_ndim: int,
+    size: int,
 ) -> tuple[Carry, Carry]:
-    """The carries to start from and to go back to, where a chunk leaves its own."""
-    size = steps.checkpoint_every
-    first = lambda leaf: jax.lax.slice_in_dim(  # noqa: E731
-        leaf, 0, min(size or 1, leaf.shape[batch_ndim]), axis=batch_ndim
-    )
-    here = jax.tree.map(lambda leaf: first(leaf)[None], (xs, steps.flags))
+    """The carries to start from and to go back to, where a chunk of `size` steps leaves its own."""
+
+    def first(leaf: Array) -> Array:
+        return jax.lax.slice_in_dim(leaf, 0, min(size, leaf.shape[batch_ndim]), axis=batch_ndim)
+
     carry, initial = carries
-    carries = carry, with_keys_of(initial, carry)
-    return place_like_result(chunk, place_rows(carries, xs, batch_ndim), here, params)
+    placed = place_rows((carry, with_keys_of(initial, carry)), here[0], batch_ndim)
+    return place_like_result(
+        chunk, placed, jax.tree.map(lambda leaf: first(leaf)[None], here), params
+    )
 
 
 _GATED = "cells that show which products they make, as those from sj.gated do"
