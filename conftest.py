@@ -41,6 +41,13 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("seqjax")
 
 
+def pytest_collection_modifyitems(items):
+    """A test must be called the same in every process: an address in a name is a clear error."""
+    for item in items:
+        if " at 0x" in item.nodeid:
+            raise pytest.UsageError(f"{item.nodeid} holds an address: give the parameter an id")
+
+
 @pytest.fixture(autouse=True, scope="module")
 def forget_programs():
     """What was traced and compiled for one file is of no use to the next, and fills the memory."""
