@@ -23,7 +23,7 @@ from seqjax.engines.scan import METHODS
 SHAPES = ((512, 8), (4096, 1), (32768, 1))
 """Time and rows."""
 
-MOST_BYTES = 4e9
+MOST_BYTES = 6e9
 """Train steps that need more temporary memory are not run."""
 
 
