@@ -1,20 +1,22 @@
-"""The sLSTM of xLSTM: exponential gates, a normaliser, heads that mix inside; its block."""
+"""The sLSTM of xLSTM: exponential gates, a normaliser, heads that mix inside; layer and block."""
 
+import dataclasses
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
-from seqjax.core.affine import log_scaled
-from seqjax.core.blocks import prenorm
-from seqjax.core.cell import Cell, factory, positive_int
+from seqjax.core.affine import LogScaled, log_scaled
+from seqjax.core.blocks import pipeline, prenorm
+from seqjax.core.cell import Cell, expect_width, factory, positive_int
 from seqjax.core.gated import gated
-from seqjax.core.gates import like_features
+from seqjax.core.gates import Gates, initialize_gates, like_features, project_blocks
 from seqjax.core.layers import centred_norm, feed_forward, pointwise, standardize
 from seqjax.core.linear import linear
-from seqjax.core.matrix import from_heads
+from seqjax.core.matrix import from_heads, head_width
+from seqjax.core.shift import convolve, short_convolution, windowed
 from seqjax.core.stack import stack
 from seqjax.core.types import Array, Initializer
 
@@ -85,70 +87,154 @@ def slstm(
     tells its own. No small number is added to n.
     """
     features = positive_int("slstm", "features", features)
-    heads = positive_int("slstm", "heads", heads)
-    if features % heads:
-        raise ValueError(f"slstm: `heads={heads}` does not divide `features={features}`.")
-    if input_init is None:
-        input_init = jax.nn.initializers.normal((2 / (5 * features)) ** 0.5)
-    depth = layer / max(1, layers - 1)
+    width = head_width("slstm", "features", features, heads)
+    options: dict[str, Any] = {
+        "features": features,
+        "gates": 4,
+        "input_init": input_init or initializers.Normal((2 / (5 * features)) ** 0.5),
+        "bias_init": _ForgetBias(width, layer / max(1, layers - 1)),
+    }
+    if not recurrent:
+        return linear(_coefficients, read=_read, **options)
+    return gated(
+        _update,
+        state=SLSTMState,
+        hidden="hidden",
+        blocks=heads,
+        recurrent_init=recurrent_init,
+        **options,
+    )
 
-    def bias_init(key, shape, dtype):
-        place = jnp.tile(jnp.linspace(0.0, 1.0, features // heads), heads)
-        forget = 5.0 - 12.0 * place ** (0.3 + 1.3 * depth)
+
+@dataclasses.dataclass(frozen=True)
+class _ForgetBias:
+    """Biases of four gates: those of the forget gate fall from 5 to -7 over a head, the later the
+    layer, the later they fall."""
+
+    width: int
+    depth: float
+
+    def __call__(self, key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+        place = jnp.tile(jnp.linspace(0.0, 1.0, self.width), shape[-1] // self.width)
+        forget = 5.0 - 12.0 * place ** (0.3 + 1.3 * self.depth)
         return jnp.zeros(shape, dtype).at[1].set(forget.astype(dtype))
 
-    def update(state, x, r):
-        i, f, z, o = x + r
-        f = jax.nn.log_sigmoid(f) + state.maximum
-        # The maximum is a gauge: it cancels in c / n, and so does its gradient.
-        first = state.normalizer == 0
-        maximum = jax.lax.stop_gradient(jnp.where(first, i, jnp.maximum(f, i)))
-        keep = jnp.where(first, 0, jnp.exp(jnp.where(first, 0, f - maximum)))
-        write = jnp.exp(i - maximum)
-        cell = keep * state.cell + write * jnp.tanh(z)
-        normalizer = keep * state.normalizer + write
-        return SLSTMState(jax.nn.sigmoid(o) * cell / normalizer, cell, normalizer, maximum)
 
-    def coefficients(x):
-        i, f, z, _ = x
-        return jax.nn.log_sigmoid(f), log_scaled((jnp.tanh(z), jnp.ones_like(z)), i)
+def _update(state: SLSTMState, x: Gates, r: Gates) -> SLSTMState:
+    i, f, z, o = x + r
+    f = jax.nn.log_sigmoid(f) + state.maximum
+    # The maximum is a gauge: it cancels in c / n, and so does its gradient.
+    first = state.normalizer == 0
+    maximum = jax.lax.stop_gradient(jnp.where(first, i, jnp.maximum(f, i)))
+    keep = jnp.where(first, 0, jnp.exp(jnp.where(first, 0, f - maximum)))
+    write = jnp.exp(i - maximum)
+    cell = keep * state.cell + write * jnp.tanh(z)
+    normalizer = keep * state.normalizer + write
+    return SLSTMState(jax.nn.sigmoid(o) * cell / normalizer, cell, normalizer, maximum)
 
-    def read(state, x):
-        cell, normalizer = state.values
-        return jax.nn.sigmoid(x[3]) * cell / normalizer
 
-    if not recurrent:
-        return linear(
-            coefficients,
-            features=features,
-            gates=4,
-            read=read,
-            input_init=input_init,
-            bias_init=bias_init,
-        )
-    return gated(
-        update,
+def _coefficients(x: Gates) -> tuple[Array, LogScaled]:
+    i, f, z, _ = x
+    return jax.nn.log_sigmoid(f), log_scaled((jnp.tanh(z), jnp.ones_like(z)), i)
+
+
+def _read(state: LogScaled, x: Gates) -> Array:
+    cell, normalizer = state.values
+    return jax.nn.sigmoid(x[3]) * cell / normalizer
+
+
+@factory
+def slstm_layer(
+    features: int, *, heads: int = 4, convolution: int = 4, layer: int = 0, layers: int = 1
+) -> Cell:
+    """The sLSTM behind a short convolution, with a norm behind it.
+
+        c = silu(convolve(x))
+        i, f from c, z, o from x as in `sj.slstm`       W with a block for each head
+        y = norm(h)                                     layer norm, head by head
+
+    Args:
+      features: width of the input and of the output.
+      heads: number of equal diagonal blocks of R and of W.
+      convolution: steps of the short convolution.
+      layer, layers: which layer this is, of how many, as for `sj.slstm`.
+
+    Returns:
+      A cell of three parts, `gates`, `memory` and `norm`, whose carry is a dict of theirs: the last
+      inputs of the convolution, and the `SLSTMState`. In a model it sits behind a norm and inside
+      `sj.residual`; see `sj.slstm_block`.
+
+    Raises:
+      ValueError: if `heads` does not divide `features`, and from `init` if the input has another
+        width than the output.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.slstm_layer(8, heads=2)
+      >>> carry, ys = sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((2, 5, 8)))
+      >>> carry["gates"].inputs.shape, carry["memory"].cell.shape, ys.shape
+      ((2, 3, 8), (2, 8), (2, 5, 8))
+
+    Source: Beck et al. 2024, arXiv:2405.04517, figure 9, with the start of the authors' code, in
+    which the convolution's biases are drawn at random; here they are zeros.
+    """
+    features = positive_int("slstm_layer", "features", features)
+    width = head_width("slstm_layer", "features", features, heads)
+    convolution = positive_int("slstm_layer", "convolution", convolution)
+    small = initializers.Normal((2 / (5 * features)) ** 0.5)
+
+    def init_gates(key, in_features):
+        expect_width("slstm_layer", features, in_features)
+        keys = jax.random.split(key)
+        shape = (heads, width, 4, width)
+        return {
+            "convolution": short_convolution(features, width=convolution).init(keys[0], features),
+            "weights": initialize_gates(keys[1], small, shape, jnp.result_type(float)),
+        }
+
+    def gates(p, window):
+        x = window[0]
+        c = jax.nn.silu(convolve(p["convolution"], window))
+        early, late = jnp.split(p["weights"], 2, axis=-2)
+        return jnp.concatenate([*project_blocks(c, early), *project_blocks(x, late)], axis=-1)
+
+    memory = gated(
+        _update,
         features=features,
         gates=4,
         state=SLSTMState,
         hidden="hidden",
         blocks=heads,
-        input_init=input_init,
-        recurrent_init=recurrent_init,
-        bias_init=bias_init,
+        input_weights=False,
+        recurrent_init=initializers.Constant(0.0),
+        bias_init=_ForgetBias(width, layer / max(1, layers - 1)),
+    )
+    return pipeline(
+        gates=windowed(
+            gates,
+            width=convolution,
+            features=4 * features,
+            init=init_gates,
+            in_features=lambda p: p["convolution"].kernel.shape[-1],
+        ),
+        memory=memory,
+        norm=_head_norm(features, heads=heads),
     )
 
 
 @factory
-def slstm_block(features: int, *, heads: int = 4, layer: int = 0, layers: int = 1) -> Cell:
+def slstm_block(
+    features: int, *, heads: int = 4, convolution: int = 4, layer: int = 0, layers: int = 1
+) -> Cell:
     """One block of an xLSTM made of scalar memories.
 
-        x = x + head_norm(slstm(norm(x)))           head_norm: layer norm, head by head
+        x = x + slstm_layer(norm(x))
         y = x + feed_forward(norm(x))
 
     Args:
       features: width of the input and of the output.
-      heads: of the sLSTM.
+      heads, convolution: of the layer.
       layer, layers: which layer this is, of how many: some parameters start accordingly.
 
     Returns:
@@ -162,14 +248,12 @@ def slstm_block(features: int, *, heads: int = 4, layer: int = 0, layers: int = 
       >>> sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((5, 8)))[1].shape
       (5, 8)
 
-    Source: Beck et al. 2024, arXiv:2405.04517, the block with the projections behind the sLSTM,
-    without the short convolution that the paper has as an option. Products of the input are dense;
-    in the authors' code they have a block for each head. There norms have no bias.
+    Source: Beck et al. 2024, arXiv:2405.04517, the block with the projections behind the sLSTM. In
+    the authors' code norms have no bias.
     """
-    cell = slstm(features, heads=heads, layer=layer, layers=layers)
+    memory = slstm_layer(features, heads=heads, convolution=convolution, layer=layer, layers=layers)
     exact = functools.partial(jax.nn.gelu, approximate=False)
     after = feed_forward(features, hidden=-(-4 * features // 3), activation=exact)
-    memory = stack(cell, _head_norm(features, heads=heads))
     return stack(prenorm(memory, norm=centred_norm), prenorm(after, norm=centred_norm))
 
 

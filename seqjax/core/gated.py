@@ -39,6 +39,7 @@ def gated(
     modulated: int = 0,
     projection: int | None = None,
     layer_norm: bool = False,
+    input_weights: bool = True,
     input_init: Initializer = initializers.Glorot(),
     recurrent_init: Initializer = initializers.Orthogonal(),
     bias_init: Initializer = initializers.Constant(0.0),
@@ -53,7 +54,7 @@ def gated(
         y = hidden leaf of the new state
 
     Parameters are a dict: `input` `(in_features, gates, features)`, `recurrent`
-    `(features, gates, features)`, `bias` `(gates, features)`, and what the options add.
+    `(features, gates, features)`, `bias` `(gates, features)`, and what the options change.
 
     Args:
       update: `(state, x, r) -> state`, or `(state, x, r, p)` when `parameters` are given.
@@ -81,6 +82,8 @@ def gated(
         `(projection, gates, features)`.
       layer_norm: normalise `input x` and `recurrent h` before they meet, each over all
         gates, with gains `input_gain` and `recurrent_gain` `(gates, features)`.
+      input_weights: whether there are any. If not, the input is what the gates get of it, one
+        after the other, `(*batch, gates * features)`: whatever stands before the cell made it.
       input_init: initializer of each gate's input weights `(in_features, features)`.
       recurrent_init: initializer of each gate's (and block's) recurrent weights.
       bias_init: initializer of `bias` `(gates, features)`.
@@ -121,6 +124,7 @@ def gated(
         modulated=modulated,
         projection=None if projection is None else positive_int("gated", "projection", projection),
         layer_norm=layer_norm,
+        input_weights=input_weights,
         input_init=input_init,
         recurrent_init=recurrent_init,
         bias_init=bias_init,
@@ -176,6 +180,7 @@ class Gated:
     modulated: int
     projection: int | None
     layer_norm: bool
+    input_weights: bool
     input_init: Initializer
     recurrent_init: Initializer
     bias_init: Initializer
@@ -249,7 +254,8 @@ class Gated:
             modulated = self.modulate and self.modulate(carry, Gates(x), early, *extra)
             return modulated, self.update(carry, Gates(x), Gates(r), *extra)
 
-        params = jax.eval_shape(lambda: self.init(jax.random.key(0), 1))
+        in_features = 1 if self.input_weights else self.gates * self.features
+        params = jax.eval_shape(lambda: self.init(jax.random.key(0), in_features))
         unit = jax.ShapeDtypeStruct((self.features,), params["bias"].dtype)
         gates = [unit] * self.gates
         carry = jax.eval_shape(self.initial_carry, params)
@@ -272,13 +278,19 @@ class Gated:
         if self.blocks > 1:
             recurrent_shape = (self.blocks, *recurrent_shape)
         gate_shape = (self.gates, self.features)
+        input_key = next(keys)
         params = {
-            "input": initialize_gates(
-                next(keys), self.input_init, (in_features, *gate_shape), dtype
-            ),
             "recurrent": initialize_gates(next(keys), self.recurrent_init, recurrent_shape, dtype),
             "bias": self.bias_init(next(keys), gate_shape, dtype),
         }
+        if self.input_weights:
+            shape = (in_features, *gate_shape)
+            params["input"] = initialize_gates(input_key, self.input_init, shape, dtype)
+        elif in_features != self.gates * self.features:
+            raise ValueError(
+                f"{self}: without input weights the input must be {self.gates} times "
+                f"{self.features} wide, one part for each gate; got in_features={in_features}."
+            )
         projection_key = next(keys)
         if self.recurrent_bias:
             params["recurrent_bias"] = jnp.zeros(gate_shape, dtype)
@@ -309,13 +321,14 @@ class Gated:
 
     def project_inputs(self, params: Params, x: Array) -> Gates:
         """The input part of every gate, a function of the input alone."""
-        in_features = params["input"].shape[0]
+        own = self.input_weights
+        in_features = params["input"].shape[0] if own else self.gates * self.features
         if x.ndim < 1 or x.shape[-1] != in_features:
             raise ValueError(
                 f"{self}: expected inputs of width {in_features}, which is what the parameters "
                 f"were made for by `init(key, {in_features})`; got inputs of shape {x.shape}."
             )
-        gates = project(x, params["input"])
+        gates = project(x, params["input"]) if own else Gates(jnp.split(x, self.gates, axis=-1))
         if self.layer_norm:
             gates = normalize(gates, params["input_gain"])
         return add_bias(gates, params["bias"])

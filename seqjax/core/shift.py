@@ -224,19 +224,25 @@ def short_convolution(
         kernel = kernel_init(key, (width, features), dtype)
         return ConvolutionParameters(kernel, jnp.zeros((features,), dtype))
 
-    def convolve(params, window):
-        total = like_features(params.bias, window[0])
-        for j, value in enumerate(window):
-            total = total + like_features(params.kernel[width - 1 - j], value) * value
+    def apply(params, window):
+        total = convolve(params, window)
         return total if activation is None else activation(total)
 
     return windowed(
-        convolve,
+        apply,
         width=width,
         features=features,
         init=init,
         in_features=lambda params: params.kernel.shape[-1],
     )
+
+
+def convolve(params: ConvolutionParameters, window: tuple[Array, ...]) -> Array:
+    """The weighted sum of the inputs in a window, feature by feature, and the bias."""
+    total = like_features(params.bias, window[0])
+    for j, value in enumerate(window):
+        total = total + like_features(params.kernel[-1 - j], value) * value
+    return total
 
 
 def _expect_width(x: Array, carry: WindowState) -> None:

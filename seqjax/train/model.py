@@ -34,7 +34,7 @@ from seqjax.cells.retention import retention, retention_block
 from seqjax.cells.rwkv import rwkv4_block, rwkv4_channel_mix, rwkv4_time_mix
 from seqjax.cells.rwkv6 import rwkv6_block, rwkv6_channel_mix, rwkv6_time_mix
 from seqjax.cells.rwkv7 import rwkv7_block, rwkv7_channel_mix, rwkv7_time_mix
-from seqjax.cells.slstm import slstm, slstm_block
+from seqjax.cells.slstm import slstm, slstm_block, slstm_layer
 from seqjax.cells.state_space import (
     diagonal_state_space,
     linear_recurrent_unit,
@@ -93,6 +93,7 @@ CELLS: dict[str, Callable[..., Cell]] = {
     "simplified_state_space": simplified_state_space,
     "slstm": slstm,
     "slstm_block": slstm_block,
+    "slstm_layer": slstm_layer,
     # Shorter, as saved runs may have them.
     "rwkv4": rwkv4_time_mix,
     "rwkv6": rwkv6_time_mix,

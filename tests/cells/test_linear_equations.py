@@ -224,6 +224,28 @@ def slstm(p, xs, heads=2, recurrent=True):
     return ys
 
 
+def slstm_layer(p, xs):
+    """The loop above with all four inputs of the gates given, behind and before the rest."""
+    kernel, bias = p["gates"]["convolution"]
+    padded = np.concatenate([np.zeros((len(kernel) - 1, F)), xs])
+    convolved = np.stack(
+        [(kernel * padded[t : t + len(kernel)]).sum(0) + bias for t in range(len(xs))]
+    )
+    seen = convolved * sigmoid(convolved)
+    heads = p["gates"]["weights"]
+    width = heads.shape[1]
+    made = []
+    for g, source in enumerate([seen, seen, xs, xs]):
+        parts = [source[:, h * width : (h + 1) * width] @ w[:, g] for h, w in enumerate(heads)]
+        made.append(np.concatenate(parts, axis=1))
+    inside = p["memory"] | {"input": np.eye(4 * F).reshape(4 * F, 4, F)}
+    hidden = np.stack(slstm(inside, np.concatenate(made, axis=1)))
+    apart = hidden.reshape(-1, len(heads), width)
+    centred = apart - apart.mean(-1, keepdims=True)
+    normal = centred / np.sqrt(apart.var(-1, keepdims=True) + 1e-5)
+    return normal.reshape(-1, F) * p["norm"]
+
+
 CASES = {
     "minimal_gru": (sj.minimal_gru(F), minimal_gru, {}),
     "minimal_gru log": (
@@ -260,24 +282,25 @@ CASES = {
     "rwkv4 time": (sj.rwkv4_time_mix(IN), rwkv4_time_mix, {}),
     "rwkv4 channel": (sj.rwkv4_channel_mix(IN), rwkv4_channel_mix, {}),
     "slstm": (sj.slstm(F, heads=2), slstm, {}),
+    "slstm_layer": (sj.slstm_layer(F, heads=2), slstm_layer, {}),
     "slstm linear": (sj.slstm(F, recurrent=False), slstm, {"recurrent": False}),
 }  # fmt: skip
 
 
-def drawn(cell):
+def drawn(cell, in_features=IN):
     """Random parameters around where they start, and inputs."""
     random = np.random.default_rng(0)
     params = jax.tree.map(
         lambda leaf: np.asarray(leaf) + 0.5 * random.standard_normal(leaf.shape),
-        cell.init(jax.random.key(0), IN),
+        cell.init(jax.random.key(0), in_features),
     )
-    return params, random.standard_normal((TIME, IN))
+    return params, random.standard_normal((TIME, in_features))
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_equations(name, x64):
     cell, loop, options = CASES[name]
-    params, xs = drawn(cell)
+    params, xs = drawn(cell, F if loop is slstm_layer else IN)
     ys = sj.scan(cell, jax.tree.map(jnp.asarray, params), xs)[1]
     np.testing.assert_allclose(ys, loop(params, xs, **options), rtol=1e-10, atol=1e-12)
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy.linalg import block_diag
 
 import seqjax as sj
 from seqjax.core.shift import ConvolutionParameters
@@ -59,15 +58,21 @@ def slstm_block(p):
     # What is called fgate there makes the first gate of the cell, which is the input gate.
     gates = [p[f"xlstm.{name}gate.weight"].swapaxes(1, 2) for name in "fizo"]
     kernel = p["xlstm.slstm_cell._recurrent_kernel_"].reshape(H, 4, F // H, F // H)
-    cell = {
-        "input": np.stack([block_diag(*gate) for gate in gates], 1),
-        "recurrent": kernel.transpose(0, 3, 1, 2),
-        "bias": p["xlstm.slstm_cell._bias_"].reshape(4, F),
+    convolution = (p["xlstm.conv1d.conv.weight"][:, 0].T, p["xlstm.conv1d.conv.bias"])
+    memory = {
+        "gates": {
+            "convolution": ConvolutionParameters(*convolution),
+            "weights": np.stack(gates, 2),
+        },
+        "memory": {
+            "recurrent": kernel.transpose(0, 3, 1, 2),
+            "bias": p["xlstm.slstm_cell._bias_"].reshape(4, F),
+        },
+        "norm": 1 + p["xlstm.group_norm.weight"],
     }
     gate, up = np.split(p["ffn.proj_up.weight"].T, 2, axis=1)
     after = {"gate": gate, "up": up, "down": p["ffn.proj_down.weight"].T}
     norm = lambda name: {"gain": 1 + p[f"{name}.weight"], "bias": np.zeros(F)}  # noqa: E731
-    memory = (cell, 1 + p["xlstm.group_norm.weight"])
     return sj.slstm_block(F, heads=H), ((norm("xlstm_norm"), memory), (norm("ffn_norm"), after))
 
 

@@ -87,6 +87,11 @@ MISTAKES = {
             parameters={"bias": sj.initializers.Constant()},
         ), ValueError, "belong to gated",
     ),
+    "gated without input weights, from another width": (
+        lambda: sj.gated(lambda h, x, r: h, features=2, gates=3, input_weights=False).init(
+            jax.random.key(0), 4
+        ), ValueError, "3 times 2 wide.*in_features=4",
+    ),
     "empty stack": (lambda: sj.stack(), ValueError, "at least one"),
     "stack of functions": (lambda: sj.stack(sj.lstm), TypeError, "expected a Cell"),
     "residual width": (

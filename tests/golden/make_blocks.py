@@ -43,7 +43,7 @@ def slstm_block():
     from xlstm import FeedForwardConfig, sLSTMBlock, sLSTMBlockConfig, sLSTMLayerConfig
 
     layer = sLSTMLayerConfig(
-        embedding_dim=FEATURES, num_heads=HEADS, conv1d_kernel_size=0, backend="vanilla",
+        embedding_dim=FEATURES, num_heads=HEADS, conv1d_kernel_size=4, backend="vanilla",
         enable_automatic_mixed_precision=False, dtype="float32",
     )  # fmt: skip
     after = FeedForwardConfig(proj_factor=4 / 3, round_proj_up_to_multiple_of=6)
