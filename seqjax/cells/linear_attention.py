@@ -92,7 +92,7 @@ def gated_linear_attention(
     rank: int = 16,
     temperature: float = 16.0,
     epsilon: float = 1e-5,
-    weight_init: Initializer = initializers.Glorot(),
+    weight_init: Initializer = initializers.Glorot(2**-2.5),
 ) -> Cell:
     """Gated linear attention (GLA).
 
@@ -122,7 +122,7 @@ def gated_linear_attention(
       ((2, 2, 2, 4), (2, 5, 8))
 
     Source: Yang et al. 2023, arXiv:2312.06635. The released code shares the gain of the norm
-    between heads, as here; its weights start smaller, Glorot times 2^-2.5.
+    between heads, as here; its weights start that small.
     """
     width = head_width("gated_linear_attention", "features / 2", features // 2, heads)
     values = head_width("gated_linear_attention", "features", features, heads)

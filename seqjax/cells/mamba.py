@@ -179,14 +179,18 @@ def mamba(
       >>> carry.state.shape, ys.shape
       ((8, 16), (5, 4))
 
-    Source: Gu and Dao 2023, arXiv:2312.00752; initialisation: the released code, but for the bias
-    of the convolution, which is 0 here and uniform like the kernel there.
+    Source: Gu and Dao 2023, arXiv:2312.00752; initialisation: the released code.
     """
     features = positive_int("mamba", "features", features)
     layers = positive_int("mamba", "layers", layers)
     inner = features * positive_int("mamba", "expand", expand)
     rank = -(-features // 16) if rank is None else rank
-    convolution = short_convolution(inner, width=width, activation=jax.nn.silu)
+    convolution = short_convolution(
+        inner,
+        width=width,
+        activation=jax.nn.silu,
+        bias_init=initializers.Uniform(width**-0.5),
+    )
     recurrence = selective_state_space(
         inner, state=state, rank=rank, negative_eigenvalues=negative_eigenvalues
     )

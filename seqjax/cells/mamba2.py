@@ -63,9 +63,8 @@ def mamba2(
       ((2, 4, 3, 4), (2, 6, 8))
 
     Source: Dao and Gu 2024, arXiv:2405.21060. exp(A) starts uniform in [1, 16] as in the released
-    code, b_d so that time steps are log-uniform in [0.001, 0.1], D at 1; the convolution's bias at
-    0, where that code draws it like the kernel. Our memory has the states first; that of the
-    released code has them last.
+    code, b_d so that time steps are log-uniform in [0.001, 0.1], D at 1. Our memory has the states
+    first; that of the released code has them last.
     """
     inner = expansion * features
     heads = max(1, inner // 64) if heads is None else heads
@@ -124,7 +123,12 @@ def mamba2(
         read_out=read_out,
         features=features,
     )
-    short = short_convolution(convolved, width=convolution, activation=jax.nn.silu)
+    short = short_convolution(
+        convolved,
+        width=convolution,
+        activation=jax.nn.silu,
+        bias_init=initializers.Uniform(convolution**-0.5),
+    )
     return checkpointed(
         pipeline(
             project=dense(convolved + heads + inner, bias=False, weight_init=weight_init),

@@ -258,7 +258,12 @@ def mlstm_layer(
         features=features,
         stabilized=True,
     )
-    short = short_convolution(inner, width=convolution, activation=jax.nn.silu)
+    short = short_convolution(
+        inner,
+        width=convolution,
+        activation=jax.nn.silu,
+        bias_init=initializers.Uniform(convolution**-0.5),
+    )
     return checkpointed(
         pipeline(
             project=pointwise(project, features=3 * inner, init=init_project),

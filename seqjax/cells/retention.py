@@ -91,10 +91,10 @@ def retention(
     def weights(key, shape, dtype):
         keys = jax.random.split(key, len(widths))
         each = [
-            initializers.Glorot()(own, (shape[0], wide), dtype)
+            initializers.Glorot(GAIN)(own, (shape[0], wide), dtype)
             for own, wide in zip(keys, widths, strict=True)
         ]
-        return GAIN * jnp.concatenate(each, axis=1)
+        return jnp.concatenate(each, axis=1)
 
     def init(key, in_features):
         return draw(key, {"output": (initializers.Glorot(), (heads * values, features))})

@@ -176,20 +176,22 @@ def slstm_layer(
       >>> carry["gates"].inputs.shape, carry["memory"].cell.shape, ys.shape
       ((2, 3, 8), (2, 8), (2, 5, 8))
 
-    Source: Beck et al. 2024, arXiv:2405.04517, figure 9, with the start of the authors' code, in
-    which the convolution's biases are drawn at random; here they are zeros.
+    Source: Beck et al. 2024, arXiv:2405.04517, figure 9, with the start of the authors' code.
     """
     features = positive_int("slstm_layer", "features", features)
     width = head_width("slstm_layer", "features", features, heads)
     convolution = positive_int("slstm_layer", "convolution", convolution)
     small = initializers.Normal((2 / (5 * features)) ** 0.5)
+    short = short_convolution(
+        features, width=convolution, bias_init=initializers.Uniform(convolution**-0.5)
+    )
 
     def init_gates(key, in_features):
         expect_width("slstm_layer", features, in_features)
         keys = jax.random.split(key)
         shape = (heads, width, 4, width)
         return {
-            "convolution": short_convolution(features, width=convolution).init(keys[0], features),
+            "convolution": short.init(keys[0], features),
             "weights": initialize_gates(keys[1], small, shape, jnp.result_type(float)),
         }
 

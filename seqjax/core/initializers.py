@@ -35,13 +35,15 @@ class Orthogonal:
 
 @dataclasses.dataclass(frozen=True)
 class Glorot:
-    """Uniform in `±sqrt(6 / (fan_in + fan_out))`: the default for input weights.
+    """Uniform in `±scale * sqrt(6 / (fan_in + fan_out))`: the default for input weights.
 
     Source: Glorot and Bengio 2010 (AISTATS).
     """
 
+    scale: float = 1.0
+
     def __call__(self, key: PRNGKeyArray, shape: Any, dtype: Any = jnp.float32) -> Array:
-        return jax.nn.initializers.glorot_uniform()(key, shape, dtype)
+        return self.scale * jax.nn.initializers.glorot_uniform()(key, shape, dtype)
 
 
 @dataclasses.dataclass(frozen=True)

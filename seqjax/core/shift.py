@@ -185,6 +185,7 @@ def short_convolution(
     width: int = 4,
     activation: Activation | None = None,
     kernel_init: Initializer | None = None,
+    bias_init: Initializer = initializers.Constant(0.0),
 ) -> Cell:
     """A causal convolution over the last few inputs, each feature by itself.
 
@@ -196,6 +197,7 @@ def short_convolution(
       activation: applied to the sum, such as `jax.nn.silu`; None for none.
       kernel_init: initializer of the `(width, features)` kernel, by default uniform in
         `±width**-0.5`, which is what PyTorch's convolutions start from.
+      bias_init: initializer of the `(features,)` bias.
 
     Returns:
       A cell with parameters `ConvolutionParameters(kernel, bias)`, whose carry is
@@ -221,8 +223,9 @@ def short_convolution(
     def init(key, in_features):
         expect_width("short_convolution", features, in_features)
         dtype = jnp.result_type(float)
-        kernel = kernel_init(key, (width, features), dtype)
-        return ConvolutionParameters(kernel, jnp.zeros((features,), dtype))
+        keys = key, jax.random.fold_in(key, 1)
+        kernel = kernel_init(keys[0], (width, features), dtype)
+        return ConvolutionParameters(kernel, bias_init(keys[1], (features,), dtype))
 
     def apply(params, window):
         total = convolve(params, window)

@@ -7,6 +7,7 @@ import pytest
 
 import seqjax as sj
 from seqjax.cells.state_space import _hippo
+from seqjax.core.shift import ConvolutionParameters
 
 key = jax.random.key(0)
 
@@ -179,10 +180,34 @@ def test_arguments(no_shape_checks):
         sj.simplified_state_space(3, state=6, blocks=2)
     with pytest.raises(ValueError, match="does not divide"):
         sj.real_gated_lru(4, blocks=3)
-    with pytest.raises(ValueError, match="does not divide"):
+    with pytest.raises(ValueError, match="heads=3. must divide"):
         sj.slstm(4, heads=3)
     with pytest.raises(ValueError, match="window"):
         sj.legendre_memory(4, memory=3, window=0)
     for build in (sj.diagonal_state_space, sj.mamba, sj.rwkv4_time_mix, sj.rwkv4_channel_mix):
         with pytest.raises(ValueError, match="4 wide.*in_features=3"):
             build(4).init(key, 3)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [sj.mamba(64), sj.mamba2(64), sj.mlstm_layer(64), sj.slstm_layer(64)],
+    ids=["mamba", "mamba2", "mlstm_layer", "slstm_layer"],
+)
+def test_convolutions_start_as_those_of_pytorch(cell):
+    """Kernel and bias uniform in one bound."""
+    params = jax.tree.leaves(
+        cell.init(key, 64), is_leaf=lambda node: isinstance(node, ConvolutionParameters)
+    )
+    (convolution,) = (p for p in params if isinstance(p, ConvolutionParameters))
+    for leaf in convolution:
+        assert 0.45 < leaf.max() <= 0.5 and -0.5 <= leaf.min() < -0.45
+    assert abs(np.corrcoef(convolution.kernel[0], convolution.bias)[0, 1]) < 0.5
+
+
+def test_gated_linear_attention_starts_small():
+    params = sj.gated_linear_attention(64).init(key, 64)
+    for name in ("query", "key", "value", "gate", "output"):
+        inputs, *outputs = params[name].shape
+        bound = 2**-2.5 * np.sqrt(6 / (inputs + np.prod(outputs)))
+        assert 0.98 * bound < params[name].max() <= bound
