@@ -10,28 +10,36 @@ comments there.
 import csv
 import statistics
 from pathlib import Path
+from typing import NamedTuple
 
 HERE = Path(__file__).parent
 START, END = "<!-- measured: tasks -->\n", "<!-- end of what was measured -->\n"
 
+
+class Task(NamedTuple):
+    """Lengths at the test, what guessing scores, and how training went."""
+
+    tested_at: tuple[int, ...]
+    guessing: str
+    features: int = 64
+    rows: int = 16
+    steps: int = 2000
+
+    @property
+    def recipe(self) -> tuple[int, int, int]:
+        return self.features, self.rows, self.steps
+
+
 TASKS = {
-    ("parity", 40): (40, 256, 512),
-    ("a5", 16): (16, 64, 256, 512),
-    ("recall", 64): (64, 512),
-    ("adding", 200): (200,),
-    ("adding", 600): (600,),
-    ("copying", 100): (100,),
-    ("selective-copying", 64): (64,),
+    ("parity", 40): Task((40, 256, 512), "0.50", rows=64),
+    ("a5", 16): Task((16, 64, 256, 512), "0.02", features=256, rows=64, steps=10_000),
+    ("recall", 64): Task((64, 512), "0.03", rows=64),
+    ("adding", 200): Task((200,), "0.1667", rows=64, steps=1000),
+    ("adding", 600): Task((600,), "0.1667", rows=64, steps=1000),
+    ("copying", 100): Task((100,), "0.12"),
+    ("selective-copying", 64): Task((64,), "0.07", steps=4000),
 }
-"""Lengths at the test, by task and length in training."""
-
-GUESSING = {
-    "parity": "0.50", "a5": "0.02", "recall": "0.03", "adding": "0.1667", "copying": "0.12",
-    "selective-copying": "0.07",
-}  # fmt: skip
-
-RECIPES = {"a5": ("256", "10000"), "adding": ("64", "1000"), "selective-copying": ("64", "4000")}
-"""Width and steps, if not 64 and 2,000. Runs by another recipe are rows of their own."""
+"""By name and length in training. Runs by another recipe are rows of their own."""
 
 NAMES = {"a5": "A5", "selective-copying": "selective copying"}
 
@@ -43,17 +51,18 @@ def scores(*, other_recipes: bool) -> Scores:
     found: Scores = {}
     with (HERE / "tasks.csv").open() as file:
         for row in csv.DictReader(file):
+            task = row["task"], int(row["trained_at"])
             name = f"`{row['cell']}`"
             if row["options"]:
                 name += f", `{row['options']}`"
             if row["layers"] != "1":
                 name += f", {row['layers']} layers"
-            recipe = (row["features"], row["steps"])
-            if recipe != RECIPES.get(row["task"], ("64", "2000")):
+            recipe = tuple(int(row[part]) for part in ("features", "rows", "steps"))
+            if recipe != TASKS[task].recipe:
                 if not other_recipes:
                     continue
-                name += f", width {recipe[0]}, {int(recipe[1]):,} steps"
-            place = (row["task"], int(row["trained_at"]), int(row["tested_at"]))
+                name += f", width {recipe[0]}, {recipe[2]:,} steps"
+            place = (*task, int(row["tested_at"]))
             found.setdefault(name, {}).setdefault(place, []).append(float(row["score"]))
     return found
 
@@ -61,7 +70,7 @@ def scores(*, other_recipes: bool) -> Scores:
 def overview() -> str:
     """A row for each cell, a column for each task at one length."""
     found = scores(other_recipes=False)
-    columns = [(*key, lengths[-1]) for key, lengths in TASKS.items()]
+    columns = [(*key, task.tested_at[-1]) for key, task in TASKS.items()]
     heads = [f"{NAMES.get(task, task)} {length}" for task, _, length in columns]
     rows = [
         [name, *(_entry(found[name], place, spread=False) for place in columns)]
@@ -73,13 +82,13 @@ def overview() -> str:
 def details() -> str:
     """A table for each task, with all lengths."""
     found, parts = scores(other_recipes=True), []
-    for (task, trained), lengths in TASKS.items():
-        what = "squared error" if task == "adding" else "accuracy"
-        title = f"{NAMES.get(task, task)}, trained at {trained}".capitalize()
-        places = [(task, trained, length) for length in lengths]
-        rows = [[name, *(_entry(found[name], place) for place in places)] for name in sorted(found)]
-        table = _table(["cell", *map(str, lengths)], [row for row in rows if any(row[1:])])
-        parts.append(f"**{title}**: {what}, guessing {GUESSING[task]}\n\n{table}")
+    for (name, trained), task in TASKS.items():
+        what = "squared error" if name == "adding" else "accuracy"
+        title = f"{NAMES.get(name, name)}, trained at {trained}".capitalize()
+        places = [(name, trained, length) for length in task.tested_at]
+        rows = [[cell, *(_entry(found[cell], place) for place in places)] for cell in sorted(found)]
+        table = _table(["cell", *map(str, task.tested_at)], [row for row in rows if any(row[1:])])
+        parts.append(f"**{title}**: {what}, guessing {task.guessing}\n\n{table}")
     return "\n".join(parts)
 
 
