@@ -57,9 +57,10 @@ def forget_programs():
 
 @pytest.fixture(autouse=True)
 def engines_for_small_cells(monkeypatch):
-    """The cells of tests are so small that `auto` would leave their memories to the plain loop."""
+    """The cells of tests are so small that `auto` would let their memories go step by step."""
     from seqjax.engines import chunkwise
 
+    monkeypatch.setattr(chunkwise, "SMALL_HEAD", 0)
     monkeypatch.setattr(chunkwise, "SMALL_MEMORY", 0)
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from seqjax.bench.training import problem
 from seqjax.core.cell import Cell
+from seqjax.core.trees import tree_bytes
 from seqjax.core.types import Array, Carry, Params
 
 STRETCHES = 50
@@ -61,7 +62,7 @@ def generation(name: str, cell: Cell, features: int, steps: int) -> Generation:
         return jax.lax.fori_loop(0, count, body, (carry, x))
 
     now = (cell.initial_carry(params, (1,)), xs[:, 0])
-    state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(now[0]))
+    state_bytes = tree_bytes(now[0])
     size = jnp.asarray(max(1, steps // STRETCHES), jnp.int32)
     jax.block_until_ready(stretch(params, *now, size))  # Compiles.
     took = []

@@ -12,6 +12,7 @@ from seqjax.core.cell import Cell, factory
 from seqjax.core.layers import rms_norm
 from seqjax.core.run import Run, batch_shape_of, zero_masked
 from seqjax.core.stack import expect_cell, no_step, residual, stack
+from seqjax.core.trees import tree_bytes
 from seqjax.core.types import Inputs
 
 WHOLE_BYTES = 2**21
@@ -290,7 +291,7 @@ def checkpointed(cell: Cell) -> Cell:
 def _stretch(cell: Cell, xs: Inputs) -> int | None:
     """Steps of a stretch, or None if there is one only."""
     time = jax.tree.leaves(xs)[0].shape[len(batch_shape_of(cell, xs))]
-    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(xs))
+    size = tree_bytes(xs)
     if size <= WHOLE_BYTES or time <= FEWEST_STEPS:
         return None
     most = max(FEWEST_STEPS, time * STRETCH_BYTES // size)

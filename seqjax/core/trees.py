@@ -30,6 +30,11 @@ def widen(leaf: Any) -> Any:
     return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) if is_float(leaf) else leaf
 
 
+def tree_bytes(tree: Any) -> int:
+    """What the arrays of a tree take, or would take."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
 def cast(tree: Any, dtype: DTypeLike) -> Any:
     """The tree with its floating-point leaves in another dtype; other leaves stay.
 

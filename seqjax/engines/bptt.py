@@ -26,7 +26,7 @@ from seqjax.core.masks import select
 from seqjax.core.noise import with_keys_of
 from seqjax.core.recurrence import Recurrence
 from seqjax.core.run import Run, Steps, batch_major, batch_shape_of, time_major, zero_masked
-from seqjax.core.trees import floats, put_floats
+from seqjax.core.trees import floats, put_floats, tree_bytes
 from seqjax.core.types import Array, Carry, Params, PyTree
 from seqjax.engines.products import (
     KnownProducts,
@@ -79,7 +79,7 @@ def bptt(
     inputs, flags = time_major((zero_masked(xs, steps.valid), flags), batch_ndim)
     time = inputs.shape[0]
     gates = jax.eval_shape(recurrence.project_inputs, params, inputs)
-    step_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(gates)) // time
+    step_bytes = tree_bytes(gates) // time
     sequence_bytes = step_bytes * time
     plan = Plan(
         recurrence,

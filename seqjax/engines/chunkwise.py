@@ -7,11 +7,15 @@ then all steps read at once. For the backward pass the memories at the boundarie
 stored and nothing else; a tile is computed again when its turn comes. What fits in one tile is kept
 as it is. All of it is JAX, so every derivative of it exists.
 
+On a CPU the memories of small heads go step by step instead: the cell is still asked for all steps
+of a tile at once and answers for all, and only the memory itself is in the loop.
+
 Masked steps write nothing and forget nothing, by selection. Where a gradient is cut, a chunk starts
 (`windows.py`), so a cut is a `stop_gradient` between chunks.
 """
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -20,14 +24,15 @@ import jax.numpy as jnp
 
 from seqjax.core.cell import Cell
 from seqjax.core.masks import expand, select
-from seqjax.core.matrix import Access, MatrixRecurrence, MatrixState
+from seqjax.core.matrix import Access, MatrixRecurrence, MatrixState, advance
 from seqjax.core.run import Run, Steps, batch_major, batch_shape_of, time_major, zero_masked
+from seqjax.core.trees import tree_bytes, widen
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
 from seqjax.engines import chunks, stabilized
 from seqjax.engines.decays import Decays
 from seqjax.engines.diagonal import steps_are_cheap
 from seqjax.engines.sequential import sequential
-from seqjax.engines.tiles import over_tiles
+from seqjax.engines.tiles import divisor, over_tiles
 from seqjax.engines.windows import in_windows
 
 FEWEST_STEPS = 4
@@ -42,25 +47,31 @@ NARROW_CHUNK = 32
 WIDE = 2048
 """What a step costs in a chunk grows with the chunk; to hand a memory on costs what it is large."""
 
+SMALL_HEAD = 320
+"""On a CPU, memories whose heads have at most so many numbers go step by step: that costs less
+than a step's share of a chunk."""
+
 SMALL_MEMORY = 1024
-"""On a CPU, memories of at most so many numbers, of all heads and rows, that are corrected, or
-forget each channel by itself, go step by step: that costs less than a step's share of a chunk."""
+"""So do those with at most so many numbers, of all heads and rows, that are corrected, or forget
+each channel by itself."""
 
-MOST_STORED_BYTES = 2**27
-"""But only if the gradient stores no more than that."""
-
-STORED_MEMORIES = 6
-"""How many times its memory a step stores for its gradient, about."""
+FEWEST_TOGETHER = 16
+"""Steps of a tile that goes step by step, at least."""
 
 TILE_BYTES = 2**22
-"""What the chunks of a tile hold at once."""
+"""What a tile holds at once."""
 
 STORED_BYTES = 2**25
-"""Sequences whose chunks hold no more than this are one tile: nothing is computed again."""
+"""Sequences that hold no more than this are one tile: nothing is computed again."""
 
 
 LEAST_LOG_DECAY = -1e6
 """In place of the logarithm of 0, where a memory has a scale of its own."""
+
+
+Tile = Callable[[Params, MatrixState, MatrixState, Any], tuple[MatrixState, PyTree]]
+"""`(params, initial, state, here) -> (state, ys)` for some steps; `here` has their inputs, valid,
+resets and cuts, `(steps, *batch, ...)`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,63 +97,75 @@ def chunkwise(
     """Runs a matrix-state cell.
 
     Args:
-      method: `"chunked"`, or `"auto"`: the same unless the sequence is short or cut often.
+      method: `"chunked"`, or `"auto"`: the same unless single steps are faster.
       recurrence: the parts of the cell.
       cell, params, carry, initial, xs, steps: as for every engine.
     """
     batch_shape = batch_shape_of(cell, xs)
-    time = jax.tree.leaves(xs)[0].shape[len(batch_shape)]
-    together = time if steps.cuts is None else min(time, steps.cuts_apart)
-    access = jax.eval_shape(recurrence.look, params, xs)
-    by_steps = together < FEWEST_STEPS or plain_is_faster(access, carry, time)
-    # Whoever asks for the memory after every step gets it from the steps.
-    if steps.record or (method == "auto" and by_steps):
+    if steps.record:
+        # Whoever asks for the memory after every step gets it from the steps.
         return sequential(cell, params, carry, initial, xs, steps)
-    if steps.cuts is not None:
-        size = chunk_size(recurrence, steps.cuts_apart)
-        run = partial(_run, recurrence, params)
-        return in_windows(run, size, carry, initial, xs, steps, batch_shape)
-    return _run(recurrence, params, carry, initial, xs, steps, batch_shape)
+    time = jax.tree.leaves(xs)[0].shape[len(batch_shape)]
+    access = jax.eval_shape(recurrence.look, params, xs)
+    short = time if steps.cuts is None else min(time, steps.cuts_apart)
+    if method == "auto" and (short < FEWEST_STEPS or steps_are_faster(recurrence, access, carry)):
+        tile = partial(step_by_step, recurrence)
+        size = steps_together(access, carry, time)
+        return _in_tiles(tile, size, params, carry, initial, xs, steps, batch_shape)
+
+    def run(carry, initial, xs, steps, batch_shape, window=None):
+        plan = plan_sizes(recurrence, params, xs, window, batch_shape)
+        tile = partial(chunk_by_chunk, plan)
+        return _in_tiles(tile, plan.tile, params, carry, initial, xs, steps, batch_shape)
+
+    if steps.cuts is None:
+        return run(carry, initial, xs, steps, batch_shape)
+    size = chunk_size(recurrence, steps.cuts_apart)
+    return in_windows(run, size, carry, initial, xs, steps, batch_shape)
 
 
-def _run(
-    recurrence: MatrixRecurrence,
+def _in_tiles(
+    run_tile: Tile,
+    size: int,
     params: Params,
     carry: Carry,
     initial: Carry,
     xs: Inputs,
     steps: Steps,
     batch_shape: tuple[int, ...],
-    window: int | None = None,
 ) -> Run:
-    """The run itself; `cuts` are at the starts of windows of so many steps."""
+    """The run itself, so many steps at a time."""
     batch_ndim = len(batch_shape)
     inputs = (zero_masked(xs, steps.valid), *steps.flags)
     inputs = time_major(inputs, batch_ndim)
     if steps.reverse:
         inputs = jax.tree.map(lambda leaf: leaf[::-1], inputs)
-    time = jax.tree.leaves(inputs)[0].shape[0]
-    access = jax.eval_shape(recurrence.look, params, inputs[0])
-    plan = plan_sizes(recurrence, access, time, window, batch_ndim)
     # Gradients of parameters add up over tiles: in float32 at least.
-    wide = jax.tree.map(_widen, params)
+    wide = jax.tree.map(widen, params)
 
     def tile(carry, here):
         narrow = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), wide, params)
-        return run_tile(plan, narrow, initial, carry, here)
+        return run_tile(narrow, initial, carry, here)
 
-    if plan.tile < time:
+    if size < jax.tree.leaves(inputs)[0].shape[0]:
         tile = jax.checkpoint(tile, prevent_cse=False)
-    carry, ys = over_tiles(tile, carry, inputs, size=plan.tile, reverse=False)
+    carry, ys = over_tiles(tile, carry, inputs, size=size, reverse=False)
     if steps.reverse:
         ys = jax.tree.map(lambda leaf: leaf[::-1], ys)
     return Run(carry, zero_masked(batch_major(ys, batch_ndim), steps.valid), None)
 
 
 def plan_sizes(
-    recurrence: MatrixRecurrence, access: Access, time: int, window: int | None, batch_ndim: int
+    recurrence: MatrixRecurrence,
+    params: Params,
+    xs: Inputs,
+    window: int | None,
+    batch_shape: tuple[int, ...],
 ) -> Plan:
-    """Steps of a chunk and of a tile."""
+    """Steps of a chunk and of a tile; with a window, cuts are at the starts of windows only."""
+    batch_ndim = len(batch_shape)
+    time = jax.tree.leaves(xs)[0].shape[batch_ndim]
+    access = jax.eval_shape(recurrence.look, params, xs)
     chunk = chunk_size(recurrence, time if window is None else window)
     heads = access.query.size // time // recurrence.keys
     width = 4 * (recurrence.keys + recurrence.values) + 3 * chunk
@@ -164,32 +187,58 @@ def chunk_size(recurrence: MatrixRecurrence, steps: int) -> int:
     return min(CHUNK, CHUNK if wide else NARROW_CHUNK, 1 << (steps - 1).bit_length())
 
 
-def plain_is_faster(access: Access, carry: MatrixState, time: int) -> bool:
-    """Whether the plain loop over so many steps is, without storing too much; measured in
-    `bench/README.md`."""
-    per_channel = access.log_decay is not None and access.log_decay.ndim == access.key.ndim
-    if access.rate is None and access.low_rank is None and not per_channel:
+def steps_are_faster(recurrence: MatrixRecurrence, access: Access, carry: MatrixState) -> bool:
+    """Whether one step after the other is; measured in `bench/README.md`."""
+    if not steps_are_cheap():
         return False
-    stored = STORED_MEMORIES * carry.memory.size * carry.memory.dtype.itemsize * time
-    small = carry.memory.size <= SMALL_MEMORY and stored <= MOST_STORED_BYTES
-    return small and steps_are_cheap()
+    per_channel = access.log_decay is not None and access.log_decay.ndim == access.key.ndim
+    dear = per_channel or access.rate is not None or access.low_rank is not None
+    small_head = recurrence.keys * recurrence.values <= SMALL_HEAD
+    return small_head or (dear and carry.memory.size <= SMALL_MEMORY)
 
 
-def run_tile(
+def steps_together(access: Access, carry: MatrixState, time: int) -> int:
+    """Steps of a tile that goes step by step."""
+    step_bytes = tree_bytes(carry) + tree_bytes(access) // time
+    if time * step_bytes <= STORED_BYTES:
+        return time
+    return divisor(time, max(FEWEST_TOGETHER, TILE_BYTES // step_bytes))
+
+
+def step_by_step(
+    recurrence: MatrixRecurrence,
+    params: Params,
+    initial: MatrixState,
+    state: MatrixState,
+    here: Any,
+) -> tuple[MatrixState, PyTree]:
+    """Some steps, one after the other; a `Tile`."""
+    x, *flags = here
+    access = recurrence.look(params, x)
+    work = jax.tree.map(lambda leaf: leaf.astype(state.memory.dtype), access)
+
+    # Only the states are stored, not what is computed between them.
+    @partial(jax.checkpoint, prevent_cse=False)
+    def body(state, now):
+        access, (valid, reset, cut) = now
+        if cut is not None:
+            state = jax.tree.map(lambda a: select(cut, jax.lax.stop_gradient(a), a), state)
+        start = state
+        if reset is not None:
+            start = jax.tree.map(partial(select, reset), initial, state)
+        after, reading = advance(start, access)
+        if valid is not None:
+            after = jax.tree.map(partial(select, valid), after, state)
+        return after, reading
+
+    state, reading = jax.lax.scan(body, state, (work, flags))
+    return state, recurrence.answer(params, reading, access, x)
+
+
+def chunk_by_chunk(
     plan: Plan, params: Params, initial: MatrixState, state: MatrixState, here: Any
 ) -> tuple[MatrixState, PyTree]:
-    """Some chunks.
-
-    Args:
-      plan: see `Plan`.
-      params: of the cell.
-      initial: the state after a reset.
-      state: the state at the start.
-      here: inputs, valid, resets and cuts of the steps, `(steps, *batch, ...)`.
-
-    Returns:
-      The state at the end, and the outputs.
-    """
+    """Some chunks; a `Tile`."""
     x, valid, resets, cuts = here
     recurrence = plan.recurrence
     access = recurrence.look(params, x)
@@ -306,8 +355,3 @@ def _finite(state: MatrixState) -> tuple[MatrixState, Array]:
 def _spoil(tree: PyTree, which: Array) -> PyTree:
     """NaN where rows of `(..., *)` leaves are said to hold it."""
     return jax.tree.map(lambda a: jnp.where(expand(which, a.ndim), jnp.nan, a), tree)
-
-
-def _widen(leaf: Array) -> Array:
-    floating = jnp.issubdtype(leaf.dtype, jnp.floating)
-    return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) if floating else leaf

@@ -13,7 +13,6 @@ forward-mode and higher derivatives come along.
 """
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +22,7 @@ from seqjax.core.cell import Cell
 from seqjax.core.linear import Diagonal
 from seqjax.core.masks import select
 from seqjax.core.run import Run, Steps, batch_major, batch_shape_of, time_major, zero_masked
-from seqjax.core.trees import widen
+from seqjax.core.trees import tree_bytes, widen
 from seqjax.core.types import Carry, Inputs, Params, PyTree
 from seqjax.engines.prefix import states_of
 from seqjax.engines.tangents import Flags
@@ -63,8 +62,8 @@ def diagonal(
     batch_ndim = len(batch_shape_of(cell, xs))
     inputs, flags = time_major((zero_masked(xs, steps.valid), Flags(*steps.flags)), batch_ndim)
     time = jax.tree.leaves(inputs)[0].shape[0]
-    step_bytes = max(1, _bytes((xs, jax.eval_shape(structure.project, params, inputs))) // time)
-    step_bytes += _bytes(carry)
+    step_bytes = max(1, tree_bytes((xs, jax.eval_shape(structure.project, params, inputs))) // time)
+    step_bytes += tree_bytes(carry)
     on_cpu = steps_are_cheap()
     size = time if method == "associative" else chunk_size(time, step_bytes, on_cpu)
     run = partial(_by_steps if on_cpu and method != "associative" else _at_once, structure)
@@ -173,7 +172,3 @@ def _at_once(
         # Where nothing counts, the carry itself, with its gradient.
         end = jax.tree.map(partial(select, flags.valid.any(0)), end, carry)
     return end, turn((values, after if record else None))
-
-
-def _bytes(tree: Any) -> int:
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

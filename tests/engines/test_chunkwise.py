@@ -13,6 +13,7 @@ import seqjax as sj
 from seqjax.core.matrix import Access, MatrixState
 from seqjax.engines import chunkwise, triangular
 from seqjax.engines.decays import Decays
+from seqjax.testing import check_cell
 from seqjax.testing.case import Weights, make_case, numbers, with_gradient
 from tests.matrix_cells import FORMS, form
 
@@ -42,6 +43,19 @@ def fours(monkeypatch):
     jax.clear_caches()
 
 
+@pytest.fixture
+def by_steps(monkeypatch):
+    """Tiles of four steps, one after the other, for memories of any size."""
+    monkeypatch.setattr(chunkwise, "steps_are_cheap", lambda: True)
+    monkeypatch.setattr(chunkwise, "SMALL_HEAD", 2**30)
+    monkeypatch.setattr(chunkwise, "FEWEST_TOGETHER", 4)
+    monkeypatch.setattr(chunkwise, "STORED_BYTES", 0)
+    monkeypatch.setattr(chunkwise, "TILE_BYTES", 1)
+    jax.clear_caches()
+    yield
+    jax.clear_caches()
+
+
 SETTINGS = (
     dict(),
     dict(reverse=True, truncate=2),
@@ -49,7 +63,7 @@ SETTINGS = (
 )
 
 
-def compare(cell, settings=SETTINGS[1:2], flagged=(True,)):
+def compare(cell, settings=SETTINGS[1:2], flagged=(True,), method="chunked"):
     """Values and gradients of everything, equal to those of the plain path.
 
     Every setting is compiled anew, and so it is with masks and resets and without them.
@@ -59,8 +73,7 @@ def compare(cell, settings=SETTINGS[1:2], flagged=(True,)):
         weights = Weights(case)
         for setting in settings:
             run, plain = (
-                with_gradient(cell, weights, method=method, **setting)
-                for method in ("chunked", "plain")
+                with_gradient(cell, weights, method=each, **setting) for each in (method, "plain")
             )
             for some in flagged:
                 flags = {"mask": case.mask, "resets": case.resets} if some else {}
@@ -80,6 +93,17 @@ def test_every_form_equals_the_plain_path(name, fours):
 @pytest.mark.parametrize("name", ["channel-low_rank", "head-stabilized"])
 def test_any_setting_equals_the_plain_path(name, fours):
     compare(form(**FORMS[name]), SETTINGS, flagged=(True, False))
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_one_step_after_the_other_equals_the_plain_path(name, by_steps):
+    compare(form(**FORMS[name]), method="auto")
+
+
+@pytest.mark.parametrize("name", ["channel-low_rank", "head-stabilized"])
+def test_laws_of_one_step_after_the_other(name, by_steps):
+    """Also without masks and resets, whole and in parts, short and long."""
+    check_cell(form(**FORMS[name]), IN, methods=("auto",))
 
 
 @pytest.mark.parametrize("name", ["channel-add-before", "channel-delta", "head-stabilized"])
@@ -385,24 +409,38 @@ def test_other_mistakes():
         sj.rms_norm(4).init(jax.random.key(0), 3)
 
 
-def test_auto_leaves_small_memories_to_the_plain_loop(monkeypatch):
-    """On a CPU, and only where the rule or the decays make chunks dear and storage is no matter."""
+def test_auto_goes_step_by_step_through_small_memories(monkeypatch):
+    """On a CPU, where heads are small, or all of the memory and chunks are dear."""
     monkeypatch.undo()
 
-    def same(cell, time, rows=1):
-        params, xs = cell.init(jax.random.key(0), IN), jnp.zeros((rows, time, IN))
+    def by_steps(cell, rows=1):
+        params, xs = cell.init(jax.random.key(0), IN), jnp.zeros((rows, 20, IN))
         texts = [
             jax.jit(lambda p, x, m=method: sj.scan(cell, p, x, method=m))
             .lower(params, xs)
             .as_text()
-            for method in ("auto", "plain")
+            for method in ("auto", "chunked")
         ]
-        return texts[0] == texts[1]
+        return texts[0] != texts[1]
 
     on_cpu = jax.default_backend() == "cpu"
-    for dear in (form(write="delta"), form(write="low_rank"), form(decay="channel")):
-        assert same(dear, 20) == on_cpu
-        assert not same(dear, 20, rows=90)  # 90 rows of 2 x 3 x 2 numbers.
-        assert not same(dear, 500_000)
-    assert not same(form(decay="head"), 20)
-    assert not same(sj.gated_linear_attention(96, heads=1), 20)
+    assert by_steps(sj.kimi_delta_attention(64, heads=4), rows=64) == on_cpu  # 16 x 16.
+    assert not by_steps(sj.kimi_delta_attention(96, heads=4), rows=64)
+    assert by_steps(sj.kimi_delta_attention(32, heads=1)) == on_cpu  # 32 x 32, one row.
+    assert not by_steps(sj.kimi_delta_attention(32, heads=1), rows=2)
+    assert not by_steps(sj.mlstm(32, heads=1))
+
+
+def test_what_one_step_after_the_other_stores():
+    """Inputs, and memories between tiles: no memory of every step."""
+    cell = form(decay="channel")
+    params = cell.init(jax.random.key(0), IN)
+
+    def saved(steps, method):
+        xs = jax.ShapeDtypeStruct((4, steps, IN), jnp.float32)
+        return sj.memory_report(cell, params, xs, method=method).saved
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunkwise, "steps_are_cheap", lambda: True)
+        patch.setattr(chunkwise, "SMALL_HEAD", 2**30)
+        assert saved(100_000, "auto") < saved(100_000, "plain") / 5
