@@ -32,7 +32,7 @@ import jax.numpy as jnp
 
 from seqjax.core.matrix import Access, MatrixState
 from seqjax.core.types import Array
-from seqjax.engines.decays import Decays, like
+from seqjax.engines.decays import Decays, exact, like
 from seqjax.engines.triangular import solve
 
 
@@ -62,7 +62,10 @@ def summarize(access: Access, decays: Decays, last: Array | None) -> Chunk:
     before = bonus is not None
     weights = decays.scores(query, key, before=before)
     if bonus is not None:
-        at_once = (query * bonus * key).sum(-1)
+        # A sum as a product: XLA on CPUs (jax 0.10.2) may fuse a plain sum and the product of the
+        # readers with a memory of zeros into something that reads foreign memory.
+        ones = jnp.ones(key.shape[-1:], key.dtype)
+        at_once = exact("...k,k->...", query * bonus * key, ones)
         diagonal = like(jnp.eye(decays.size, dtype=weights.dtype), weights.ndim)
         weights = weights + at_once[..., None] * diagonal
     readers = _decayed(query, decays.since_start(before=before))

@@ -132,6 +132,23 @@ def test_long_chunks(name, x64):
     chex.assert_trees_all_close(gradient("chunked"), gradient("plain"), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("make", [sj.rwkv6_time_mix, sj.delta_net], ids=["rwkv6", "delta_net"])
+def test_one_chunk_from_nothing(make):
+    """The compiler knows that the memory is zero, of which XLA made programs that were wrong."""
+    cell = make(64)
+    keys = jax.random.split(jax.random.key(0))
+    params = jax.tree.map(
+        lambda leaf: leaf + 0.1 * jax.random.normal(keys[0], leaf.shape), cell.init(keys[1], 64)
+    )
+    for rows in (1, 16):
+        xs = jax.random.normal(jax.random.key(1), (rows, 64, 64))
+        got, wanted = (
+            jax.jit(lambda xs, m=method: sj.scan(cell, params, xs, method=m)[1])(xs)
+            for method in ("chunked", "plain")
+        )
+        chex.assert_trees_all_close(got, wanted, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("decay", [0.1, 3.74, 3.76, 60.0])
 def test_scores_with_mild_and_strong_decays(decay, before, x64):
