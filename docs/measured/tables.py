@@ -31,15 +31,18 @@ class Task(NamedTuple):
 
 
 TASKS = {
-    ("parity", 40): Task((40, 256, 512), "0.50", rows=64),
+    ("parity", 40): Task((40, 256, 512), "0.50"),
     ("a5", 16): Task((16, 64, 256, 512), "0.02", features=256, rows=64, steps=10_000),
-    ("recall", 64): Task((64, 512), "0.03", rows=64),
-    ("adding", 200): Task((200,), "0.1667", rows=64, steps=1000),
-    ("adding", 600): Task((600,), "0.1667", rows=64, steps=1000),
+    ("recall", 64): Task((64, 512), "0.03"),
+    ("adding", 200): Task((200,), "0.1667"),
+    ("adding", 600): Task((600,), "0.1667"),
     ("copying", 100): Task((100,), "0.12"),
     ("selective-copying", 64): Task((64,), "0.07", steps=4000),
 }
 """By name and length in training. Runs by another recipe are rows of their own."""
+
+RECIPE = ("width {}", "{} rows", "{:,} steps")
+"""What a recipe consists of."""
 
 NAMES = {"a5": "A5", "selective-copying": "selective copying"}
 
@@ -57,14 +60,19 @@ def scores(*, other_recipes: bool) -> Scores:
                 name += f", `{row['options']}`"
             if row["layers"] != "1":
                 name += f", {row['layers']} layers"
-            recipe = tuple(int(row[part]) for part in ("features", "rows", "steps"))
-            if recipe != TASKS[task].recipe:
+            used, usual = _recipe(row), TASKS[task].recipe
+            if used != usual:
                 if not other_recipes:
                     continue
-                name += f", width {recipe[0]}, {recipe[2]:,} steps"
+                named = zip(RECIPE, used, usual, strict=True)
+                name += "".join(f", {text.format(n)}" for text, n, m in named if n != m)
             place = (*task, int(row["tested_at"]))
             found.setdefault(name, {}).setdefault(place, []).append(float(row["score"]))
     return found
+
+
+def _recipe(row: dict[str, str]) -> tuple[int, int, int]:
+    return int(row["features"]), int(row["rows"]), int(row["steps"])
 
 
 def overview() -> str:
