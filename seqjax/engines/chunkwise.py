@@ -64,10 +64,8 @@ TILE_BYTES = 2**22
 STORED_BYTES = 2**25
 """Sequences that hold no more than this are one tile: nothing is computed again."""
 
-
 LEAST_LOG_DECAY = -1e6
 """In place of the logarithm of 0, where a memory has a scale of its own."""
-
 
 Tile = Callable[[Params, MatrixState, MatrixState, Any], tuple[MatrixState, PyTree]]
 """`(params, initial, state, here) -> (state, ys)` for some steps; `here` has their inputs, valid,

@@ -20,40 +20,35 @@ from tests.matrix_cells import FORMS, form
 IN = 3
 
 
+def with_sizes(monkeypatch, **sizes):
+    """The engine with other constants than it has."""
+    for name, value in sizes.items():
+        monkeypatch.setattr(chunkwise, name, value)
+    jax.clear_caches()
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(params=[(1, 0), (2, 2**30), (64, 2**30)], ids=["one", "two", "all"])
 def chunks(request, monkeypatch):
     """Chunks of one step in tiles of their own, of two steps together, and one for all steps."""
     size, stored = request.param
-    monkeypatch.setattr(chunkwise, "CHUNK", size)
-    monkeypatch.setattr(chunkwise, "STORED_BYTES", stored)
-    monkeypatch.setattr(chunkwise, "TILE_BYTES", 1)
-    jax.clear_caches()
-    yield
-    jax.clear_caches()
+    yield from with_sizes(monkeypatch, CHUNK=size, STORED_BYTES=stored, TILE_BYTES=1)
 
 
 @pytest.fixture
 def fours(monkeypatch):
     """Chunks of four steps, each a tile of its own."""
-    monkeypatch.setattr(chunkwise, "CHUNK", 4)
-    monkeypatch.setattr(chunkwise, "STORED_BYTES", 0)
-    monkeypatch.setattr(chunkwise, "TILE_BYTES", 1)
-    jax.clear_caches()
-    yield
-    jax.clear_caches()
+    yield from with_sizes(monkeypatch, CHUNK=4, STORED_BYTES=0, TILE_BYTES=1)
 
 
 @pytest.fixture
 def by_steps(monkeypatch):
     """Tiles of four steps, one after the other, for memories of any size."""
     monkeypatch.setattr(chunkwise, "steps_are_cheap", lambda: True)
-    monkeypatch.setattr(chunkwise, "SMALL_HEAD", 2**30)
-    monkeypatch.setattr(chunkwise, "FEWEST_TOGETHER", 4)
-    monkeypatch.setattr(chunkwise, "STORED_BYTES", 0)
-    monkeypatch.setattr(chunkwise, "TILE_BYTES", 1)
-    jax.clear_caches()
-    yield
-    jax.clear_caches()
+    yield from with_sizes(
+        monkeypatch, SMALL_HEAD=2**30, FEWEST_TOGETHER=4, STORED_BYTES=0, TILE_BYTES=1
+    )
 
 
 SETTINGS = (
