@@ -172,7 +172,7 @@ def _train(arguments: Sequence[str]) -> int:
     if outcome.stopped_by is not None:
         return STOPPED + outcome.stopped_by
     if kind == "lm":
-        print(f'Done. Now try: seqjax generate {outcome.folder} --prompt "To be"')
+        print(f"Done. Now try: seqjax generate {outcome.folder}")
     else:
         print(f"Done. Now try: seqjax evaluate {outcome.folder}")
     return 0
@@ -297,6 +297,8 @@ def _evaluate(arguments: Sequence[str]) -> int:
         raise InputError("--targets goes with --input, for runs of `train translate`.")
     if config.beams is not None and KINDS[saved.kind].restore is None:
         raise InputError(f"--beams is for runs that write; {config.run} is one of {saved.kind}.")
+    if config.test_lengths and saved.kind != "task":
+        raise InputError(f"--test-lengths is for `train task`; {config.run} is of {saved.kind}.")
     report = KINDS[saved.kind].evaluate(saved, config)
     for note in report.notes:
         print(note)

@@ -15,6 +15,7 @@ from seqjax.bench.long import long_sequence
 from seqjax.bench.measure import Timing, agree, matrix_peak, timings
 from seqjax.bench.report import machine, save, summary, table
 from seqjax.core.errors import InputError
+from seqjax.train.config import check_numbers
 
 SHAPES = (
     (64, 8, 32, 64),
@@ -71,6 +72,9 @@ class BenchConfig:
     out: Path = Path("bench-results")
     """Folder for bench.json and bench.png, or families.json and families.png."""
 
+    def __post_init__(self):
+        check_numbers(self)
+
 
 def bench(config: BenchConfig) -> int:
     """Runs the benchmark and returns the exit status."""
@@ -81,8 +85,9 @@ def bench(config: BenchConfig) -> int:
     unknown = set(config.libraries) - set(LIBRARIES)
     if unknown:
         raise InputError(f"--libraries: {sorted(unknown)} are none of {list(LIBRARIES)}.")
-    if config.diagnostics and not config.cells:
-        raise InputError("--diagnostics goes with --cells: `seqjax bench --cells lstm gru ...`.")
+    for name in ("diagnostics", "published", "features", "lengths", "methods", "generate"):
+        if getattr(config, name) != getattr(BenchConfig, name) and not config.cells:
+            raise InputError(f"--{name} goes with --cells: `seqjax bench --cells lstm gru ...`.")
     if config.cells:
         return _cells(config, here)
     shapes = tuple(map(_shape, config.shapes)) or (SHAPES[:3] if config.quick else SHAPES)

@@ -1,6 +1,8 @@
 """The blocks of language models by their names, and stacks of them."""
 
+import inspect
 from collections.abc import Callable
+from typing import Any
 
 from seqjax.cells.delta import gated_delta_net_block
 from seqjax.cells.griffin import griffin_block
@@ -22,31 +24,37 @@ SCALAR_EVERY = 8
 """One in so many blocks of an xLSTM has scalar memories: the paper's xLSTM[7:1]."""
 
 
-def _xlstm(features: int, layer: int, layers: int) -> Cell:
+def _xlstm(features: int, *, layer: int, layers: int, **options: Any) -> Cell:
     if layer % SCALAR_EVERY == 1:
-        return slstm_block(features, layer=layer, layers=layers)
-    return prenorm(mlstm_layer(features, layers=layers), norm=centred_norm)
+        return slstm_block(features, layer=layer, layers=layers, **options)
+    return prenorm(mlstm_layer(features, layers=layers, **options), norm=centred_norm)
 
 
-BLOCKS: dict[str, Callable[[int, int, int], Cell]] = {
-    "gated_delta_net": lambda features, layer, layers: gated_delta_net_block(features),
-    "griffin": lambda features, layer, layers: griffin_block(features),
-    "hawk": lambda features, layer, layers: griffin_block(features),
-    "mamba": lambda features, layer, layers: mamba_block(features, layers=layers),
-    "mamba2": lambda features, layer, layers: mamba2_block(features, layers=layers),
-    "minimal_gru": lambda features, layer, layers: minimal_gru_block(features),
-    "retnet": lambda features, layer, layers: retention_block(features),
-    "rwkv4": lambda features, layer, layers: rwkv4_block(features, layer=layer, layers=layers),
-    "rwkv6": lambda features, layer, layers: rwkv6_block(features, layer=layer, layers=layers),
-    "rwkv7": lambda features, layer, layers: rwkv7_block(features, layer=layer, layers=layers),
+BLOCKS: dict[str, Callable[..., Cell]] = {
+    "gated_delta_net": gated_delta_net_block,
+    "griffin": griffin_block,
+    "hawk": griffin_block,
+    "mamba": mamba_block,
+    "mamba2": mamba2_block,
+    "minimal_gru": minimal_gru_block,
+    "retnet": retention_block,
+    "rwkv4": rwkv4_block,
+    "rwkv6": rwkv6_block,
+    "rwkv7": rwkv7_block,
     "xlstm": _xlstm,
-    "xlstm_7b": lambda features, layer, layers: mlstm_block(features),
+    "xlstm_7b": mlstm_block,
 }
-"""`(features, layer, layers) -> Cell` for each."""
+"""`(features, **options) -> Cell` for each; those that take `layer` or `layers` are told."""
+
+
+def _block(make: Callable[..., Cell], features: int, layer: int, layers: int, options: Any) -> Cell:
+    takes = inspect.signature(make).parameters
+    place = {name: at for name, at in (("layer", layer), ("layers", layers)) if name in takes}
+    return make(features, **place, **options)
 
 
 @factory
-def block_stack(name: str, features: int, *, layers: int) -> Cell:
+def block_stack(name: str, features: int, *, layers: int, **options: Any) -> Cell:
     """The trunk of a language model: blocks of one family and a last norm.
 
     Args:
@@ -57,6 +65,7 @@ def block_stack(name: str, features: int, *, layers: int) -> Cell:
         `sj.slstm_block` instead; or `"xlstm_7b"`, `sj.mlstm_block` in all.
       features: width of the input, of the blocks and of the output.
       layers: number of blocks.
+      **options: what else each block is told, such as `heads=2`.
 
     Returns:
       A cell with `blocks` and `norm` in its parameters and its carry, and `first` if there is one
@@ -78,7 +87,7 @@ def block_stack(name: str, features: int, *, layers: int) -> Cell:
     if name not in BLOCKS:
         raise ValueError(f"block_stack: there is no block {name!r}; there are {sorted(BLOCKS)}.")
     layers = positive_int("block_stack", "layers", layers)
-    blocks = [BLOCKS[name](features, layer, layers) for layer in range(layers)]
+    blocks = [_block(BLOCKS[name], features, layer, layers, options) for layer in range(layers)]
     norm = centred_norm if name.startswith(("retnet", "rwkv")) or name == "xlstm" else rms_norm
     parts = {"blocks": stack(*blocks), "norm": norm(features)}
     if name.startswith("rwkv"):

@@ -11,6 +11,7 @@ from seqjax.core import initializers
 from seqjax.core.cell import Cell, factory, positive_int
 from seqjax.core.layers import draw, pointwise
 from seqjax.core.recurrence import AnyStep
+from seqjax.core.trees import is_float
 from seqjax.core.types import Activation, Array, Params
 
 Space = tuple[int, ...]
@@ -272,6 +273,14 @@ def _draw(key: Array, of: _Convolution, in_features: int, gates: int) -> Params:
 
 def _convolve(x: Array, weights: Array, of: _Convolution) -> Array:
     """The convolution over the last axes but one, zeros around the edges."""
+    space = x.shape[-len(of.space) - 1 : -1]
+    if space != of.space:
+        raise ValueError(
+            f"expected images of {of.space} pixels, which is what `space` said; got inputs of "
+            f"shape {x.shape}."
+        )
+    if not is_float(x):  # As pixels often are.
+        x = x.astype(weights.dtype)
     return (_as_product if jax.default_backend() == "cpu" else _as_convolution)(x, weights, of)
 
 

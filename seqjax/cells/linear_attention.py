@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
-from seqjax.core.cell import Cell, factory
+from seqjax.core.cell import Cell, factory, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.layers import draw, scale_to_one
 from seqjax.core.matrix import Access, from_heads, head_width, matrix_state, to_heads
+from seqjax.core.trees import widen
 from seqjax.core.types import Activation, Initializer
 
 ZERO, ONE = initializers.Constant(0.0), initializers.Constant(1.0)
@@ -126,6 +127,11 @@ def gated_linear_attention(
     """
     width = head_width("gated_linear_attention", "features / 2", features // 2, heads)
     values = head_width("gated_linear_attention", "features", features, heads)
+    rank = positive_int("gated_linear_attention", "rank", rank)
+    if not temperature > 0:
+        raise ValueError(
+            f"gated_linear_attention: `temperature` must be above 0, got {temperature}."
+        )
 
     def init(key, in_features):
         return draw(
@@ -223,10 +229,11 @@ def hgrn2(
 
     def access(p, x):
         gate = to_heads(x, p["forget"])
-        log_forget = jax.nn.log_sigmoid(gate)
+        # In float32 at least, and at most 0: what is rounded here is rounded at every step.
+        log_forget = jax.nn.log_sigmoid(widen(gate))
         if lower_bound:
-            floor = jnp.log(jnp.asarray(lower_bound, gate.dtype))
-            log_forget = jnp.logaddexp(floor, jnp.log1p(-lower_bound) + log_forget)
+            above = jnp.log1p(-lower_bound) + log_forget
+            log_forget = jnp.minimum(jnp.logaddexp(jnp.log(lower_bound), above), 0)
         # 1 - f without a difference that loses digits near 0.
         key = (1 - lower_bound) * jax.nn.sigmoid(-gate)
         query = jax.nn.silu(to_heads(x, p["query"]))

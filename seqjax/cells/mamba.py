@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from seqjax.cells.decay import log_decay
 from seqjax.core import initializers
 from seqjax.core.blocks import checkpointed, prenorm
-from seqjax.core.cell import Cell, expect_width, factory, positive_int
+from seqjax.core.cell import Cell, expect_inputs, expect_width, factory, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.linear import diagonal
 from seqjax.core.run import Run, zero_masked
@@ -68,19 +68,22 @@ def selective_state_space(
         "selective_state_space", "rank", -(-features // 16) if rank is None else rank
     )
     low, high = step_size
+    if not 0 < low <= high:
+        raise ValueError(
+            "selective_state_space: `step_size` must be two numbers above 0, the smaller one "
+            f"first; got {step_size!r}."
+        )
 
     def init(key, in_features):
         expect_width("selective_state_space", features, in_features)
         dtype = jnp.result_type(float)
         selection, weights, bias = jax.random.split(key, 3)
-        logs = jax.random.uniform(bias, (features,), dtype, jnp.log(low), jnp.log(high))
-        start = jnp.maximum(jnp.exp(logs), 1e-4)
         rows = jnp.log(jnp.arange(1, state + 1, dtype=dtype))
         dense = initializers.Uniform(features**-0.5)
         return {
             "selection": dense(selection, (features, rank + 2 * state), dtype),
             "step_weights": initializers.Uniform(rank**-0.5)(weights, (rank, features), dtype),
-            "step_bias": start + jnp.log(-jnp.expm1(-start)),
+            "step_bias": initializers.TimeStep(low, high)(bias, (features,), dtype),
             "a": jnp.broadcast_to(rows, (features, state)),
             "skip": jnp.ones((features,), dtype),
         }
@@ -89,6 +92,7 @@ def selective_state_space(
         return jnp.zeros((*batch_shape, features, state), widen(params["a"]).dtype)
 
     def project(params, x):
+        expect_inputs("selective_state_space", features, x)
         delta, b, c = jnp.split(x @ params["selection"], [rank, rank + state], axis=-1)
         size = delta @ params["step_weights"]
         size = jax.nn.softplus(widen(size) + like_features(widen(params["step_bias"]), size))
@@ -213,6 +217,7 @@ def mamba(
         )
 
     def branches(params: Params, x: Array) -> list[Array]:
+        expect_inputs("mamba", params.input.shape[0], x)
         return jnp.split(x @ params.input, 2, axis=-1)
 
     def join(params: Params, u: Array, gate: Array) -> Array:

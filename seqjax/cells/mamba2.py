@@ -9,7 +9,7 @@ from seqjax.core.blocks import checkpointed, partly, pipeline, prenorm
 from seqjax.core.cell import Cell, factory, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.layers import dense, draw, scale_to_one
-from seqjax.core.matrix import Access, from_heads, head_width, matrix_state
+from seqjax.core.matrix import Access, from_heads, head_width, heads_of_64, matrix_state
 from seqjax.core.shift import short_convolution
 from seqjax.core.types import Initializer
 
@@ -39,7 +39,8 @@ def mamba2(
     Args:
       features: width of the output.
       expansion: width of u of all heads together, as a multiple of `features`.
-      heads: number of memories; by default as many as make u 64 wide, or one.
+      heads: number of memories; by default as many as divide u and are at least 64 wide, or
+        one.
       states: width of B and C.
       groups: how many B and C there are; heads share them evenly. The norm treats each alone.
       convolution: steps of the short convolution.
@@ -67,9 +68,11 @@ def mamba2(
     first; that of the released code has them last.
     """
     inner = expansion * features
-    heads = max(1, inner // 64) if heads is None else heads
+    heads = heads_of_64(inner) if heads is None else heads
     width = head_width("mamba2", "expansion * features", inner, heads)
-    per_group = head_width("mamba2 (groups)", "heads", heads, groups)
+    if heads % positive_int("mamba2", "groups", groups):
+        raise ValueError(f"mamba2: `groups={groups}` must divide `heads`, which is {heads}.")
+    per_group = heads // groups
     convolved = inner + 2 * groups * states
     cuts = (inner, inner + groups * states, convolved, convolved + heads)
 

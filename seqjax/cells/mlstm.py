@@ -7,12 +7,13 @@ import jax.numpy as jnp
 
 from seqjax.core import initializers
 from seqjax.core.blocks import checkpointed, partly, pipeline, prenorm
-from seqjax.core.cell import Cell, expect_width, factory, positive_int
+from seqjax.core.cell import Cell, expect_inputs, expect_width, factory, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.layers import draw, feed_forward, pointwise, standardize
 from seqjax.core.matrix import Access, Scaled, from_heads, head_width, matrix_state, to_heads
 from seqjax.core.shift import short_convolution
 from seqjax.core.stack import stack
+from seqjax.core.trees import narrow
 from seqjax.core.types import Array, Initializer
 
 ONE = initializers.Constant(1.0)
@@ -81,6 +82,8 @@ def mlstm(
         raise ValueError(
             f"mlstm: `input_gate` must be 'exponential' or 'sigmoid', got {input_gate!r}."
         )
+    if soft_cap is not None and not soft_cap > 0:
+        raise ValueError(f"mlstm: `soft_cap` must be above 0, or None for none; got {soft_cap}.")
     values = head_width("mlstm", "features", features, heads)
     wide = features // 2 if key_features is None else key_features
     keys = head_width("mlstm", "key_features", wide, heads)
@@ -118,7 +121,7 @@ def mlstm(
         return Access(q * keys**-0.5, k, v, jax.nn.log_sigmoid(f))
 
     def read_out(p, o, x):
-        h = _normalized(o, epsilon, 1e-6).astype(x.dtype)
+        h = narrow(_normalized(o, epsilon, 1e-6), x)
         h = h * like_features(p["norm_gain"], h)
         return (jax.nn.sigmoid(x @ p["gate"]) * h) @ p["output"]
 
@@ -210,6 +213,7 @@ def mlstm_layer(
         return draw(key, {"weights": (small, (features, 2 * inner))})
 
     def project(p, x):
+        expect_inputs("mlstm_layer", features, x)
         both = x @ p["weights"]
         return jnp.concatenate([both[..., :inner], both], axis=-1)  # u to convolve, u and z
 

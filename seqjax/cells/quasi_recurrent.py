@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from seqjax.core import initializers
 from seqjax.core.blocks import checkpointed
-from seqjax.core.cell import Cell, factory, positive_int
+from seqjax.core.cell import Cell, expect_inputs, factory, positive_int
 from seqjax.core.gated import gated
 from seqjax.core.gates import add_bias, initialize_gates, like_features, project
 from seqjax.core.linear import diagonal
@@ -188,6 +188,7 @@ def simple_recurrent(
         return jnp.zeros((*batch_shape, features), dtype)
 
     def project_inputs(params, x):
+        expect_inputs("simple_recurrent", params["input"].shape[0], x)
         made = list(project(x, params["input"]))
         u, f, r, skip = made if len(made) == 4 else (*made, x)
         f, r = (

@@ -6,7 +6,7 @@ import numpy as np
 
 from seqjax.core import initializers
 from seqjax.core.blocks import checkpointed, partly, pipeline, prenorm
-from seqjax.core.cell import Cell, expect_width, factory, positive_int
+from seqjax.core.cell import Cell, expect_inputs, expect_width, factory, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.layers import centred_norm, dense, draw, standardize
 from seqjax.core.masks import processing_order
@@ -81,9 +81,12 @@ def retention(
             f"retention: channels turn in pairs, so `features / heads` must be even; got "
             f"{features} / {heads}."
         )
-    first, last = (2.0**-5, 2.0 ** (-4 - heads)) if forgetting is None else forgetting
-    if not (0 < first < 1 and 0 < last < 1):
-        raise ValueError(f"retention: `forgetting` must be between 0 and 1, got {forgetting}.")
+    bounds = (2.0**-5, 2.0 ** (-4 - heads)) if forgetting is None else forgetting
+    if len(bounds) != 2 or not all(0 < bound < 1 for bound in bounds):
+        raise ValueError(
+            f"retention: `forgetting` must be two numbers between 0 and 1, got {forgetting}."
+        )
+    first, last = bounds
     log_gamma = np.log1p(-np.geomspace(first, last, heads))
     widths = (features, features, heads * values, heads * values)
     cuts = (features, 2 * features, 2 * features + heads * values)
@@ -169,6 +172,7 @@ def rotation(features: int, *, width: int, base: float = 10000.0) -> Cell:
         return jnp.zeros(batch_shape, jnp.int32)
 
     def rotate(n, x):
+        expect_inputs("rotation", features, x)
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         n = n[..., None, None]
         # Full turns fall out of the product of integers, whatever n is; what is left of theta

@@ -7,7 +7,7 @@ from seqjax.cells.decay import log_decay
 from seqjax.core import initializers
 from seqjax.core.affine import NOTHING, LogScaled, Update, apply, log_scaled
 from seqjax.core.blocks import checkpointed, prenorm
-from seqjax.core.cell import Cell, expect_width, factory, positive_int
+from seqjax.core.cell import Cell, expect_width, factory, place_in_stack, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.layers import centred_norm, draw
 from seqjax.core.linear import diagonal
@@ -60,7 +60,7 @@ def rwkv4_time_mix(features: int, *, layer: int = 0, layers: int = 1) -> Cell:
     `sj.residual`.
     """
     features = positive_int("rwkv4_time_mix", "features", features)
-    rise, depth = 1 - layer / layers, layer / max(1, layers - 1)
+    depth, rise = place_in_stack("rwkv4_time_mix", layer, layers)
 
     def project(params, window):
         now, before = window
@@ -167,10 +167,11 @@ def rwkv4_channel_mix(
     """
     features = positive_int("rwkv4_channel_mix", "features", features)
     hidden = positive_int("rwkv4_channel_mix", "hidden", 4 * features if hidden is None else hidden)
+    _, rise = place_in_stack("rwkv4_channel_mix", layer, layers)
 
     def init(key, in_features):
         expect_width("rwkv4_channel_mix", features, in_features)
-        mu = (jnp.arange(features) / features) ** (1 - layer / layers)
+        mu = (jnp.arange(features) / features) ** rise
         wide = initializers.Orthogonal(max(1.0, hidden / features) ** 0.5)
         shapes = {
             "receptance": (ZERO, (features, features)),

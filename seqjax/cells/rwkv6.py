@@ -7,10 +7,10 @@ from seqjax.cells.decay import log_decay
 from seqjax.cells.rwkv_initializers import Bonus, NormGain, Power, Ramp
 from seqjax.core import initializers
 from seqjax.core.blocks import checkpointed, pipeline, prenorm
-from seqjax.core.cell import Cell, expect_width, factory
+from seqjax.core.cell import Cell, expect_width, factory, place_in_stack
 from seqjax.core.gates import like_features
 from seqjax.core.layers import centred_norm, draw, standardize
-from seqjax.core.matrix import Access, from_heads, head_width, matrix_state
+from seqjax.core.matrix import Access, from_heads, head_width, heads_of_64, matrix_state
 from seqjax.core.shift import windowed
 from seqjax.core.stack import stack
 
@@ -40,7 +40,8 @@ def rwkv6_time_mix(
 
     Args:
       features: width of the input and of the output.
-      heads: number of memories; by default as many as make them 64 wide, or one.
+      heads: number of memories; by default as many as divide the features and are at least 64
+        wide, or one.
       layer, layers: which layer this is, of how many: some parameters start accordingly.
       mix_rank: width of every A_z.
       decay_rank: width of A.
@@ -60,10 +61,9 @@ def rwkv6_time_mix(
     Source: Peng et al. 2024, arXiv:2404.05892; initialisation: the released training code. Decays
     are stored as there: `decay` is w_0.
     """
-    heads = max(1, features // 64) if heads is None else heads
+    heads = heads_of_64(features) if heads is None else heads
     width = head_width("rwkv6_time_mix", "features", features, heads)
-    depth = layer / max(1, layers - 1)
-    rise = 1 - layer / layers
+    depth, rise = place_in_stack("rwkv6_time_mix", layer, layers)
 
     def init_mix(key, in_features):
         expect_width("rwkv6_time_mix", features, in_features)
@@ -174,7 +174,7 @@ def rwkv6_channel_mix(
     Source: Peng et al. 2024, arXiv:2404.05892.
     """
     wide = 7 * features // 2 if hidden is None else hidden
-    rise = 1 - layer / layers
+    _, rise = place_in_stack("rwkv6_channel_mix", layer, layers)
 
     def init(key, in_features):
         expect_width("rwkv6_channel_mix", features, in_features)

@@ -6,10 +6,10 @@ import jax.numpy as jnp
 from seqjax.cells.rwkv_initializers import NormGain, Power, Ramp, Zigzag
 from seqjax.core import initializers
 from seqjax.core.blocks import checkpointed, partly, pipeline, prenorm
-from seqjax.core.cell import Cell, expect_width, factory
+from seqjax.core.cell import Cell, expect_width, factory, place_in_stack
 from seqjax.core.gates import like_features
 from seqjax.core.layers import centred_norm, draw, standardize, unit_length
-from seqjax.core.matrix import Access, from_heads, head_width, matrix_state
+from seqjax.core.matrix import Access, from_heads, head_width, heads_of_64, matrix_state
 from seqjax.core.run import zero_masked
 from seqjax.core.shift import windowed
 from seqjax.core.stack import stack
@@ -41,7 +41,8 @@ def rwkv7_time_mix(
 
     Args:
       features: width of x and of y.
-      heads: number of memories; by default as many as make them 64 wide, or one.
+      heads: number of memories; by default as many as divide the features and are at least 64
+        wide, or one.
       layer, layers: which layer this is, of how many. The first of several takes x and returns
         `[y, v_first]`, the others take `[x, v_first]`; all but the last return it too. Some
         parameters start according to the layer.
@@ -64,11 +65,10 @@ def rwkv7_time_mix(
     Source: Peng et al. 2025, arXiv:2503.14456; initialisation: the released training code. The
     memory there is the transpose of ours.
     """
-    heads = max(1, features // 64) if heads is None else heads
+    heads = heads_of_64(features) if heads is None else heads
     width = head_width("rwkv7_time_mix", "features", features, heads)
     given, handed_on = layers > 1 and layer > 0, layers > 1 and layer < layers - 1
-    depth = layer / max(1, layers - 1)
-    rise = 1 - layer / layers
+    depth, rise = place_in_stack("rwkv7_time_mix", layer, layers)
     decay_rank, value_rank, gate_rank = (low_rank_width(c, features) for c in (2.5, 1.7, 5.0))
 
     def init_mix(key, in_features):
@@ -142,7 +142,7 @@ def rwkv7_time_mix(
 
     def access(p, x):
         r, k, v, decay, a, _ = parts(x)
-        n = unit_length(apart(k * like_features(p["key_norm"], k)), 1e-24)
+        n = unit_length(apart(k * like_features(p["key_norm"], k)), 1e-16)
         return Access(
             query=apart(r),
             key=apart(replaced_key(p, k, a)),
@@ -210,7 +210,7 @@ def rwkv7_channel_mix(
     Source: Peng et al. 2025, arXiv:2503.14456.
     """
     wide = 4 * features if hidden is None else hidden
-    rise = 1 - layer / layers
+    _, rise = place_in_stack("rwkv7_channel_mix", layer, layers)
 
     def init(key, in_features):
         expect_width("rwkv7_channel_mix", features, in_features)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from seqjax.core import initializers
 from seqjax.core.affine import LogScaled, log_scaled
 from seqjax.core.blocks import pipeline, prenorm
-from seqjax.core.cell import Cell, expect_width, factory, positive_int
+from seqjax.core.cell import Cell, expect_width, factory, place_in_stack, positive_int
 from seqjax.core.gated import gated
 from seqjax.core.gates import Gates, initialize_gates, like_features, project_blocks
 from seqjax.core.layers import centred_norm, feed_forward, pointwise, standardize
@@ -67,8 +67,9 @@ def slstm(
       recurrent_init: initializer of each gate's and head's R.
 
     Returns:
-      A gated cell whose carry is `SLSTMState(hidden, cell, normalizer, maximum)`; without R a
-      linear one whose carry is `sj.LogScaled((c', n'), maximum)`.
+      A gated cell whose carry is `SLSTMState(hidden, cell, normalizer, maximum)`, in float32 at
+      least but for `hidden`; without R a linear one whose carry is `sj.LogScaled((c', n'),
+      maximum)`.
 
     Raises:
       ValueError: if `heads` does not divide `features`.
@@ -88,11 +89,12 @@ def slstm(
     """
     features = positive_int("slstm", "features", features)
     width = head_width("slstm", "features", features, heads)
+    depth, _ = place_in_stack("slstm", layer, layers)
     options: dict[str, Any] = {
         "features": features,
         "gates": 4,
         "input_init": input_init or initializers.Normal((2 / (5 * features)) ** 0.5),
-        "bias_init": _ForgetBias(width, layer / max(1, layers - 1)),
+        "bias_init": _ForgetBias(width, depth),
     }
     if not recurrent:
         return linear(_coefficients, read=_read, **options)
@@ -100,6 +102,7 @@ def slstm(
         _update,
         state=SLSTMState,
         hidden="hidden",
+        wide_state=True,
         blocks=heads,
         recurrent_init=recurrent_init,
         **options,
@@ -181,6 +184,7 @@ def slstm_layer(
     features = positive_int("slstm_layer", "features", features)
     width = head_width("slstm_layer", "features", features, heads)
     convolution = positive_int("slstm_layer", "convolution", convolution)
+    depth, _ = place_in_stack("slstm_layer", layer, layers)
     small = initializers.Normal((2 / (5 * features)) ** 0.5)
     short = short_convolution(
         features, width=convolution, bias_init=initializers.Uniform(convolution**-0.5)
@@ -207,10 +211,11 @@ def slstm_layer(
         gates=4,
         state=SLSTMState,
         hidden="hidden",
+        wide_state=True,
         blocks=heads,
         input_weights=False,
         recurrent_init=initializers.Constant(0.0),
-        bias_init=_ForgetBias(width, layer / max(1, layers - 1)),
+        bias_init=_ForgetBias(width, depth),
     )
     return pipeline(
         gates=windowed(

@@ -9,7 +9,7 @@ import numpy as np
 from seqjax.cells.decay import bounded_exp, log_decay
 from seqjax.core import initializers
 from seqjax.core.affine import Complex
-from seqjax.core.cell import Cell, expect_width, factory, positive_int
+from seqjax.core.cell import Cell, expect_inputs, expect_width, factory, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.linear import diagonal
 from seqjax.core.trees import widen
@@ -91,6 +91,7 @@ def linear_recurrent_unit(
         return Complex(modulus * jnp.cos(angle), modulus * jnp.sin(angle))
 
     def project(params, x):
+        expect_inputs("linear_recurrent_unit", params["b_real"].shape[0], x)
         gain = jnp.exp(widen(params["gamma"]))
         parts = (widen(x @ params[name]) for name in ("b_real", "b_imaginary"))
         return Complex(*(like_features(gain, part) * part for part in parts))
@@ -181,6 +182,7 @@ def diagonal_state_space(
         }
 
     def coefficients(params, x):
+        expect_inputs("diagonal_state_space", features, x)
         a = Complex(-bounded_exp(widen(params["a_real"])), widen(params["a_imaginary"]))
         size = bounded_exp(widen(params["step_size"]))[:, None]
         decay, gain = _hold(a, size)
@@ -286,6 +288,7 @@ def simplified_state_space(
         return _hold(a, bounded_exp(widen(params["step_size"])))
 
     def project(params, x):
+        expect_inputs("simplified_state_space", params["b_real"].shape[0], x)
         _, gain = held(params)
         real, imaginary = (widen(x @ params[name]) for name in ("b_real", "b_imaginary"))
         g_real, g_imaginary = (like_features(part, real) for part in gain)
@@ -371,5 +374,10 @@ def _complex_normal(key: PRNGKeyArray, shape: tuple, scale: float, dtype: Any) -
 
 def _log_uniform(key: PRNGKeyArray, shape: tuple, bounds: tuple[float, float], dtype: Any) -> Array:
     """The logarithm of numbers between two bounds."""
+    low, high = bounds
+    if not 0 < low <= high < np.inf:
+        raise ValueError(
+            f"`step_size` must be two numbers above 0, the smaller one first; got {bounds!r}."
+        )
     low, high = np.log(bounds)
     return jax.random.uniform(key, shape, dtype, low, high)

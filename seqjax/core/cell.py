@@ -154,6 +154,28 @@ def positive_int(owner: str, name: str, value: Any) -> int:
     return value.__index__()
 
 
+def place_in_stack(owner: str, layer: int, layers: int) -> tuple[float, float]:
+    """`layer / (layers - 1)`, from 0 to 1, and `1 - layer / layers`, from 1 to almost 0.
+
+    Parameters of some cells start by them. Raises unless the layer is one of the layers.
+    """
+    if not 0 <= layer < layers:
+        raise ValueError(
+            f"{owner}: `layer` must be at least 0 and below `layers`, the number of all layers; "
+            f"got layer={layer} and layers={layers}."
+        )
+    return layer / max(1, layers - 1), 1 - layer / layers
+
+
+def expect_inputs(owner: Any, in_features: int, x: Any) -> None:
+    """Raises unless the inputs of a step are as wide as those the parameters were made for."""
+    if x.ndim < 1 or x.shape[-1] != in_features:
+        raise ValueError(
+            f"{owner}: expected inputs of width {in_features}, which is what the parameters were "
+            f"made for by `init(key, {in_features})`; got inputs of shape {x.shape}."
+        )
+
+
 def expect_width(owner: str, features: int, in_features: int) -> None:
     """Raises unless the input of a cell is as wide as its output."""
     if in_features != features:

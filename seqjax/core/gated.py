@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
-from seqjax.core.cell import Cell, factory, positive_int, spell
+from seqjax.core.cell import Cell, expect_inputs, factory, positive_int, spell
 from seqjax.core.gates import (
     Gates,
     add_bias,
@@ -32,6 +32,7 @@ def gated(
     gates: int,
     state: type | None = None,
     hidden: str | None = None,
+    wide_state: bool = False,
     parameters: Mapping[str, Initializer] | None = None,
     recurrent_bias: bool = False,
     blocks: int = 1,
@@ -67,6 +68,8 @@ def gated(
         Without it the state is one array, the hidden state itself.
       hidden: the field of `state` that feeds the recurrent product and is the output;
         the first field unless given.
+      wide_state: keep the other fields in float32 at least, also where parameters are narrower:
+        for sums over many steps, which stop growing where one step is less than their rounding.
       parameters: names of extra parameters of shape `(features,)` and how they start, for
         peepholes and the like.
       recurrent_bias: add a `recurrent_bias` `(gates, features)` to `r`, apart from `bias`.
@@ -117,6 +120,7 @@ def gated(
         gates=positive_int("gated", "gates", gates),
         state=state,
         hidden=hidden,
+        wide_state=wide_state,
         parameters=tuple((parameters or {}).items()),
         recurrent_bias=recurrent_bias,
         blocks=positive_int("gated", "blocks", blocks),
@@ -173,6 +177,7 @@ class Gated:
     gates: int
     state: Any
     hidden: str | None
+    wide_state: bool
     parameters: tuple[tuple[str, Initializer], ...]
     recurrent_bias: bool
     blocks: int
@@ -310,7 +315,9 @@ class Gated:
         def zeros(name: str | None) -> Array:
             hidden = name == self.hidden_field
             width = self.hidden_features if hidden else self.features
-            return jnp.zeros((*batch_shape, width), dtype)
+            wide = self.wide_state and not hidden
+            own = jnp.promote_types(dtype, jnp.float32) if wide else dtype
+            return jnp.zeros((*batch_shape, width), own)
 
         if self.state is None:
             return zeros(None)
@@ -323,11 +330,7 @@ class Gated:
         """The input part of every gate, a function of the input alone."""
         own = self.input_weights
         in_features = params["input"].shape[0] if own else self.gates * self.features
-        if x.ndim < 1 or x.shape[-1] != in_features:
-            raise ValueError(
-                f"{self}: expected inputs of width {in_features}, which is what the parameters "
-                f"were made for by `init(key, {in_features})`; got inputs of shape {x.shape}."
-            )
+        expect_inputs(self, in_features, x)
         gates = project(x, params["input"]) if own else Gates(jnp.split(x, self.gates, axis=-1))
         if self.layer_norm:
             gates = normalize(gates, params["input_gain"])

@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
-from seqjax.core.cell import Cell, InitFn, factory, positive_int
+from seqjax.core.cell import Cell, InitFn, expect_inputs, expect_width, factory, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.run import Run, zero_masked
+from seqjax.core.trees import narrow
 from seqjax.core.types import Activation, Array, Initializer, Params, PRNGKeyArray
 
 Recipes = Mapping[str, tuple[Initializer, tuple[int, ...]]]
@@ -114,6 +115,7 @@ def dense(
         return draw(key, {**weights, **start} if bias else weights)
 
     def apply(params, x):
+        expect_inputs("dense", params["weights"].shape[0], x)
         y = x @ params["weights"]
         if bias:
             y = y + like_features(params["bias"], y)
@@ -146,10 +148,11 @@ def rms_norm(features: int, *, epsilon: float = 1e-6) -> Cell:
     """
 
     def init(key, in_features):
-        _expect_same("rms_norm", features, in_features)
+        expect_width("rms_norm", features, in_features)
         return {"gain": jnp.ones((features,))}
 
     def apply(params, x):
+        expect_inputs("rms_norm", features, x)
         return scale_to_one(x, epsilon) * like_features(params["gain"], x)
 
     return pointwise(apply, features=features, init=init)
@@ -179,10 +182,11 @@ def centred_norm(features: int, *, epsilon: float = 1e-5) -> Cell:
     """
 
     def init(key, in_features):
-        _expect_same("centred_norm", features, in_features)
+        expect_width("centred_norm", features, in_features)
         return {"gain": jnp.ones((features,)), "bias": jnp.zeros((features,))}
 
     def apply(params, x):
+        expect_inputs("centred_norm", features, x)
         y = standardize(x, epsilon) * like_features(params["gain"], x)
         return y + like_features(params["bias"], x)
 
@@ -220,6 +224,7 @@ def feed_forward(
     Source: Shazeer 2020, arXiv:2002.05202.
     """
     width = -(-8 * features // 24) * 8 if hidden is None else hidden
+    width = positive_int("feed_forward", "hidden", width)
 
     def init(key, in_features):
         shapes = {
@@ -230,6 +235,7 @@ def feed_forward(
         return draw(key, shapes)
 
     def apply(params, x):
+        expect_inputs("feed_forward", params["gate"].shape[0], x)
         return (activation(x @ params["gate"]) * (x @ params["up"])) @ params["down"]
 
     return pointwise(apply, features=features, init=init)
@@ -239,7 +245,7 @@ def scale_to_one(x: Array, epsilon: float) -> Array:
     """`x` over its root mean square on the last axis, in float32 at least."""
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     mean = jnp.square(wide).mean(-1, keepdims=True)
-    return (wide * jax.lax.rsqrt(mean + epsilon)).astype(x.dtype)
+    return narrow(wide * jax.lax.rsqrt(mean + epsilon), x)
 
 
 def standardize(x: Array, epsilon: float) -> Array:
@@ -247,19 +253,11 @@ def standardize(x: Array, epsilon: float) -> Array:
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     centred = wide - wide.mean(-1, keepdims=True)
     variance = jnp.square(centred).mean(-1, keepdims=True)
-    return (centred * jax.lax.rsqrt(variance + epsilon)).astype(x.dtype)
+    return narrow(centred * jax.lax.rsqrt(variance + epsilon), x)
 
 
 def unit_length(x: Array, epsilon: float = 1e-6) -> Array:
     """`x` over its Euclidean length on the last axis, in float32 at least."""
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     square = jnp.square(wide).sum(-1, keepdims=True)
-    return (wide * jax.lax.rsqrt(square + epsilon)).astype(x.dtype)
-
-
-def _expect_same(name: str, features: int, in_features: int) -> None:
-    if features != in_features:
-        raise ValueError(
-            f"{name}({features}): the input must be {features} wide, like the output; got "
-            f"in_features={in_features}."
-        )
+    return narrow(wide * jax.lax.rsqrt(square + epsilon), x)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from seqjax.core import initializers
 from seqjax.core.affine import Complex, LogScaled, Update, apply, empty
-from seqjax.core.cell import Cell, InitFn, InitialCarryFn, factory, positive_int
+from seqjax.core.cell import Cell, InitFn, InitialCarryFn, expect_inputs, factory, positive_int
 from seqjax.core.gates import Gates, add_bias, broadcasts, initialize_gates, like_features, project
 from seqjax.core.trees import widen
 from seqjax.core.types import Array, Carry, Initializer, Params, PyTree
@@ -265,12 +265,7 @@ def linear(
         return jax.tree.map(lambda leaf: leaf.astype(dtype), empty(like))
 
     def project_inputs(params: Params, x: Array) -> Gates:
-        in_features = params["input"].shape[0]
-        if x.ndim < 1 or x.shape[-1] != in_features:
-            raise ValueError(
-                f"linear: expected inputs of width {in_features}, which is what the parameters "
-                f"were made for by `init(key, {in_features})`; got inputs of shape {x.shape}."
-            )
+        expect_inputs("linear", params["input"].shape[0], x)
         made = add_bias(project(x, params["input"]), params["bias"])
         return made.map(widen)
 

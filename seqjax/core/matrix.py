@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
-from seqjax.core.cell import Cell, InitFn, factory, positive_int, spell
+from seqjax.core.cell import Cell, InitFn, expect_inputs, factory, positive_int, spell
 from seqjax.core.gates import broadcasts
 from seqjax.core.layers import draw
 from seqjax.core.trees import floats
@@ -151,6 +151,20 @@ def matrix_state(
             "matrix_state: `least_log_decay` must be a finite number of at most 0, or None for no "
             f"bound; got {least_log_decay!r}."
         )
+    if stabilized and read_out is _flat:
+        raise ValueError(
+            "matrix_state: with `stabilized=True` a reading is an sj.Scaled, so `read_out` must "
+            "say what becomes of its `values` and its `log_scale`; got none."
+        )
+    if features is not None and read_out is _flat and features != heads * values:
+        raise ValueError(
+            f"matrix_state: without a `read_out`, `features` is heads * values = {heads * values}; "
+            f"got {features}."
+        )
+    if isinstance(init, Mapping):
+        for name, shape in init.items():
+            if not isinstance(shape, tuple):
+                raise ValueError(f"matrix_state: `init[{name!r}]` must be a shape, got {shape!r}.")
     structure = MatrixRecurrence(
         access=access,
         read_out=read_out,
@@ -194,6 +208,7 @@ def to_heads(x: Array, weights: Array) -> Array:
       (5, 2, 4)
     """
     inputs, heads, width = weights.shape
+    expect_inputs("to_heads", inputs, x)
     return (x @ weights.reshape(inputs, heads * width)).reshape(*x.shape[:-1], heads, width)
 
 
@@ -208,6 +223,11 @@ def head_width(owner: str, name: str, features: int, heads: int) -> int:
     if features < 1 or features % heads:
         raise ValueError(f"{owner}: `heads={heads}` must divide `{name}`, which is {features}.")
     return features // heads
+
+
+def heads_of_64(features: int) -> int:
+    """How many heads, of 64 features or little more, share the features evenly; at least one."""
+    return next((heads for heads in range(features // 64, 1, -1) if features % heads == 0), 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,6 +268,9 @@ class MatrixRecurrence:
                 f"{self}: `log_decay` is the logarithm of a factor of at most 1, so at most 0; got "
                 f"{access.log_decay}. Write math.log(0.9) to forget a tenth."
             )
+        pair = access.low_rank
+        if pair is not None and not (isinstance(pair, tuple | list) and len(pair) == 2):
+            raise ValueError(f"{self}: `low_rank` of the Access must be a pair (a, b), got {pair}.")
         access = jax.tree.map(jnp.asarray, access)
         lead = access.query.shape[:-2]
         key = (*lead, self.heads, self.keys)

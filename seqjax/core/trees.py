@@ -30,6 +30,11 @@ def widen(leaf: Any) -> Any:
     return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) if is_float(leaf) else leaf
 
 
+def narrow(wide: Any, like: Any) -> Any:
+    """Back in the dtype of `like`, unless that is one of whole numbers."""
+    return wide.astype(like.dtype) if is_float(like) else wide
+
+
 def tree_bytes(tree: Any) -> int:
     """What the arrays of a tree take, or would take."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

@@ -167,10 +167,12 @@ def associative_recall(
       >>> batch.mask.sum(1), batch.classes
       (array([4, 4]), 32)
 
-    Source: Arora et al. 2023, arXiv:2312.04927 (MQAR), whose queries come sooner rather than
-    later; here every place is as likely.
+    Source: Arora et al. 2023, arXiv:2312.04927 (MQAR). There queries come sooner rather than
+    later, the values of a row all differ, and the rest is of any tokens; here every place is as
+    likely, values may come twice, and no key is in the rest but those that are asked for.
     """
     pairs = positive_int("associative_recall", "pairs", pairs)
+    tokens = positive_int("associative_recall", "tokens", tokens)
     rows, time = _sizes("associative_recall", rows, time, 4 * pairs)
     if time % 2 or tokens % 2 or pairs > tokens // 2:
         raise ValueError(
@@ -239,7 +241,7 @@ def modular_arithmetic(
     give products precedence, here there is none.
     """
     rows, time = _sizes("modular_arithmetic", rows, time, 1)
-    if modulus < 2:
+    if (modulus := positive_int("modular_arithmetic", "modulus", modulus)) < 2:
         raise ValueError(f"modular_arithmetic: `modulus` must be at least 2, got {modulus}.")
     digits = random.integers(0, modulus, (rows, time))
     operators = random.integers(0, 3, (rows, time))
@@ -334,7 +336,7 @@ def permutations(
 
 def products(items: int, *, even: bool) -> np.ndarray:
     """The multiplication table of permutations: `[first, second]`, first done first."""
-    if not 2 <= items <= 6:
+    if not 2 <= (items := positive_int("permutations", "items", items)) <= 6:
         raise ValueError(f"permutations: `items` must be between 2 and 6, got {items}.")
     members = [
         order

@@ -17,7 +17,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from seqjax.core.affine import Update
+from seqjax.core.affine import Update, apply
 from seqjax.core.cell import Cell
 from seqjax.core.linear import Diagonal
 from seqjax.core.masks import select
@@ -166,7 +166,12 @@ def _at_once(
     decay = jax.tree.map(lambda leaf: each(leaf, unit), made.decay)
     updates = Update(decay, jax.tree.map(each, made.value, carry))
     before, after = states_of(updates, carry, initial, *turn(flags))
-    values = structure.read(params, before if structure.read_before else after, inputs)
+    seen = before if structure.read_before else after
+    if flags.valid is not None and not structure.read_before:
+        # At a step that does not count, the state that it would have made: `after` is then the one
+        # before, which may be one that cannot be read, as at the start.
+        seen = jax.tree.map(partial(select, flags.valid), seen, apply(updates, before))
+    values = structure.read(params, seen, inputs)
     end = jax.tree.map(lambda leaf: leaf[-1], after)
     if flags.valid is not None:
         # Where nothing counts, the carry itself, with its gradient.

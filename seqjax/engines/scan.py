@@ -13,6 +13,7 @@ from seqjax.core.masks import length_mask
 from seqjax.core.noise import Randomness, with_dtypes_of
 from seqjax.core.run import Run, Steps
 from seqjax.core.stack import expect_cell
+from seqjax.core.trees import is_float
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
 from seqjax.engines.parts import run_cell
 from seqjax.engines.placement import apart, split_by_rows
@@ -128,7 +129,8 @@ def trajectory(
 
     Args:
       cell, params, xs, carry: as for `sj.scan`.
-      lengths, mask, resets, reverse, truncate, checkpoint_every, method: as for `sj.scan`.
+      lengths, mask, resets, reverse, truncate, checkpoint_every, method: as for `sj.scan`; a
+        matrix memory, of which all states are asked for, goes step by step by every method.
 
     Returns:
       A carry whose leaves are `(*batch, time, ...)`; entry t is the carry after step t, at
@@ -331,4 +333,9 @@ def _check_carry(cell: Cell, params: Params, carry: Carry, batch_shape: tuple) -
             raise ValueError(
                 f"scan: `carry{jax.tree_util.keystr(path)}` must have shape {want.shape} for "
                 f"the batch shape {batch_shape} of xs; got {have.shape}."
+            )
+        if is_float(want) != is_float(have):
+            raise TypeError(
+                f"scan: `carry{jax.tree_util.keystr(path)}` must have a dtype like {want.dtype}, "
+                f"got {have.dtype}."
             )

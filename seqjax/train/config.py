@@ -4,7 +4,7 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ class CellConfig:
     """elman, gru, lstm, minimal_gru, mlstm, delta_net, ... (a wrong name lists them all); or
     module:function, where function(features) makes a cell."""
     cell_options: tuple[str, ...] = ()
-    """What else the cell is told, as name=value, such as heads=2."""
+    """What else the cell is told, or each block, as name=value, such as heads=2."""
     block: (
         Literal[
             "gated_delta_net",
@@ -37,7 +37,8 @@ class CellConfig:
         ]
         | None
     ) = None
-    """Instead of cells: layers of such blocks, with a norm behind the last."""
+    """Instead of cells: layers of such blocks, with a norm behind the last. Griffin is the same as
+    Hawk: there is no local attention."""
     features: int = 256
     """Width of each layer's state."""
     layers: int = 1
@@ -104,7 +105,8 @@ class RunConfig:
 ABOVE_ZERO = {
     "batch", "steps", "repeat", "log_every", "validate_every", "devices", "features", "layers",
     "embedding", "spelling", "time", "learning_rate", "clip", "buckets", "vocabulary", "history",
-    "horizon", "length", "beams", "summary", "video", "convolutions",
+    "horizon", "length", "beams", "summary", "video", "convolutions", "test_lengths",
+    "generate", "seconds",
 }  # fmt: skip
 NOT_NEGATIVE = {
     "patience",
@@ -115,6 +117,7 @@ NOT_NEGATIVE = {
     "longest",
     "season",
     "penalty",
+    "long",
 }
 BELOW_ONE = {"dropout", "word_dropout", "smoothing"}
 UP_TO_ONE = {"sampling"}
@@ -143,6 +146,21 @@ def check_numbers(config: Any) -> None:
             raise InputError(f"{option} must be in [0, 1], got {value}.")
         elif name in BETWEEN and not 0 < value < 1:
             raise InputError(f"{option} must be between 0 and 1, got {value}.")
+
+
+def parse_options(option: str, texts: Sequence[str]) -> dict[str, Any]:
+    """`name=value` of each text; a value is JSON, or Python's True, False or None, or a word."""
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (equals and name.isidentifier()):
+            raise InputError(f"{option}: expected name=value such as heads=2, got {text!r}.")
+        python = {"True": True, "False": False, "None": None}
+        try:
+            found[name] = python[value] if value in python else json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
 
 
 def to_json(kind: str, config: RunConfig) -> str:

@@ -1,13 +1,14 @@
 """From settings to a model and an optimizer."""
 
 import importlib
-import json
+import inspect
 import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from seqjax.cells.block_stack import block_stack
@@ -46,7 +47,7 @@ from seqjax.core.errors import InputError
 from seqjax.core.layers import dense
 from seqjax.core.noise import dropout
 from seqjax.core.stack import residual, stack
-from seqjax.train.config import CellConfig, OptimizerConfig
+from seqjax.train.config import CellConfig, OptimizerConfig, parse_options
 
 CELLS: dict[str, Callable[..., Cell]] = {
     "delta_net": delta_net,
@@ -147,27 +148,14 @@ def build_cell(
       inside: changes the last layer, or the stack of blocks, before dropout is put around it.
     """
     if config.block is not None:
-        trunk = block_stack(config.block, config.features, layers=config.layers)
+        trunk = _trunk(config)
         trunk = inside(bidirectional(trunk) if both_ways else trunk)
         if config.dropout:
             trunk = dropout(trunk, config.dropout, variational=config.variational)
         return stack(dense(config.features), trunk)
-    make = find_cell(config.cell)
-    options = dict(map(_option, config.cell_options))
     layers = []
     for layer in range(config.layers):
-        try:
-            cell = make(config.features, **options)
-        except (TypeError, ValueError) as error:
-            if not options and config.cell not in CELLS:
-                raise
-            said = f" --cell-options {' '.join(config.cell_options)}" if options else ""
-            raise InputError(f"--cell {config.cell}{said}: {error}") from None
-        if not isinstance(cell, Cell):
-            raise InputError(
-                f"--cell {config.cell}: expected a function that takes the number of features "
-                f"and returns a seqjax Cell; it returned {cell!r}."
-            )
+        cell = _layer(config)
         if layer == 0 and _wants_its_own_width(cell):
             layers.append(dense(config.features))
         if both_ways and cell.causal:
@@ -180,23 +168,70 @@ def build_cell(
     return layers[0] if len(layers) == 1 else stack(*layers)
 
 
+def _trunk(config: CellConfig) -> Cell:
+    """The stack of blocks of the settings."""
+    if config.cell != type(config).cell:
+        raise InputError(f"Give --cell {config.cell} or --block {config.block}, not both.")
+    options = parse_options("--cell-options", config.cell_options)
+    try:
+        trunk = block_stack(str(config.block), config.features, layers=config.layers, **options)
+        _try_out(trunk, config.features)
+    except ERRORS_OF_CELLS as error:
+        said = f"--block {config.block} --features {config.features}{_said(config)}"
+        raise InputError(f"{said}: {error}") from None
+    return trunk
+
+
+def _layer(config: CellConfig) -> Cell:
+    """A layer of the settings."""
+    make = find_cell(config.cell)
+    options = parse_options("--cell-options", config.cell_options)
+    for name, parameter in inspect.signature(make).parameters.items():
+        value = options.get(name, parameter.default)
+        if isinstance(parameter.default, bool) and not isinstance(value, bool):
+            raise InputError(
+                f"--cell {config.cell} --cell-options {name}={value}: expected true or false."
+            )
+    try:
+        cell = make(config.features, **options)
+        if config.cell in CELLS:
+            _try_out(cell, config.features)
+    except ERRORS_OF_CELLS as error:
+        if not options and config.cell not in CELLS:
+            raise
+        raise InputError(f"--cell {config.cell}{_said(config)}: {error}") from None
+    if not isinstance(cell, Cell):
+        raise InputError(
+            f"--cell {config.cell}: expected a function that takes the number of features "
+            f"and returns a seqjax Cell; it returned {cell!r}."
+        )
+    return cell
+
+
+ERRORS_OF_CELLS = (AttributeError, TypeError, ValueError)
+"""What wrong options raise, in a cell that is made, starts or takes a step."""
+
+
+def _try_out(cell: Cell, features: int) -> None:
+    """One step, without computing: some options are not looked at before."""
+
+    def step():
+        params = cell.init(jax.random.key(0), features)
+        return cell.step(params, cell.initial_carry(params), jnp.zeros(features))
+
+    jax.eval_shape(step)
+
+
+def _said(config: CellConfig) -> str:
+    return f" --cell-options {' '.join(config.cell_options)}" if config.cell_options else ""
+
+
 def build_video_cell(cell: Cell, channels: int, space: tuple[int, ...]) -> Cell:
     """A cell over images: a convolution that halves them, a convolutional GRU, the mean over space,
     and then `cell`."""
     eyes = convolution(channels, space=space, stride=2)
     memory = conv_gru(channels, space=strided(space, 2))
     return stack(eyes, memory, space_mean(channels, axes=len(space)), cell)
-
-
-def _option(text: str) -> tuple[str, Any]:
-    """`name=value`, the value as JSON, or else a word."""
-    name, equals, value = text.partition("=")
-    if not (equals and name.isidentifier()):
-        raise InputError(f"--cell-options: expected name=value such as heads=2, got {text!r}.")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
 
 
 def _wants_its_own_width(cell: Cell) -> bool:

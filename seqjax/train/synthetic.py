@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
+from seqjax.core.errors import InputError
 from seqjax.core.layers import dense
 from seqjax.core.stack import stack
 from seqjax.core.trees import cast
@@ -18,7 +19,7 @@ from seqjax.core.types import Array
 from seqjax.data import tasks
 from seqjax.losses import cross_entropy, squared_error
 from seqjax.nn.rnn import RNN
-from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
+from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig, parse_options
 from seqjax.train.devices import AXIS, make_mesh
 from seqjax.train.model import build_cell
 from seqjax.train.run import Saved, load_model
@@ -27,16 +28,18 @@ from seqjax.train.task import Criterion, EvaluateConfig, Report
 DRAW = {
     "adding": tasks.adding,
     "copying": tasks.copying,
-    "selective-copying": partial(tasks.selective_copying, length=8),
+    "selective-copying": tasks.selective_copying,
     "recall": tasks.associative_recall,
     "parity": tasks.parity,
     "arithmetic": tasks.modular_arithmetic,
     "dyck": tasks.dyck,
     "a5": tasks.permutations,
-    "s5": lambda random, rows, time: tasks.permutations(random, rows, time, even=False),
+    "s5": partial(tasks.permutations, even=False),
 }
-"""`(random, rows, length) -> Batch` for each task; selective copying with half of the usual
-symbols, so that it is learned in minutes."""
+"""`(random, rows, length, **options) -> Batch` for each task."""
+
+OPTIONS = {"selective-copying": {"length": 8}}
+"""Unless told otherwise: half of the usual symbols, so that they are learned in minutes."""
 
 LENGTH = {
     "adding": 200, "copying": 100, "selective-copying": 64, "recall": 32, "parity": 40,
@@ -84,6 +87,9 @@ class SyntheticConfig(RunConfig):
     """Steps in training (for copying those of the wait); by default what suits the task."""
     test_lengths: tuple[int, ...] = ()
     """Lengths to test at; by default the same, twice, four and eight times the length."""
+    task_options: tuple[str, ...] = ()
+    """What else the task is told, as name=value: pairs and tokens (recall), length and symbols
+    (copying), modulus (arithmetic), kinds and depth (dyck)."""
     model: CellOnTaskConfig = CellOnTaskConfig()
     optimization: OptimizerConfig = OptimizerConfig(learning_rate=3e-3, weight_decay=0.01)
     steps: int = 2000
@@ -103,9 +109,18 @@ class SyntheticConfig(RunConfig):
 
 
 def draw(config: SyntheticConfig, length: int, rows: int, part: int, number: int) -> tasks.Batch:
-    """A batch, always the same one for the same arguments."""
+    """A batch, always the same one for the same arguments.
+
+    Raises:
+      InputError: if there is no such batch, of this length or with these options.
+    """
     random = np.random.default_rng((config.seed, part, length, number))
-    return DRAW[config.task](random, rows, length)
+    options = parse_options("--task-options", config.task_options)
+    try:
+        return DRAW[config.task](random, rows, length, **OPTIONS.get(config.task, {}) | options)
+    except (TypeError, ValueError) as error:
+        said = f" --task-options {' '.join(config.task_options)}" if options else ""
+        raise InputError(f"--task {config.task}{said}, length {length}: {error}") from None
 
 
 def arrays(batch: tasks.Batch) -> dict[str, np.ndarray]:
@@ -136,6 +151,9 @@ class SyntheticTask:
     def __init__(self, config: SyntheticConfig, say: Callable[[str], None]):
         self.config = config
         self.first = draw(config, config.trained, config.batch, TRAIN, 0)
+        for length in config.tested if config.test_lengths else ():
+            # Before hours of training rather than after them.
+            draw(config, length, 1, TEST, 0)
         self.data_name = f"{config.task}, {self.first.targets.shape[1]} steps"
         self.rows = config.batch
         self.units = self.first.targets.size
@@ -219,12 +237,17 @@ class Scorer:
 def evaluate(saved: Saved, asked: EvaluateConfig) -> Report:
     """The score at the length of the training and at longer ones, each beside that of guessing."""
     config: Any = saved.config
+    if asked.input or asked.pictures:
+        raise InputError(
+            "--input and --pictures are not for runs of `train task`, which are tested on examples "
+            "drawn anew; --test-lengths says how long they are."
+        )
     model, step = load_model(asked.run, build_model(config, config.seed), asked.checkpoint)
     mesh = make_mesh(config.batch, None)
     model = jax.device_put(model, NamedSharding(mesh, jax.P()))
     score = Scorer(config, mesh)
     scores = {}
-    for length in config.tested:
+    for length in asked.test_lengths or config.tested:
         batch = draw(config, length, 1, TEST, 0)
         name = "accuracy" if batch.classes else "mean_squared_error"
         scores[f"{name}_at_{length}"] = score(model, length, TEST)

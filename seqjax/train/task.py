@@ -37,6 +37,8 @@ class EvaluateConfig:
     """Beams of the search, for runs that write; by default as many as the run says."""
     pictures: bool = False
     """Draw what there is to see, below the folder of the run."""
+    test_lengths: tuple[int, ...] = ()
+    """Lengths to test at, for synthetic tasks; by default as the run says."""
     checkpoint: str = "best"
     """best, last, or a step."""
     skip_malformed: bool = False

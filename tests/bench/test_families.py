@@ -150,6 +150,9 @@ def test_the_cost_of_diagnostics(capsys):
     [
         (["--cells", "grue"], "none of"),
         (["--diagnostics"], "goes with --cells"),
+        (["--published"], "goes with --cells"),
+        (["--cells", "gru", "--features", "0"], "--features must be above 0"),
+        (["--cells", "gru", "--generate", "0"], "--generate must be above 0"),
         (["--cells", "gru", "--lengths", "4"], "2 whole numbers"),
         (["--cells", "gru", "--methods", "fast"], "none of"),
     ],

@@ -96,6 +96,15 @@ def test_sizes_that_make_no_sense(options, message):
         sj.conv_lstm(2, **options)
 
 
+@pytest.mark.parametrize("space", [(3, 3), (6, 6)])
+@pytest.mark.parametrize("make", [sj.convolution, sj.conv_lstm])
+def test_images_of_another_size(make, space):
+    cell = make(2, space=(4, 4))
+    params = cell.init(jax.random.key(0), 1)
+    with pytest.raises(ValueError, match=r"\(4, 4\) pixels.*got inputs of shape"):
+        sj.scan(cell, params, jnp.ones((5, *space, 1)))
+
+
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("space", [(5,), (3, 4), (2, 3, 4)])
 def test_a_product_of_windows_is_the_convolution(space, stride, x64):

@@ -80,6 +80,27 @@ def test_an_mlstm_without_epsilon_whose_gates_have_long_been_shut():
         assert np.isfinite(largest((gradient, ys)))
 
 
+def test_second_derivatives_where_a_key_is_zero():
+    """Over its length, with a small number beside it that is not too small."""
+    cell = sj.rwkv7_time_mix(4, heads=2)
+    params = jax.tree.map(lambda leaf: leaf + 0.1, cell.init(jax.random.key(0), 4))
+    xs = jax.random.normal(jax.random.key(1), (5, 4)).at[0].set(0.0)
+    gradient = jax.grad(lambda xs: jnp.square(sj.scan(cell, params, xs)[1]).sum())
+    slope = jax.jvp(gradient, (xs,), (jnp.ones_like(xs),))[1]
+    assert np.isfinite(largest(jax.device_get(slope)))
+
+
+def test_second_derivatives_of_a_root_that_is_held():
+    """A decay of almost 1: the derivative of `sqrt(1 - a^2)` is bounded, and so is its own."""
+    cell = sj.real_gated_lru(3)
+    params = cell.init(jax.random.key(0), 3)
+    params |= {"bias": params["bias"] - 120.0}
+    xs = jax.random.normal(jax.random.key(1), (5, 3))
+    gradient = jax.grad(lambda p: jnp.square(sj.scan(cell, p, xs)[1]).sum())
+    slope = jax.jvp(gradient, (params,), (jax.tree.map(jnp.ones_like, params),))[1]
+    assert np.isfinite(largest(jax.device_get(slope)))
+
+
 @pytest.mark.parametrize("far", [-FAR, FAR])
 def test_every_mode_and_every_step_size_far_away(far):
     """Of many modes the fastest turn so far that powers of their angle are infinite."""

@@ -184,9 +184,63 @@ def test_arguments(no_shape_checks):
         sj.slstm(4, heads=3)
     with pytest.raises(ValueError, match="window"):
         sj.legendre_memory(4, memory=3, window=0)
+    with pytest.raises(ValueError, match="radius"):
+        sj.real_gated_lru(4, radius=(0.9, 1.1))
+    with pytest.raises(ValueError, match="step_size"):
+        sj.mamba(4, step_size=(0.0, 1.0)).init(key, 4)
+    with pytest.raises(ValueError, match="step_size"):
+        sj.simplified_state_space(4, step_size=(-1.0, 1.0)).init(key, 4)
+    with pytest.raises(ValueError, match="temperature"):
+        sj.gated_linear_attention(4, heads=2, temperature=-1.0)
+    with pytest.raises(ValueError, match="rank"):
+        sj.gated_linear_attention(4, heads=2, rank=0)
+    with pytest.raises(ValueError, match="two numbers"):
+        sj.retention(4, heads=2, forgetting=(0.1, 0.2, 0.3))
+    with pytest.raises(ValueError, match="soft_cap"):
+        sj.mlstm(4, heads=2, soft_cap=0.0)
+    with pytest.raises(ValueError, match="hidden"):
+        sj.feed_forward(4, hidden=0)
+    for build in (sj.rwkv4_block, sj.rwkv6_block, sj.rwkv7_block, sj.slstm_block):
+        for layer, layers in ((3, 1), (-1, 3), (2, 2), (0, 0)):
+            with pytest.raises(ValueError, match=f"got layer={layer} and layers={layers}"):
+                build(8, layer=layer, layers=layers)
     for build in (sj.diagonal_state_space, sj.mamba, sj.rwkv4_time_mix, sj.rwkv4_channel_mix):
         with pytest.raises(ValueError, match="4 wide.*in_features=3"):
             build(4).init(key, 3)
+
+
+WIDE = {
+    "rms_norm": sj.rms_norm(3),
+    "centred_norm": sj.centred_norm(3),
+    "dense": sj.dense(4),
+    "feed_forward": sj.feed_forward(4),
+    "residual": sj.residual(sj.prenorm(sj.gru(3))),
+    "linear_recurrent_unit": sj.linear_recurrent_unit(4),
+    "diagonal_state_space": sj.diagonal_state_space(3),
+    "simplified_state_space": sj.simplified_state_space(4, state=4),
+    "selective_state_space": sj.selective_state_space(3),
+    "mamba": sj.mamba(3),
+    "real_gated_lru": sj.real_gated_lru(3),
+    "legendre_memory": sj.legendre_memory(4, memory=3, window=5),
+    "simple_recurrent": sj.simple_recurrent(4),
+    "minimal_gru": sj.minimal_gru(4),
+    "mlstm": sj.mlstm(4, heads=2),
+    "mlstm_layer": sj.stack(sj.dense(4), sj.mlstm_layer(4, heads=2)),
+    "retention": sj.retention(4, heads=2),
+    "delta_net": sj.delta_net(4, heads=2),
+    "mamba2": sj.mamba2(4, heads=2),
+    "rwkv7_time_mix": sj.rwkv7_time_mix(3),
+}
+
+
+@pytest.mark.parametrize("width", [1, 5])
+@pytest.mark.parametrize("name", WIDE)
+def test_inputs_of_another_width(name, width, no_shape_checks):
+    """One that would be repeated, and one that fits nowhere."""
+    cell = WIDE[name]
+    params = cell.init(key, 3)
+    with pytest.raises(ValueError, match=f"expected inputs of width 3.*{width}"):
+        sj.scan(cell, params, jnp.ones((2, 6, width)))
 
 
 @pytest.mark.parametrize(

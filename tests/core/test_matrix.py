@@ -67,6 +67,7 @@ def test_a_number_decays_the_memory():
         ({"rate": np.ones((HEADS, KEYS))}, r"`rate`.*must have shape .*got \(2, 3\)"),
         ({"log_decay": lambda q: 1j * q}, "`log_decay`.*complex numbers, but the memory is real"),
         ({"query": lambda q: 1j * q}, "`query`.*complex numbers, but the memory is real"),
+        ({"low_rank": lambda q: q}, r"`low_rank`.*a pair \(a, b\)"),
         (
             {"low_rank": lambda q: (q, 1j * q)},
             "`low_rank`.*complex numbers, but the memory is real",
@@ -118,3 +119,19 @@ def test_decays_are_held_above_their_bound(method):
 def test_a_bound_that_is_none(least):
     with pytest.raises(ValueError, match=r"finite number of at most 0.*got"):
         small_memory(least)
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stabilized": True}, "`stabilized=True` a reading is an sj.Scaled"),
+        ({"features": 3}, r"`features` is heads \* values = 2; got 3"),
+        ({"init": {"query": 8}}, r"init\['query'\]` must be a shape, got 8"),
+    ],
+)
+def test_cells_that_cannot_be(changes, message):
+    with pytest.raises(ValueError, match=message):
+        sj.matrix_state(**{
+            "access": lambda p, x: None, "heads": 1, "keys": 2, "values": 2, "init": {}, **changes
+        })  # fmt: skip

@@ -156,6 +156,7 @@ def test_five_items_make_a_group_that_is_not_solvable():
     assert len(commutators) == 60
 
 
+@pytest.mark.usefixtures("no_shape_checks")
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -165,6 +166,8 @@ def test_five_items_make_a_group_that_is_not_solvable():
         (lambda r: tasks.permutations(r, 2, 4, items=9), "between 2 and 6"),
         (lambda r: tasks.modular_arithmetic(r, 2, 4, modulus=1), "at least 2"),
         (lambda r: tasks.parity(r, 0, 4), "rows"),
+        (lambda r: tasks.associative_recall(r, 2, 20, tokens=8.0), "`tokens`.*whole number"),
+        (lambda r: tasks.permutations(r, 2, 4, items=5.0), "`items`.*whole number"),
     ],
 )
 def test_mistakes(make, message):

@@ -77,6 +77,26 @@ def test_equal_to_the_plain_path(name, chunks, options, masked, reset):
         )
 
 
+@pytest.mark.parametrize("name", LINEAR)
+def test_padding_first(name, x64):
+    """All at once, with rows that begin with padding or hold nothing else: values and gradients.
+
+    The state at such a step may be one that cannot be read, such as 0 over 0.
+    """
+    cell = LINEAR[name]
+    params = cell.init(jax.random.key(0), IN_FEATURES)
+    xs = jax.random.normal(jax.random.key(1), (3, 5, IN_FEATURES))
+    lengths = jnp.array([5, 2, 0])
+
+    def loss(params, xs, method):
+        _, ys = sj.scan(cell, params, xs, lengths=lengths, reverse=True, method=method)
+        return jnp.square(ys).sum()
+
+    run = jax.jit(jax.value_and_grad(loss, (0, 1)), static_argnums=2)
+    got, wanted = (run(params, xs, method) for method in ("associative", "plain"))
+    chex.assert_trees_all_close(got, wanted, rtol=1e-9, atol=1e-10)
+
+
 @pytest.mark.parametrize("method", ["chunked", "associative"])
 @pytest.mark.parametrize("name", ["minimal_gru", "linear_recurrent_unit", "slstm_linear"])
 def test_higher_derivatives_equal_the_plain_path(name, method, chunks, x64):

@@ -1,5 +1,6 @@
 """`seqjax train task`, and cells and blocks by their names."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -56,6 +57,11 @@ def test_training_and_longer_sequences(tmp_path, monkeypatch, capsys):
     assert "trained at length 6" in printed and "accuracy at 48" in printed
     assert "guessing at 6 " in printed and "guessing at 48 " in printed
     assert main(["predict", "run", "--input", "x.csv"]) == 2
+    assert main(["evaluate", "run", "--test-lengths", "9"]) == 0
+    printed = capsys.readouterr().out
+    assert "accuracy at 9 " in printed and "accuracy at 6 " not in printed
+    assert main(["evaluate", "run", "--input", "x.csv"]) == 2
+    assert "not for runs of `train task`" in capsys.readouterr().err
     # Stopped after the first checkpoint, it goes on to the same end.
     wanted = Checkpoints(tmp_path / "run" / "checkpoints", read_only=True).arrays(20)
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "20")
@@ -129,14 +135,70 @@ def test_every_block_is_built(name):
         assert build_cell(config, both_ways=both_ways).features == width
 
 
+@pytest.mark.usefixtures("no_shape_checks")
 @pytest.mark.parametrize(
     ("option", "message"),
-    [("heads", "name=value"), ("heads=3", "heads"), ("wings=2", "wings"), ("heads=many", "heads")],
+    [
+        ("heads", "name=value"),
+        ("heads=3", "heads"),
+        ("wings=2", "wings"),
+        ("heads=many", "heads"),
+        ("input_bias=3", "not callable"),
+    ],
 )
 def test_options_that_a_cell_does_not_have(option, message):
     config = CellConfig(cell="mlstm", features=8, cell_options=(option,))
     with pytest.raises(InputError, match=f"--cell-options.*{message}"):
         build_cell(config)
+
+
+@pytest.mark.parametrize("word", ["true", "false", "True", "False"])
+def test_switches(word):
+    """Words of Python mean what they say: a word that is not empty would count as true."""
+    options = (f"negative_eigenvalues={word}", "heads=2")
+    got = build_cell(CellConfig(cell="delta_net", features=8, dropout=0.0, cell_options=options))
+    assert got is sj.delta_net(8, negative_eigenvalues=word.lower() == "true", heads=2)
+    config = CellConfig(cell="delta_net", features=8, cell_options=("negative_eigenvalues=yes",))
+    with pytest.raises(InputError, match="negative_eigenvalues=yes: expected true or false"):
+        build_cell(config)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"cell": "lstm"}, "--cell lstm or --block retnet, not both"),
+        ({"features": 30}, "--block retnet --features 30: retention: `heads=4` must divide"),
+        ({"cell_options": ("wings=2",)}, "--cell-options wings=2: .*wings"),
+    ],
+)
+def test_mistakes_with_blocks(settings, message):
+    with pytest.raises(InputError, match=message):
+        build_cell(CellConfig(**{"block": "retnet", "features": 8} | settings))
+
+
+def test_options_of_blocks():
+    config = CellConfig(block="rwkv7", features=8, dropout=0.0, cell_options=("heads=2",))
+    blocks = sj.block_stack("rwkv7", 8, layers=1, heads=2)
+    assert build_cell(config) is sj.stack(sj.dense(8), blocks)
+    for name in ("rwkv6", "rwkv7", "mamba2"):
+        sj.block_stack(name, 200, layers=1)  # No multiple of 64.
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--task", "recall", "--length", "33"], "--task recall, length 33: .*must be even"),
+        (["--task", "recall", "--test-lengths", "32", "65"], "length 65: .*must be even"),
+        (["--test-lengths", "0"], "--test-lengths must be above 0"),
+        (["--task", "recall", "--task-options", "pairs=2.5"], "pairs=2.5.*whole number"),
+        (["--task-options", "pairs=2"], "--task parity --task-options pairs=2.*pairs"),
+    ],
+)
+def test_batches_that_cannot_be_drawn(arguments, message, capsys, tmp_path):
+    """Said before the training, also of what comes after it."""
+    assert main(["train", "task", *arguments, "--out", str(tmp_path / "run")]) == 2
+    assert re.search(message, capsys.readouterr().err)
 
 
 def test_a_wrong_name_lists_the_cells():

@@ -1,0 +1,79 @@
+"""Inputs of whole numbers, and numbers that narrow floats cannot hold."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import seqjax as sj
+
+CELLS = {
+    "dense": sj.dense(4),
+    "rms_norm": sj.rms_norm(4),
+    "centred_norm": sj.centred_norm(4),
+    "short_convolution": sj.short_convolution(4),
+    "gru": sj.gru(4),
+    "minimal_gru": sj.minimal_gru(4),
+    "linear_recurrent_unit": sj.linear_recurrent_unit(4),
+    "mlstm": sj.mlstm(4, heads=2),
+    "minimal_gru_block": sj.minimal_gru_block(4),
+    "griffin_block": sj.griffin_block(4, inner=4),
+    "gated_delta_net_block": sj.gated_delta_net_block(4, heads=2),
+    "mlstm_block": sj.mlstm_block(4, heads=2),
+    "slstm_block": sj.slstm_block(4, heads=2),
+    "rwkv7_block": sj.rwkv7_block(4, heads=2),
+}
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_whole_numbers_are_numbers(name):
+    cell = CELLS[name]
+    params = cell.init(jax.random.key(0), 4)
+    xs = jax.random.randint(jax.random.key(1), (2, 3, 4), -3, 4)
+    got, wanted = (sj.scan(cell, params, inputs)[1] for inputs in (xs, xs.astype(jnp.float32)))
+    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [sj.convolution, sj.conv_lstm, sj.conv_gru])
+def test_pixels_may_be_bytes(make):
+    cell = make(2, space=(4, 4))
+    params = cell.init(jax.random.key(0), 3)
+    xs = jax.random.randint(jax.random.key(1), (2, 5, 4, 4, 3), 0, 256).astype(jnp.uint8)
+    got, wanted = (sj.scan(cell, params, inputs)[1] for inputs in (xs, xs.astype(jnp.float32)))
+    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_sums_of_an_slstm_go_on_growing():
+    """A thousand steps up, a thousand steps down: in bfloat16 alone, 256 + 1 is 256."""
+    cell = sj.slstm(1)
+    params = cell.init(jax.random.key(0), 1)
+    # The candidate follows the input, the other gates are open.
+    weights = jnp.zeros_like(params["input"]).at[:, 2].set(9.0)
+    open_gates = jnp.array([[0.0], [7.0], [0.0], [20.0]])
+    params |= {"input": weights, "bias": open_gates.reshape(params["bias"].shape)}
+    xs = jnp.where(jnp.arange(2000) < 1000, 1.0, -1.0)[:, None]
+    _, wanted = sj.scan(cell, params, xs)
+    carry, got = sj.scan(cell, sj.cast(params, jnp.bfloat16), xs.astype(jnp.bfloat16))
+    assert got.dtype == jnp.bfloat16 and carry.normalizer.dtype == jnp.float32
+    np.testing.assert_allclose(got.astype(jnp.float32), wanted, atol=0.03)
+
+
+@pytest.mark.parametrize("bound", [0.53, 0.9, 1e-9])
+def test_a_bounded_gate_that_is_open_keeps_what_is_there(bound):
+    """Rounded to bfloat16, the logarithm of a factor of 1 may be above 0: the memory would grow."""
+    cell = sj.hgrn2(2, heads=1, lower_bound=bound)
+    params = sj.cast(cell.init(jax.random.key(0), 2), jnp.bfloat16)
+    gate = jnp.full(params["forget"].shape, 50.0, jnp.bfloat16)
+    xs = jnp.ones((2000, 2), jnp.bfloat16)
+    carry = jax.tree.map(jnp.ones_like, cell.initial_carry(params))
+    for method in ("plain", "chunked"):
+        end, _ = sj.scan(cell, params | {"forget": gate}, xs, carry, method=method)
+        np.testing.assert_allclose(end.memory, 1.0, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [jnp.int32, jnp.bool_])
+def test_a_carry_of_whole_numbers_is_a_mistake(dtype):
+    cell = sj.gru(4)
+    params = cell.init(jax.random.key(0), 3)
+    with pytest.raises(TypeError, match="dtype like float32, got"):
+        sj.scan(cell, params, jnp.ones((5, 3)), jnp.zeros(4, dtype))
