@@ -44,6 +44,23 @@ TASKS = {
 RECIPE = ("width {}", "{} rows", "{:,} steps")
 """What a recipe consists of."""
 
+FAMILIES = {
+    "not linear in their state": (
+        "elman", "independent", "minimal_gated", "gru", "lstm", "slstm", "simple_recurrent",
+        "legendre_memory",
+    ),
+    "linear, unit by unit": (
+        "minimal_gru", "minimal_lstm", "quasi_recurrent", "real_gated_lru", "mamba",
+        "rwkv4_time_mix", "linear_recurrent_unit", "diagonal_state_space", "simplified_state_space",
+    ),
+    "linear, a matrix a head": (
+        "linear_attention", "retention", "gated_linear_attention", "hgrn2", "mamba2", "mlstm",
+        "mlstm_layer", "rwkv6_time_mix", "delta_net", "gated_delta_net", "kimi_delta_attention",
+        "rwkv7_time_mix",
+    ),
+}  # fmt: skip
+"""What the tables are sorted by."""
+
 NAMES = {"a5": "A5", "selective-copying": "selective copying"}
 
 Scores = dict[str, dict[tuple[str, int, int], list[float]]]
@@ -79,12 +96,17 @@ def overview() -> str:
     """A row for each cell, a column for each task at one length."""
     found = scores(other_recipes=False)
     columns = [(*key, task.tested_at[-1]) for key, task in TASKS.items()]
-    heads = [f"{NAMES.get(task, task)} {length}" for task, _, length in columns]
-    rows = [
-        [name, *(_entry(found[name], place, spread=False) for place in columns)]
-        for name in sorted(found)
+    heads = [
+        f"{NAMES.get(task, task)} {length}" + (", error" if task == "adding" else "")
+        for task, _, length in columns
     ]
-    return _table(["cell", *heads], [row for row in rows if any(row[1:])])
+    rows = [["guessing", *(task.guessing for task in TASKS.values())]]
+    for family, cells in FAMILIES.items():
+        rows.append([f"*{family}*", *[""] * len(columns)])
+        for name in _sorted(found, cells):
+            entries = [_entry(found[name], place, spread=False) for place in columns]
+            rows += [[name, *entries]] if any(entries) else []
+    return _table(["cell", *heads], rows)
 
 
 def details() -> str:
@@ -94,10 +116,17 @@ def details() -> str:
         what = "squared error" if name == "adding" else "accuracy"
         title = f"{NAMES.get(name, name)}, trained at {trained}".capitalize()
         places = [(name, trained, length) for length in task.tested_at]
-        rows = [[cell, *(_entry(found[cell], place) for place in places)] for cell in sorted(found)]
+        cells = [cell for family in FAMILIES.values() for cell in _sorted(found, family)]
+        rows = [[cell, *(_entry(found[cell], place) for place in places)] for cell in cells]
         table = _table(["cell", *map(str, task.tested_at)], [row for row in rows if any(row[1:])])
         parts.append(f"**{title}**: {what}, guessing {task.guessing}\n\n{table}")
     return "\n".join(parts)
+
+
+def _sorted(found: Scores, cells: tuple[str, ...]) -> list[str]:
+    """The rows of these cells, in their order."""
+    names = [(cells.index(cell), name) for name in found if (cell := name.split("`")[1]) in cells]
+    return [name for _, name in sorted(names)]
 
 
 def _table(heads: list[str], rows: list[list[str]]) -> str:

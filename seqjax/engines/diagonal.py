@@ -157,7 +157,7 @@ def _at_once(
     def turn(tree: PyTree) -> PyTree:
         return jax.tree.map(lambda leaf: jnp.flip(leaf, 0), tree) if reverse else tree
 
-    inputs = turn(inputs)
+    inputs, flags = turn((inputs, flags))
     made = structure.update(params, inputs, carry, lead=1)
     time = jax.tree.leaves(inputs)[0].shape[0]
     # Neither need depend on the input.
@@ -165,7 +165,7 @@ def _at_once(
     *_, unit = jax.tree.leaves(carry)
     decay = jax.tree.map(lambda leaf: each(leaf, unit), made.decay)
     updates = Update(decay, jax.tree.map(each, made.value, carry))
-    before, after = states_of(updates, carry, initial, *turn(flags))
+    before, after = states_of(updates, carry, initial, *flags)
     seen = before if structure.read_before else after
     if flags.valid is not None and not structure.read_before:
         # At a step that does not count, the state that it would have made: `after` is then the one

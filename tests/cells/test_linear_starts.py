@@ -187,7 +187,7 @@ def test_arguments(no_shape_checks):
     with pytest.raises(ValueError, match="radius"):
         sj.real_gated_lru(4, radius=(0.9, 1.1))
     with pytest.raises(ValueError, match="step_size"):
-        sj.mamba(4, step_size=(0.0, 1.0)).init(key, 4)
+        sj.selective_state_space(4, step_size=(0.0, 1.0)).init(key, 4)
     with pytest.raises(ValueError, match="step_size"):
         sj.simplified_state_space(4, step_size=(-1.0, 1.0)).init(key, 4)
     with pytest.raises(ValueError, match="temperature"):
