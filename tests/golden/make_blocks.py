@@ -1,11 +1,11 @@
 """Writes the golden files of the blocks, like `make_cells.py` and with its packages.
 
-python -m tests.golden.make_blocks [case ...]
+python -m tests.golden.make_blocks [case ...] [--check]
 """
 
 import functools
 
-from tests.golden.make_cells import BATCH, FEATURES, HEADS, TIME, in_double, write
+from tests.golden.make_cells import BATCH, FEATURES, HEADS, TIME, in_double, main
 
 
 def griffin_block():
@@ -57,4 +57,4 @@ CASES = {"griffin_block": griffin_block, "rwkv4_block": rwkv4_block, "slstm_bloc
 
 
 if __name__ == "__main__":
-    write(CASES)
+    main(CASES)
