@@ -17,7 +17,7 @@ START, END = "<!-- measured: tasks -->\n", "<!-- end of what was measured -->\n"
 
 
 class Task(NamedTuple):
-    """Lengths at the test, what guessing scores, and how training went."""
+    """Lengths at the test, what guessing scores at the longest, and how training went."""
 
     tested_at: tuple[int, ...]
     guessing: str
@@ -32,7 +32,9 @@ class Task(NamedTuple):
 
 TASKS = {
     ("parity", 40): Task((40, 256, 512), "0.50"),
+    ("arithmetic", 40): Task((40, 512), "0.27"),
     ("a5", 16): Task((16, 64, 256, 512), "0.02", features=256, rows=64, steps=10_000),
+    ("dyck", 64): Task((64, 512), "0.47"),
     ("recall", 64): Task((64, 512), "0.03"),
     ("adding", 200): Task((200,), "0.1667"),
     ("adding", 600): Task((600,), "0.1667"),
@@ -61,7 +63,7 @@ FAMILIES = {
 }  # fmt: skip
 """What the tables are sorted by."""
 
-NAMES = {"a5": "A5", "selective-copying": "selective copying"}
+NAMES = {"a5": "A5", "dyck": "brackets", "selective-copying": "selective copying"}
 
 Scores = dict[str, dict[tuple[str, int, int], list[float]]]
 

@@ -107,18 +107,22 @@ class Decays:
         return exact("...ij,...jk->...ik", which, g)
 
     def _scores_per_channel(self, left: Array, right: Array, *, before: bool) -> Array:
-        g = self.log_decay
-        assert g is not None
+        assert self.log_decay is not None
+        # All chunks along one axis: XLA for CPUs (jaxlib 0.10.2) crashes in sums of products that
+        # have seven axes.
+        chunks = [a.reshape(-1, *a.shape[-2:]) for a in (left, right, self.log_decay)]
         mild = partial(_scores_by_products, before=before)
-        if self._mild_for is not None:
-            return mild(left, right, g, block=min(self.size, self._mild_for))
         strong = partial(_scores_pair_by_pair, block=min(self.size, BLOCK), before=before)
-        if self.size <= BLOCK:
-            return strong(left, right, g)
-        mild = partial(mild, block=min(self.size, MILD_BLOCK))
-        # Without checkpoints the backward pass would store what either of the two needs.
-        either = jax.checkpoint(mild), jax.checkpoint(strong)
-        return jax.lax.cond(self._are_mild, *either, left, right, g)
+        if self._mild_for is not None:
+            found = mild(*chunks, block=min(self.size, self._mild_for))
+        elif self.size <= BLOCK:
+            found = strong(*chunks)
+        else:
+            mild = partial(mild, block=min(self.size, MILD_BLOCK))
+            # Without checkpoints the backward pass would store what either of the two needs.
+            either = jax.checkpoint(mild), jax.checkpoint(strong)
+            found = jax.lax.cond(self._are_mild, *either, *chunks)
+        return found.reshape(*left.shape[:-1], self.size)
 
     @cached_property
     def _are_mild(self) -> Array:

@@ -39,7 +39,11 @@ def inverse(strict: Array) -> Array:
     size = strict.shape[-1]
     block = min(ROWS, size)
     count = size // block
-    # Blocks on the diagonal, `(..., count, block, block)`.
+    lead = strict.shape[:-2]
+    # All matrices along one axis: XLA for CPUs (jaxlib 0.10.2) crashes in sums of products that
+    # have seven axes.
+    strict = strict.reshape(-1, size, size)
+    # Blocks on the diagonal, `(n, count, block, block)`.
     tiles = strict.reshape(*strict.shape[:-2], count, block, count, block)
     diagonal = jnp.stack([tiles[..., n, :, n, :] for n in range(count)], axis=-3)
     first = jnp.zeros((block,), strict.dtype).at[0].set(1.0)
@@ -59,7 +63,7 @@ def inverse(strict: Array) -> Array:
         top = jnp.concatenate([above, jnp.zeros_like(above)], axis=-1)
         inverses = jnp.concatenate([top, jnp.concatenate([corner, below], axis=-1)], axis=-2)
         block *= 2
-    return inverses[..., 0, :, :]
+    return inverses.reshape(*lead, size, size)
 
 
 @inverse.defjvp

@@ -5,6 +5,7 @@ Elsewhere cells are tiny and the compiler does little: what it gets wrong then s
 
 import chex
 import jax
+import jax.numpy as jnp
 import jaxlib
 import pytest
 
@@ -54,3 +55,27 @@ def test_parallel_is_step_by_step(make, monkeypatch):
     run = jax.jit(outputs, static_argnums=2, compiler_options=AS_USERS_DO)
     for method in ("chunked", "auto"):
         chex.assert_trees_all_close(run(params, xs, method), wanted, rtol=1e-3, atol=1e-4)
+
+
+def _one_head_of_kimi(features):
+    return sj.kimi_delta_attention(features, heads=1)
+
+
+@pytest.mark.parametrize("make", [sj.rwkv6_time_mix, _one_head_of_kimi])
+def test_strong_decays_in_several_chunks_and_two_batch_dims(make):
+    """Gradients: programs of many axes, of which one runs for strong decays only."""
+    cell = make(FEATURES)
+    params = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf + 4 if path[-1] == jax.tree_util.DictKey("decay") else leaf,
+        cell.init(jax.random.key(0), FEATURES),
+    )
+    xs = 30 * jax.random.normal(jax.random.key(1), (2, 3, 70, FEATURES))
+
+    def loss(params, xs, method):
+        return jnp.square(sj.scan(cell, params, xs, method=method)[1]).mean()
+
+    run = jax.jit(
+        jax.value_and_grad(loss, (0, 1)), static_argnums=2, compiler_options=AS_USERS_DO
+    )
+    got, wanted = run(params, xs, "chunked"), run(params, xs, "plain")
+    chex.assert_trees_all_close(got, wanted, rtol=1e-3, atol=1e-4)
