@@ -107,22 +107,18 @@ class Decays:
         return exact("...ij,...jk->...ik", which, g)
 
     def _scores_per_channel(self, left: Array, right: Array, *, before: bool) -> Array:
-        assert self.log_decay is not None
-        # All chunks along one axis: XLA for CPUs (jaxlib 0.10.2) crashes in sums of products that
-        # have seven axes.
-        chunks = [a.reshape(-1, *a.shape[-2:]) for a in (left, right, self.log_decay)]
+        g = self.log_decay
+        assert g is not None
         mild = partial(_scores_by_products, before=before)
-        strong = partial(_scores_pair_by_pair, block=min(self.size, BLOCK), before=before)
         if self._mild_for is not None:
-            found = mild(*chunks, block=min(self.size, self._mild_for))
-        elif self.size <= BLOCK:
-            found = strong(*chunks)
-        else:
-            mild = partial(mild, block=min(self.size, MILD_BLOCK))
-            # Without checkpoints the backward pass would store what either of the two needs.
-            either = jax.checkpoint(mild), jax.checkpoint(strong)
-            found = jax.lax.cond(self._are_mild, *either, *chunks)
-        return found.reshape(*left.shape[:-1], self.size)
+            return mild(left, right, g, block=min(self.size, self._mild_for))
+        strong = partial(_scores_pair_by_pair, block=min(self.size, BLOCK), before=before)
+        if self.size <= BLOCK:
+            return strong(left, right, g)
+        mild = partial(mild, block=min(self.size, MILD_BLOCK))
+        # Without checkpoints the backward pass would store what either of the two needs.
+        either = jax.checkpoint(mild), jax.checkpoint(strong)
+        return jax.lax.cond(self._are_mild, *either, left, right, g)
 
     @cached_property
     def _are_mild(self) -> Array:
@@ -150,15 +146,16 @@ def _scores_by_products(left: Array, right: Array, g: Array, *, block: int, befo
 
 def _scores_pair_by_pair(left: Array, right: Array, g: Array, *, block: int, before: bool) -> Array:
     """Scores from any decays: exponents are masked before `exp`."""
-    near = _split(g, block)
-    exponent = (
-        _upto(near, before=before)[..., :, None, :] - _upto(near, before=False)[..., None, :, :]
-    )
+    # All blocks along one axis: XLA for CPUs (jaxlib 0.10.2) crashes in sums of products that have
+    # seven axes.
+    rows, columns, near = (a.reshape(-1, block, a.shape[-1]) for a in (left, right, g))
+    exponent = _upto(near, before=before)[:, :, None] - _upto(near, before=False)[:, None]
     i, j = (jax.lax.broadcasted_iota(jnp.int32, (block, block), d) for d in (0, 1))
-    seen = (j < i if before else j <= i)[..., None]
-    exponent = jnp.where(like(seen, exponent.ndim), exponent, -jnp.inf)
-    pairs = _split(left, block)[..., :, None, :] * _split(right, block)[..., None, :, :]
-    return _joined((pairs * jnp.exp(exponent)).sum(-1), left, right, g, before)
+    seen = (j < i if before else j <= i)[None, ..., None]
+    exponent = jnp.where(seen, exponent, -jnp.inf)
+    found = (rows[:, :, None] * columns[:, None] * jnp.exp(exponent)).sum(-1)
+    found = found.reshape(*left.shape[:-2], -1, block, block)
+    return _joined(found, left, right, g, before)
 
 
 def _joined(found: Array, left: Array, right: Array, g: Array, before: bool) -> Array:
