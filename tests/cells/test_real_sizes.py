@@ -74,8 +74,6 @@ def test_strong_decays_in_several_chunks_and_two_batch_dims(make):
     def loss(params, xs, method):
         return jnp.square(sj.scan(cell, params, xs, method=method)[1]).mean()
 
-    run = jax.jit(
-        jax.value_and_grad(loss, (0, 1)), static_argnums=2, compiler_options=AS_USERS_DO
-    )
+    run = jax.jit(jax.value_and_grad(loss, (0, 1)), static_argnums=2, compiler_options=AS_USERS_DO)
     got, wanted = run(params, xs, "chunked"), run(params, xs, "plain")
     chex.assert_trees_all_close(got, wanted, rtol=1e-3, atol=1e-4)
