@@ -37,7 +37,7 @@ def _simplified_state_space(features: int, time: int) -> Any:
 
 
 def _real_gated_lru(features: int, time: int) -> Any:
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
     from transformers import RecurrentGemmaConfig  # pyright: ignore[reportMissingImports]
     from transformers.models.recurrent_gemma.modeling_recurrent_gemma import (  # pyright: ignore[reportMissingImports]
         RecurrentGemmaRglru,
@@ -185,7 +185,7 @@ def published_step(
         return None
     package, build = PUBLISHED[cell]
     try:
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]
 
         module = build(features, time)
     except ImportError:

@@ -19,8 +19,7 @@ import jax.numpy as jnp
 from seqjax.core.types import Array
 
 BLOCK = 4
-"""Steps between which decays per channel are formed one by one where they may be anything. (With
-blocks of two, programs that XLA made for CPUs, jax 0.10.2, crashed.)"""
+"""Steps between which decays per channel are formed one by one where they may be anything."""
 
 MILD_BLOCK = 16
 """Steps of a block whose scores are one product of matrices where its decays are mild."""
