@@ -72,8 +72,10 @@ def test_strong_decays_in_several_chunks_and_two_batch_dims(make):
     xs = 30 * jax.random.normal(jax.random.key(1), (2, 3, 70, FEATURES))
 
     def loss(params, xs, method):
-        return jnp.square(sj.scan(cell, params, xs, method=method)[1]).mean()
+        return jnp.square(sj.scan(cell, params, xs, method=method)[1]).sum()
 
     run = jax.jit(jax.value_and_grad(loss, (0, 1)), static_argnums=2, compiler_options=AS_USERS_DO)
-    got, wanted = run(params, xs, "chunked"), run(params, xs, "plain")
-    chex.assert_trees_all_close(got, wanted, rtol=1e-3, atol=1e-4)
+    got, wanted = (jax.tree.leaves(run(params, xs, method)) for method in ("chunked", "plain"))
+    for ours, plain in zip(got, wanted, strict=True):
+        # Beside the largest number of the array: the smallest are sums of large ones.
+        assert jnp.abs(ours - plain).max() <= 1e-3 * jnp.abs(plain).max()
