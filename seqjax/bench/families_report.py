@@ -151,7 +151,7 @@ def save_families(
     folder: Path,
     extra: dict[str, Any],
 ) -> Path:
-    """Writes `families.json` and, if matplotlib is there, `families.png`."""
+    """Writes `families.json` and, if `auto` ran and matplotlib is there, `families.png`."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "families.json"
     content = extra | {
@@ -159,7 +159,7 @@ def save_families(
         "generation": [dataclasses.asdict(entry) for entry in generated],
     }
     path.write_text(json.dumps(content, indent=1))
-    if not trained:
+    if not any(entry.method == "auto" for entry in trained):
         return path
     try:
         figure = plot_families(trained)

@@ -139,6 +139,13 @@ def test_the_command(tmp_path, capsys):
     assert (tmp_path / "families.png").stat().st_size > 10_000
 
 
+def test_without_auto_there_is_no_picture(tmp_path):
+    arguments = ["bench", "--cells", "minimal_gru", "--features", "4", "--lengths", "6,2"]
+    arguments += ["--quick", "--generate", "60", "--methods", "chunked"]
+    assert main([*arguments, "--out", str(tmp_path)]) == 0
+    assert [file.name for file in tmp_path.iterdir()] == ["families.json"]
+
+
 def test_the_cost_of_diagnostics(capsys):
     diagnostics(["lstm", "delta_net"], features=4, time=5, rows=2, seconds=0.01)
     printed = capsys.readouterr().out
