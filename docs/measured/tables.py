@@ -24,6 +24,7 @@ class Task(NamedTuple):
     features: int = 64
     rows: int = 16
     steps: int = 2000
+    in_overview: bool = True
 
     @property
     def recipe(self) -> tuple[int, int, int]:
@@ -31,17 +32,19 @@ class Task(NamedTuple):
 
 
 TASKS = {
-    ("parity", 40): Task((40, 256, 512), "0.50"),
-    ("arithmetic", 40): Task((40, 512), "0.27"),
-    ("a5", 16): Task((16, 64, 256, 512), "0.02", features=256, rows=64, steps=10_000),
-    ("dyck", 64): Task((64, 512), "0.47"),
-    ("recall", 64): Task((64, 512), "0.03"),
-    ("adding", 200): Task((200,), "0.1667"),
-    ("adding", 600): Task((600,), "0.1667"),
-    ("copying", 100): Task((100,), "0.12"),
-    ("selective-copying", 64): Task((64,), "0.07", steps=4000),
+    ("parity", "", 40): Task((40, 256, 512), "0.50"),
+    ("arithmetic", "", 40): Task((40, 512), "0.27"),
+    ("a5", "generators=true", 16): Task((16, 64, 256, 512), "0.02", steps=4000),
+    ("a5", "", 16): Task((16, 64, 256, 512), "0.02", 256, 64, 10_000, in_overview=False),
+    ("s5", "generators=true", 32): Task((32, 256, 512), "0.01", steps=8000),
+    ("dyck", "", 64): Task((64, 512), "0.47"),
+    ("recall", "", 64): Task((64, 512), "0.03"),
+    ("adding", "", 200): Task((200,), "0.1667"),
+    ("adding", "", 600): Task((600,), "0.1667"),
+    ("copying", "", 100): Task((100,), "0.12"),
+    ("selective-copying", "", 64): Task((64,), "0.07", steps=4000),
 }
-"""By name and length in training. Runs by another recipe are rows of their own."""
+"""By name, options and length in training. Runs by another recipe are rows of their own."""
 
 RECIPE = ("width {}", "{} rows", "{:,} steps")
 """What a recipe consists of."""
@@ -63,17 +66,26 @@ FAMILIES = {
 }  # fmt: skip
 """What the tables are sorted by."""
 
-NAMES = {"a5": "A5", "dyck": "brackets", "selective-copying": "selective copying"}
+NAMES = {
+    ("a5", "generators=true"): "A5",
+    ("a5", ""): "A5 with a token for each permutation",
+    ("s5", "generators=true"): "S5",
+    ("dyck", ""): "brackets",
+    ("selective-copying", ""): "selective copying",
+}
 
-Scores = dict[str, dict[tuple[str, int, int], list[float]]]
+Place = tuple[str, str, int, int]
+"""The name of a task, its options, the length in training and that at the test."""
+
+Scores = dict[str, dict[Place, list[float]]]
 
 
 def scores(*, other_recipes: bool) -> Scores:
-    """Those of all seeds, by cell and by task, length in training and length at the test."""
+    """Those of all seeds, by cell and by place."""
     found: Scores = {}
     with (HERE / "tasks.csv").open() as file:
         for row in csv.DictReader(file):
-            task = row["task"], int(row["trained_at"])
+            task = row["task"], row["task_options"], int(row["trained_at"])
             name = f"`{row['cell']}`"
             if row["options"]:
                 name += f", `{row['options']}`"
@@ -97,12 +109,13 @@ def _recipe(row: dict[str, str]) -> tuple[int, int, int]:
 def overview() -> str:
     """A row for each cell, a column for each task at one length."""
     found = scores(other_recipes=False)
-    columns = [(*key, task.tested_at[-1]) for key, task in TASKS.items()]
+    tasks = {key: task for key, task in TASKS.items() if task.in_overview}
+    columns = [(*key, task.tested_at[-1]) for key, task in tasks.items()]
     heads = [
-        f"{NAMES.get(task, task)} {length}" + (", error" if task == "adding" else "")
-        for task, _, length in columns
+        f"{_title(name, options)} {length}" + (", error" if name == "adding" else "")
+        for name, options, _, length in columns
     ]
-    rows = [["guessing", *(task.guessing for task in TASKS.values())]]
+    rows = [["guessing", *(task.guessing for task in tasks.values())]]
     for family, cells in FAMILIES.items():
         rows.append([f"*{family}*", *[""] * len(columns)])
         for name in _sorted(found, cells):
@@ -114,15 +127,20 @@ def overview() -> str:
 def details() -> str:
     """A table for each task, with all lengths."""
     found, parts = scores(other_recipes=True), []
-    for (name, trained), task in TASKS.items():
+    for (name, options, trained), task in TASKS.items():
         what = "squared error" if name == "adding" else "accuracy"
-        title = f"{NAMES.get(name, name)}, trained at {trained}".capitalize()
-        places = [(name, trained, length) for length in task.tested_at]
+        title = f"{_title(name, options)}, trained at {trained}"
+        title = title[0].upper() + title[1:]
+        places = [(name, options, trained, length) for length in task.tested_at]
         cells = [cell for family in FAMILIES.values() for cell in _sorted(found, family)]
         rows = [[cell, *(_entry(found[cell], place) for place in places)] for cell in cells]
         table = _table(["cell", *map(str, task.tested_at)], [row for row in rows if any(row[1:])])
         parts.append(f"**{title}**: {what}, guessing {task.guessing}\n\n{table}")
     return "\n".join(parts)
+
+
+def _title(name: str, options: str) -> str:
+    return NAMES.get((name, options), name)
 
 
 def _sorted(found: Scores, cells: tuple[str, ...]) -> list[str]:
@@ -136,7 +154,7 @@ def _table(heads: list[str], rows: list[list[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _entry(found: dict, place: tuple[str, int, int], *, spread: bool = True) -> str:
+def _entry(found: dict, place: Place, *, spread: bool = True) -> str:
     """The mean, the worst and the best where they differ, and whether seeds are missing."""
     values = found.get(place)
     if not values:

@@ -301,12 +301,19 @@ def dyck(
 
 
 def permutations(
-    random: np.random.Generator, rows: int, time: int, *, items: int = 5, even: bool = True
+    random: np.random.Generator,
+    rows: int,
+    time: int,
+    *,
+    items: int = 5,
+    even: bool = True,
+    generators: bool = False,
 ) -> Batch:
     """Permutations one after the other: what have they done so far?
 
-    Tokens and classes number the permutations of some items in lexicographic order, the
-    identity first. The target at each step is the product of all so far.
+    Classes number the permutations of some items in lexicographic order, the identity first. The
+    target at each step is the product of all so far. Tokens are the same numbers, or stand for two
+    generators: a short and a long cycle, of which every other permutation is a product.
 
     Args:
       random: from `numpy.random.default_rng(seed)`.
@@ -315,6 +322,9 @@ def permutations(
       items: that are permuted, 2 to 6.
       even: only even permutations: the group A5 with 60 elements for five items; without, S5
         with 120.
+      generators: draw only token 0, which moves three items round (two unless `even`), and token
+        1, which moves all (all but the first where that would be odd). The state to be kept is the
+        same, but 2 tokens instead of 60 or 120 are far sooner learned.
 
     Example:
       >>> import numpy as np
@@ -322,32 +332,60 @@ def permutations(
       >>> batch.classes, bool((batch.inputs[:, 0] == batch.targets[:, 0]).all())
       (60, True)
 
-    Source: Merrill et al. 2024, arXiv:2404.08819.
+    Source: Merrill et al. 2024, arXiv:2404.08819; from generators: Liu et al. 2022,
+    arXiv:2210.10749.
     """
     rows, time = _sizes("permutations", rows, time, 1)
+    if not 2 <= (items := positive_int("permutations", "items", items)) <= 6:
+        raise ValueError(f"permutations: `items` must be between 2 and 6, got {items}.")
+    if generators and items < (least := 4 if even else 3):
+        raise ValueError(
+            f"permutations: `items` must be at least {least} with `generators`, got {items}."
+        )
     table = products(items, even=even)
-    inputs = random.integers(0, len(table), (rows, time)).astype(np.int32)
+    drawn = _generators(items, even) if generators else np.arange(len(table))
+    inputs = random.integers(0, len(drawn), (rows, time)).astype(np.int32)
     targets = np.empty_like(inputs)
     state = np.zeros(rows, np.int32)
     for t in range(time):
-        state = targets[:, t] = table[state, inputs[:, t]]
-    return _everywhere(inputs, targets, tokens=len(table), classes=len(table))
+        state = targets[:, t] = table[state, drawn[inputs[:, t]]]
+    chance = _likeliest_product(items, even, time) if generators else 1 / len(table)
+    mask = np.ones(inputs.shape, bool)
+    return Batch(inputs, targets, mask, len(drawn), len(table), chance)
 
 
+@functools.cache
 def products(items: int, *, even: bool) -> np.ndarray:
     """The multiplication table of permutations: `[first, second]`, first done first."""
-    if not 2 <= (items := positive_int("permutations", "items", items)) <= 6:
-        raise ValueError(f"permutations: `items` must be between 2 and 6, got {items}.")
-    members = [
-        order
-        for order in itertools.permutations(range(items))
-        if not even or sum(a > b for a, b in itertools.combinations(order, 2)) % 2 == 0
-    ]
+    members = _permutations(items, even)
     numbers = {order: number for number, order in enumerate(members)}
-    return np.array(
+    table = np.array(
         [[numbers[tuple(second[i] for i in first)] for second in members] for first in members],
         np.int32,
     )
+    table.setflags(write=False)
+    return table
+
+
+@functools.cache
+def _permutations(items: int, even: bool) -> tuple[tuple[int, ...], ...]:
+    return tuple(
+        order
+        for order in itertools.permutations(range(items))
+        if not even or sum(a > b for a, b in itertools.combinations(order, 2)) % 2 == 0
+    )
+
+
+def _generators(items: int, even: bool) -> np.ndarray:
+    """The numbers of two permutations that make all of them."""
+    short, first = (3, 1 - items % 2) if even else (2, 0)
+    fixed = tuple(range(items))
+    cycles = (
+        (*fixed[1:short], 0, *fixed[short:]),
+        (*fixed[:first], *fixed[first + 1 :], first),
+    )
+    members = _permutations(items, even)
+    return np.array([members.index(cycle) for cycle in cycles])
 
 
 def _sizes(owner: str, rows: Any, time: Any, least: int, name: str = "time") -> tuple[int, int]:
@@ -383,6 +421,18 @@ def _likeliest_result(modulus: int, digits: int) -> float:
     for _ in range(digits - 1):
         now = now @ step
         shares += now / digits
+    return float(shares.max())
+
+
+@functools.cache
+def _likeliest_product(items: int, even: bool, time: int) -> float:
+    """The share of the likeliest target of `permutations` from generators."""
+    following = products(items, even=even)[:, _generators(items, even)]
+    now = np.eye(len(following))[0]
+    shares = np.zeros_like(now)
+    for _ in range(time):
+        now = np.bincount(following.ravel(), np.repeat(now / 2, 2), len(following))
+        shares += now / time
     return float(shares.max())
 
 

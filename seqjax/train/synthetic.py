@@ -89,7 +89,7 @@ class SyntheticConfig(RunConfig):
     """Lengths to test at; by default the same, twice, four and eight times the length."""
     task_options: tuple[str, ...] = ()
     """What else the task is told, as name=value: pairs and tokens (recall), length and symbols
-    (copying), modulus (arithmetic), kinds and depth (dyck)."""
+    (copying), modulus (arithmetic), kinds and depth (dyck), generators (a5, s5)."""
     model: CellOnTaskConfig = CellOnTaskConfig()
     optimization: OptimizerConfig = OptimizerConfig(learning_rate=3e-3, weight_decay=0.01)
     steps: int = 2000

@@ -17,6 +17,7 @@ TASKS = {
     "modular_arithmetic": partial(tasks.modular_arithmetic, time=31),
     "dyck": partial(tasks.dyck, time=40, kinds=3, depth=4),
     "permutations": partial(tasks.permutations, time=20),
+    "generators": partial(tasks.permutations, time=20, generators=True),
 }
 
 
@@ -55,6 +56,7 @@ def test_guessing_does_not_depend_on_the_batch(name):
     [
         *((tasks.modular_arithmetic, {"modulus": m}) for m in (2, 5, 6)),
         *((tasks.dyck, {"kinds": k, "depth": d}) for k, d in ((1, 1), (2, 8), (3, 1), (4, 3))),
+        *((tasks.permutations, {"generators": True, "even": even}) for even in (True, False)),
     ],
     ids=lambda value: " ".join(map(str, value.values())) if isinstance(value, dict) else None,
 )
@@ -132,18 +134,47 @@ def test_dyck():
     assert deepest == 4
 
 
-@pytest.mark.parametrize(("items", "even", "order"), [(5, True, 60), (5, False, 120), (3, True, 3)])
-def test_permutations(items, even, order):
-    batch = tasks.permutations(np.random.default_rng(0), 30, 12, items=items, even=even)
-    members = [
+def members_of_group(items, even):
+    return [
         p for p in itertools.permutations(range(items))
         if not even or np.linalg.det(np.eye(items)[list(p)]) > 0
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("items", "even", "order"), [(5, True, 60), (5, False, 120), (3, True, 3)])
+def test_permutations(items, even, order):
+    batch = tasks.permutations(np.random.default_rng(0), 30, 12, items=items, even=even)
+    members = members_of_group(items, even)
     assert batch.classes == len(members) == order
     for row, targets in zip(batch.inputs, batch.targets, strict=True):
         state = list(range(items))
         for token, target in zip(row, targets, strict=True):
             state = [members[token][i] for i in state]
+            assert members[target] == tuple(state)
+
+
+@pytest.mark.parametrize(
+    ("items", "even", "cycles"),
+    [
+        (5, True, ("12034", "12340")),
+        (5, False, ("10234", "12340")),
+        (4, True, ("1203", "0231")),
+        (3, False, ("102", "120")),
+        (6, True, ("120345", "023451")),
+        (6, False, ("102345", "123450")),
+    ],
+)
+def test_two_permutations_make_all_others(items, even, cycles):
+    batch = tasks.permutations(
+        np.random.default_rng(0), 2000, 40, items=items, even=even, generators=True
+    )
+    members = members_of_group(items, even)
+    assert batch.tokens == 2 and batch.classes == len(members)
+    assert (np.bincount(batch.targets.ravel()) > 0).sum() == len(members)
+    for row, targets in zip(batch.inputs[:100], batch.targets[:100], strict=True):
+        state = range(items)
+        for token, target in zip(row, targets, strict=True):
+            state = [int(cycles[token][i]) for i in state]
             assert members[target] == tuple(state)
 
 
@@ -164,6 +195,7 @@ def test_five_items_make_a_group_that_is_not_solvable():
         (lambda r: tasks.selective_copying(r, 2, 8), "at least 16"),
         (lambda r: tasks.associative_recall(r, 2, 17), "even"),
         (lambda r: tasks.permutations(r, 2, 4, items=9), "between 2 and 6"),
+        (lambda r: tasks.permutations(r, 2, 4, items=3, generators=True), "at least 4.*got 3"),
         (lambda r: tasks.modular_arithmetic(r, 2, 4, modulus=1), "at least 2"),
         (lambda r: tasks.parity(r, 0, 4), "rows"),
         (lambda r: tasks.associative_recall(r, 2, 20, tokens=8.0), "`tokens`.*whole number"),
