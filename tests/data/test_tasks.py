@@ -196,6 +196,7 @@ def test_five_items_make_a_group_that_is_not_solvable():
         (lambda r: tasks.associative_recall(r, 2, 17), "even"),
         (lambda r: tasks.permutations(r, 2, 4, items=9), "between 2 and 6"),
         (lambda r: tasks.permutations(r, 2, 4, items=3, generators=True), "at least 4.*got 3"),
+        (lambda r: tasks.permutations(r, 2, 4, generators="no"), "True or False, got 'no'"),
         (lambda r: tasks.modular_arithmetic(r, 2, 4, modulus=1), "at least 2"),
         (lambda r: tasks.parity(r, 0, 4), "rows"),
         (lambda r: tasks.associative_recall(r, 2, 20, tokens=8.0), "`tokens`.*whole number"),
