@@ -36,7 +36,7 @@ TASKS = {
     ("arithmetic", "", 40): Task((40, 512), "0.27"),
     ("a5", "generators=true", 16): Task((16, 64, 256, 512), "0.02", steps=4000),
     ("a5", "", 16): Task((16, 64, 256, 512), "0.02", 256, 64, 10_000, in_overview=False),
-    ("s5", "generators=true", 32): Task((32, 256, 512), "0.01", steps=8000),
+    ("s5", "generators=true", 32): Task((32, 256, 512), "0.01", steps=4000),
     ("dyck", "", 64): Task((64, 512), "0.47"),
     ("recall", "", 64): Task((64, 512), "0.03"),
     ("adding", "", 200): Task((200,), "0.1667"),
