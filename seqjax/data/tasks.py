@@ -6,13 +6,12 @@ score to be expected of the best answer that is the same for all rows and steps:
 task and the length, not on the batch.
 """
 
-import functools
-import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from seqjax.core.cell import positive_int
+from seqjax.data import groups, guessing
 
 
 class Batch(NamedTuple):
@@ -255,7 +254,7 @@ def modular_arithmetic(
         value = results[operators[:, t - 1], np.arange(rows)] % modulus
         targets[:, t] = value
     mask = np.broadcast_to(at_digit, (rows, time)).copy()
-    chance = _likeliest_result(modulus, -(-time // 2))
+    chance = guessing.likeliest_result(modulus, -(-time // 2))
     return Batch(inputs, targets, mask, modulus + 3, modulus, chance)
 
 
@@ -296,7 +295,7 @@ def dyck(
         height += np.where(closes, -1, 1)
         opened[row, height] = np.where(closes, opened[row, height], kind)
         targets[:, t] = opened[row, height]
-    chance, mask = _likeliest_bracket(kinds, depth, time), np.ones_like(targets, bool)
+    chance, mask = guessing.likeliest_bracket(kinds, depth, time), np.ones_like(targets, bool)
     return Batch(inputs, targets, mask, 2 * kinds, kinds + 1, chance)
 
 
@@ -345,50 +344,16 @@ def permutations(
         raise ValueError(
             f"permutations: `items` must be at least {least} with `generators`, got {items}."
         )
-    table = products(items, even=even)
-    drawn = _generators(items, even) if generators else np.arange(len(table))
+    table = groups.products(items, even=even)
+    drawn = groups.generators(items, even=even) if generators else np.arange(len(table))
     inputs = random.integers(0, len(drawn), (rows, time)).astype(np.int32)
     targets = np.empty_like(inputs)
     state = np.zeros(rows, np.int32)
     for t in range(time):
         state = targets[:, t] = table[state, drawn[inputs[:, t]]]
-    chance = _likeliest_product(items, even, time) if generators else 1 / len(table)
+    chance = guessing.likeliest_product(items, even, time) if generators else 1 / len(table)
     mask = np.ones(inputs.shape, bool)
     return Batch(inputs, targets, mask, len(drawn), len(table), chance)
-
-
-@functools.cache
-def products(items: int, *, even: bool) -> np.ndarray:
-    """The multiplication table of permutations: `[first, second]`, first done first."""
-    members = _permutations(items, even)
-    numbers = {order: number for number, order in enumerate(members)}
-    table = np.array(
-        [[numbers[tuple(second[i] for i in first)] for second in members] for first in members],
-        np.int32,
-    )
-    table.setflags(write=False)
-    return table
-
-
-@functools.cache
-def _permutations(items: int, even: bool) -> tuple[tuple[int, ...], ...]:
-    return tuple(
-        order
-        for order in itertools.permutations(range(items))
-        if not even or sum(a > b for a, b in itertools.combinations(order, 2)) % 2 == 0
-    )
-
-
-def _generators(items: int, even: bool) -> np.ndarray:
-    """The numbers of two permutations that make all of them."""
-    short, first = (3, 1 - items % 2) if even else (2, 0)
-    fixed = tuple(range(items))
-    cycles = (
-        (*fixed[1:short], 0, *fixed[short:]),
-        (*fixed[:first], *fixed[first + 1 :], first),
-    )
-    members = _permutations(items, even)
-    return np.array([members.index(cycle) for cycle in cycles])
 
 
 def _sizes(owner: str, rows: Any, time: Any, least: int, name: str = "time") -> tuple[int, int]:
@@ -410,43 +375,3 @@ def _at_the_end(inputs: np.ndarray, told: np.ndarray, *, tokens: int, classes: i
 def _everywhere(inputs: np.ndarray, targets: np.ndarray, *, tokens: int, classes: int) -> Batch:
     mask = np.ones(inputs.shape, bool)
     return Batch(inputs, targets, mask, tokens, classes, 1 / classes)
-
-
-@functools.cache
-def _likeliest_result(modulus: int, digits: int) -> float:
-    """The share of the likeliest result of `modular_arithmetic` at so many digits."""
-    values = np.arange(modulus)
-    # Sums and differences are equally likely to be anything; products with 0 make 0 likelier.
-    step = np.full((modulus, modulus), 2 / 3 / modulus)
-    for digit in values:
-        step[values, values * digit % modulus] += 1 / 3 / modulus
-    shares = (now := np.full(modulus, 1 / modulus)) / digits
-    for _ in range(digits - 1):
-        now = now @ step
-        shares += now / digits
-    return float(shares.max())
-
-
-@functools.cache
-def _likeliest_product(items: int, even: bool, time: int) -> float:
-    """The share of the likeliest target of `permutations` from generators."""
-    following = products(items, even=even)[:, _generators(items, even)]
-    now = np.eye(len(following))[0]
-    shares = np.zeros_like(now)
-    for _ in range(time):
-        now = np.bincount(following.ravel(), np.repeat(now / 2, 2), len(following))
-        shares += now / time
-    return float(shares.max())
-
-
-@functools.cache
-def _likeliest_bracket(kinds: int, depth: int, time: int) -> float:
-    """The share of the likeliest target of `dyck`: no open bracket, or any one kind of them."""
-    now, closed = np.eye(depth + 1)[0], 0.0
-    for _ in range(time):
-        up, down = now / 2, now / 2
-        up[0], down[0] = now[0], 0
-        up[-1], down[-1] = 0, now[-1]
-        now = np.append(0, up[:-1]) + np.append(down[1:], 0)
-        closed += now[0] / time
-    return float(max(closed, (1 - closed) / kinds))

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from seqjax.data import tasks
+from seqjax.data import groups, tasks
 
 TASKS = {
     "adding": partial(tasks.adding, time=21),
@@ -179,7 +179,7 @@ def test_two_permutations_make_all_others(items, even, cycles):
 
 
 def test_five_items_make_a_group_that_is_not_solvable():
-    table = tasks.products(5, even=True)
+    table = groups.products(5, even=True)
     inverse = np.argmin(table, axis=1)
     commutators = {
         table[table[inverse[a], inverse[b]], table[a, b]] for a in range(60) for b in range(60)

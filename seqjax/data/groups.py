@@ -1,0 +1,50 @@
+"""Groups of permutations: their members, their multiplication table, and two that make them all.
+
+A permutation is a tuple: item `i` goes where `order[i]` says. Members are numbered in lexicographic
+order, the identity first.
+"""
+
+import functools
+import itertools
+
+import numpy as np
+
+
+@functools.cache
+def members(items: int, *, even: bool) -> tuple[tuple[int, ...], ...]:
+    """All permutations of so many items, or only the even ones."""
+    return tuple(
+        order
+        for order in itertools.permutations(range(items))
+        if not even or sum(a > b for a, b in itertools.combinations(order, 2)) % 2 == 0
+    )
+
+
+@functools.cache
+def products(items: int, *, even: bool) -> np.ndarray:
+    """The multiplication table: `[first, second]`, first done first."""
+    every = members(items, even=even)
+    numbers = {order: number for number, order in enumerate(every)}
+    table = np.array(
+        [[numbers[tuple(second[i] for i in first)] for second in every] for first in every],
+        np.int32,
+    )
+    table.setflags(write=False)
+    return table
+
+
+def generators(items: int, *, even: bool) -> np.ndarray:
+    """Two members of which every other one is a product: a short and a long cycle.
+
+    The short one moves the first two items, or three where only even permutations are asked for;
+    the long one all, or all but the first where moving all would be odd and must not be. For even
+    ones there must be four items, else three.
+    """
+    short, first = (3, 1 - items % 2) if even else (2, 0)
+    fixed = tuple(range(items))
+    cycles = (
+        (*fixed[1:short], 0, *fixed[short:]),
+        (*fixed[:first], *fixed[first + 1 :], first),
+    )
+    every = members(items, even=even)
+    return np.array([every.index(cycle) for cycle in cycles])
