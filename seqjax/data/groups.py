@@ -9,10 +9,14 @@ import itertools
 
 import numpy as np
 
+from seqjax.core.cell import positive_int
+
 
 @functools.cache
 def members(items: int, *, even: bool) -> tuple[tuple[int, ...], ...]:
-    """All permutations of so many items, or only the even ones."""
+    """All permutations of so many items, 2 to 6, or only the even ones."""
+    if not 2 <= positive_int("members", "items", items) <= 6:
+        raise ValueError(f"members: `items` must be between 2 and 6, got {items}.")
     return tuple(
         order
         for order in itertools.permutations(range(items))
@@ -37,9 +41,13 @@ def generators(items: int, *, even: bool) -> np.ndarray:
     """Two members of which every other one is a product: a short and a long cycle.
 
     The short one moves the first two items, or three where only even permutations are asked for;
-    the long one all, or all but the first where moving all would be odd and must not be. For even
-    ones there must be four items, else three.
+    the long one all, or all but the first where moving all would be odd and must not be.
+
+    Raises:
+      ValueError: if there are fewer than four items, or three where odd ones count too.
     """
+    if items < (least := 4 if even else 3):
+        raise ValueError(f"generators: `items` must be at least {least}, got {items}.")
     short, first = (3, 1 - items % 2) if even else (2, 0)
     fixed = tuple(range(items))
     cycles = (

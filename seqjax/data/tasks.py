@@ -335,15 +335,10 @@ def permutations(
     arXiv:2210.10749.
     """
     rows, time = _sizes("permutations", rows, time, 1)
-    if not 2 <= (items := positive_int("permutations", "items", items)) <= 6:
-        raise ValueError(f"permutations: `items` must be between 2 and 6, got {items}.")
+    items = positive_int("permutations", "items", items)
     for name, value in (("even", even), ("generators", generators)):
         if not isinstance(value, bool):
             raise ValueError(f"permutations: `{name}` must be True or False, got {value!r}.")
-    if generators and items < (least := 4 if even else 3):
-        raise ValueError(
-            f"permutations: `items` must be at least {least} with `generators`, got {items}."
-        )
     table = groups.products(items, even=even)
     drawn = groups.generators(items, even=even) if generators else np.arange(len(table))
     inputs = random.integers(0, len(drawn), (rows, time)).astype(np.int32)
