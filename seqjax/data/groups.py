@@ -14,7 +14,15 @@ from seqjax.core.cell import positive_int
 
 @functools.cache
 def members(items: int, *, even: bool) -> tuple[tuple[int, ...], ...]:
-    """All permutations of so many items, 2 to 6, or only the even ones."""
+    """All permutations of so many items, or only the even ones.
+
+    Raises:
+      ValueError: if there are fewer than 2 items or more than 6.
+
+    Example:
+      >>> members(3, even=True)
+      ((0, 1, 2), (1, 2, 0), (2, 0, 1))
+    """
     if not 2 <= positive_int("members", "items", items) <= 6:
         raise ValueError(f"members: `items` must be between 2 and 6, got {items}.")
     return tuple(
@@ -26,7 +34,15 @@ def members(items: int, *, even: bool) -> tuple[tuple[int, ...], ...]:
 
 @functools.cache
 def products(items: int, *, even: bool) -> np.ndarray:
-    """The multiplication table: `[first, second]`, first done first."""
+    """The multiplication table: `[first, second]`, first done first; int32, read-only.
+
+    Raises:
+      ValueError: as `members`.
+
+    Example:
+      >>> products(3, even=True)[1]
+      array([1, 2, 0], dtype=int32)
+    """
     every = members(items, even=even)
     numbers = {order: number for number, order in enumerate(every)}
     table = np.array(
@@ -45,6 +61,12 @@ def generators(items: int, *, even: bool) -> np.ndarray:
 
     Raises:
       ValueError: if there are fewer than four items, or three where odd ones count too.
+
+    Example:
+      >>> [members(5, even=True)[number] for number in generators(5, even=True)]
+      [(1, 2, 0, 3, 4), (1, 2, 3, 4, 0)]
+
+    Source: the alphabet of two for A5 and S5 in Liu et al. 2022, arXiv:2210.10749.
     """
     if items < (least := 4 if even else 3):
         raise ValueError(f"generators: `items` must be at least {least}, got {items}.")

@@ -213,7 +213,7 @@ def parity(random: np.random.Generator, rows: int, time: int) -> Batch:
     rows, time = _sizes("parity", rows, time, 1)
     inputs = random.integers(0, 2, (rows, time)).astype(np.int32)
     targets = np.cumsum(inputs, axis=1, dtype=np.int32) % 2
-    return _everywhere(inputs, targets, tokens=2, classes=2)
+    return Batch(inputs, targets, np.ones(inputs.shape, bool), tokens=2, classes=2, chance=1 / 2)
 
 
 def modular_arithmetic(
@@ -364,9 +364,4 @@ def _at_the_end(inputs: np.ndarray, told: np.ndarray, *, tokens: int, classes: i
     targets[:, -length:] = told
     mask = np.zeros(inputs.shape, bool)
     mask[:, -length:] = True
-    return Batch(inputs, targets, mask, tokens, classes, 1 / classes)
-
-
-def _everywhere(inputs: np.ndarray, targets: np.ndarray, *, tokens: int, classes: int) -> Batch:
-    mask = np.ones(inputs.shape, bool)
     return Batch(inputs, targets, mask, tokens, classes, 1 / classes)
