@@ -23,26 +23,26 @@ from seqjax.cells.delta import (
     kimi_delta_attention,
 )
 from seqjax.cells.elman import elman
-from seqjax.cells.griffin import griffin_block, real_gated_lru
+from seqjax.cells.griffin import griffin_block, rg_lru
 from seqjax.cells.gru import gru
-from seqjax.cells.legendre import LegendreState, legendre_memory
 from seqjax.cells.linear_attention import gated_linear_attention, hgrn2, linear_attention
+from seqjax.cells.lmu import LegendreState, lmu
 from seqjax.cells.lstm import LSTMState, lstm
-from seqjax.cells.mamba import MambaState, mamba, mamba_block, selective_state_space
+from seqjax.cells.mamba import MambaState, mamba, mamba_block, s6
 from seqjax.cells.mamba2 import mamba2, mamba2_block
 from seqjax.cells.minimal import minimal_gru, minimal_gru_block, minimal_lstm
 from seqjax.cells.minimal_gated import minimal_gated
 from seqjax.cells.mlstm import mlstm, mlstm_block, mlstm_layer
-from seqjax.cells.quasi_recurrent import independent, quasi_recurrent, simple_recurrent
+from seqjax.cells.qrnn import indrnn, qrnn, sru
 from seqjax.cells.retention import retention, retention_block
 from seqjax.cells.rwkv import rwkv4_block, rwkv4_channel_mix, rwkv4_time_mix
 from seqjax.cells.rwkv6 import rwkv6_block, rwkv6_channel_mix, rwkv6_time_mix
 from seqjax.cells.rwkv7 import rwkv7_block, rwkv7_channel_mix, rwkv7_time_mix
 from seqjax.cells.slstm import SLSTMState, slstm, slstm_block, slstm_layer
 from seqjax.cells.state_space import (
-    diagonal_state_space,
-    linear_recurrent_unit,
-    simplified_state_space,
+    lru,
+    s4d,
+    s5,
 )
 from seqjax.core import initializers
 from seqjax.core.affine import Complex, LogScaled, log_scaled
@@ -107,7 +107,6 @@ __all__ = [
     "delta_net",
     "dense",
     "diagonal",
-    "diagonal_state_space",
     "dropout",
     "elman",
     "factory",
@@ -119,17 +118,17 @@ __all__ = [
     "griffin_block",
     "gru",
     "hgrn2",
-    "independent",
+    "indrnn",
     "initializers",
     "kimi_delta_attention",
     "layer_norm",
     "learned_initial_carry",
-    "legendre_memory",
     "length_mask",
     "linear",
     "linear_attention",
-    "linear_recurrent_unit",
+    "lmu",
     "log_scaled",
+    "lru",
     "lstm",
     "mamba",
     "mamba2",
@@ -150,11 +149,11 @@ __all__ = [
     "pointwise",
     "prenorm",
     "product",
-    "quasi_recurrent",
-    "real_gated_lru",
+    "qrnn",
     "residual",
     "retention",
     "retention_block",
+    "rg_lru",
     "rms_norm",
     "rwkv4_block",
     "rwkv4_channel_mix",
@@ -165,18 +164,19 @@ __all__ = [
     "rwkv7_block",
     "rwkv7_channel_mix",
     "rwkv7_time_mix",
+    "s4d",
+    "s5",
+    "s6",
     "scan",
     "scan_sum",
     "seed_carry",
     "segment_starts",
-    "selective_state_space",
     "short_convolution",
-    "simple_recurrent",
-    "simplified_state_space",
     "slstm",
     "slstm_block",
     "slstm_layer",
     "space_mean",
+    "sru",
     "stack",
     "strided",
     "to_heads",

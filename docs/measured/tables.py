@@ -51,12 +51,12 @@ RECIPE = ("width {}", "{} rows", "{:,} steps")
 
 FAMILIES = {
     "not linear in their state": (
-        "elman", "independent", "minimal_gated", "gru", "lstm", "slstm", "simple_recurrent",
-        "legendre_memory",
+        "elman", "indrnn", "minimal_gated", "gru", "lstm", "slstm", "sru",
+        "lmu",
     ),
     "linear, unit by unit": (
-        "minimal_gru", "minimal_lstm", "quasi_recurrent", "real_gated_lru", "mamba",
-        "rwkv4_time_mix", "linear_recurrent_unit", "diagonal_state_space", "simplified_state_space",
+        "minimal_gru", "minimal_lstm", "qrnn", "rg_lru", "mamba",
+        "rwkv4_time_mix", "lru", "s4d", "s5",
     ),
     "linear, a matrix a head": (
         "linear_attention", "retention", "gated_linear_attention", "hgrn2", "mamba2", "mlstm",

@@ -6,25 +6,25 @@ import jax.numpy as jnp
 
 from seqjax.cells.delta import delta_net, gated_delta_net, kimi_delta_attention
 from seqjax.cells.elman import elman
-from seqjax.cells.griffin import real_gated_lru
+from seqjax.cells.griffin import rg_lru
 from seqjax.cells.gru import gru
-from seqjax.cells.legendre import legendre_memory
 from seqjax.cells.linear_attention import gated_linear_attention, hgrn2, linear_attention
+from seqjax.cells.lmu import lmu
 from seqjax.cells.lstm import lstm
 from seqjax.cells.mamba import mamba
 from seqjax.cells.mamba2 import mamba2
 from seqjax.cells.minimal import minimal_gru, minimal_lstm
 from seqjax.cells.mlstm import mlstm, mlstm_layer
-from seqjax.cells.quasi_recurrent import independent, quasi_recurrent, simple_recurrent
+from seqjax.cells.qrnn import indrnn, qrnn, sru
 from seqjax.cells.retention import retention
 from seqjax.cells.rwkv import rwkv4_time_mix
 from seqjax.cells.rwkv6 import rwkv6_time_mix
 from seqjax.cells.rwkv7 import rwkv7_time_mix
 from seqjax.cells.slstm import slstm
 from seqjax.cells.state_space import (
-    diagonal_state_space,
-    linear_recurrent_unit,
-    simplified_state_space,
+    lru,
+    s4d,
+    s5,
 )
 from seqjax.core.cell import Cell
 
@@ -41,17 +41,17 @@ CELLS: dict[str, Callable[[int], Cell]] = {
     "gru": gru,
     "lstm": lstm,
     "slstm": lambda features: slstm(features, heads=_heads(features)),
-    "independent": lambda features: independent(features, activation=jnp.tanh),
-    "simple_recurrent": simple_recurrent,
-    "legendre_memory": lambda features: legendre_memory(features, memory=features, window=256),
+    "indrnn": lambda features: indrnn(features, activation=jnp.tanh),
+    "sru": sru,
+    "lmu": lambda features: lmu(features, memory=features, window=256),
     "minimal_gru": minimal_gru,
     "minimal_lstm": minimal_lstm,
-    "quasi_recurrent": quasi_recurrent,
-    "simple_recurrent_linear": lambda features: simple_recurrent(features, peepholes=False),
-    "linear_recurrent_unit": linear_recurrent_unit,
-    "diagonal_state_space": lambda features: diagonal_state_space(features, state=16),
-    "simplified_state_space": simplified_state_space,
-    "real_gated_lru": real_gated_lru,
+    "qrnn": qrnn,
+    "sru_linear": lambda features: sru(features, peepholes=False),
+    "lru": lru,
+    "s4d": lambda features: s4d(features, state=16),
+    "s5": s5,
+    "rg_lru": rg_lru,
     "mamba": mamba,
     "rwkv4_time_mix": rwkv4_time_mix,
     "linear_attention": lambda features: linear_attention(features, heads=_heads(features)),

@@ -24,19 +24,19 @@ def _minimal_lstm(features: int, time: int) -> Any:
     return minLSTM(features)
 
 
-def _linear_recurrent_unit(features: int, time: int) -> Any:
+def _lru(features: int, time: int) -> Any:
     from LRU_pytorch import LRU  # pyright: ignore[reportMissingImports]
 
     return LRU(features, features, features)
 
 
-def _simplified_state_space(features: int, time: int) -> Any:
+def _s5(features: int, time: int) -> Any:
     from s5 import S5  # pyright: ignore[reportMissingImports]
 
     return S5(features, features // 2)
 
 
-def _real_gated_lru(features: int, time: int) -> Any:
+def _rg_lru(features: int, time: int) -> Any:
     import torch  # pyright: ignore[reportMissingImports]
     from transformers import RecurrentGemmaConfig  # pyright: ignore[reportMissingImports]
     from transformers.models.recurrent_gemma.modeling_recurrent_gemma import (  # pyright: ignore[reportMissingImports]
@@ -143,9 +143,9 @@ def _mlstm_layer(features: int, time: int) -> Any:
 PUBLISHED: dict[str, tuple[str, Callable[[int, int], Any]]] = {
     "minimal_gru": ("minGRU-pytorch", _minimal_gru),
     "minimal_lstm": ("minGRU-pytorch", _minimal_lstm),
-    "linear_recurrent_unit": ("LRU-pytorch", _linear_recurrent_unit),
-    "simplified_state_space": ("s5-pytorch", _simplified_state_space),
-    "real_gated_lru": ("transformers", _real_gated_lru),
+    "lru": ("LRU-pytorch", _lru),
+    "s5": ("s5-pytorch", _s5),
+    "rg_lru": ("transformers", _rg_lru),
     "mamba": ("transformers", _mamba),
     "rwkv4_time_mix": ("transformers", _rwkv4_time_mix),
     "mamba2": ("transformers", _mamba2),

@@ -18,7 +18,7 @@ SHARPNESS = 8.0
 
 
 @factory
-def real_gated_lru(
+def rg_lru(
     features: int,
     *,
     blocks: int = 1,
@@ -51,7 +51,7 @@ def real_gated_lru(
     Example:
       >>> import jax, jax.numpy as jnp
       >>> import seqjax as sj
-      >>> cell = sj.real_gated_lru(4, blocks=2)
+      >>> cell = sj.rg_lru(4, blocks=2)
       >>> params = cell.init(jax.random.key(0), 4)
       >>> h, ys = sj.scan(cell, params, jnp.ones((5, 4)))
       >>> ys.shape
@@ -63,22 +63,20 @@ def real_gated_lru(
     cell need not know where a sequence begins. The derivative of the root is held at 1000, as
     there.
     """
-    features = positive_int("real_gated_lru", "features", features)
-    blocks = positive_int("real_gated_lru", "blocks", blocks)
+    features = positive_int("rg_lru", "features", features)
+    blocks = positive_int("rg_lru", "blocks", blocks)
     if features % blocks:
-        raise ValueError(
-            f"real_gated_lru: `blocks={blocks}` does not divide `features={features}`."
-        )
+        raise ValueError(f"rg_lru: `blocks={blocks}` does not divide `features={features}`.")
     block = features // blocks
     low, high = radius
     if not 0 < low <= high < 1:
         raise ValueError(
-            "real_gated_lru: `radius` must be two numbers between 0 and 1, the smaller one first; "
+            "rg_lru: `radius` must be two numbers between 0 and 1, the smaller one first; "
             f"got {radius!r}."
         )
 
     def init(key, in_features):
-        expect_width("real_gated_lru", features, in_features)
+        expect_width("rg_lru", features, in_features)
         dtype = jnp.result_type(float)
         input_key, ring = jax.random.split(key)
         square = jax.random.uniform(ring, (features,), dtype, low**2, high**2)
@@ -94,7 +92,7 @@ def real_gated_lru(
         return jnp.zeros((*batch_shape, features), widen(params["decay"]).dtype)
 
     def project(params, x):
-        expect_inputs("real_gated_lru", features, x)
+        expect_inputs("rg_lru", features, x)
         gates = add_bias(project_blocks(x, params["input"]), params["bias"])
         return [widen(part) for part in (*gates, x)]
 
@@ -120,7 +118,7 @@ def griffin_block(features: int, *, inner: int | None = None, blocks: int | None
     """The recurrent block of Griffin; a trunk of these alone is Hawk.
 
         u = gelu(W_gate norm(x))
-        v = real_gated_lru(convolution(W_in norm(x)))
+        v = rg_lru(convolution(W_in norm(x)))
         x = x + W_out (u * v)
         y = x + feed_forward(norm(x))
 
@@ -148,9 +146,7 @@ def griffin_block(features: int, *, inner: int | None = None, blocks: int | None
         blocks = max(1, (4 * features // 3 if inner is None else inner) // 256)
     if inner is None:
         inner = -(-4 * features // (3 * blocks)) * blocks
-    memory = stack(
-        dense(inner), short_convolution(inner, width=4), real_gated_lru(inner, blocks=blocks)
-    )
+    memory = stack(dense(inner), short_convolution(inner, width=4), rg_lru(inner, blocks=blocks))
     mix = stack(product(dense(inner, activation=jax.nn.gelu), memory), dense(features))
     after = feed_forward(features, hidden=3 * features, activation=jax.nn.gelu)
     return stack(prenorm(mix), prenorm(after))

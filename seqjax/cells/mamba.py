@@ -18,7 +18,7 @@ from seqjax.core.types import Array, Params
 
 
 @factory
-def selective_state_space(
+def s6(
     features: int,
     *,
     state: int = 16,
@@ -52,7 +52,7 @@ def selective_state_space(
     Example:
       >>> import jax, jax.numpy as jnp
       >>> import seqjax as sj
-      >>> cell = sj.selective_state_space(4, state=2)
+      >>> cell = sj.s6(4, state=2)
       >>> params = cell.init(jax.random.key(0), 4)
       >>> s, ys = sj.scan(cell, params, jnp.ones((5, 4)))
       >>> s.shape, ys.shape
@@ -62,20 +62,18 @@ def selective_state_space(
     by `d B`, not by the zero-order hold that the paper writes; a starts at log(1 .. state), and
     d is at least 1e-4 at the start. Negative eigenvalues: Grazzi et al. 2024, arXiv:2411.12537.
     """
-    features = positive_int("selective_state_space", "features", features)
-    state = positive_int("selective_state_space", "state", state)
-    rank = positive_int(
-        "selective_state_space", "rank", -(-features // 16) if rank is None else rank
-    )
+    features = positive_int("s6", "features", features)
+    state = positive_int("s6", "state", state)
+    rank = positive_int("s6", "rank", -(-features // 16) if rank is None else rank)
     low, high = step_size
     if not 0 < low <= high:
         raise ValueError(
-            "selective_state_space: `step_size` must be two numbers above 0, the smaller one "
+            "s6: `step_size` must be two numbers above 0, the smaller one "
             f"first; got {step_size!r}."
         )
 
     def init(key, in_features):
-        expect_width("selective_state_space", features, in_features)
+        expect_width("s6", features, in_features)
         dtype = jnp.result_type(float)
         selection, weights, bias = jax.random.split(key, 3)
         rows = jnp.log(jnp.arange(1, state + 1, dtype=dtype))
@@ -92,7 +90,7 @@ def selective_state_space(
         return jnp.zeros((*batch_shape, features, state), widen(params["a"]).dtype)
 
     def project(params, x):
-        expect_inputs("selective_state_space", features, x)
+        expect_inputs("s6", features, x)
         delta, b, c = jnp.split(x @ params["selection"], [rank, rank + state], axis=-1)
         size = delta @ params["step_weights"]
         size = jax.nn.softplus(widen(size) + like_features(widen(params["step_bias"]), size))
@@ -154,7 +152,7 @@ def mamba(
 
         u, z = split(W_input x)                       expand * features each
         u = silu(convolution(u))
-        u = selective_state_space(u)
+        u = s6(u)
         y = W_output (u * silu(z))
 
     Args:
@@ -164,7 +162,7 @@ def mamba(
       width: number of inputs that the convolution sees.
       rank: of the step sizes, by default `features / 16`, rounded up.
       layers: how many such layers the model has; W_output starts smaller the more there are.
-      negative_eigenvalues: of the recurrence, see `sj.selective_state_space`.
+      negative_eigenvalues: of the recurrence, see `sj.s6`.
 
     Returns:
       A cell with parameters `MambaParameters(input, convolution, recurrence, output)` and the
@@ -195,9 +193,7 @@ def mamba(
         activation=jax.nn.silu,
         bias_init=initializers.Uniform(width**-0.5),
     )
-    recurrence = selective_state_space(
-        inner, state=state, rank=rank, negative_eigenvalues=negative_eigenvalues
-    )
+    recurrence = s6(inner, state=state, rank=rank, negative_eigenvalues=negative_eigenvalues)
 
     def init(key, in_features):
         expect_width("mamba", features, in_features)

@@ -17,7 +17,7 @@ from seqjax.core.types import Array, Params, PRNGKeyArray
 
 
 @factory
-def linear_recurrent_unit(
+def lru(
     features: int,
     *,
     state: int | None = None,
@@ -46,7 +46,7 @@ def linear_recurrent_unit(
     Example:
       >>> import jax, jax.numpy as jnp
       >>> import seqjax as sj
-      >>> cell = sj.linear_recurrent_unit(4, state=8)
+      >>> cell = sj.lru(4, state=8)
       >>> params = cell.init(jax.random.key(0), 3)
       >>> s, ys = sj.scan(cell, params, jnp.ones((5, 3)))
       >>> s.real.shape, ys.shape
@@ -55,12 +55,12 @@ def linear_recurrent_unit(
     Source: Orvieto et al. 2023, arXiv:2303.06349. `exp(gamma)` starts as `sqrt(1 - |decay|^2)`,
     and is trained apart from decay, as there.
     """
-    features = positive_int("linear_recurrent_unit", "features", features)
-    modes = features if state is None else positive_int("linear_recurrent_unit", "state", state)
+    features = positive_int("lru", "features", features)
+    modes = features if state is None else positive_int("lru", "state", state)
     low, high = radius
     if not 0 <= low < high <= 1:
         raise ValueError(
-            "linear_recurrent_unit: `radius` must be two numbers between 0 and 1, the smaller "
+            "lru: `radius` must be two numbers between 0 and 1, the smaller "
             f"one first; got {radius!r}."
         )
 
@@ -91,7 +91,7 @@ def linear_recurrent_unit(
         return Complex(modulus * jnp.cos(angle), modulus * jnp.sin(angle))
 
     def project(params, x):
-        expect_inputs("linear_recurrent_unit", params["b_real"].shape[0], x)
+        expect_inputs("lru", params["b_real"].shape[0], x)
         gain = jnp.exp(widen(params["gamma"]))
         parts = (widen(x @ params[name]) for name in ("b_real", "b_imaginary"))
         return Complex(*(like_features(gain, part) * part for part in parts))
@@ -107,7 +107,7 @@ def linear_recurrent_unit(
 
 
 @factory
-def diagonal_state_space(
+def s4d(
     features: int,
     *,
     state: int = 64,
@@ -140,7 +140,7 @@ def diagonal_state_space(
     Example:
       >>> import jax, jax.numpy as jnp
       >>> import seqjax as sj
-      >>> cell = sj.diagonal_state_space(3, state=8)
+      >>> cell = sj.s4d(3, state=8)
       >>> params = cell.init(jax.random.key(0), 3)
       >>> s, ys = sj.scan(cell, params, jnp.ones((5, 3)))
       >>> s.real.shape, ys.shape
@@ -149,18 +149,17 @@ def diagonal_state_space(
     Source: Gu et al. 2022, arXiv:2206.11893. There a mixing of the features follows; here that
     is up to the layer above. The paper's B is part of c.
     """
-    features = positive_int("diagonal_state_space", "features", features)
-    state = positive_int("diagonal_state_space", "state", state)
+    features = positive_int("s4d", "features", features)
+    state = positive_int("s4d", "state", state)
     if spectrum not in ("linear", "inverse", "real"):
         raise ValueError(
-            "diagonal_state_space: `spectrum` must be 'linear', 'inverse' or 'real', got "
-            f"{spectrum!r}."
+            f"s4d: `spectrum` must be 'linear', 'inverse' or 'real', got {spectrum!r}."
         )
     real = spectrum == "real"
     modes = state if real else max(1, state // 2)
 
     def init(key, in_features):
-        expect_width("diagonal_state_space", features, in_features)
+        expect_width("s4d", features, in_features)
         dtype = jnp.result_type(float)
         step_key, c_key, skip_key = jax.random.split(key, 3)
         n = np.arange(modes)
@@ -182,7 +181,7 @@ def diagonal_state_space(
         }
 
     def coefficients(params, x):
-        expect_inputs("diagonal_state_space", features, x)
+        expect_inputs("s4d", features, x)
         a = Complex(-bounded_exp(widen(params["a_real"])), widen(params["a_imaginary"]))
         size = bounded_exp(widen(params["step_size"]))[:, None]
         decay, gain = _hold(a, size)
@@ -207,7 +206,7 @@ def diagonal_state_space(
 
 
 @factory
-def simplified_state_space(
+def s5(
     features: int,
     *,
     state: int = 64,
@@ -231,7 +230,7 @@ def simplified_state_space(
       A cell whose carry is `sj.Complex(real, imaginary)` of `(*batch, state / 2)`, in float32
       at least. Parameters: `a_real`, `a_imaginary`, `step_size` `(modes,)`; `b_real`,
       `b_imaginary` `(in_features, modes)`; `c_real`, `c_imaginary` `(modes, features)`;
-      `skip` as in `sj.linear_recurrent_unit`.
+      `skip` as in `sj.lru`.
 
     Raises:
       ValueError: if the state cannot be split into blocks of even size.
@@ -239,7 +238,7 @@ def simplified_state_space(
     Example:
       >>> import jax, jax.numpy as jnp
       >>> import seqjax as sj
-      >>> cell = sj.simplified_state_space(4, state=8)
+      >>> cell = sj.s5(4, state=8)
       >>> params = cell.init(jax.random.key(0), 3)
       >>> s, ys = sj.scan(cell, params, jnp.ones((5, 3)))
       >>> s.real.shape, ys.shape
@@ -249,14 +248,11 @@ def simplified_state_space(
     code can. C starts as there by default, in each part with variance 1 / state before the change
     of basis; B with 1 / in_features, where that code has 1 / state.
     """
-    features = positive_int("simplified_state_space", "features", features)
-    state = positive_int("simplified_state_space", "state", state)
-    blocks = positive_int("simplified_state_space", "blocks", blocks)
+    features = positive_int("s5", "features", features)
+    state = positive_int("s5", "state", state)
+    blocks = positive_int("s5", "blocks", blocks)
     if state % (2 * blocks):
-        raise ValueError(
-            f"simplified_state_space: `state={state}` must be a multiple of 2 * blocks = "
-            f"{2 * blocks}."
-        )
+        raise ValueError(f"s5: `state={state}` must be a multiple of 2 * blocks = {2 * blocks}.")
     modes = state // 2
 
     def init(key, in_features):
@@ -288,7 +284,7 @@ def simplified_state_space(
         return _hold(a, bounded_exp(widen(params["step_size"])))
 
     def project(params, x):
-        expect_inputs("simplified_state_space", params["b_real"].shape[0], x)
+        expect_inputs("s5", params["b_real"].shape[0], x)
         _, gain = held(params)
         real, imaginary = (widen(x @ params[name]) for name in ("b_real", "b_imaginary"))
         g_real, g_imaginary = (like_features(part, real) for part in gain)

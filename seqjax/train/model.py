@@ -20,26 +20,26 @@ from seqjax.cells.delta import (
     kimi_delta_attention,
 )
 from seqjax.cells.elman import elman
-from seqjax.cells.griffin import griffin_block, real_gated_lru
+from seqjax.cells.griffin import griffin_block, rg_lru
 from seqjax.cells.gru import gru
-from seqjax.cells.legendre import legendre_memory
 from seqjax.cells.linear_attention import gated_linear_attention, hgrn2, linear_attention
+from seqjax.cells.lmu import lmu
 from seqjax.cells.lstm import lstm
-from seqjax.cells.mamba import mamba, mamba_block, selective_state_space
+from seqjax.cells.mamba import mamba, mamba_block, s6
 from seqjax.cells.mamba2 import mamba2, mamba2_block
 from seqjax.cells.minimal import minimal_gru, minimal_gru_block, minimal_lstm
 from seqjax.cells.minimal_gated import minimal_gated
 from seqjax.cells.mlstm import mlstm, mlstm_block, mlstm_layer
-from seqjax.cells.quasi_recurrent import independent, quasi_recurrent, simple_recurrent
+from seqjax.cells.qrnn import indrnn, qrnn, sru
 from seqjax.cells.retention import retention, retention_block
 from seqjax.cells.rwkv import rwkv4_block, rwkv4_channel_mix, rwkv4_time_mix
 from seqjax.cells.rwkv6 import rwkv6_block, rwkv6_channel_mix, rwkv6_time_mix
 from seqjax.cells.rwkv7 import rwkv7_block, rwkv7_channel_mix, rwkv7_time_mix
 from seqjax.cells.slstm import slstm, slstm_block, slstm_layer
 from seqjax.cells.state_space import (
-    diagonal_state_space,
-    linear_recurrent_unit,
-    simplified_state_space,
+    lru,
+    s4d,
+    s5,
 )
 from seqjax.core.bidirectional import bidirectional
 from seqjax.core.cell import Cell
@@ -51,7 +51,7 @@ from seqjax.train.config import CellConfig, OptimizerConfig, parse_options
 
 CELLS: dict[str, Callable[..., Cell]] = {
     "delta_net": delta_net,
-    "diagonal_state_space": diagonal_state_space,
+    "s4d": s4d,
     "elman": elman,
     "gated_delta_net": gated_delta_net,
     "gated_delta_net_block": gated_delta_net_block,
@@ -59,11 +59,11 @@ CELLS: dict[str, Callable[..., Cell]] = {
     "griffin_block": griffin_block,
     "gru": gru,
     "hgrn2": hgrn2,
-    "independent": independent,
+    "indrnn": indrnn,
     "kimi_delta_attention": kimi_delta_attention,
-    "legendre_memory": legendre_memory,
+    "lmu": lmu,
     "linear_attention": linear_attention,
-    "linear_recurrent_unit": linear_recurrent_unit,
+    "lru": lru,
     "lstm": lstm,
     "mamba": mamba,
     "mamba2": mamba2,
@@ -76,8 +76,8 @@ CELLS: dict[str, Callable[..., Cell]] = {
     "mlstm": mlstm,
     "mlstm_block": mlstm_block,
     "mlstm_layer": mlstm_layer,
-    "quasi_recurrent": quasi_recurrent,
-    "real_gated_lru": real_gated_lru,
+    "qrnn": qrnn,
+    "rg_lru": rg_lru,
     "retention": retention,
     "retention_block": retention_block,
     "rwkv4_block": rwkv4_block,
@@ -89,9 +89,9 @@ CELLS: dict[str, Callable[..., Cell]] = {
     "rwkv7_block": rwkv7_block,
     "rwkv7_channel_mix": rwkv7_channel_mix,
     "rwkv7_time_mix": rwkv7_time_mix,
-    "selective_state_space": selective_state_space,
-    "simple_recurrent": simple_recurrent,
-    "simplified_state_space": simplified_state_space,
+    "s6": s6,
+    "sru": sru,
+    "s5": s5,
     "slstm": slstm,
     "slstm_block": slstm_block,
     "slstm_layer": slstm_layer,

@@ -14,7 +14,7 @@ CELLS = {
     "short_convolution": sj.short_convolution(4),
     "gru": sj.gru(4),
     "minimal_gru": sj.minimal_gru(4),
-    "linear_recurrent_unit": sj.linear_recurrent_unit(4),
+    "lru": sj.lru(4),
     "mlstm": sj.mlstm(4, heads=2),
     "minimal_gru_block": sj.minimal_gru_block(4),
     "griffin_block": sj.griffin_block(4, inner=4),

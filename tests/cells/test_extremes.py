@@ -92,7 +92,7 @@ def test_second_derivatives_where_a_key_is_zero():
 
 def test_second_derivatives_of_a_root_that_is_held():
     """A decay of almost 1: the derivative of `sqrt(1 - a^2)` is bounded, and so is its own."""
-    cell = sj.real_gated_lru(3)
+    cell = sj.rg_lru(3)
     params = cell.init(jax.random.key(0), 3)
     params |= {"bias": params["bias"] - 120.0}
     xs = jax.random.normal(jax.random.key(1), (5, 3))
@@ -104,7 +104,7 @@ def test_second_derivatives_of_a_root_that_is_held():
 @pytest.mark.parametrize("far", [-FAR, FAR])
 def test_every_mode_and_every_step_size_far_away(far):
     """Of many modes the fastest turn so far that powers of their angle are infinite."""
-    cell = sj.diagonal_state_space(2, state=64)
+    cell = sj.s4d(2, state=64)
     params = cell.init(jax.random.key(0), 2)
     params |= {name: params[name] + far for name in ("a_real", "step_size")}
     xs = jax.random.normal(jax.random.key(1), (1, 4, 2))

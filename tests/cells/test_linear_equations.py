@@ -45,7 +45,7 @@ def minimal_lstm(p, xs, candidate=lambda u: u):
     return ys
 
 
-def quasi_recurrent(p, xs, pooling="fo"):
+def qrnn(p, xs, pooling="fo"):
     kernel, bias = p[0]["kernel"], p[0]["bias"]
     width, past, c, ys = len(kernel), [np.zeros(IN)] * (len(kernel) - 1), np.zeros(F), []
     for x in xs:
@@ -59,7 +59,7 @@ def quasi_recurrent(p, xs, pooling="fo"):
     return ys
 
 
-def simple_recurrent(p, xs, highway_bias=0.0):
+def sru(p, xs, highway_bias=0.0):
     alpha, c, ys = np.sqrt(1 + 2 * np.exp(highway_bias)), np.zeros(F), []
     v = p.get("peephole", np.zeros((2, F)))
     for x in xs:
@@ -72,7 +72,7 @@ def simple_recurrent(p, xs, highway_bias=0.0):
     return ys
 
 
-def independent(p, xs):
+def indrnn(p, xs):
     h, ys = np.zeros(F), []
     for x in xs:
         h = np.maximum(x @ p["input"][:, 0] + p["recurrent"][:, 0, 0, 0] * h + p["bias"][0], 0)
@@ -84,7 +84,7 @@ def both(p, name):
     return p[f"{name}_real"] + 1j * p[f"{name}_imaginary"]
 
 
-def linear_recurrent_unit(p, xs):
+def lru(p, xs):
     decay = np.exp(-np.exp(p["nu"]) + 1j * np.exp(p["theta"]))
     s, ys = np.zeros(len(decay), complex), []
     for x in xs:
@@ -94,7 +94,7 @@ def linear_recurrent_unit(p, xs):
     return ys
 
 
-def diagonal_state_space(p, xs):
+def s4d(p, xs):
     a = -np.exp(p["a_real"]) + 1j * p["a_imaginary"]
     decay = np.exp(np.exp(p["step_size"])[:, None] * a)
     s, ys = np.zeros(a.shape, complex), []
@@ -104,7 +104,7 @@ def diagonal_state_space(p, xs):
     return ys
 
 
-def simplified_state_space(p, xs):
+def s5(p, xs):
     a = np.minimum(p["a_real"], -1e-4) + 1j * p["a_imaginary"]
     decay = np.exp(np.exp(p["step_size"]) * a)
     s, ys = np.zeros(a.shape, complex), []
@@ -114,7 +114,7 @@ def simplified_state_space(p, xs):
     return ys
 
 
-def real_gated_lru(p, xs):
+def rg_lru(p, xs):
     blocks, block = p["input"].shape[:2]
     h, ys = np.zeros(blocks * block), []
     for x in xs:
@@ -130,7 +130,7 @@ def real_gated_lru(p, xs):
     return ys
 
 
-def selective_state_space(p, xs, decay=np.exp):
+def s6(p, xs, decay=np.exp):
     features, state = p["a"].shape
     rank = p["step_weights"].shape[0]
     s, ys = np.zeros((features, state)), []
@@ -151,11 +151,11 @@ def mamba(p, xs):
     padded = np.concatenate([np.zeros((width - 1, u.shape[1])), u])
     u = np.array([(kernel * padded[t : t + width]).sum(0) + bias for t in range(len(xs))])
     u = u * sigmoid(u)
-    u = np.array(selective_state_space(p.recurrence, u))
+    u = np.array(s6(p.recurrence, u))
     return (u * z * sigmoid(z)) @ p.output
 
 
-def legendre_memory(p, xs, memory, window):
+def lmu(p, xs, memory, window):
     q = np.arange(memory)
     a = np.array([[(2 * i + 1) * (-1 if i < j else (-1) ** (i - j + 1)) for j in q] for i in q])
     b = (2 * q + 1) * (-1.0) ** q
@@ -255,27 +255,27 @@ CASES = {
     "minimal_lstm log": (
         sj.minimal_lstm(F, logarithmic=True), minimal_lstm, {"candidate": positive},
     ),
-    "quasi f": (sj.quasi_recurrent(F, pooling="f"), quasi_recurrent, {"pooling": "f"}),
-    "quasi fo": (sj.quasi_recurrent(F, width=3), quasi_recurrent, {}),
-    "quasi ifo": (sj.quasi_recurrent(F, pooling="ifo"), quasi_recurrent, {"pooling": "ifo"}),
+    "quasi f": (sj.qrnn(F, pooling="f"), qrnn, {"pooling": "f"}),
+    "quasi fo": (sj.qrnn(F, width=3), qrnn, {}),
+    "quasi ifo": (sj.qrnn(F, pooling="ifo"), qrnn, {"pooling": "ifo"}),
     "simple": (
-        sj.simple_recurrent(F, highway_bias=0.5), simple_recurrent, {"highway_bias": 0.5},
+        sj.sru(F, highway_bias=0.5), sru, {"highway_bias": 0.5},
     ),
-    "simple linear": (sj.simple_recurrent(F, peepholes=False), simple_recurrent, {}),
-    "independent": (sj.independent(F), independent, {}),
-    "lru": (sj.linear_recurrent_unit(F, state=5), linear_recurrent_unit, {}),
-    "lru skip": (sj.linear_recurrent_unit(IN), linear_recurrent_unit, {}),
-    "s4d": (sj.diagonal_state_space(IN, state=6), diagonal_state_space, {}),
+    "simple linear": (sj.sru(F, peepholes=False), sru, {}),
+    "indrnn": (sj.indrnn(F), indrnn, {}),
+    "lru": (sj.lru(F, state=5), lru, {}),
+    "lru skip": (sj.lru(IN), lru, {}),
+    "s4d": (sj.s4d(IN, state=6), s4d, {}),
     "s4d inverse": (
-        sj.diagonal_state_space(IN, state=6, spectrum="inverse"), diagonal_state_space, {},
+        sj.s4d(IN, state=6, spectrum="inverse"), s4d, {},
     ),
-    "s5": (sj.simplified_state_space(F, state=8, blocks=2), simplified_state_space, {}),
-    "rg-lru": (sj.real_gated_lru(IN), real_gated_lru, {}),
-    "rg-lru blocks": (sj.real_gated_lru(IN, blocks=3), real_gated_lru, {}),
-    "s6": (sj.selective_state_space(IN, state=2), selective_state_space, {}),
+    "s5": (sj.s5(F, state=8, blocks=2), s5, {}),
+    "rg-lru": (sj.rg_lru(IN), rg_lru, {}),
+    "rg-lru blocks": (sj.rg_lru(IN, blocks=3), rg_lru, {}),
+    "s6": (sj.s6(IN, state=2), s6, {}),
     "s6 negative": (
-        sj.selective_state_space(IN, state=2, negative_eigenvalues=True),
-        selective_state_space,
+        sj.s6(IN, state=2, negative_eigenvalues=True),
+        s6,
         {"decay": lambda log: 2 * np.exp(log) - 1},
     ),
     "mamba": (sj.mamba(IN, state=2, rank=2), mamba, {}),
@@ -305,16 +305,16 @@ def test_equations(name, x64):
     np.testing.assert_allclose(ys, loop(params, xs, **options), rtol=1e-10, atol=1e-12)
 
 
-def test_legendre_memory(x64):
-    cell = sj.legendre_memory(F, memory=3, window=5.0)
+def test_lmu(x64):
+    cell = sj.lmu(F, memory=3, window=5.0)
     params, xs = drawn(cell)
     ys = sj.scan(cell, jax.tree.map(jnp.asarray, params), xs)[1]
-    np.testing.assert_allclose(ys, legendre_memory(params, xs, 3, 5.0), atol=1e-4)
+    np.testing.assert_allclose(ys, lmu(params, xs, 3, 5.0), atol=1e-4)
 
 
 def test_the_memory_holds_a_window_of_its_signal(x64):
     """The first polynomial is constant: its coefficient is the mean over the window."""
-    cell = sj.legendre_memory(1, memory=8, window=50.0)
+    cell = sj.lmu(1, memory=8, window=50.0)
     params = jax.tree.map(jnp.zeros_like, cell.init(jax.random.key(0), 1))
     params["encode_input"] = jnp.ones((1,))
     signal = jnp.sin(jnp.linspace(0, 8, 200))[:, None]

@@ -12,8 +12,8 @@ from seqjax.core.shift import ConvolutionParameters
 key = jax.random.key(0)
 
 
-def test_linear_recurrent_unit(x64):
-    cell = sj.linear_recurrent_unit(512, radius=(0.5, 0.9), max_phase=1.0)
+def test_lru(x64):
+    cell = sj.lru(512, radius=(0.5, 0.9), max_phase=1.0)
     params = cell.init(key, 100)
     modulus = np.exp(-np.exp(params["nu"]))
     assert 0.5 <= modulus.min() < 0.51 and 0.89 < modulus.max() <= 0.9
@@ -26,9 +26,9 @@ def test_linear_recurrent_unit(x64):
     assert abs(params["c_imaginary"].std() * np.sqrt(512) - 1) < 0.02
 
 
-def test_spectra_of_the_diagonal_state_space():
+def test_spectra_of_the_s4d():
     def start(spectrum):
-        params = sj.diagonal_state_space(2, state=8, spectrum=spectrum).init(key, 2)
+        params = sj.s4d(2, state=8, spectrum=spectrum).init(key, 2)
         return (-np.exp(params["a_real"]) + 1j * params["a_imaginary"])[0]
 
     np.testing.assert_allclose(start("linear"), -0.5 + 1j * np.pi * np.arange(4), rtol=1e-6)
@@ -37,10 +37,10 @@ def test_spectra_of_the_diagonal_state_space():
     np.testing.assert_allclose(start("real"), -1.0 - np.arange(8), rtol=1e-6)
 
 
-def test_the_diagonal_state_space_is_a_convolution(x64):
+def test_the_s4d_is_a_convolution(x64):
     """With the kernel of its modes, by Fourier transforms."""
     time, features = 64, 3
-    cell = sj.diagonal_state_space(features, state=8)
+    cell = sj.s4d(features, state=8)
     params = jax.device_get(cell.init(key, features))
     xs = np.random.default_rng(0).standard_normal((time, features))
     a = -np.exp(params["a_real"]) + 1j * params["a_imaginary"]
@@ -53,7 +53,7 @@ def test_the_diagonal_state_space_is_a_convolution(x64):
     np.testing.assert_allclose(sj.scan(cell, params, xs)[1], wanted, atol=1e-10)
 
 
-def test_modes_of_the_simplified_state_space(x64):
+def test_modes_of_the_s5(x64):
     """They are those of HiPPO-LegS made normal, every other one of each pair."""
     size = 6
     root = np.sqrt(2 * np.arange(size) + 1)
@@ -68,24 +68,24 @@ def test_modes_of_the_simplified_state_space(x64):
     np.testing.assert_allclose(again, normal, atol=1e-10)
 
 
-def test_steps_of_the_selective_state_space():
-    params = sj.selective_state_space(1000, state=4, rank=2).init(key, 1000)
+def test_steps_of_the_s6():
+    params = sj.s6(1000, state=4, rank=2).init(key, 1000)
     size = np.asarray(jax.nn.softplus(params["step_bias"]))
     assert 0.00099 < size.min() < 0.0011 and 0.09 < size.max() < 0.1001
     assert abs(np.median(np.log10(size)) + 2) < 0.1
     np.testing.assert_allclose(np.exp(params["a"][0]), [1, 2, 3, 4], rtol=1e-6)
 
 
-def test_radius_of_the_real_gated_lru():
-    params = sj.real_gated_lru(1000, blocks=10).init(key, 1000)
+def test_radius_of_the_rg_lru():
+    params = sj.rg_lru(1000, blocks=10).init(key, 1000)
     radius = np.exp(-np.asarray(jax.nn.softplus(params["decay"])))
     assert 0.8999 < radius.min() < 0.902 and 0.997 < radius.max() < 0.9991
 
 
-def test_simplified_state_space():
+def test_s5():
     """Of C each part has variance 1 / state before the change of basis, which keeps half of it:
     the modes that are kept are as many as there were numbers, and half of the states."""
-    params = sj.simplified_state_space(400, state=64).init(key, 400)
+    params = sj.s5(400, state=64).init(key, 400)
     assert abs(params["c_real"].var() * 64 - 1) < 0.02
     assert abs(params["c_imaginary"].var() * 64 - 1) < 0.02
 
@@ -144,8 +144,8 @@ def test_outputs_of_mamba(make):
     np.testing.assert_allclose(one, 2 * four, rtol=1e-5)
 
 
-def test_weights_of_the_legendre_memory():
-    params = sj.legendre_memory(100, memory=3, window=5).init(key, 100)
+def test_weights_of_the_lmu():
+    params = sj.lmu(100, memory=3, window=5).init(key, 100)
     assert abs(params["recurrent"].std() * 10 - 1) < 0.05
     # Of a uniform one none would be so large.
     assert np.abs(params["recurrent"]).max() > 0.18
@@ -171,25 +171,25 @@ def test_wkv_holds_exponents_of_any_size():
 
 def test_arguments(no_shape_checks):
     with pytest.raises(ValueError, match="'f', 'fo' or 'ifo'"):
-        sj.quasi_recurrent(3, pooling="of")
+        sj.qrnn(3, pooling="of")
     with pytest.raises(ValueError, match="radius"):
-        sj.linear_recurrent_unit(3, radius=(0.9, 0.5))
+        sj.lru(3, radius=(0.9, 0.5))
     with pytest.raises(ValueError, match="'linear', 'inverse' or 'real'"):
-        sj.diagonal_state_space(3, spectrum="complex")
+        sj.s4d(3, spectrum="complex")
     with pytest.raises(ValueError, match="multiple of 2"):
-        sj.simplified_state_space(3, state=6, blocks=2)
+        sj.s5(3, state=6, blocks=2)
     with pytest.raises(ValueError, match="does not divide"):
-        sj.real_gated_lru(4, blocks=3)
+        sj.rg_lru(4, blocks=3)
     with pytest.raises(ValueError, match="heads=3. must divide"):
         sj.slstm(4, heads=3)
     with pytest.raises(ValueError, match="window"):
-        sj.legendre_memory(4, memory=3, window=0)
+        sj.lmu(4, memory=3, window=0)
     with pytest.raises(ValueError, match="radius"):
-        sj.real_gated_lru(4, radius=(0.9, 1.1))
+        sj.rg_lru(4, radius=(0.9, 1.1))
     with pytest.raises(ValueError, match="step_size"):
-        sj.selective_state_space(4, step_size=(0.0, 1.0)).init(key, 4)
+        sj.s6(4, step_size=(0.0, 1.0)).init(key, 4)
     with pytest.raises(ValueError, match="step_size"):
-        sj.simplified_state_space(4, step_size=(-1.0, 1.0)).init(key, 4)
+        sj.s5(4, step_size=(-1.0, 1.0)).init(key, 4)
     with pytest.raises(ValueError, match="temperature"):
         sj.gated_linear_attention(4, heads=2, temperature=-1.0)
     with pytest.raises(ValueError, match="rank"):
@@ -204,7 +204,7 @@ def test_arguments(no_shape_checks):
         for layer, layers in ((3, 1), (-1, 3), (2, 2), (0, 0)):
             with pytest.raises(ValueError, match=f"got layer={layer} and layers={layers}"):
                 build(8, layer=layer, layers=layers)
-    for build in (sj.diagonal_state_space, sj.mamba, sj.rwkv4_time_mix, sj.rwkv4_channel_mix):
+    for build in (sj.s4d, sj.mamba, sj.rwkv4_time_mix, sj.rwkv4_channel_mix):
         with pytest.raises(ValueError, match="4 wide.*in_features=3"):
             build(4).init(key, 3)
 
@@ -215,14 +215,14 @@ WIDE = {
     "dense": sj.dense(4),
     "feed_forward": sj.feed_forward(4),
     "residual": sj.residual(sj.prenorm(sj.gru(3))),
-    "linear_recurrent_unit": sj.linear_recurrent_unit(4),
-    "diagonal_state_space": sj.diagonal_state_space(3),
-    "simplified_state_space": sj.simplified_state_space(4, state=4),
-    "selective_state_space": sj.selective_state_space(3),
+    "lru": sj.lru(4),
+    "s4d": sj.s4d(3),
+    "s5": sj.s5(4, state=4),
+    "s6": sj.s6(3),
     "mamba": sj.mamba(3),
-    "real_gated_lru": sj.real_gated_lru(3),
-    "legendre_memory": sj.legendre_memory(4, memory=3, window=5),
-    "simple_recurrent": sj.simple_recurrent(4),
+    "rg_lru": sj.rg_lru(3),
+    "lmu": sj.lmu(4, memory=3, window=5),
+    "sru": sj.sru(4),
     "minimal_gru": sj.minimal_gru(4),
     "mlstm": sj.mlstm(4, heads=2),
     "mlstm_layer": sj.stack(sj.dense(4), sj.mlstm_layer(4, heads=2)),

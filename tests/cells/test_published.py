@@ -53,7 +53,7 @@ def minimal_lstm(p):
     return sj.minimal_lstm(F, logarithmic=True), params
 
 
-def simple_recurrent(p):
+def sru(p):
     weight = p["weight"].reshape(len(p["weight"]), F, -1).transpose(0, 2, 1).copy()
     if weight.shape[1] == 4:
         # The package starts this product larger instead of scaling what comes out.
@@ -61,17 +61,17 @@ def simple_recurrent(p):
     params = {"input": weight, "bias": p["bias"].reshape(2, F)}
     if "weight_c" in p:
         params["peephole"] = p["weight_c"].reshape(2, F)
-    cell = sj.simple_recurrent(F, highway_bias=0.5, peepholes="weight_c" in p)
+    cell = sj.sru(F, highway_bias=0.5, peepholes="weight_c" in p)
     return cell, params, lambda carry: {"end": carry}
 
 
-def independent(p):
+def indrnn(p):
     params = {
         "input": p["weight_ih"].T[:, None],
         "recurrent": p["vector_u"].reshape(F, 1, 1, 1),
         "bias": (p["bias_ih"] + p["bias_hh"])[None],
     }
-    return sj.independent(F, activation=jnp.tanh), params
+    return sj.indrnn(F, activation=jnp.tanh), params
 
 
 def minimal_gated(p):
@@ -83,7 +83,7 @@ def minimal_gated(p):
     return sj.minimal_gated(F, reset="before"), params
 
 
-def linear_recurrent_unit(p):
+def lru(p):
     params = {
         "nu": p["nu_log"],
         "theta": p["theta_log"],
@@ -94,15 +94,15 @@ def linear_recurrent_unit(p):
         "c_imaginary": p["C"].imag.T,
         "skip": p["D"].T,
     }
-    return sj.linear_recurrent_unit(F, state=5), params
+    return sj.lru(F, state=5), params
 
 
-def diagonal_state_space(p):
+def s4d(p):
     names = ("a_real", "a_imaginary", "c_real", "c_imaginary", "step_size", "skip")
-    return sj.diagonal_state_space(make_cells.INPUTS, state=6), as_it_is(p, *names)
+    return sj.s4d(make_cells.INPUTS, state=6), as_it_is(p, *names)
 
 
-def simplified_state_space(p):
+def s5(p):
     params = {
         "a_real": p["Lambda"].real,
         "a_imaginary": p["Lambda"].imag,
@@ -115,10 +115,10 @@ def simplified_state_space(p):
         "skip": p["D"],
     }
     end = lambda carry: {"end": carry.real + 1j * carry.imaginary}  # noqa: E731
-    return sj.simplified_state_space(F, state=6), params, end
+    return sj.s5(F, state=6), params, end
 
 
-def legendre_memory(p):
+def lmu(p):
     encode, inward = np.split(p["kernel"][:, 0], [3]), np.split(p["hidden.kernel"], [3])
     params = {
         "encode_input": encode[0],
@@ -128,16 +128,16 @@ def legendre_memory(p):
         "input": inward[1],
         "recurrent": p["hidden.recurrent_kernel"],
     }
-    return sj.legendre_memory(F, memory=3, window=5.0), params
+    return sj.lmu(F, memory=3, window=5.0), params
 
 
-def real_gated_lru(p):
+def rg_lru(p):
     params = {
         "input": np.stack([p["recurrent_gate_weight"], p["input_gate_weight"]], 2),
         "bias": np.stack([p["recurrent_gate_bias"].ravel(), p["input_gate_bias"].ravel()]),
         "decay": p["recurrent_param"],
     }
-    return sj.real_gated_lru(F, blocks=2), params, lambda carry: {"end": carry}
+    return sj.rg_lru(F, blocks=2), params, lambda carry: {"end": carry}
 
 
 def mamba(p):

@@ -19,7 +19,7 @@ if jaxlib.__version__.startswith("0.10."):
 
 CELLS = (
     sj.minimal_gru,
-    sj.linear_recurrent_unit,
+    sj.lru,
     sj.mamba,
     sj.linear_attention,
     sj.retention,

@@ -44,9 +44,9 @@ options = st.fixed_dictionaries(
 
 KINDS = [
     "minimal_gru",
-    "linear_recurrent_unit",
+    "lru",
     "slstm_linear",
-    "selective_state_space",
+    "s6",
     "rwkv4_time_mix",
     "mamba",
 ]
@@ -98,7 +98,7 @@ def test_padding_first(name, x64):
 
 
 @pytest.mark.parametrize("method", ["chunked", "associative"])
-@pytest.mark.parametrize("name", ["minimal_gru", "linear_recurrent_unit", "slstm_linear"])
+@pytest.mark.parametrize("name", ["minimal_gru", "lru", "slstm_linear"])
 def test_higher_derivatives_equal_the_plain_path(name, method, chunks, x64):
     """Forward over reverse, reverse over reverse, forward over forward."""
     cell = CELLS[name]
@@ -169,7 +169,7 @@ def test_extreme_gates(name, method):
     [
         sj.minimal_gru(2),
         sj.minimal_lstm(2),
-        sj.linear_recurrent_unit(2, state=2),
+        sj.lru(2, state=2),
         sj.slstm(2, recurrent=False),
         sj.rwkv4_time_mix(2),
     ],
@@ -225,7 +225,7 @@ def test_what_is_saved():
 
 
 def test_states_wider_than_the_inputs_are_never_all_there():
-    cell = sj.selective_state_space(16, state=16)
+    cell = sj.s6(16, state=16)
     params = jax.eval_shape(lambda: cell.init(jax.random.key(0), 16))
     time, rows = 4096, 2
     xs = jax.ShapeDtypeStruct((rows, time, 16), jnp.float32)
@@ -259,7 +259,7 @@ def test_the_state_stays_in_float32():
 
 @pytest.mark.parametrize("method", ["chunked", "associative"])
 def test_gradients_of_a_trajectory(method, chunks, x64):
-    cell = sj.linear_recurrent_unit(3)
+    cell = sj.lru(3)
     params = cell.init(jax.random.key(0), 2)
     xs = jax.random.normal(jax.random.key(1), (2, 7, 2))
 
@@ -325,7 +325,7 @@ def test_zoneout_of_a_linear_cell_goes_the_plain_way():
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
 def test_rows_on_several_devices(kind, method):
     """The numbers of one device, with the sum over devices outside of all loops."""
-    cell = sj.stack(sj.short_convolution(3), sj.minimal_gru(4), sj.linear_recurrent_unit(2))
+    cell = sj.stack(sj.short_convolution(3), sj.minimal_gru(4), sj.lru(2))
     params = cell.init(jax.random.key(0), 3)
     xs = jax.random.normal(jax.random.key(1), (4, 10, 3))
     mask = jax.random.bernoulli(jax.random.key(2), 0.7, (4, 10))

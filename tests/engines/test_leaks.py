@@ -10,7 +10,7 @@ import seqjax as sj
 from tests.matrix_cells import FORMS, HEADS, KEYS, VALUES, form
 from tests.table import IN_FEATURES, ROWS
 
-PARALLEL = ["minimal_gru", "linear_recurrent_unit", "slstm_linear", "mlstm", "delta_net", "mamba2"]
+PARALLEL = ["minimal_gru", "lru", "slstm_linear", "mlstm", "delta_net", "mamba2"]
 """Of each kind of state one."""
 
 

@@ -53,7 +53,7 @@ def main(cases: dict[str, Callable]) -> None:
     parser.add_argument("--check", action="store_true")
     asked = parser.parse_args()
     for name in asked.cases:
-        found = legendre_memory() if name == "legendre_memory" else run(cases, name)
+        found = lmu() if name == "lmu" else run(cases, name)
         path = FOLDER / f"cells_{name}.npz"
         if asked.check:
             check(name, path, found)
@@ -131,7 +131,7 @@ def minimal_lstm():
     return FEATURES, module, module
 
 
-def simple_recurrent(width=FEATURES, *, peepholes=True):
+def sru(width=FEATURES, *, peepholes=True):
 
     # The kernels for inference need a compiler; the loop that is trained on CPUs does not.
     with (
@@ -170,7 +170,7 @@ def torch_recurrent(name: str):
     return INPUTS, function, cell
 
 
-def linear_recurrent_unit():
+def lru():
     from LRU_pytorch import LRU
 
     module = LRU(INPUTS, FEATURES, 5)
@@ -180,7 +180,7 @@ def linear_recurrent_unit():
     return INPUTS, module, dict(module.double().named_parameters())
 
 
-def diagonal_state_space():
+def s4d():
     """Each feature a bank of modes, discretised and run by scipy."""
     import torch
     from scipy.signal import cont2discrete, dlsim
@@ -211,7 +211,7 @@ def diagonal_state_space():
     return INPUTS, function, weights
 
 
-def simplified_state_space():
+def s5():
     import torch
     from s5 import s5_model
 
@@ -235,7 +235,7 @@ def simplified_state_space():
     return FEATURES, function, weights
 
 
-def real_gated_lru():
+def rg_lru():
     import torch
     from transformers.models.recurrent_gemma import modeling_recurrent_gemma as gemma
 
@@ -561,7 +561,7 @@ def rwkv7_model():
     return FEATURES, function, blocks
 
 
-def legendre_memory() -> dict[str, np.ndarray]:
+def lmu() -> dict[str, np.ndarray]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras
     import keras_lmu
@@ -600,15 +600,15 @@ def legendre_memory() -> dict[str, np.ndarray]:
 CASES = {
     "minimal_gru": minimal_gru,
     "minimal_lstm": minimal_lstm,
-    "simple_recurrent": simple_recurrent,
-    "simple_recurrent_linear": functools.partial(simple_recurrent, INPUTS, peepholes=False),
-    "independent": functools.partial(torch_recurrent, "IndRNNCell"),
+    "sru": sru,
+    "sru_linear": functools.partial(sru, INPUTS, peepholes=False),
+    "indrnn": functools.partial(torch_recurrent, "IndRNNCell"),
     "minimal_gated": functools.partial(torch_recurrent, "MGUCell"),
-    "linear_recurrent_unit": linear_recurrent_unit,
-    "diagonal_state_space": diagonal_state_space,
-    "simplified_state_space": simplified_state_space,
-    "legendre_memory": legendre_memory,
-    "real_gated_lru": real_gated_lru,
+    "lru": lru,
+    "s4d": s4d,
+    "s5": s5,
+    "lmu": lmu,
+    "rg_lru": rg_lru,
     "mamba": mamba,
     "mamba2": mamba2,
     "mlstm": mlstm,

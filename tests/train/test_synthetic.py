@@ -97,7 +97,7 @@ def test_numbers_and_blocks(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("name", CELLS)
 def test_every_cell_is_built(name):
-    options = ("memory=4", "window=5") if name == "legendre_memory" else ()
+    options = ("memory=4", "window=5") if name == "lmu" else ()
     config = CellConfig(cell=name, features=8, layers=2, dropout=0.0, cell_options=options)
     cell = build_cell(config)
     xs = jax.ShapeDtypeStruct((2, 3), np.float32)

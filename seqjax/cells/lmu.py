@@ -22,7 +22,7 @@ class LegendreState(NamedTuple):
 
 
 @factory
-def legendre_memory(
+def lmu(
     features: int,
     *,
     memory: int,
@@ -55,7 +55,7 @@ def legendre_memory(
     Example:
       >>> import jax, jax.numpy as jnp
       >>> import seqjax as sj
-      >>> cell = sj.legendre_memory(4, memory=6, window=10)
+      >>> cell = sj.lmu(4, memory=6, window=10)
       >>> params = cell.init(jax.random.key(0), 3)
       >>> carry, ys = sj.scan(cell, params, jnp.ones((5, 3)))
       >>> carry.memory.shape, ys.shape
@@ -65,10 +65,10 @@ def legendre_memory(
     goes step by step, also where e_h and e_m are zero: the eigenvectors of A have condition
     number 1e8 at 16 polynomials and 3e15 at 32, so it cannot be made diagonal.
     """
-    features = positive_int("legendre_memory", "features", features)
-    memory = positive_int("legendre_memory", "memory", memory)
+    features = positive_int("lmu", "features", features)
+    memory = positive_int("lmu", "memory", memory)
     if not window > 0:
-        raise ValueError(f"legendre_memory: `window` must be positive, got {window!r}.")
+        raise ValueError(f"lmu: `window` must be positive, got {window!r}.")
     transition, drive = (
         tuple(map(tuple, matrix)) for matrix in legendre_matrices(memory, float(window))
     )
@@ -96,7 +96,7 @@ def legendre_memory(
 
     def step(params, carry, x):
         h, m = carry
-        expect_inputs("legendre_memory", params["input"].shape[0], x)
+        expect_inputs("lmu", params["input"].shape[0], x)
         u = x @ params["encode_input"] + h @ params["encode_hidden"] + m @ params["encode_memory"]
         a, b = (jnp.asarray(np.array(matrix), m.dtype) for matrix in (transition, drive))
         m = m @ a.T + u[..., None].astype(m.dtype) @ b.T

@@ -19,7 +19,7 @@ from seqjax.core.types import Activation, Initializer
 
 
 @factory
-def quasi_recurrent(
+def qrnn(
     features: int,
     *,
     width: int = 2,
@@ -56,7 +56,7 @@ def quasi_recurrent(
     Example:
       >>> import jax, jax.numpy as jnp
       >>> import seqjax as sj
-      >>> cell = sj.quasi_recurrent(4)
+      >>> cell = sj.qrnn(4)
       >>> params = cell.init(jax.random.key(0), 3)
       >>> carry, ys = sj.scan(cell, params, jnp.ones((5, 3)))
       >>> ys.shape
@@ -66,9 +66,9 @@ def quasi_recurrent(
     mixes states; the paper's sets f to 1.
     """
     if pooling not in ("f", "fo", "ifo"):
-        raise ValueError(f"quasi_recurrent: `pooling` must be 'f', 'fo' or 'ifo', got {pooling!r}.")
-    features = positive_int("quasi_recurrent", "features", features)
-    width = positive_int("quasi_recurrent", "width", width)
+        raise ValueError(f"qrnn: `pooling` must be 'f', 'fo' or 'ifo', got {pooling!r}.")
+    features = positive_int("qrnn", "features", features)
+    width = positive_int("qrnn", "width", width)
     gates = 1 + len(pooling)
 
     def init(key, in_features):
@@ -124,7 +124,7 @@ def _pool(features: int, pooling: str) -> Cell:
 
 
 @factory
-def simple_recurrent(
+def sru(
     features: int,
     *,
     peepholes: bool = True,
@@ -155,7 +155,7 @@ def simple_recurrent(
     Example:
       >>> import jax, jax.numpy as jnp
       >>> import seqjax as sj
-      >>> cell = sj.simple_recurrent(4, peepholes=False)
+      >>> cell = sj.sru(4, peepholes=False)
       >>> params = cell.init(jax.random.key(0), 3)
       >>> c, ys = sj.scan(cell, params, jnp.ones((5, 3)))
       >>> ys.shape
@@ -164,7 +164,7 @@ def simple_recurrent(
     Source: Lei et al. 2017, arXiv:1709.02755, as revised in 2018, with its initialisation. The
     released code scales only x itself, and starts the fourth product larger instead.
     """
-    features = positive_int("simple_recurrent", "features", features)
+    features = positive_int("sru", "features", features)
     scale = math.sqrt(1 + 2 * math.exp(highway_bias))
 
     def init(key, in_features):
@@ -188,7 +188,7 @@ def simple_recurrent(
         return jnp.zeros((*batch_shape, features), dtype)
 
     def project_inputs(params, x):
-        expect_inputs("simple_recurrent", params["input"].shape[0], x)
+        expect_inputs("sru", params["input"].shape[0], x)
         made = list(project(x, params["input"]))
         u, f, r, skip = made if len(made) == 4 else (*made, x)
         f, r = (
@@ -230,7 +230,7 @@ def simple_recurrent(
 
 
 @factory
-def independent(
+def indrnn(
     features: int,
     *,
     activation: Activation = jax.nn.relu,
@@ -257,7 +257,7 @@ def independent(
     Example:
       >>> import jax, jax.numpy as jnp
       >>> import seqjax as sj
-      >>> cell = sj.independent(4)
+      >>> cell = sj.indrnn(4)
       >>> params = cell.init(jax.random.key(0), 3)
       >>> h, ys = sj.scan(cell, params, jnp.ones((5, 3)))
       >>> ys.shape
@@ -266,7 +266,7 @@ def independent(
     Source: Li et al. 2018, arXiv:1803.04831. The paper also keeps `|u|` below the bound after
     every update of the weights, which is up to the optimiser.
     """
-    longest = positive_int("independent", "longest", longest)
+    longest = positive_int("indrnn", "longest", longest)
 
     def update(h, x, r):
         return activation(x[0] + r[0])
