@@ -26,7 +26,7 @@ from seqjax.gradients.lyapunov import FACTOR, layer_exponents
 from seqjax.gradients.memory import Influence, layer_influence
 from seqjax.train.devices import make_mesh
 from seqjax.train.diagnosis import Diagnose, Diagnosis, read_flows, sample_of
-from seqjax.train.run import Saved, load_model
+from seqjax.train.run_folder import SavedRun, load_model
 from seqjax.train.task import Task
 
 FRACTION = 0.01
@@ -82,19 +82,16 @@ class Inspection(NamedTuple):
     draw: Callable[[], dict[str, Any]]
 
 
-def inspect(
-    task: Task, saved: Saved, config: InspectConfig, log: Callable[[str], None] = print
-) -> Inspection:
+def inspect(task: Task, run: SavedRun, config: InspectConfig) -> Inspection:
     """Looks at a trained model with some rows of its training data.
 
     Args:
       task: of the run, with its data.
-      saved: what the run has written down of itself.
+      run: that is looked at.
       config: of the command.
-      log: where lines for the user go while it works.
     """
-    trained: Any = saved.config
-    model, step = load_model(config.run, task.model(trained.seed), config.checkpoint)
+    trained: Any = run.config
+    model, step = load_model(run, task.model(trained.seed), config.checkpoint)
     model = cast(model, jnp.float32)
     memory = task.start(model, trained.seed)
     batch = next(task.batches(0, make_mesh(trained.batch, 1)))

@@ -3,6 +3,7 @@
 import errno
 import json
 import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -10,10 +11,10 @@ import pytest
 
 from seqjax.cli import main
 from seqjax.data import sources
-from seqjax.train import loop
+from seqjax.train import training_loop
 from seqjax.train.checkpoints import Checkpoints
-from seqjax.train.language import LanguageConfig, LanguageModelConfig
 from seqjax.train.saved_config import differences, from_json, to_json
+from seqjax.train.tasks.lm import LanguageConfig, LanguageModelConfig
 
 pytestmark = pytest.mark.usefixtures("no_shape_checks")
 
@@ -219,7 +220,7 @@ def test_a_checkpoint_that_is_not_there(run, capsys):
         (["--temperature", "-1"], "temperature must be 0 or more"),
         (["--top-k", "0"], "top-k must be at least 1"),
         (["--top-p", "2"], "top-p must be above 0"),
-        (["--length", "0"], "--length must be at least 1"),
+        (["--length", "0"], "--length must be above 0"),
     ],
 )
 def test_mistakes_in_generate(run, argv, message, capsys):
@@ -230,19 +231,19 @@ def test_a_loss_that_breaks_keeps_the_last_good_checkpoint(capsys, monkeypatch):
     """The learning rate explodes after step 12."""
     import optax
 
-    good = loop.build_optimizer
+    good = training_loop.build_optimizer
 
     def exploding(config, steps):
         rate = optax.piecewise_constant_schedule(1.0, {12: 1e38})
         return optax.chain(good(config, steps), optax.scale_by_schedule(rate))
 
-    monkeypatch.setattr(loop, "build_optimizer", exploding)
+    monkeypatch.setattr(training_loop, "build_optimizer", exploding)
     argv = ["train", "lm", "--text", "text.txt", "--out", "run", *SMALL, "--cell", "elman"]
     message = fails(capsys, *argv, "--steps", "40")
     assert "NaN or inf at step 1" in message
     assert "last good checkpoint is that of step 10" in message
     assert "--learning-rate" in message
-    checkpoints = Checkpoints(loop.Path("run/checkpoints"), read_only=True)
+    checkpoints = Checkpoints(Path("run/checkpoints"), read_only=True)
     assert checkpoints.steps == [10]
     assert all(np.isfinite(a).all() for a in checkpoints.arrays(10).values())
 
@@ -272,7 +273,7 @@ def test_without_the_plays_it_says_so(capsys, monkeypatch):
 
 def test_settings_survive_a_round_trip():
     model = LanguageModelConfig(cell="a:b", tied=True)
-    config = LanguageConfig(model=model, out=loop.Path("x"), devices=2)
+    config = LanguageConfig(model=model, out=Path("x"), devices=2)
     assert from_json(to_json("lm", config), {"lm": LanguageConfig}) == ("lm", config)
     assert differences(config, config) == []
 

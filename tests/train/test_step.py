@@ -13,13 +13,13 @@ from seqjax.data.documents import Document
 from seqjax.data.streams import window
 from seqjax.data.vocabulary import BOUNDARY, Vocabulary
 from seqjax.losses import cross_entropy
-from seqjax.train import language
 from seqjax.train.config import OptimizerConfig
 from seqjax.train.devices import make_mesh
-from seqjax.train.evaluation import Evaluator
-from seqjax.train.language import LanguageModelConfig, build_model
 from seqjax.train.model import build_optimizer
 from seqjax.train.step import make_train_step, place, start
+from seqjax.train.tasks import lm
+from seqjax.train.tasks.lm import LanguageModelConfig, build_model
+from seqjax.train.text_evaluator import Evaluator
 from seqjax.train.texts import TextConfig, Texts
 
 DOCUMENTS = [Document(str(i), f"document {i} is about {'abcdefgh'[i] * 40}. ") for i in range(8)]
@@ -31,18 +31,18 @@ STREAMS, TIME = 4, 16
 @pytest.fixture
 def prepare(monkeypatch):
     texts = Texts("documents", DOCUMENTS, DOCUMENTS)
-    monkeypatch.setattr(language, "find_texts", lambda config, log: texts)
+    monkeypatch.setattr(lm, "find_texts", lambda config, log: texts)
 
     def prepare(devices=2, optimizer=None, **model):
         mesh = make_mesh(STREAMS, devices)
-        config = language.LanguageConfig(
+        config = lm.LanguageConfig(
             model=LanguageModelConfig(
                 **({"cell": "gru", "features": 8, "embedding": 4, "dropout": 0.0} | model)
             ),
             data=TextConfig(time=TIME),
             batch=STREAMS,
         )
-        task = language.LanguageTask(config, print)
+        task = lm.LanguageTask(config, print)
         optimizer = optimizer or build_optimizer(OptimizerConfig(), 100)
         state = start(task, optimizer, seed=0, dtype="float32", mesh=mesh)
         step = make_train_step(task, optimizer, mesh, seed=0, dtype="float32")

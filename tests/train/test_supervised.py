@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -330,10 +331,13 @@ def test_mistakes_with_a_trained_classifier(here, capsys):
         capsys, "evaluate", "run", "--input", "other.csv"
     )
     assert "no test data" in fails(capsys, "evaluate", "run")
-    assert "--beams is for runs that write" in fails(
+    assert "--beams is for runs of translate, caption or transcribe" in fails(
         capsys, "evaluate", "run", "--input", "other.csv", "--beams", "2"
     )
     assert "--targets goes with --input" in fails(
+        capsys, "evaluate", "run", "--targets", "other.csv"
+    )
+    assert "--targets is for runs of translate; run is a run of classify" in fails(
         capsys, "evaluate", "run", "--input", "other.csv", "--targets", "other.csv"
     )
     write(here, "empty.csv", "text,label\n")
@@ -345,7 +349,7 @@ def test_mistakes_with_a_trained_classifier(here, capsys):
     assert "--output must not be" in fails(
         capsys, "predict", "run", "--input", "reviews.csv", "--output", "reviews.csv"
     )
-    assert "only `lm` writes text" in fails(capsys, "generate", "run")
+    assert "`seqjax generate` is for runs of lm" in fails(capsys, "generate", "run")
     assert main(["predict", "run", "--input", "bad.csv", "--skip-malformed"]) == 0
 
 
@@ -355,16 +359,17 @@ FORECAST = ["train", "forecast", "--train", "waves.csv", "--values", "load", "--
 
 def test_a_forecast_is_what_the_model_says_after_the_last_step(here):
     """With a history that is no power of two: nothing is put in between."""
-    from seqjax.train.run import load_model, load_settings
-    from seqjax.train.tasks import TASKS
+    from seqjax.train.run_folder import load_model, load_run
+    from seqjax.train.tasks import CONFIGS
+    from seqjax.train.tasks.forecast import Forecasting
 
     waves(here / "waves.csv")
     assert main([*FORECAST, "--history", "20", "--out", "run"]) == 0
     assert main(["predict", "run", "--input", "waves.csv"]) == 0
     rows = list(csv.DictReader((here / "waves.predicted.csv").read_text().splitlines()))
-    saved = load_settings(here / "run", {"forecast": TASKS["forecast"].config})
-    problem = TASKS["forecast"].restore(saved.config, saved.settings["problem"])
-    model, _ = load_model(here / "run", problem.model(0))
+    run = load_run(here / "run", CONFIGS)
+    task = Forecasting.restore(run.config, run.preprocessing["problem"])
+    model, _ = load_model(run, task.model(0))
     table = list(csv.DictReader((here / "waves.csv").read_text().splitlines()))
     history = np.array([[float(row["load"])] for row in table[-20:]], np.float32)
     wanted = model.quantiles(history[None], None, (0.5,))[0, :, 0, 0]
@@ -426,16 +431,16 @@ def test_what_does_not_fit_is_skipped_when_asked(here, capsys):
 
 def test_a_word_that_only_the_held_out_part_has_is_unknown(here):
     """The vocabulary is that of the training part."""
-    from seqjax.train.classification import ClassifyConfig, ClassifyFields
-    from seqjax.train.files import FilesConfig
+    from seqjax.train.example_files import FilesConfig
     from seqjax.train.tasks import TASKS
+    from seqjax.train.tasks.classify import ClassifyConfig, ClassifyFields
 
     rows = "".join(f"word{i},{'good' if i % 2 else 'bad'}\n" for i in range(40))
     config = ClassifyConfig(
         files=FilesConfig(train=(here / write(here, "once.csv", "text,label\n" + rows),)),
         columns=ClassifyFields(text="text"),
     )
-    task = TASKS["classify"].task(config, print)
+    task: Any = TASKS["classify"].prepare(config, print)
     known = [int(example["inputs"][0]) for example in task.split.train]
     held = [int(example["inputs"][0]) for example in task.split.validation]
     assert len(held) == 4 and set(held) == {1} and 1 not in known
@@ -468,7 +473,7 @@ def test_one_program_is_compiled_for_each_length(here, monkeypatch):
     """However many epochs there are: of the training step, and of the model that is scored."""
     import chex
 
-    from seqjax.train.classification import Classification
+    from seqjax.train.tasks.classify import Classification
 
     for name in ("loss", "outputs"):
         bounded = chex.assert_max_traces(getattr(Classification, name), n=2)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -18,18 +17,20 @@ from seqjax.core.types import Array
 from seqjax.data.documents import read_documents
 from seqjax.data.streams import check_length, start_positions, window
 from seqjax.data.vocabulary import BOUNDARY, Vocabulary
-from seqjax.decode.sampling import generate
+from seqjax.decode.sampling import check_sampling, generate
 from seqjax.losses import cross_entropy
 from seqjax.metrics import bits_per_character, compressed_bits_per_character
 from seqjax.nn.language_model import LanguageModel
 from seqjax.train.bounds import NonNegativeInt, PositiveInt
+from seqjax.train.commands import EvaluateConfig, GenerateConfig, Log, Report, TaskCommands
 from seqjax.train.config import CellConfig, RunConfig
 from seqjax.train.devices import make_mesh
-from seqjax.train.evaluation import ROWS, Evaluator
 from seqjax.train.model import build_cell
-from seqjax.train.run import Saved, load_model
-from seqjax.train.task import Criterion, EvaluateConfig, Report
+from seqjax.train.run_folder import SavedRun, load_model
+from seqjax.train.task import Criterion
+from seqjax.train.text_evaluator import ROWS, Evaluator
 from seqjax.train.texts import TextConfig, find_texts
+from seqjax.train.tokens import restore_vocabulary, save_vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +96,7 @@ class LanguageTask:
     unit = "character"
     batch_spec = jax.P()
 
-    def __init__(self, config: LanguageConfig, log: Callable[[str], None]):
+    def __init__(self, config: LanguageConfig, log: Log):
         self.config = config
         self.texts = find_texts(config.data, log)
         self.data_name = self.texts.name
@@ -105,7 +106,7 @@ class LanguageTask:
         self.held_out = self.vocabulary.corpus(self.texts.held_out)
         content = self.corpus.tobytes() + b"|" + self.held_out.tobytes()
         self.digest = hashlib.sha256(content).hexdigest()
-        self.settings = {"vocabulary": json.loads(self.vocabulary.to_json())}
+        self.preprocessing = {"vocabulary": save_vocabulary(self.vocabulary)}
         self.rows = config.batch
         self.units = config.batch * config.data.time
 
@@ -176,19 +177,21 @@ class LanguageTask:
         ]
 
 
-def restore(config: Any, settings: dict[str, Any]) -> tuple[LanguageModel, Vocabulary]:
-    """A model of the right form and its vocabulary, from what a run has saved."""
-    vocabulary = Vocabulary.from_json(json.dumps(settings["vocabulary"]))
-    return build_model(config.model, len(vocabulary), config.seed), vocabulary
+def load(run: SavedRun, checkpoint: str) -> tuple[LanguageModel, Vocabulary, int]:
+    """The trained model of a run, its vocabulary and the step of the checkpoint."""
+    config: Any = run.config
+    vocabulary = restore_vocabulary(run.preprocessing["vocabulary"])
+    model = build_model(config.model, len(vocabulary), config.seed)
+    model, step = load_model(run, model, checkpoint)
+    return model, vocabulary, step
 
 
-def evaluate(saved: Saved, asked: EvaluateConfig) -> Report:
+def evaluate(run: SavedRun, config: EvaluateConfig, log: Log) -> Report:
     """Bits per character of texts, by default those held out, beside compressors."""
-    config: Any = saved.config
-    model, vocabulary = restore(config, saved.settings)
-    model, step = load_model(asked.run, model, asked.checkpoint)
+    trained: Any = run.config
+    model, vocabulary, step = load(run, config.checkpoint)
     documents = (
-        read_documents(asked.input) if asked.input else find_texts(config.data, print).held_out
+        read_documents(config.input) if config.input else find_texts(trained.data, log).held_out
     )
     text = "".join(text for _, text in documents)
     unknown = vocabulary.unknown(text)
@@ -202,10 +205,50 @@ def evaluate(saved: Saved, asked: EvaluateConfig) -> Report:
         )
     mesh = make_mesh(ROWS, None)
     model = jax.device_put(model, NamedSharding(mesh, jax.P()))
-    score = Evaluator(vocabulary.corpus(documents), mesh, config.dtype)(model)
+    score = Evaluator(vocabulary.corpus(documents), mesh, trained.dtype)(model)
     return Report(
         {"bits_per_character": score.bits_per_character} | compressed_bits_per_character(text),
         f"{score.characters:,} characters in {len(documents)} documents",
         step,
         notes,
     )
+
+
+def write(run: SavedRun, config: GenerateConfig) -> Iterator[str]:
+    """The prompt and what the model writes after it, piece by piece.
+
+    Raises:
+      InputError: if the prompt has characters that the model does not know, or the options make
+        no sense.
+    """
+    check_sampling(config.temperature, config.top_k, config.top_p)
+    model, vocabulary, _ = load(run, config.checkpoint)
+    unknown = vocabulary.unknown(config.prompt)
+    if unknown:
+        raise InputError(
+            f"The model has never seen {', '.join(map(repr, unknown))}. It knows: "
+            f"{''.join(vocabulary.tokens).strip()[:200]}"
+        )
+    yield config.prompt
+    pieces = generate(
+        model,
+        vocabulary.encode(config.prompt),
+        jax.random.key(config.seed),
+        length=config.length,
+        boundary=BOUNDARY,
+        temperature=config.temperature,
+        top_k=config.top_k,
+        top_p=config.top_p,
+    )
+    for piece in pieces:
+        yield vocabulary.decode(piece)
+
+
+LM = TaskCommands(
+    LanguageTask.kind,
+    LanguageConfig,
+    prepare=LanguageTask,
+    evaluate=evaluate,
+    evaluate_options=frozenset({"input"}),
+    generate=write,
+)

@@ -20,11 +20,12 @@ from seqjax.data import tasks
 from seqjax.losses import cross_entropy, squared_error
 from seqjax.nn.rnn import RNN
 from seqjax.train.bounds import PositiveInt, ProbabilityBelowOne
+from seqjax.train.commands import EvaluateConfig, Log, Report, TaskCommands
 from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig, parse_options
 from seqjax.train.devices import AXIS, make_mesh
 from seqjax.train.model import build_cell
-from seqjax.train.run import Saved, load_model
-from seqjax.train.task import Criterion, EvaluateConfig, Report
+from seqjax.train.run_folder import SavedRun, load_model
+from seqjax.train.task import Criterion
 
 DRAW = {
     "adding": tasks.adding,
@@ -149,7 +150,7 @@ class SyntheticTask:
     batch_spec = jax.P(AXIS)
     digest = "drawn anew in every step"
 
-    def __init__(self, config: SyntheticConfig, log: Callable[[str], None]):
+    def __init__(self, config: SyntheticConfig, log: Log):
         self.config = config
         self.first = draw(config, config.trained, config.batch, TRAIN, 0)
         for length in config.tested if config.test_lengths else ():
@@ -158,7 +159,7 @@ class SyntheticTask:
         self.data_name = f"{config.task}, {self.first.targets.shape[1]} steps"
         self.rows = config.batch
         self.units = self.first.targets.size
-        self.settings: dict[str, Any] = {}
+        self.preprocessing: dict[str, Any] = {}
 
     @property
     def criterion(self) -> Criterion:
@@ -202,7 +203,7 @@ class SyntheticTask:
         name = self.criterion.name.replace("_", " ")
         return [
             ("task", self.data_name),
-            ("guessing", f"{name} {self.first.chance:.4f}"),
+            ("chance", f"{name} {self.first.chance:.4f}"),
         ]
 
 
@@ -235,26 +236,27 @@ class Scorer:
         return total / count
 
 
-def evaluate(saved: Saved, asked: EvaluateConfig) -> Report:
-    """The score at the length of the training and at longer ones, each beside that of guessing."""
-    config: Any = saved.config
-    if asked.input or asked.pictures:
-        raise InputError(
-            "--input and --pictures are not for runs of `train synthetic`, which are tested on "
-            "examples drawn anew; --test-lengths says how long they are."
-        )
-    model, step = load_model(asked.run, build_model(config, config.seed), asked.checkpoint)
-    mesh = make_mesh(config.batch, None)
+def evaluate(run: SavedRun, config: EvaluateConfig, log: Log) -> Report:
+    """The score at the length of the training and at longer ones, each beside that of chance."""
+    trained: Any = run.config
+    model = build_model(trained, trained.seed)
+    model, step = load_model(run, model, config.checkpoint)
+    mesh = make_mesh(trained.batch, None)
     model = jax.device_put(model, NamedSharding(mesh, jax.P()))
-    score = Scorer(config, mesh)
+    score = Scorer(trained, mesh)
     scores = {}
-    for length in asked.test_lengths or config.tested:
-        batch = draw(config, length, 1, TEST, 0)
+    for length in config.test_lengths or trained.tested:
+        batch = draw(trained, length, 1, TEST, 0)
         name = "accuracy" if batch.classes else "mean_squared_error"
         scores[f"{name}_at_{length}"] = score(model, length, TEST)
-        scores[f"guessing_at_{length}"] = batch.chance
-    return Report(
-        scores,
-        f"{config.task}, trained at length {config.trained}",
-        step,
-    )
+        scores[f"chance_at_{length}"] = batch.chance
+    return Report(scores, f"{trained.task}, trained at length {trained.trained}", step)
+
+
+SYNTHETIC = TaskCommands(
+    SyntheticTask.kind,
+    SyntheticConfig,
+    prepare=SyntheticTask,
+    evaluate=evaluate,
+    evaluate_options=frozenset({"test_lengths"}),
+)

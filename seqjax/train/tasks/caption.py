@@ -14,15 +14,12 @@ from seqjax.data.formats import Fields
 from seqjax.nn.encoder import ImageEncoder, RecurrentEncoder, VectorEncoder
 from seqjax.train.bounds import PositiveInt
 from seqjax.train.config import OptimizerConfig, RunConfig
-from seqjax.train.files import Data, FilesConfig, SequenceConfig
+from seqjax.train.example_commands import example_commands
+from seqjax.train.example_files import Data, FilesConfig, SequenceConfig
 from seqjax.train.model import build_cell, build_video_cell
-from seqjax.train.writing import (
-    DecodingConfig,
-    TeachingConfig,
-    WriterConfig,
-    Writing,
-    written_problem,
-)
+from seqjax.train.pictures import to_range
+from seqjax.train.tokens import TokenKind
+from seqjax.train.writing import DecodingConfig, TeachingConfig, WriterConfig, Writing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +49,7 @@ class CaptionFields:
     """What it shows."""
     separator: str | None = None
     """What stands between several right captions; the first one is learned."""
-    tokens: Literal["characters", "words", "bytes", "subwords"] = "words"
+    tokens: TokenKind = "words"
     """What captions are cut into."""
     vocabulary: PositiveInt = 8000
     """At most so many different tokens; the others are unknown."""
@@ -121,9 +118,22 @@ class PictureReading:
         cell = build_video_cell(cell, config.video, self.shape[1:3])
         return RecurrentEncoder(cell, self.shape[-1], rngs=rngs)
 
-    def settings(self) -> dict[str, Any]:
+    def preprocessing(self) -> dict[str, Any]:
         """The shape."""
         return {"shape": list(self.shape)}
+
+    def token_names(self, inputs: np.ndarray) -> None:
+        """None: numbers are no tokens."""
+
+    def pictures(self, inputs: np.ndarray, title: str) -> dict[str, Any]:
+        """The picture or the frames of the clip, with the caption; nothing for a vector."""
+        from seqjax import plots
+
+        if len(self.shape) == 4:
+            return {"frames": plots.frames_with_labels(to_range(inputs), title=title)}
+        if len(self.shape) == 3:
+            return {"picture": plots.frames_with_labels(to_range(inputs[None]), title=title)}
+        return {}
 
 
 def shape_of(example: Example) -> tuple[int, ...]:
@@ -142,21 +152,32 @@ def shape_of(example: Example) -> tuple[int, ...]:
     return (0, *found.shape[1:]) if found.ndim == 4 else found.shape
 
 
-def from_source(name: str) -> Data:
-    """Pictures or clips that are drawn."""
-    if name == "scenes":
-        return Data("drawn scenes", *scenes())
-    return Data("moving shapes", *clips()["sentence"])
+@dataclasses.dataclass(frozen=True)
+class Captioning(Writing):
+    """A text for each picture, clip or vector."""
+
+    config: CaptionConfig
+
+    name = "caption"
+    config_type = CaptionConfig
+
+    @classmethod
+    def source(cls, name: str) -> Data:
+        if name == "scenes":
+            return Data("drawn scenes", *scenes())
+        return Data("moving shapes", *clips()["sentence"])
+
+    @classmethod
+    def fit(
+        cls, config: CaptionConfig, examples: Sequence[Example], held: Sequence[Example] = ()
+    ) -> "Captioning":
+        reading, columns = PictureReading(shape_of(examples[0])), config.columns
+        return cls.reading_with(reading, config, examples, columns.tokens, columns.vocabulary)
+
+    @classmethod
+    def restore(cls, config: CaptionConfig, preprocessing: dict[str, Any]) -> "Captioning":
+        reading = PictureReading(tuple(preprocessing["reading"]["shape"]))
+        return cls.restored(reading, config, preprocessing)
 
 
-def of(config: CaptionConfig, examples: Sequence[Example], held: Sequence[Example] = ()) -> Writing:
-    """The problem that these examples pose."""
-    reading = PictureReading(shape_of(examples[0]))
-    columns = config.columns
-    return written_problem(config, reading, examples, columns.tokens, columns.vocabulary)
-
-
-def restore(config: CaptionConfig, settings: dict[str, Any]) -> Writing:
-    """The problem whose settings were saved."""
-    reading = PictureReading(tuple(settings["reading"]["shape"]))
-    return Writing.restored(config, reading, settings)
+CAPTION = example_commands(Captioning)
