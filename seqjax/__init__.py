@@ -47,11 +47,11 @@ from seqjax.cells.state_space import (
 from seqjax.core import initializers
 from seqjax.core.affine import Complex, LogScaled, log_scaled
 from seqjax.core.bidirectional import BidirectionalState, bidirectional
-from seqjax.core.blocks import checkpointed, partly, pipeline, prenorm, product
+from seqjax.core.blocks import checkpointed, on_slice, prenorm, product
 from seqjax.core.cell import Cell, factory
 from seqjax.core.gated import gated
-from seqjax.core.gates import Gates, layer_norm
-from seqjax.core.layers import centred_norm, dense, feed_forward, pointwise, rms_norm
+from seqjax.core.gates import Gates
+from seqjax.core.layers import dense, feed_forward, layer_norm, pointwise, rms_norm, standardize
 from seqjax.core.linear import diagonal, linear
 from seqjax.core.masks import length_mask, segment_starts
 from seqjax.core.matrix import Access, MatrixState, Scaled, matrix_state, to_heads
@@ -64,7 +64,7 @@ from seqjax.core.noise import (
     zoneout,
 )
 from seqjax.core.shift import WindowState, short_convolution, token_shift, windowed
-from seqjax.core.stack import StackState, learned_initial_carry, residual, stack
+from seqjax.core.stack import learned_initial_carry, residual, stack
 from seqjax.core.trees import cast
 from seqjax.engines.memory import MemoryReport, memory_report
 from seqjax.engines.scan import scan, trajectory
@@ -91,7 +91,6 @@ __all__ = [
     "Randomness",
     "SLSTMState",
     "Scaled",
-    "StackState",
     "WindowState",
     "ZoneoutState",
     "attend_to",
@@ -99,7 +98,6 @@ __all__ = [
     "bidirectional",
     "block_stack",
     "cast",
-    "centred_norm",
     "checkpointed",
     "conv_gru",
     "conv_lstm",
@@ -144,8 +142,7 @@ __all__ = [
     "mlstm_block",
     "mlstm_layer",
     "nn",
-    "partly",
-    "pipeline",
+    "on_slice",
     "pointwise",
     "prenorm",
     "product",
@@ -178,6 +175,7 @@ __all__ = [
     "space_mean",
     "sru",
     "stack",
+    "standardize",
     "strided",
     "to_heads",
     "token_shift",

@@ -15,9 +15,9 @@ from seqjax.cells.rwkv import rwkv4_block
 from seqjax.cells.rwkv6 import rwkv6_block
 from seqjax.cells.rwkv7 import rwkv7_block
 from seqjax.cells.slstm import slstm_block
-from seqjax.core.blocks import pipeline, prenorm
+from seqjax.core.blocks import prenorm
 from seqjax.core.cell import Cell, factory, positive_int
-from seqjax.core.layers import centred_norm, rms_norm
+from seqjax.core.layers import layer_norm, rms_norm
 from seqjax.core.stack import stack
 
 SCALAR_EVERY = 8
@@ -27,7 +27,7 @@ SCALAR_EVERY = 8
 def _xlstm(features: int, *, layer: int, layers: int, **options: Any) -> Cell:
     if layer % SCALAR_EVERY == 1:
         return slstm_block(features, layer=layer, layers=layers, **options)
-    return prenorm(mlstm_layer(features, layers=layers, **options), norm=centred_norm)
+    return prenorm(mlstm_layer(features, layers=layers, **options), norm=layer_norm)
 
 
 BLOCKS: dict[str, Callable[..., Cell]] = {
@@ -68,8 +68,8 @@ def block_stack(name: str, features: int, *, layers: int, **options: Any) -> Cel
       **options: what else each block is told, such as `heads=2`.
 
     Returns:
-      A cell with `blocks` and `norm` in its parameters and its carry, and `first` if there is one
-      more norm.
+      A cell with `blocks` and `last_norm` in its parameters and its carry, and `first_norm` if
+      there is one more norm.
 
     Raises:
       ValueError: if there is no such block.
@@ -88,8 +88,8 @@ def block_stack(name: str, features: int, *, layers: int, **options: Any) -> Cel
         raise ValueError(f"block_stack: there is no block {name!r}; there are {sorted(BLOCKS)}.")
     layers = positive_int("block_stack", "layers", layers)
     blocks = [_block(BLOCKS[name], features, layer, layers, options) for layer in range(layers)]
-    norm = centred_norm if name.startswith(("retnet", "rwkv")) or name == "xlstm" else rms_norm
-    parts = {"blocks": stack(*blocks), "norm": norm(features)}
+    norm = layer_norm if name.startswith(("retnet", "rwkv")) or name == "xlstm" else rms_norm
+    parts = {"blocks": stack(*blocks), "last_norm": norm(features)}
     if name.startswith("rwkv"):
-        parts = {"first": norm(features), **parts}
-    return pipeline(**parts)
+        parts = {"first_norm": norm(features), **parts}
+    return stack(**parts)

@@ -146,10 +146,15 @@ def griffin_block(features: int, *, inner: int | None = None, blocks: int | None
         blocks = max(1, (4 * features // 3 if inner is None else inner) // 256)
     if inner is None:
         inner = -(-4 * features // (3 * blocks)) * blocks
-    memory = stack(dense(inner), short_convolution(inner, width=4), rg_lru(inner, blocks=blocks))
-    mix = stack(product(dense(inner, activation=jax.nn.gelu), memory), dense(features))
+    branch = stack(
+        project=dense(inner),
+        convolve=short_convolution(inner, width=4),
+        memory=rg_lru(inner, blocks=blocks),
+    )
+    gate = dense(inner, activation=jax.nn.gelu)
+    mix = stack(branches=product(gate=gate, recurrent=branch), output=dense(features))
     after = feed_forward(features, hidden=3 * features, activation=jax.nn.gelu)
-    return stack(prenorm(mix), prenorm(after))
+    return stack(time=prenorm(mix), channel=prenorm(after))
 
 
 def _bounded_sqrt(x: Array) -> Array:

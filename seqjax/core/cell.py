@@ -57,7 +57,9 @@ class Cell:
       sequence: how to run over a whole sequence in terms of the scans of the parts (see
         `seqjax.core.run.SequenceFn`). Needed when the cell is not causal.
       structure: what an execution engine may exploit, a `Gated` for gated cells.
-      name: how the cell prints.
+      name: what a layer of this cell is called in a stack: the name of the function that made it;
+        for a wrapper of one cell with the parameters of that cell, the name of the cell inside.
+      call: how the cell prints: the call that made it.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -87,6 +89,7 @@ class Cell:
     sequence: Callable[..., Any] | None = None
     structure: Hashable = None
     name: str = ""
+    call: str = ""
 
     def __post_init__(self):
         for field in ("init", "initial_carry", "step"):
@@ -99,7 +102,7 @@ class Cell:
             raise TypeError("Cell: a cell that is not causal needs `sequence`; got None.")
 
     def __repr__(self) -> str:
-        return self.name or f"Cell(step={spell(self.step)}, features={self.features})"
+        return self.call or f"Cell(step={spell(self.step)}, features={self.features})"
 
 
 P = ParamSpec("P")
@@ -141,7 +144,10 @@ def factory(build: Callable[P, Cell]) -> Callable[P, Cell]:
         known = made.get(recipe)
         if known is None:
             cell = build(*bound.args, **bound.kwargs)
-            known = made[recipe] = dataclasses.replace(cell, name=_spell_call(build, given))
+            # A new cell may bring a name, as wrappers do; one from another factory is renamed.
+            name = (not cell.call and cell.name) or build.__name__.lstrip("_")
+            call = _spell_call(build, given)
+            known = made[recipe] = dataclasses.replace(cell, name=name, call=call)
         return known
 
     return make

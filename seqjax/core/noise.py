@@ -175,6 +175,7 @@ def dropout(cell: Cell, rate: float, *, variational: bool = False) -> Cell:
         input_ndim=cell.input_ndim,
         causal=cell.causal,
         sequence=sequence,
+        name=cell.name,
     )
 
 
@@ -252,6 +253,7 @@ def zoneout(cell: Cell, rate: Any) -> Cell:
         features=cell.features,
         input_ndim=cell.input_ndim,
         structure=_ZoneoutParts(parts, mix) if isinstance(parts, Recurrence) else None,
+        name=cell.name,
     )
 
 

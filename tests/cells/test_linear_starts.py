@@ -163,7 +163,7 @@ def test_wkv_holds_exponents_of_any_size():
     cell = sj.rwkv4_time_mix(2)
     params = cell.init(key, 2)
     weights = jax.random.normal(key, (3, 2, 2)).at[1].multiply(1e4)
-    params = (params[0] | {"weights": weights}, params[1] | {"output": jnp.eye(2)})
+    params["mix"]["weights"], params["memory"]["output"] = weights, jnp.eye(2)
     xs = jax.random.normal(key, (50, 2))
     gradient = jax.jit(jax.grad(lambda p: jnp.square(sj.scan(cell, p, xs)[1]).sum()))(params)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
@@ -211,7 +211,7 @@ def test_arguments(no_shape_checks):
 
 WIDE = {
     "rms_norm": sj.rms_norm(3),
-    "centred_norm": sj.centred_norm(3),
+    "layer_norm": sj.layer_norm(3),
     "dense": sj.dense(4),
     "feed_forward": sj.feed_forward(4),
     "residual": sj.residual(sj.prenorm(sj.gru(3))),
