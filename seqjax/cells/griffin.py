@@ -108,6 +108,7 @@ def rg_lru(
         init=init,
         initial_carry=initial_carry,
         features=features,
+        in_features=features,
         project=project,
         output=lambda params, h, x: h.astype(jnp.result_type(params["input"], x)),
     )

@@ -270,7 +270,7 @@ def mlstm_layer(
     )
     return checkpointed(
         stack(
-            project=pointwise(project, features=3 * inner, init=init_project),
+            project=pointwise(project, features=3 * inner, init=init_project, in_features=features),
             convolve=on_slice(short, width=inner, rest=2 * inner),
             memory=memory,
         )

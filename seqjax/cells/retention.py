@@ -209,6 +209,7 @@ def rotation(features: int, *, width: int, base: float = 10000.0) -> Cell:
         initial_carry=initial_carry,
         step=step,
         features=features,
+        in_features=features,
         sequence=sequence,
     )
 

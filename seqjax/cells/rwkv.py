@@ -86,7 +86,7 @@ def rwkv4_time_mix(features: int, *, layer: int = 0, layers: int = 1) -> Cell:
         width=2,
         features=3 * features,
         init=init,
-        in_features=lambda params: params["mu"].shape[-1],
+        in_features=features,
     )
     return checkpointed(stack(mix=mixed, memory=_wkv(features, depth=depth)))
 
@@ -191,7 +191,7 @@ def rwkv4_channel_mix(
         width=2,
         features=features,
         init=init,
-        in_features=lambda params: params["mu"].shape[-1],
+        in_features=features,
     )
 
 

@@ -131,7 +131,7 @@ def rwkv6_time_mix(
                 width=2,
                 features=5 * features,
                 init=init_mix,
-                in_features=lambda params: params["mu"].shape[0],
+                in_features=features,
             ),
             memory=matrix_state(
                 access,
@@ -198,7 +198,7 @@ def rwkv6_channel_mix(
         width=2,
         features=features,
         init=init,
-        in_features=lambda params: params["mu_k"].shape[0],
+        in_features=features,
     )
 
 

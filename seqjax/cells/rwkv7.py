@@ -168,7 +168,7 @@ def rwkv7_time_mix(
                 width=2,
                 features=5 * features + out,
                 init=init_mix,
-                in_features=lambda params: (2 if given else 1) * params["mu_r"].shape[0],
+                in_features=(2 if given else 1) * features,
             ),
             memory=matrix_state(
                 access,
@@ -231,7 +231,7 @@ def rwkv7_channel_mix(
         width=2,
         features=features,
         init=init,
-        in_features=lambda params: params["mu"].shape[0],
+        in_features=features,
     )
 
 
@@ -294,6 +294,7 @@ def _add_first(cell: Cell, width: int) -> Cell:
         initial_carry=cell.initial_carry,
         step=step,
         features=cell.features,
+        in_features=cell.in_features,
         sequence=sequence,
         name=cell.name,
     )

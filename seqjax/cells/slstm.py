@@ -223,7 +223,7 @@ def slstm_layer(
             width=convolution,
             features=4 * features,
             init=init_gates,
-            in_features=lambda p: p["convolution"].kernel.shape[-1],
+            in_features=features,
         ),
         memory=memory,
         norm=_head_norm(features, heads=heads),

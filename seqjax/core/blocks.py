@@ -114,6 +114,7 @@ def product(*cells: Cell, **named: Cell) -> Cell:
         step=step if causal else no_step("product", tuple(factors.values())),
         features=widths.pop(),
         input_ndim=next(iter(factors.values())).input_ndim,
+        in_features=next((c.in_features for c in factors.values() if c.in_features), None),
         causal=causal,
         sequence=sequence,
     )
@@ -177,6 +178,7 @@ def on_slice(cell: Cell, *, width: int, rest: int) -> Cell:
         initial_carry=cell.initial_carry,
         step=step,
         features=cell.features + rest,
+        in_features=width + rest,
         sequence=sequence,
         name=cell.name,
     )

@@ -51,6 +51,7 @@ class Cell:
       input_ndim: rank of one step's input without batch dimensions, 1 for a feature
         vector, 3 for an image; for inputs that are pytrees, one number for all leaves or a
         tree of numbers with the structure of the input.
+      in_features: the one width of the input that `init` accepts; None if it accepts any.
       causal: whether step t of the output depends on no later input. A cell that is not
         causal has no `step`; it runs over whole sequences by `sequence`.
       output: `carry -> y` where the output is a function of the new carry alone.
@@ -84,6 +85,7 @@ class Cell:
     step: StepFn
     features: int
     input_ndim: Any = 1
+    in_features: int | None = None
     causal: bool = True
     output: Callable[[Carry], Any] | None = None
     sequence: Callable[..., Any] | None = None

@@ -38,7 +38,12 @@ def draw(key: PRNGKeyArray, recipes: Recipes) -> dict[str, Array]:
 
 @factory
 def pointwise(
-    function: Callable[[Params, Any], Array], *, features: int, init: InitFn, input_ndim: int = 1
+    function: Callable[[Params, Any], Array],
+    *,
+    features: int,
+    init: InitFn,
+    input_ndim: int = 1,
+    in_features: int | None = None,
 ) -> Cell:
     """A layer: a cell that remembers nothing.
 
@@ -49,7 +54,7 @@ def pointwise(
         number of batch dimensions; whole sequences are one call.
       features: width of the output.
       init: `(key, in_features) -> params`.
-      input_ndim: as for `sj.Cell`.
+      input_ndim, in_features: as for `sj.Cell`.
 
     Returns:
       A cell whose carry is `()`.
@@ -76,6 +81,7 @@ def pointwise(
         step=step,
         features=positive_int("pointwise", "features", features),
         input_ndim=input_ndim,
+        in_features=in_features,
         sequence=sequence,
     )
 
@@ -155,7 +161,7 @@ def rms_norm(features: int, *, epsilon: float = 1e-6) -> Cell:
         expect_inputs("rms_norm", features, x)
         return scale_to_one(x, epsilon) * like_features(params["gain"], x)
 
-    return pointwise(apply, features=features, init=init)
+    return pointwise(apply, features=features, init=init, in_features=features)
 
 
 @factory
@@ -190,7 +196,7 @@ def layer_norm(features: int, *, epsilon: float = 1e-5) -> Cell:
         y = standardize(x, epsilon) * like_features(params["gain"], x)
         return y + like_features(params["bias"], x)
 
-    return pointwise(apply, features=features, init=init)
+    return pointwise(apply, features=features, init=init, in_features=features)
 
 
 @factory

@@ -81,6 +81,7 @@ def stack(*cells: Cell, **named: Cell) -> Cell:
         step=step if causal else no_step("stack", tuple(layers.values())),
         features=last.features,
         input_ndim=first.input_ndim,
+        in_features=first.in_features,
         causal=causal,
         sequence=sequence,
     )
@@ -137,6 +138,7 @@ def residual(cell: Cell) -> Cell:
         step=step if cell.causal else no_step("residual", (cell,)),
         features=cell.features,
         input_ndim=cell.input_ndim,
+        in_features=cell.features,
         causal=cell.causal,
         sequence=sequence,
         name=cell.name,
@@ -204,6 +206,7 @@ def learned_initial_carry(cell: Cell) -> Cell:
         step=step if cell.causal else no_step("learned_initial_carry", (cell,)),
         features=cell.features,
         input_ndim=cell.input_ndim,
+        in_features=cell.in_features,
         causal=cell.causal,
         output=cell.output,
         sequence=sequence,

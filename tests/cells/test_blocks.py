@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import seqjax as sj
-from seqjax.cells.block_stack import BLOCKS
+from seqjax.cells.block_stack import TRUNKS
 
 
-@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize("name", TRUNKS)
 def test_a_stack_of_blocks_runs_step_by_step(name, x64):
     cell = sj.block_stack(name, 8, layers=2)
     params = cell.init(jax.random.key(0), 8)

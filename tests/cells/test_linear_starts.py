@@ -91,7 +91,7 @@ def test_s5():
 
 
 def test_decays_of_rwkv4():
-    _, params = sj.rwkv4_time_mix(5).init(key, 5)
+    params = sj.rwkv4_time_mix(5).init(key, 5)["memory"]
     np.testing.assert_allclose(
         params["decay"], -5 + 8 * (np.arange(5) / 4) ** 0.7, rtol=1e-5, atol=1e-6
     )
@@ -103,7 +103,8 @@ def test_decays_of_rwkv4():
 def test_mixes_of_rwkv4():
     """The last of four layers: exponents end at 1/4, what is added to the value at 0.3."""
     place = np.arange(5) / 5
-    mixed, own = sj.rwkv4_time_mix(5, layer=3, layers=4).init(key, 5)
+    params = sj.rwkv4_time_mix(5, layer=3, layers=4).init(key, 5)
+    mixed, own = params["mix"], params["memory"]
     r, k, v = mixed["mu"]
     np.testing.assert_allclose(r, place**0.125, rtol=1e-5)
     np.testing.assert_allclose(k, place**0.25, rtol=1e-5)
@@ -116,7 +117,8 @@ def test_mixes_of_rwkv4():
 
 def test_weights_of_rwkv4():
     """Some start at zero, the others orthogonal: a wider matrix with a gain for it."""
-    mixed, own = sj.rwkv4_time_mix(5).init(key, 5)
+    params = sj.rwkv4_time_mix(5).init(key, 5)
+    mixed, own = params["mix"], params["memory"]
     r, k, v = mixed["weights"]
     assert not r.any() and not k.any() and not own["output"].any()
     np.testing.assert_allclose(v @ v.T, np.eye(5), atol=1e-5)
