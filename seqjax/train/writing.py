@@ -22,7 +22,7 @@ from seqjax.data.vocabulary import (
     split_words,
     vocabulary_from_json,
 )
-from seqjax.decode.search import Constraint
+from seqjax.decode.autoregressive import Constraint
 from seqjax.nn.decoder import Decoder
 from seqjax.nn.encoder_decoder import EncoderDecoder
 from seqjax.train.config import CellConfig
@@ -188,20 +188,20 @@ class Writing:
             target_lengths=lengths,
             key=keys,
             # The model learns from the right tokens first, and more and more from its own.
-            sampling=teaching.sampling * batch["progress"] if teaching.sampling else 0.0,
+            scheduled_sampling=teaching.sampling * batch["progress"] if teaching.sampling else 0.0,
         )
         return model.loss(
-            logits, batch["target"], lengths, counts=counts, smoothing=teaching.smoothing
+            logits, batch["target"], lengths, mask=counts, label_smoothing=teaching.smoothing
         )
 
     def outputs(self, model, batch):
         found = model.search(
             batch["inputs"],
-            length=self.longest,
+            max_length=self.longest,
             beams=self.beams,
-            penalty=self.config.decoding.penalty,
+            length_penalty=self.config.decoding.penalty,
             lengths=batch["lengths"] if self.sequences else None,
-            rows=batch["weights"] > 0,
+            active=batch["weights"] > 0,
             allowed=no_special_tokens(len(self.vocabulary)),
         )
         return {
