@@ -66,18 +66,22 @@ from seqjax.core.noise import (
 from seqjax.core.shift import WindowState, short_convolution, token_shift, windowed
 from seqjax.core.stack import StackState, learned_initial_carry, residual, stack
 from seqjax.core.trees import cast
-from seqjax.engines.memory import MemoryReport, memory_report
+from seqjax.engines.memory_report import MemoryReport, memory_report
+from seqjax.engines.methods import Associative, Auto, Chunked, Plain, Recompute, Store
 from seqjax.engines.scan import scan, trajectory
-from seqjax.engines.sums import scan_sum
+from seqjax.engines.scan_sum import scan_sum
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Access",
+    "Associative",
     "AttentiveParameters",
     "AttentiveState",
+    "Auto",
     "BidirectionalState",
     "Cell",
+    "Chunked",
     "Complex",
     "ConvLSTMState",
     "DropoutState",
@@ -88,10 +92,13 @@ __all__ = [
     "MambaState",
     "MatrixState",
     "MemoryReport",
+    "Plain",
     "Randomness",
+    "Recompute",
     "SLSTMState",
     "Scaled",
     "StackState",
+    "Store",
     "WindowState",
     "ZoneoutState",
     "attend_to",

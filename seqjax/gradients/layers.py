@@ -11,9 +11,9 @@ from flax import nnx
 
 from seqjax.core.cell import Cell
 from seqjax.core.noise import restart, with_keys_of
-from seqjax.core.run import Run, Steps, batch_major, batch_shape_of, time_major
+from seqjax.core.steps import Run, Steps, batch_major, batch_shape_of, time_major
 from seqjax.core.types import Array, Bool, Carry, Inputs, Params, PyTree
-from seqjax.engines.parts import run_cell
+from seqjax.engines.dispatch import run_cell
 from seqjax.engines.scan import checked
 from seqjax.engines.tiles import before
 from seqjax.nn.rnn import RNN

@@ -38,7 +38,7 @@ def _outputs(cell):
 
 def test_methods_are_those_that_a_cell_has():
     methods = families.known(())
-    assert methods[0] == "plain" and set(methods) == set(sj.engines.scan.METHODS)
+    assert methods[0] == "plain" and set(methods) == set(METHODS)
     for cell, wanted in (
         (sj.gru(4), {"plain", "auto", "recompute", "store"}),
         (sj.minimal_gru(4), {"plain", "auto", "associative", "chunked"}),
