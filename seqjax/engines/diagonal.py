@@ -73,7 +73,8 @@ def diagonal(
         narrow = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), wide, params)
 
         def chunk(carry, some):
-            return run(narrow, initial, carry, *some, steps.reverse, steps.record)
+            inputs, flags = some
+            return run(narrow, initial, carry, inputs, flags, steps.reverse, steps.record)
 
         carry, (values, carries) = over_tiles(
             chunk,
