@@ -162,7 +162,8 @@ def load_classification(name: str) -> tuple[list[Example], list[Example]]:
       class is for the test, drawn with the seed in the record.
 
     Raises:
-      InputError: if there is no such set, or its package is not installed.
+      ImportError: if its package is not installed.
+      InputError: if there is no such set.
     """
     source = _found(name, CLASSIFICATION)
     files = files_of(source)
@@ -183,7 +184,7 @@ def load_treebank(tag: str = "upos") -> tuple[list[Example], list[Example], list
       `(train, validation, test)`, inputs and targets tuples of as many words and tags.
 
     Raises:
-      InputError: if the package is not installed.
+      ImportError: if the package is not installed.
     """
     (path,) = files_of(HEBREW)
     parts: dict[str, list[Example]] = {"train": [], "dev": [], "test": []}
@@ -205,7 +206,8 @@ def load_series(name: str) -> list[Example]:
       are filled by straight lines.
 
     Raises:
-      InputError: if there is no such set, or its package is not installed.
+      ImportError: if its package is not installed.
+      InputError: if there is no such set.
     """
     source = _found(name, SERIES)
     (path,) = files_of(source)

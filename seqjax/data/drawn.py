@@ -147,7 +147,7 @@ def digit_strings(count: int = 6000, seed: int = 0) -> Split:
       `"4071"`.
 
     Raises:
-      InputError: if scikit-learn, which carries the images, is not installed.
+      ImportError: if scikit-learn, which carries the images, is not installed.
     """
     random = np.random.default_rng(seed)
     train, test = load_classification("digits-rows")

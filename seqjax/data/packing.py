@@ -30,7 +30,7 @@ def pack(
 
     Raises:
       ValueError: if a sequence is longer than a row.
-      InputError: if grain is not installed.
+      ImportError: if grain is not installed.
 
     Example:
       >>> import numpy as np

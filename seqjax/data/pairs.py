@@ -70,7 +70,8 @@ def load_pairs(name: str) -> Split:
       any is right.
 
     Raises:
-      InputError: if there is no such set, or what it needs is not installed.
+      ImportError: if what it needs is not installed.
+      InputError: if there is no such set.
     """
     if name not in PAIRS:
         raise InputError(f"There are no pairs {name!r}; there are {', '.join(PAIRS)}.")

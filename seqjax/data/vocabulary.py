@@ -210,7 +210,8 @@ class SubwordVocabulary:
             as many pieces; more, if they have more characters.
 
         Raises:
-          InputError: if sentencepiece is not installed, or the texts are empty.
+          ImportError: if sentencepiece is not installed.
+          InputError: if the texts are empty.
         """
         trainer = extra_module("sentencepiece", "train").SentencePieceTrainer
         whole = (text if isinstance(text, str) else " ".join(text) for text in texts)

@@ -61,7 +61,7 @@ def token_errors(written: Sequence[Tokens], right: Sequence[Sequence[Tokens]]) -
       A `Mean`; its value may be above 1.
 
     Raises:
-      InputError: if rapidfuzz, which jiwer brings, is not installed.
+      ImportError: if rapidfuzz, which jiwer brings, is not installed.
 
     Example:
       >>> from seqjax.metrics import token_errors
@@ -103,7 +103,7 @@ def translation_scores(
       `bleu` and `chrf`.
 
     Raises:
-      InputError: if sacrebleu is not installed.
+      ImportError: if sacrebleu is not installed.
 
     Example:
       >>> from seqjax.metrics import translation_scores

@@ -37,7 +37,7 @@ def ctc_posteriors(
 
     Raises:
       ValueError: if the shapes do not fit together.
-      InputError: if matplotlib is not installed.
+      ImportError: if matplotlib is not installed.
 
     Example:
       >>> from seqjax.plots import ctc_posteriors

@@ -35,7 +35,7 @@ def frames_with_labels(
 
     Raises:
       ValueError: if the shapes do not fit together.
-      InputError: if matplotlib is not installed.
+      ImportError: if matplotlib is not installed.
 
     Example:
       >>> import numpy as np

@@ -27,7 +27,7 @@ def gradient_flow(flows: Sequence[Any], *, what: str = "carry", every: int | Non
 
     Raises:
       ValueError: if there is nothing to draw.
-      InputError: if matplotlib is not installed.
+      ImportError: if matplotlib is not installed.
 
     Example:
       >>> import numpy as np
@@ -82,7 +82,7 @@ def gradient_map(norms: Any, steps: Sequence[int], *, name: str = "") -> Any:
 
     Raises:
       ValueError: if the shapes do not fit together.
-      InputError: if matplotlib is not installed.
+      ImportError: if matplotlib is not installed.
 
     Example:
       >>> import numpy as np
@@ -134,7 +134,7 @@ def gates(found: Sequence[Any]) -> Any:
 
     Raises:
       ValueError: if there is nothing to draw.
-      InputError: if matplotlib is not installed.
+      ImportError: if matplotlib is not installed.
 
     Example:
       >>> from seqjax.gradients import Activation
@@ -185,7 +185,7 @@ def influence(by_lag: Mapping[str, Any], *, fraction: float = 0.01) -> Any:
 
     Raises:
       ValueError: if there is nothing to draw.
-      InputError: if matplotlib is not installed.
+      ImportError: if matplotlib is not installed.
 
     Example:
       >>> import numpy as np
@@ -227,7 +227,7 @@ def truncation_cost(cost: Any) -> Any:
       A `matplotlib.figure.Figure`.
 
     Raises:
-      InputError: if matplotlib is not installed.
+      ImportError: if matplotlib is not installed.
 
     Example:
       >>> import numpy as np
@@ -264,7 +264,7 @@ def gradient_norms(steps: Any, norms: Any, *, clip: float | None = None) -> Any:
 
     Raises:
       ValueError: if the shapes do not fit together.
-      InputError: if matplotlib is not installed.
+      ImportError: if matplotlib is not installed.
 
     Example:
       >>> from seqjax.plots import gradient_norms

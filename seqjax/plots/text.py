@@ -51,7 +51,7 @@ def spans_over_text(
 
     Raises:
       ValueError: if a span lies outside the text.
-      InputError: if matplotlib is not installed.
+      ImportError: if matplotlib is not installed.
 
     Example:
       >>> from seqjax.plots import spans_over_text

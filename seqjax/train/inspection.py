@@ -83,22 +83,22 @@ class Inspection(NamedTuple):
 
 
 def inspect(
-    task: Task, saved: Saved, asked: InspectConfig, say: Callable[[str], None] = print
+    task: Task, saved: Saved, config: InspectConfig, log: Callable[[str], None] = print
 ) -> Inspection:
     """Looks at a trained model with some rows of its training data.
 
     Args:
       task: of the run, with its data.
       saved: what the run has written down of itself.
-      asked: the settings.
-      say: where lines for the user go while it works.
+      config: of the command.
+      log: where lines for the user go while it works.
     """
-    config: Any = saved.config
-    model, step = load_model(asked.run, task.model(config.seed), asked.checkpoint)
+    trained: Any = saved.config
+    model, step = load_model(config.run, task.model(trained.seed), config.checkpoint)
     model = cast(model, jnp.float32)
-    memory = task.start(model, config.seed)
-    batch = next(task.batches(0, make_mesh(config.batch, 1)))
-    sample = sample_of(task, memory, batch, 0, config.seed)
+    memory = task.start(model, trained.seed)
+    batch = next(task.batches(0, make_mesh(trained.batch, 1)))
+    sample = sample_of(task, memory, batch, 0, trained.seed)
 
     def loss(model: Any) -> Any:
         total, weight, _ = task.loss(model, sample.memory, sample.batch, sample.keys)
@@ -123,11 +123,11 @@ def inspect(
     cost = model_truncation_cost(model, loss, every) if every else None
     if cost is not None:
         lines += _truncation_in_words(cost, time)
-    history = read_history(asked.run)
-    lines += _clipping_in_words(history, config.optimization.clip)
+    history = read_history(config.run)
+    lines += _clipping_in_words(history, trained.optimization.clip)
 
     def draw() -> dict[str, Any]:
-        return _pictures(asked.run, found, reports, cost, history, config.optimization.clip)
+        return _pictures(config.run, found, reports, cost, history, trained.optimization.clip)
 
     return Inspection(lines, draw)
 

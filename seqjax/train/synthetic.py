@@ -19,6 +19,7 @@ from seqjax.core.types import Array
 from seqjax.data import tasks
 from seqjax.losses import cross_entropy, squared_error
 from seqjax.nn.rnn import RNN
+from seqjax.train.bounds import PositiveInt, ProbabilityBelowOne
 from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig, parse_options
 from seqjax.train.devices import AXIS, make_mesh
 from seqjax.train.model import build_cell
@@ -57,9 +58,9 @@ TEST_ROWS = 512
 class CellOnTaskConfig(CellConfig):
     """The recurrent layers; a linear layer stands before and one behind them."""
 
-    features: int = 64
+    features: PositiveInt = 64
     """Width of each layer's state."""
-    dropout: float = 0.0
+    dropout: ProbabilityBelowOne = 0.0
     """Probability that an output of a layer is dropped."""
 
 
@@ -83,18 +84,18 @@ class SyntheticConfig(RunConfig):
     ] = "parity"
     """The sum of two marked numbers; symbols after a wait, or eight from among blanks; values by
     keys; bits, digits and brackets so far; products of permutations."""
-    length: int | None = None
+    length: PositiveInt | None = None
     """Steps in training (for copying those of the wait); by default what suits the task."""
-    test_lengths: tuple[int, ...] = ()
+    test_lengths: tuple[PositiveInt, ...] = ()
     """Lengths to test at; by default the same, twice, four and eight times the length."""
     task_options: tuple[str, ...] = ()
     """What else the task is told, as name=value: pairs and tokens (recall), length and symbols
     (copying), modulus (arithmetic), kinds and depth (dyck), generators (a5, s5)."""
     model: CellOnTaskConfig = CellOnTaskConfig()
     optimization: OptimizerConfig = OptimizerConfig(learning_rate=3e-3, weight_decay=0.01)
-    steps: int = 2000
+    steps: PositiveInt = 2000
     """Updates of the parameters."""
-    validate_every: int = 200
+    validate_every: PositiveInt = 200
     """Steps between validations and checkpoints."""
 
     @property
@@ -143,12 +144,12 @@ def build_model(config: SyntheticConfig, seed: int) -> RNN:
 class SyntheticTask:
     """A synthetic task as the loop knows it; a `Task`."""
 
-    kind = "task"
+    kind = "synthetic"
     unit = "step"
     batch_spec = jax.P(AXIS)
     digest = "drawn anew in every step"
 
-    def __init__(self, config: SyntheticConfig, say: Callable[[str], None]):
+    def __init__(self, config: SyntheticConfig, log: Callable[[str], None]):
         self.config = config
         self.first = draw(config, config.trained, config.batch, TRAIN, 0)
         for length in config.tested if config.test_lengths else ():
@@ -239,8 +240,8 @@ def evaluate(saved: Saved, asked: EvaluateConfig) -> Report:
     config: Any = saved.config
     if asked.input or asked.pictures:
         raise InputError(
-            "--input and --pictures are not for runs of `train task`, which are tested on examples "
-            "drawn anew; --test-lengths says how long they are."
+            "--input and --pictures are not for runs of `train synthetic`, which are tested on "
+            "examples drawn anew; --test-lengths says how long they are."
         )
     model, step = load_model(asked.run, build_model(config, config.seed), asked.checkpoint)
     mesh = make_mesh(config.batch, None)

@@ -311,7 +311,7 @@ def test_no_example_at_all():
 
 def test_without_grain_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "grain", None)
-    with pytest.raises(InputError, match=r"pip install 'seqjax\[train\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'seqjax\[train\]'"):
         batches_of([1])
 
 

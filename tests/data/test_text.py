@@ -112,7 +112,7 @@ def test_a_source_that_is_not_installed():
     import dataclasses
 
     missing = dataclasses.replace(sources.SHAKESPEARE, package="no-such-package")
-    with pytest.raises(InputError, match="pip install 'no-such-package==3.0.0'"):
+    with pytest.raises(ImportError, match="pip install 'no-such-package==3.0.0'"):
         sources.load(missing)
 
 
