@@ -18,6 +18,7 @@ from seqjax.bench.generation import generation
 from seqjax.bench.training import Training, difference, methods_of, training
 from seqjax.cli import main
 from seqjax.core.errors import InputError
+from seqjax.engines.methods import METHODS
 
 
 def entry(method, *seconds, same_as=None, time=8, memory=800):
