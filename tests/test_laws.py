@@ -27,7 +27,7 @@ def test_laws(name):
 
 
 def _broken(**changes):
-    return dataclasses.replace(sj.gru(3), name="", structure=None, **changes)
+    return dataclasses.replace(sj.gru(3), call="", structure=None, **changes)
 
 
 def _leaks_the_future():

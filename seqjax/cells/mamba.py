@@ -115,6 +115,7 @@ def s6(
         init=init,
         initial_carry=initial_carry,
         features=features,
+        in_features=features,
         project=project,
         read=read,
         output=output,
@@ -237,7 +238,9 @@ def mamba(
             carries=MambaState(first.carries, second.carries),
         )
 
-    return checkpointed(Cell(init, initial_carry, step, features, sequence=sequence))
+    return checkpointed(
+        Cell(init, initial_carry, step, features, in_features=features, sequence=sequence)
+    )
 
 
 @factory

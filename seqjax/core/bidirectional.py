@@ -128,6 +128,7 @@ def bidirectional(
         step=no_step("bidirectional", (forward, backward)),
         features=merged.shape[-1],
         input_ndim=forward.input_ndim,
+        in_features=forward.in_features or backward.in_features,
         causal=False,
         sequence=sequence,
     )

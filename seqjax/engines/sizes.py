@@ -1,7 +1,7 @@
 """All sizes and thresholds that engines go by unless a method names its own, for each backend.
 
 Those of CPUs were measured on two cores with AVX-512, in float32; tables are in
-`seqjax/bench/README.md`. Where GPU and TPU say the same as CPU, nothing was measured on them.
+`docs/measured/bench.md`. Where GPU and TPU say the same as CPU, nothing was measured on them.
 Bytes are of one device.
 """
 

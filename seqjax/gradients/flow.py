@@ -189,7 +189,7 @@ def _run_memory(layer: Layer, recurrence: MatrixRecurrence, meter: Array) -> Run
 
 def _with_step(layer: Layer, step: StepFn, xs: PyTree, input_ndim: PyTree) -> Run:
     cell = dataclasses.replace(
-        layer.cell, step=step, input_ndim=input_ndim, structure=None, output=None, name=""
+        layer.cell, step=step, input_ndim=input_ndim, structure=None, output=None, call=""
     )
     return layer._replace(cell=cell, xs=xs).run()
 

@@ -11,10 +11,10 @@ import pytest
 import seqjax as sj
 from seqjax.bench import families, published
 from seqjax.bench import training as training_module
-from seqjax.bench.catalogue import CELLS
 from seqjax.bench.diagnostics import diagnostics
 from seqjax.bench.families_report import against_plain, main_table, plot_families
 from seqjax.bench.generation import generation
+from seqjax.bench.timed import CELLS
 from seqjax.bench.training import Training, difference, methods_of, training
 from seqjax.cli import main
 from seqjax.core.errors import InputError

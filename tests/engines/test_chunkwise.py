@@ -405,7 +405,7 @@ def test_other_mistakes():
     with pytest.raises(ValueError, match="needs"):
         sj.scan(form(), form().init(jax.random.key(0), IN), jnp.ones((5, IN)), method="store")
     with pytest.raises(ValueError, match="at least one"):
-        sj.pipeline()
+        sj.stack()
     with pytest.raises(ValueError, match="must be 4 wide"):
         sj.rms_norm(4).init(jax.random.key(0), 3)
 
