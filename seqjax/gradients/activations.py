@@ -10,7 +10,7 @@ from jax.extend import core
 
 from seqjax.core.cell import Cell
 from seqjax.core.masks import expand
-from seqjax.core.run import Run
+from seqjax.core.steps import Run
 from seqjax.core.types import Array, Carry, Inputs, Params
 from seqjax.gradients.layerwise import Layer, Look, run_layers, watched
 

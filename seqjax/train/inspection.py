@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax.core.run import Run
+from seqjax.core.steps import Run
 from seqjax.core.trees import cast, floats
 from seqjax.gradients import (
     Activation,
