@@ -8,9 +8,13 @@ import pytest
 
 import seqjax as sj
 from seqjax.testing import check_cell
-from tests.table import CELLS, GATED, IN_FEATURES, LINEAR, ROWS
+from tests.table import CELLS, GATED, IN_FEATURES, LINEAR, MATRIX, ROWS
 
-METHODS = {GATED: ("plain", "auto"), LINEAR: ("associative", "chunked")}
+METHODS = {
+    GATED: ("plain", "auto"),
+    LINEAR: ("associative", "chunked"),
+    MATRIX: ("auto", "chunked"),
+}
 """Those that differ; `tests/engines/` compares the others with the plain path."""
 
 
@@ -23,7 +27,7 @@ def test_laws(name):
 
 
 def _broken(**changes):
-    return dataclasses.replace(sj.gru(3), name="", structure=None, **changes)
+    return dataclasses.replace(sj.gru(3), call="", structure=None, **changes)
 
 
 def _leaks_the_future():

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from seqjax.cells.decay import log_decay
 from seqjax.core import initializers
-from seqjax.core.blocks import checkpointed, partly, pipeline, prenorm
+from seqjax.core.blocks import checkpointed, on_slice, prenorm
 from seqjax.core.cell import Cell, factory
 from seqjax.core.gates import like_features
 from seqjax.core.layers import Recipes, dense, draw, feed_forward, scale_to_one, unit_length
@@ -236,7 +236,7 @@ def gated_delta_net_block(features: int, *, heads: int = 4) -> Cell:
     Source: Yang et al. 2024, arXiv:2412.06464.
     """
     memory = gated_delta_net(features, heads=heads)
-    return stack(prenorm(memory), prenorm(feed_forward(features)))
+    return stack(time=prenorm(memory), channel=prenorm(feed_forward(features)))
 
 
 def _layer(
@@ -310,9 +310,9 @@ def _layer(
     )
     short = short_convolution(convolved, width=convolution, activation=jax.nn.silu)
     return checkpointed(
-        pipeline(
+        stack(
             project=dense(convolved + beside, bias=False, weight_init=weight_init),
-            convolve=partly(short, width=convolved, rest=beside),
+            convolve=on_slice(short, width=convolved, rest=beside),
             memory=memory,
         )
     )

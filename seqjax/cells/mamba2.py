@@ -5,12 +5,13 @@ import jax.numpy as jnp
 
 from seqjax.cells.decay import log_decay
 from seqjax.core import initializers
-from seqjax.core.blocks import checkpointed, partly, pipeline, prenorm
+from seqjax.core.blocks import checkpointed, on_slice, prenorm
 from seqjax.core.cell import Cell, factory, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.layers import dense, draw, scale_to_one
 from seqjax.core.matrix import Access, from_heads, head_width, heads_of_64, matrix_state
 from seqjax.core.shift import short_convolution
+from seqjax.core.stack import stack
 from seqjax.core.types import Initializer
 
 ONE = initializers.Constant(1.0)
@@ -133,9 +134,9 @@ def mamba2(
         bias_init=initializers.Uniform(convolution**-0.5),
     )
     return checkpointed(
-        pipeline(
+        stack(
             project=dense(convolved + heads + inner, bias=False, weight_init=weight_init),
-            convolve=partly(short, width=convolved, rest=heads + inner),
+            convolve=on_slice(short, width=convolved, rest=heads + inner),
             memory=memory,
         )
     )

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
-from seqjax.core.blocks import checkpointed, partly, pipeline, prenorm
+from seqjax.core.blocks import checkpointed, on_slice, prenorm
 from seqjax.core.cell import Cell, expect_inputs, expect_width, factory, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.layers import draw, feed_forward, pointwise, standardize
@@ -269,9 +269,9 @@ def mlstm_layer(
         bias_init=initializers.Uniform(convolution**-0.5),
     )
     return checkpointed(
-        pipeline(
-            project=pointwise(project, features=3 * inner, init=init_project),
-            convolve=partly(short, width=inner, rest=2 * inner),
+        stack(
+            project=pointwise(project, features=3 * inner, init=init_project, in_features=features),
+            convolve=on_slice(short, width=inner, rest=2 * inner),
             memory=memory,
         )
     )
@@ -324,7 +324,7 @@ def mlstm_block(
       (5, 8)
 
     Source: xLSTM 7B, Beck et al. 2025, arXiv:2503.13427. The mLSTM block of the first paper is
-    `sj.prenorm(sj.mlstm_layer(64), norm=sj.centred_norm)`.
+    `sj.prenorm(sj.mlstm_layer(64), norm=sj.layer_norm)`.
     """
     memory = mlstm(
         features,
@@ -333,4 +333,4 @@ def mlstm_block(
         soft_cap=15.0,
         input_bias=initializers.Constant(-10.0),
     )
-    return stack(prenorm(memory), prenorm(feed_forward(features)))
+    return stack(time=prenorm(memory), channel=prenorm(feed_forward(features)))

@@ -46,9 +46,9 @@ def qrnn(
       bias_init: initializer of b.
 
     Returns:
-      A stack of the convolution, with parameters `kernel` `(width, in_features, gates,
-      features)` and `bias` `(gates, features)`, and the pooling, without parameters; its carry
-      is a `StackState` of the last inputs and `c`.
+      A stack of `convolve`, with parameters `kernel` `(width, in_features, gates, features)`
+      and `bias` `(gates, features)`, and `pool`, without parameters. Its carry is a dict by
+      these names: the last inputs and `c`.
 
     Raises:
       ValueError: if `pooling` is none of the three.
@@ -95,7 +95,7 @@ def qrnn(
         init=init,
         in_features=lambda params: params["kernel"].shape[1],
     )
-    return checkpointed(stack(convolution, _pool(features, pooling)))
+    return checkpointed(stack(convolve=convolution, pool=_pool(features, pooling)))
 
 
 @factory

@@ -5,14 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax.core import initializers
-from seqjax.core.blocks import checkpointed, partly, pipeline, prenorm
+from seqjax.core.blocks import checkpointed, on_slice, prenorm
 from seqjax.core.cell import Cell, expect_inputs, expect_width, factory, positive_int
 from seqjax.core.gates import like_features
-from seqjax.core.layers import centred_norm, dense, draw, standardize
+from seqjax.core.layers import dense, draw, layer_norm, standardize
 from seqjax.core.masks import processing_order
 from seqjax.core.matrix import Access, from_heads, head_width, matrix_state
-from seqjax.core.run import Run, zero_masked
 from seqjax.core.stack import stack
+from seqjax.core.steps import Run, zero_masked
 
 GAIN = 2**-2.5
 """On Glorot's initialisation of queries, keys, values and gates, in the released code."""
@@ -116,9 +116,9 @@ def retention(
         return (from_heads(standardize(o, epsilon)) * gate) @ p["output"]
 
     return checkpointed(
-        pipeline(
+        stack(
             project=dense(sum(widths), bias=False, weight_init=weights),
-            rotate=partly(
+            rotate=on_slice(
                 rotation(2 * features, width=width, base=base),
                 width=2 * features,
                 rest=2 * heads * values,
@@ -209,6 +209,7 @@ def rotation(features: int, *, width: int, base: float = 10000.0) -> Cell:
         initial_carry=initial_carry,
         step=step,
         features=features,
+        in_features=features,
         sequence=sequence,
     )
 
@@ -238,6 +239,6 @@ def retention_block(features: int, *, heads: int = 4) -> Cell:
     the feed-forward layer and RMS norms.
     """
     wide = dense(2 * features, bias=False, activation=jax.nn.gelu)
-    ahead = stack(wide, dense(features, bias=False))
-    time = prenorm(retention(features, heads=heads), norm=centred_norm)
-    return stack(time, prenorm(ahead, norm=centred_norm))
+    forward = stack(up=wide, down=dense(features, bias=False))
+    time = prenorm(retention(features, heads=heads), norm=layer_norm)
+    return stack(time=time, channel=prenorm(forward, norm=layer_norm))

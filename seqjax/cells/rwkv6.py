@@ -6,10 +6,10 @@ import jax.numpy as jnp
 from seqjax.cells.decay import log_decay
 from seqjax.cells.rwkv_initializers import Bonus, NormGain, Power, Ramp
 from seqjax.core import initializers
-from seqjax.core.blocks import checkpointed, pipeline, prenorm
+from seqjax.core.blocks import checkpointed, prenorm
 from seqjax.core.cell import Cell, expect_width, factory, place_in_stack
 from seqjax.core.gates import like_features
-from seqjax.core.layers import centred_norm, draw, standardize
+from seqjax.core.layers import draw, layer_norm, standardize
 from seqjax.core.matrix import Access, from_heads, head_width, heads_of_64, matrix_state
 from seqjax.core.shift import windowed
 from seqjax.core.stack import stack
@@ -125,13 +125,13 @@ def rwkv6_time_mix(
         return ((y + like_features(p["norm_bias"], x)) * x[..., 4 * features :]) @ p["output"]
 
     return checkpointed(
-        pipeline(
+        stack(
             mix=windowed(
                 mix,
                 width=2,
                 features=5 * features,
                 init=init_mix,
-                in_features=lambda params: params["mu"].shape[0],
+                in_features=features,
             ),
             memory=matrix_state(
                 access,
@@ -198,7 +198,7 @@ def rwkv6_channel_mix(
         width=2,
         features=features,
         init=init,
-        in_features=lambda params: params["mu_k"].shape[0],
+        in_features=features,
     )
 
 
@@ -231,4 +231,4 @@ def rwkv6_block(
     """
     time = rwkv6_time_mix(features, heads=heads, layer=layer, layers=layers)
     channel = rwkv6_channel_mix(features, layer=layer, layers=layers)
-    return stack(prenorm(time, norm=centred_norm), prenorm(channel, norm=centred_norm))
+    return stack(time=prenorm(time, norm=layer_norm), channel=prenorm(channel, norm=layer_norm))

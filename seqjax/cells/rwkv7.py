@@ -5,14 +5,14 @@ import jax.numpy as jnp
 
 from seqjax.cells.rwkv_initializers import NormGain, Power, Ramp, Zigzag
 from seqjax.core import initializers
-from seqjax.core.blocks import checkpointed, partly, pipeline, prenorm
+from seqjax.core.blocks import checkpointed, on_slice, prenorm
 from seqjax.core.cell import Cell, expect_width, factory, place_in_stack
 from seqjax.core.gates import like_features
-from seqjax.core.layers import centred_norm, draw, standardize, unit_length
+from seqjax.core.layers import draw, layer_norm, standardize, unit_length
 from seqjax.core.matrix import Access, from_heads, head_width, heads_of_64, matrix_state
-from seqjax.core.run import zero_masked
 from seqjax.core.shift import windowed
 from seqjax.core.stack import stack
+from seqjax.core.steps import zero_masked
 
 ZERO = initializers.Constant(0.0)
 MIXED = ("r", "w", "k", "v", "a", "g")
@@ -162,13 +162,13 @@ def rwkv7_time_mix(
 
     out = (2 if handed_on else 1) * features
     return checkpointed(
-        pipeline(
+        stack(
             mix=windowed(
                 mix,
                 width=2,
                 features=5 * features + out,
                 init=init_mix,
-                in_features=lambda params: (2 if given else 1) * params["mu_r"].shape[0],
+                in_features=(2 if given else 1) * features,
             ),
             memory=matrix_state(
                 access,
@@ -231,7 +231,7 @@ def rwkv7_channel_mix(
         width=2,
         features=features,
         init=init,
-        in_features=lambda params: params["mu"].shape[0],
+        in_features=features,
     )
 
 
@@ -265,13 +265,13 @@ def rwkv7_block(
     Source: Peng et al. 2025, arXiv:2503.14456.
     """
     time = rwkv7_time_mix(features, heads=heads, layer=layer, layers=layers)
-    channel = prenorm(rwkv7_channel_mix(features, layer=layer, layers=layers), norm=centred_norm)
-    norm = centred_norm(features)
+    channel = prenorm(rwkv7_channel_mix(features, layer=layer, layers=layers), norm=layer_norm)
+    norm = layer_norm(features)
     if layers > 1 and layer > 0:
-        norm = partly(norm, width=features, rest=features)
+        norm = on_slice(norm, width=features, rest=features)
     if time.features > features:
-        channel = partly(channel, width=features, rest=features)
-    return pipeline(time=_add_first(stack(norm, time), features), channel=channel)
+        channel = on_slice(channel, width=features, rest=features)
+    return stack(time=_add_first(stack(norm=norm, cell=time), features), channel=channel)
 
 
 @factory
@@ -294,7 +294,9 @@ def _add_first(cell: Cell, width: int) -> Cell:
         initial_carry=cell.initial_carry,
         step=step,
         features=cell.features,
+        in_features=cell.in_features,
         sequence=sequence,
+        name=cell.name,
     )
 
 

@@ -199,6 +199,7 @@ def s4d(
         init=init,
         initial_carry=lambda params, batch_shape=(): _no_modes(params["a_real"], batch_shape),
         features=features,
+        in_features=features,
         project=lambda params, x: widen(x),
         read=read,
         output=lambda params, values, x: _add_skip(params, values, x),

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core.cell import Cell, factory
-from seqjax.core.run import Run, zero_masked
 from seqjax.core.stack import expect_cell, no_step
+from seqjax.core.steps import Run, zero_masked
 from seqjax.core.types import Array, Carry, Params
 
 
@@ -128,6 +128,7 @@ def bidirectional(
         step=no_step("bidirectional", (forward, backward)),
         features=merged.shape[-1],
         input_ndim=forward.input_ndim,
+        in_features=forward.in_features or backward.in_features,
         causal=False,
         sequence=sequence,
     )

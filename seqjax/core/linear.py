@@ -79,6 +79,7 @@ def diagonal(
     read_before: bool = False,
     output: Callable[..., Any] | None = None,
     input_ndim: Any = 1,
+    in_features: int | None = None,
 ) -> Cell:
     """A cell that is linear in its state, unit by unit.
 
@@ -109,7 +110,7 @@ def diagonal(
       read: `(params, state, inputs) -> values`, by default the state.
       read_before: whether `read` gets the state before the step instead of the one after.
       output: `(params, values, x) -> y` of `(*batch, features)`, by default the values.
-      input_ndim: as for `sj.Cell`.
+      input_ndim, in_features: as for `sj.Cell`.
 
     Returns:
       A `Cell` whose carry is the state.
@@ -150,6 +151,7 @@ def diagonal(
         step=structure.step,
         features=features,
         input_ndim=input_ndim,
+        in_features=in_features,
         output=_same if bare else None,
         structure=structure,
     )

@@ -29,7 +29,6 @@ class CellConfig:
     block: (
         Literal[
             "gated_delta_net",
-            "griffin",
             "hawk",
             "mamba",
             "mamba2",
@@ -43,8 +42,8 @@ class CellConfig:
         ]
         | None
     ) = None
-    """Instead of cells: layers of such blocks, with a norm behind the last. Griffin is the same as
-    Hawk: there is no local attention."""
+    """Instead of cells: layers of such blocks, with a norm behind the last. Hawk is Griffin without
+    its local attention."""
     features: PositiveInt = 256
     """Width of each layer's state."""
     layers: PositiveInt = 1

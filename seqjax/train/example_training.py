@@ -69,11 +69,11 @@ class ExampleTraining:
         train = self.split.train
         batches = Batches(
             [without(example, hidden) for example in train] if hidden else train,
-            rows=self.rows,
+            batch_size=self.rows,
             seed=self.config.seed,
             bucket_lengths=self.lengths,
             sequences=self.task.sequences,
-            answers=self.task.targets,
+            targets=self.task.targets,
         )
         by_row = NamedSharding(mesh, jax.P(AXIS))
         for step, batch in enumerate(batches.iterate(first), first):

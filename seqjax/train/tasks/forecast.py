@@ -353,7 +353,7 @@ class Forecasting(ExampleTask):
             batch["future"],
             self._covariates(batch),
             key=keys,
-            rows=batch["weights"] > 0,
+            mask=batch["weights"] > 0,
         )
 
     def outputs(self, model, batch):

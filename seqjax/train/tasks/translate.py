@@ -11,7 +11,7 @@ from flax import nnx
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats import Fields
-from seqjax.data.formats.files import FlawError, check_text, lines_of
+from seqjax.data.formats.file_access import FlawError, check_text, lines_of
 from seqjax.data.pairs import load_pairs
 from seqjax.nn.encoder import RecurrentEncoder
 from seqjax.train.bounds import PositiveInt
