@@ -13,6 +13,7 @@ import numpy as np
 from seqjax.core.errors import InputError
 from seqjax.core.extras import extra_module
 from seqjax.core.types import PyTree
+from seqjax.train.migrations import VERSION, match_arrays
 
 KEEP_LAST = 2
 
@@ -79,7 +80,11 @@ class Checkpoints:
                 force=True,
                 overwrite=True,
                 metrics=None if cost is None else {"cost": cost},
-                custom_metadata={"sha256": _digest(arrays), "notes": notes or {}},
+                custom_metadata={
+                    "version": VERSION,
+                    "sha256": _digest(arrays),
+                    "notes": notes or {},
+                },
             )
         except Exception as error:
             # Storage below orbax reports a full disk in errors of many kinds.
@@ -105,7 +110,10 @@ class Checkpoints:
 
     def notes(self, step: int) -> dict[str, Any]:
         """What was noted beside the state of a step."""
-        return self._checkpointer.metadata(step).custom_metadata["notes"]
+        return self._metadata(step)["notes"]
+
+    def _metadata(self, step: int) -> dict[str, Any]:
+        return self._checkpointer.metadata(step).custom_metadata
 
     def load(self, step: int, like: PyTree) -> PyTree:
         """The state of a step.
@@ -129,7 +137,7 @@ class Checkpoints:
         where = self._name(step)
         try:
             arrays = self._checkpointer.load(step)
-            digest = self._checkpointer.metadata(step).custom_metadata["sha256"]
+            digest = self._metadata(step)["sha256"]
         except Exception as error:  # orbax raises whatever its storage raised
             reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
             raise InputError(f"{where} is damaged and cannot be read ({reason[:200]}).") from None
@@ -142,8 +150,11 @@ class Checkpoints:
 
     def _restore(self, step: int, wanted: dict[str, np.ndarray], like: PyTree) -> PyTree:
         arrays = self.arrays(step)
-        shapes = lambda tree: {name: (a.shape, a.dtype) for name, a in tree.items()}  # noqa: E731
-        have, want = shapes(arrays), shapes(wanted)
+        have, want = _shapes(arrays), _shapes(wanted)
+        if self._metadata(step).get("version", 1) == 1:
+            matched = match_arrays(have, want) or {}
+            arrays |= {name: arrays[saved] for name, saved in matched.items()}
+            have = _shapes(arrays)
         other = sorted(name for name in want if have.get(name) != want[name])
         if other:
             name = other[0]
@@ -155,6 +166,10 @@ class Checkpoints:
         leaves, structure = jax.tree.flatten(like)
         loaded = [_unpack(arrays[name], leaf) for name, leaf in zip(wanted, leaves, strict=True)]
         return jax.tree.unflatten(structure, loaded)
+
+
+def _shapes(arrays: dict[str, Any]) -> dict[str, Any]:
+    return {name: (array.shape, array.dtype) for name, array in arrays.items()}
 
 
 def _named_arrays(state: PyTree) -> dict[str, np.ndarray]:
