@@ -11,8 +11,8 @@ from seqjax.core.blocks import checkpointed, prenorm
 from seqjax.core.cell import Cell, expect_inputs, expect_width, factory, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.linear import diagonal
-from seqjax.core.run import Run, zero_masked
 from seqjax.core.shift import WindowState, short_convolution
+from seqjax.core.steps import Run, zero_masked
 from seqjax.core.trees import widen
 from seqjax.core.types import Array, Params
 

@@ -11,8 +11,8 @@ from seqjax.core.gates import like_features
 from seqjax.core.layers import dense, draw, layer_norm, standardize
 from seqjax.core.masks import processing_order
 from seqjax.core.matrix import Access, from_heads, head_width, matrix_state
-from seqjax.core.run import Run, zero_masked
 from seqjax.core.stack import stack
+from seqjax.core.steps import Run, zero_masked
 
 GAIN = 2**-2.5
 """On Glorot's initialisation of queries, keys, values and gates, in the released code."""

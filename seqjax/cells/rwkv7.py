@@ -10,9 +10,9 @@ from seqjax.core.cell import Cell, expect_width, factory, place_in_stack
 from seqjax.core.gates import like_features
 from seqjax.core.layers import draw, layer_norm, standardize, unit_length
 from seqjax.core.matrix import Access, from_heads, head_width, heads_of_64, matrix_state
-from seqjax.core.run import zero_masked
 from seqjax.core.shift import windowed
 from seqjax.core.stack import stack
+from seqjax.core.steps import zero_masked
 
 ZERO = initializers.Constant(0.0)
 MIXED = ("r", "w", "k", "v", "a", "g")
