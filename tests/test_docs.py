@@ -4,6 +4,7 @@ import importlib
 import inspect
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,15 @@ def test_the_pages_run(page):
     names = {}
     for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
         exec(compile(block, page.name, "exec"), names)
+
+
+def test_the_example_trains_and_samples(monkeypatch, capsys):
+    path = DOCS.parent / "examples" / "train_on_text.py"
+    monkeypatch.setattr(sys, "argv", [str(path), "24"])
+    names = runpy.run_path(str(path))
+    first, last = names["history"][0], sum(names["history"][-4:]) / 4
+    assert last < first - 1, "the example does not learn"
+    assert len(capsys.readouterr().out) > 400
 
 
 def test_it_builds_without_a_warning(tmp_path):
