@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from seqjax.cells.attention import AttentiveState, attend_to, is_attentive, memory_features
+from seqjax.cells.attentive import AttentiveState, attend_to, is_attentive, memory_features
 from seqjax.cells.slstm import SLSTMState
 from seqjax.core.affine import LogScaled
 from seqjax.core.attention import map_memories
