@@ -27,24 +27,31 @@ from seqjax.core.noise import (
 from seqjax.core.shift import WindowState, short_convolution, token_shift, windowed
 from seqjax.core.stack import learned_initial_carry, residual, stack
 from seqjax.core.trees import cast
-from seqjax.engines.memory import MemoryReport, memory_report
+from seqjax.engines.memory_report import MemoryReport, memory_report
+from seqjax.engines.methods import Associative, Auto, Chunked, Plain, Recompute, Store
 from seqjax.engines.scan import scan, trajectory
-from seqjax.engines.sums import scan_sum
+from seqjax.engines.scan_sum import scan_sum
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Access",
+    "Associative",
+    "Auto",
     "BidirectionalState",
     "Cell",
+    "Chunked",
     "Complex",
     "DropoutState",
     "Gates",
     "LogScaled",
     "MatrixState",
     "MemoryReport",
+    "Plain",
     "Randomness",
+    "Recompute",
     "Scaled",
+    "Store",
     "WindowState",
     "ZoneoutState",
     "bidirectional",

@@ -9,7 +9,7 @@ from flax import nnx
 
 import seqjax as sj
 from seqjax.core.cell import Cell
-from seqjax.engines.scan import METHODS
+from seqjax.engines.methods import METHODS
 from tests.attention_cells import CELLS as ATTENTION_CELLS
 from tests.matrix_cells import CELLS as MATRIX_CELLS
 

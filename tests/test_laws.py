@@ -8,9 +8,13 @@ import pytest
 
 import seqjax as sj
 from seqjax.testing import check_cell
-from tests.table import CELLS, GATED, IN_FEATURES, LINEAR, ROWS
+from tests.table import CELLS, GATED, IN_FEATURES, LINEAR, MATRIX, ROWS
 
-METHODS = {GATED: ("plain", "auto"), LINEAR: ("associative", "chunked")}
+METHODS = {
+    GATED: ("plain", "auto"),
+    LINEAR: ("associative", "chunked"),
+    MATRIX: ("auto", "chunked"),
+}
 """Those that differ; `tests/engines/` compares the others with the plain path."""
 
 

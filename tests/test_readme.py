@@ -39,8 +39,14 @@ def test_the_commands_ci_runs_are_there(name):
     assert re.search(rf"<!-- command: {name} -->\n```bash\n.+\n```", README)
 
 
-def test_contributing_shows_the_folders():
-    picture = (ROOT / "CONTRIBUTING.md").read_text()
+def test_the_architecture_shows_the_folders():
+    picture = (ROOT / "docs" / "architecture.md").read_text()
     for folder in (ROOT / "seqjax").iterdir():
         if folder.is_dir() and (folder / "__init__.py").exists():
             assert f"  {folder.name}/" in picture
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text()):
+        assert (ROOT / target).exists(), f"{page} links to {target}"

@@ -18,7 +18,7 @@ from seqjax.bench.generation import Generation, generation
 from seqjax.bench.timed import CELLS
 from seqjax.bench.training import Training, training
 from seqjax.core.errors import InputError
-from seqjax.engines.scan import METHODS
+from seqjax.engines.methods import METHODS
 
 SHAPES = ((512, 8), (4096, 1), (32768, 1))
 """Time and rows."""

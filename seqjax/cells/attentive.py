@@ -12,8 +12,8 @@ from seqjax.core.gates import like_features
 from seqjax.core.layers import draw
 from seqjax.core.masks import processing_order
 from seqjax.core.recurrence import AnyStep
-from seqjax.core.run import Run, zero_masked
 from seqjax.core.stack import expect_cell, no_step
+from seqjax.core.steps import Run, zero_masked
 from seqjax.core.types import Array, Carry, Params, PyTree
 
 

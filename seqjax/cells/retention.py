@@ -15,8 +15,8 @@ from seqjax.core.heads import from_heads, head_width
 from seqjax.core.layers import dense, draw, layer_norm, standardize
 from seqjax.core.masks import processing_order
 from seqjax.core.matrix import Access, matrix_state
-from seqjax.core.run import Run, zero_masked
 from seqjax.core.stack import stack
+from seqjax.core.steps import Run, zero_masked
 from seqjax.core.types import Array, PRNGKeyArray
 
 GAIN = 2**-2.5

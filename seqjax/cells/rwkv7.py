@@ -13,9 +13,9 @@ from seqjax.core.gates import like_features
 from seqjax.core.heads import from_heads, head_width, heads_of_64
 from seqjax.core.layers import draw, layer_norm, standardize, unit_length
 from seqjax.core.matrix import Access, matrix_state
-from seqjax.core.run import zero_masked
 from seqjax.core.shift import windowed
 from seqjax.core.stack import stack
+from seqjax.core.steps import zero_masked
 from seqjax.core.types import Array, Initializer, Params, PRNGKeyArray
 
 ZERO = initializers.Constant(0.0)

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core.cell import Cell, factory
-from seqjax.core.run import Run, zero_masked
 from seqjax.core.stack import expect_cell, no_step
+from seqjax.core.steps import Run, zero_masked
 from seqjax.core.types import Array, Carry, Params
 
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from seqjax.core.cell import Cell, factory
 from seqjax.core.layers import rms_norm
-from seqjax.core.run import Run, batch_shape_of, zero_masked
 from seqjax.core.stack import by_name, expect_cell, no_step, residual, stack
+from seqjax.core.steps import Run, batch_shape_of, zero_masked
 from seqjax.core.trees import tree_bytes
 from seqjax.core.types import Inputs
 

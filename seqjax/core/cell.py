@@ -56,7 +56,7 @@ class Cell:
         causal has no `step`; it runs over whole sequences by `sequence`.
       output: `carry -> y` where the output is a function of the new carry alone.
       sequence: how to run over a whole sequence in terms of the scans of the parts (see
-        `seqjax.core.run.SequenceFn`). Needed when the cell is not causal.
+        `seqjax.core.steps.SequenceFn`). Needed when the cell is not causal.
       structure: what an execution engine may exploit, a `Gated` for gated cells.
       name: what a layer of this cell is called in a stack: the name of the function that made it;
         for a wrapper of one cell with the parameters of that cell, the name of the cell inside.

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from seqjax.core import initializers
 from seqjax.core.cell import Cell, InitFn, expect_inputs, expect_width, factory, positive_int
 from seqjax.core.gates import like_features
-from seqjax.core.run import Run, zero_masked
+from seqjax.core.steps import Run, zero_masked
 from seqjax.core.trees import narrow
 from seqjax.core.types import Activation, Array, Initializer, Params, PRNGKeyArray
 

@@ -10,7 +10,7 @@ from seqjax.core import initializers
 from seqjax.core.cell import Cell, InitFn, expect_width, factory, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.masks import processing_order
-from seqjax.core.run import Run, zero_masked
+from seqjax.core.steps import Run, zero_masked
 from seqjax.core.trees import floats
 from seqjax.core.types import Activation, Array, Initializer, Params
 

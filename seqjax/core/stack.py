@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core.cell import Cell, factory
-from seqjax.core.run import Run, zero_masked
+from seqjax.core.steps import Run, zero_masked
 from seqjax.core.types import Carry
 
 

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 
 from seqjax.core.cell import Cell, StepFn
 from seqjax.core.matrix import MatrixRecurrence, advance
-from seqjax.core.run import Run, zero_masked
+from seqjax.core.steps import Run, zero_masked
 from seqjax.core.trees import floats, put_floats
 from seqjax.core.types import Array, Carry, Float, Inputs, Params, PyTree
-from seqjax.gradients.layers import Layer, Look, run_layers, watched
+from seqjax.gradients.layerwise import Layer, Look, run_layers, watched
 
 
 class LayerFlow(NamedTuple):

@@ -1,4 +1,4 @@
-"""Writing tokens about what an encoder found."""
+"""A decoder that generates tokens conditioned on an encoder's output."""
 
 from typing import Any, NamedTuple
 
@@ -18,14 +18,14 @@ from seqjax.core.recurrence import AnyStep
 from seqjax.core.stack import no_step
 from seqjax.core.trees import is_float
 from seqjax.core.types import Array, Carry, Params, PRNGKeyArray, PyTree, RowKeys
-from seqjax.decode.search import NextToken
+from seqjax.decode.autoregressive import NextToken
 from seqjax.engines.scan import trajectory
 from seqjax.nn.encoder import Encoded
 from seqjax.nn.rnn import RNN
 
 
-class FedBackState(NamedTuple):
-    """The carry of the cell inside, and the token that the model itself would have written."""
+class ScheduledSamplingState(NamedTuple):
+    """The carry of the cell inside, and the token that the model itself predicted last."""
 
     cell: Carry
     token: Array
@@ -36,7 +36,7 @@ class Decoder(nnx.Module):
 
         first carry = tanh(summary V + c)
         x_t         = embedding[token before t]
-        carry, y_t  = cell.step(x_t), a cell that may attend to the places of the encoder
+        carry, y_t  = cell.step(x_t), which may attend to the source positions
         logits_t    = y_t W + b                          W = embedding' if tied
 
     Args:
@@ -107,40 +107,39 @@ class Decoder(nnx.Module):
         *,
         lengths: Array | None = None,
         key: PRNGKeyArray | RowKeys | None = None,
-        own: Array | None = None,
+        predicted: Array | None = None,
     ) -> Array:
         """The logits `(*batch, time, vocabulary_size)` of the token after each of `tokens`.
 
         Args:
-          tokens: `(*batch, time)` ints, what was written so far: the begin token and then the
-            target (teacher forcing).
+          tokens: `(*batch, time)` ints: the begin token and then the target (teacher forcing).
           encoded: from the encoder.
-          lengths: `(*batch,)` ints, how many tokens count.
+          lengths: `(*batch,)` ints, valid tokens.
           key: switches dropout and zoneout on.
-          own: `(*batch, time)` bool: at such steps the model reads not the token given but the
-            one that it would have written itself (scheduled sampling, Bengio et al. 2015,
-            arXiv:1506.03099, with the likeliest token).
+          predicted: `(*batch, time)` bool, the steps at which the model reads its own most
+            probable prediction instead of the given token (scheduled sampling, Bengio et al. 2015,
+            arXiv:1506.03099).
         """
-        params, carry = self._begun(encoded, key)
-        if own is None:
+        params, carry = self._conditioned(encoded, key)
+        if predicted is None:
             vectors = self.embedding(tokens)
             _, ys = self.rnn.scan(self.rnn.cell, params, vectors, carry, lengths=lengths)
             return _logits(self._head(), ys)
-        begin = FedBackState(carry, tokens[..., 0])
+        begin = ScheduledSamplingState(carry, tokens[..., 0])
         weights = {"cell": params, "head": self._head()}
         weights["embedding"] = self.embedding.embedding.get_value()
-        own = own.at[..., 0].set(False)
-        return self.rnn.scan(self._fed_back(), weights, (tokens, own), begin, lengths=lengths)[1]
+        xs = (tokens, predicted.at[..., 0].set(False))
+        return self.rnn.scan(self._self_feeding(), weights, xs, begin, lengths=lengths)[1]
 
     def start(self, encoded: Encoded, *, beams: bool = False) -> tuple[NextToken, Carry]:
-        """`(step, carry)` for `seqjax.decode`: what comes next, token by token.
+        """`(step, carry)` for `seqjax.decode`: the next token's logits, token by token.
 
         Args:
           encoded: from the encoder.
-          beams: whether the step is called with one more dimension behind the batch, the
-            beams of a row, which share what the encoder found.
+          beams: whether the step is called with a trailing batch dimension for beams, which share
+            the encoder's output.
         """
-        params, carry = self._begun(encoded, None)
+        params, carry = self._conditioned(encoded, None)
         if beams:
             params = map_memories(lambda memory: memory.beside(0), params)
         head = self._head()
@@ -152,16 +151,16 @@ class Decoder(nnx.Module):
         return step, carry
 
     def alignment(self, tokens: Array, encoded: Encoded) -> Array:
-        """Where attention looks before each next token, `(*batch, time, places)`.
+        """The attention weights before each next token, `(*batch, time, source)`.
 
         Args:
-          tokens: `(*batch, time)`, the begin token and what is written after it.
+          tokens: `(*batch, time)`, the begin token and the target.
           encoded: from the encoder.
 
         Raises:
           ValueError: if the cell does not attend.
         """
-        params, carry = self._begun(encoded, None)
+        params, carry = self._conditioned(encoded, None)
         carries = trajectory(self.rnn.cell, params, self.embedding(tokens), carry)
         nodes = jax.tree.leaves(carries, is_leaf=lambda node: isinstance(node, AttentiveState))
         found = [node.weights for node in nodes if isinstance(node, AttentiveState)]
@@ -169,8 +168,10 @@ class Decoder(nnx.Module):
             raise ValueError(f"Decoder: {self.rnn.cell} does not attend; use sj.attentive.")
         return found[-1]
 
-    def _begun(self, encoded: Encoded, key: PRNGKeyArray | RowKeys | None) -> tuple[Params, Carry]:
-        """The cell's parameters with what it attends to, and its first carry."""
+    def _conditioned(
+        self, encoded: Encoded, key: PRNGKeyArray | RowKeys | None
+    ) -> tuple[Params, Carry]:
+        """The cell's parameters with the memory it attends to, and its first carry."""
         params = self.rnn.params
         if is_attentive(params):
             params = attend_to(params, encoded.values, encoded.valid)
@@ -191,21 +192,21 @@ class Decoder(nnx.Module):
             head["between_bias"] = value(self.between.bias)
         return head
 
-    def _fed_back(self) -> Cell:
-        """A cell over pairs `(token, own)` that reads its own last token where `own` is set."""
+    def _self_feeding(self) -> Cell:
+        """A cell over pairs `(token, predicted)` that reads its own prediction where told to."""
         cell = self.rnn.cell
 
         def step(params, carry, now):
-            given, own = now
-            token = jnp.where(own, carry.token, given)
+            given, predicted = now
+            token = jnp.where(predicted, carry.token, given)
             inner, y = cell.step(params["cell"], carry.cell, params["embedding"][token])
             logits = _logits(params["head"], y)
-            said = jnp.argmax(logits, -1).astype(carry.token.dtype)
-            return FedBackState(inner, said), logits
+            prediction = jnp.argmax(logits, -1).astype(carry.token.dtype)
+            return ScheduledSamplingState(inner, prediction), logits
 
         def initial_carry(params, batch_shape=()):
             inner = cell.initial_carry(params["cell"], batch_shape)
-            return FedBackState(inner, jnp.zeros(batch_shape, jnp.int32))
+            return ScheduledSamplingState(inner, jnp.zeros(batch_shape, jnp.int32))
 
         return Cell(
             init=lambda key, in_features: {},

@@ -214,17 +214,17 @@ class DirectForecaster(Forecast):
         covariates: Array | None = None,
         *,
         key: PRNGKeyArray | RowKeys | None = None,
-        rows: Array | None = None,
+        mask: Array | None = None,
     ) -> tuple[Array, Array]:
         """`(total, count)` of the loss over all steps of the horizon that were observed.
 
         Args:
           history, covariates, key: as for the call.
           future: `(*batch, horizon, targets)`; a step with NaN in it does not count.
-          rows: `(*batch,)` bool, the rows that count; all if None.
+          mask: `(*batch,)` bool, the series that count; all if None.
         """
         raw, location, scale = self(history, covariates, key=key)
-        return _loss(self.outputs, raw, (future - location) / scale, rows)
+        return _loss(self.outputs, raw, (future - location) / scale, mask)
 
     def quantiles(
         self, history: Array, covariates: Array | None, levels: tuple[float, ...]
@@ -274,7 +274,7 @@ class RecursiveForecaster(Forecast):
         covariates: Array | None = None,
         *,
         key: PRNGKeyArray | RowKeys | None = None,
-        rows: Array | None = None,
+        mask: Array | None = None,
     ) -> tuple[Array, Array]:
         """`(total, count)` of the loss of every next step, of the history and the horizon.
 
@@ -290,7 +290,7 @@ class RecursiveForecaster(Forecast):
         _, ys = self.rnn(self.inputs(before, observed[..., :-1, :], covariates), key=key)
         raw = self.outputs.shifted(self.head(ys), self.lagged(before))
         targets = jnp.where(observed, z, jnp.nan)[..., 1:, :]
-        return _loss(self.outputs, raw, targets, rows)
+        return _loss(self.outputs, raw, targets, mask)
 
     def sample(
         self, history: Array, covariates: Array | None = None, *, key: PRNGKeyArray
@@ -341,10 +341,10 @@ class RecursiveForecaster(Forecast):
 
 
 def _loss(
-    outputs: NumberOutputs, raw: Array, targets: Array, rows: Array | None
+    outputs: NumberOutputs, raw: Array, targets: Array, mask: Array | None
 ) -> tuple[Array, Array]:
     counts = ~jnp.isnan(targets).any(-1)
-    if rows is not None:
-        counts &= rows[..., None]
+    if mask is not None:
+        counts &= mask[..., None]
     targets = jnp.where(counts[..., None], targets, 0)
     return outputs.loss(raw, targets, counts), counts.sum().astype(jnp.float32)

@@ -10,6 +10,7 @@ from seqjax.core.noise import seed_carry
 from seqjax.core.stack import expect_cell
 from seqjax.core.trees import cast
 from seqjax.core.types import Carry, DTypeLike, Inputs, Params, PRNGKeyArray, PyTree, RowKeys
+from seqjax.engines.methods import Method
 from seqjax.engines.scan import scan, shape_of_batch
 from seqjax.nn.parameters import to_arrays, to_variables
 
@@ -61,7 +62,7 @@ class RNN(nnx.Module):
         reverse: bool = False,
         truncate: int | None = None,
         checkpoint_every: int | None = None,
-        method: str = "auto",
+        method: Method | str = "auto",
         key: PRNGKeyArray | RowKeys | None = None,
     ) -> tuple[Carry, PyTree]:
         """Runs the cell over `xs` `(*batch, time, in_features)`: see `sj.scan`.

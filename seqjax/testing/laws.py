@@ -10,6 +10,7 @@ import numpy as np
 from seqjax.core.cell import Cell
 from seqjax.core.trees import cast, is_float
 from seqjax.core.types import Inputs, PRNGKeyArray, PyTree
+from seqjax.engines.methods import Method
 from seqjax.engines.scan import scan, trajectory
 from seqjax.testing.case import (
     ROWS,
@@ -30,7 +31,7 @@ def check_cell(
     in_features: int,
     *,
     inputs: Callable[[PRNGKeyArray, tuple[int, ...]], Inputs] | None = None,
-    methods: Sequence[str] = ("plain", "auto"),
+    methods: Sequence[Method | str] = ("plain", "auto"),
     seed: int = 0,
 ) -> None:
     """Checks the laws of the contract on a cell, in float64.
@@ -55,8 +56,9 @@ def check_cell(
       in_features: width of its inputs.
       inputs: `(key, (*batch, time)) -> xs` for cells that take something else than vectors
         of `in_features` numbers.
-      methods: the ways of `sj.scan` to check; each must give the numbers of the loop. For a
-        small matrix memory on a CPU "auto" may be the plain loop: name "chunked" as well.
+      methods: the ways of `sj.scan` to check, names or values such as `sj.Chunked(4)`; each must
+        give the numbers of the loop. For a small matrix memory on a CPU "auto" may be the plain
+        loop: name "chunked" as well.
       seed: for parameters and inputs.
 
     Raises:
@@ -113,7 +115,7 @@ _SETTINGS = (
 )
 
 
-def _check_against_loop(case: Case, method: str) -> None:
+def _check_against_loop(case: Case, method: Method | str) -> None:
     cell, params, carry = case.cell, case.params, case.carry
     loop = Loop(case)
     weights = Weights(case)
@@ -153,7 +155,7 @@ def _check_against_loop(case: Case, method: str) -> None:
             case.expect(law, steps_of(carries, 0), result["carry"])
 
 
-def _check_stream(case: Case, method: str, plain: Any, result: dict) -> None:
+def _check_stream(case: Case, method: Method | str, plain: Any, result: dict) -> None:
     cell, params, xs = case.cell, case.params, case.xs
     cut = 3
     half, first = scan(cell, params, steps_of(xs, slice(0, cut)), case.carry, method=method)
@@ -180,7 +182,7 @@ def _check_stream(case: Case, method: str, plain: Any, result: dict) -> None:
     case.expect(law, row_of(by_length[0], 3), row_of(case.carry, 3), 0.0)
 
 
-def _check_whole_sequences(case: Case, method: str) -> None:
+def _check_whole_sequences(case: Case, method: Method | str) -> None:
     cell, params = case.cell, case.params
     weights = Weights(case)
     for setting in ({"reverse": False}, {"reverse": True, "checkpoint_every": 3}):
@@ -223,7 +225,7 @@ def _check_whole_sequences(case: Case, method: str) -> None:
     _check_batches(case, method, *whole)
 
 
-def _check_batches(case: Case, method: str, *whole: PyTree) -> None:
+def _check_batches(case: Case, method: Method | str, *whole: PyTree) -> None:
     """`whole` is the carry and the outputs of the whole batch, with masks and resets."""
     cell, params, xs = case.cell, case.params, case.xs
     options: dict[str, Any] = {"mask": case.mask, "resets": case.resets}

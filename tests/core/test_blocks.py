@@ -7,7 +7,7 @@ import pytest
 
 import seqjax as sj
 from seqjax.core import blocks
-from seqjax.core.run import Steps
+from seqjax.core.steps import Steps
 from seqjax.gradients import run_layers
 from seqjax.testing import check_cell
 

@@ -179,5 +179,5 @@ def test_short_rows_say_nothing_of_a_longer_memory():
         cell, params, jnp.zeros((5, 20, 2)), jax.random.key(1), lengths=lengths
     )
     assert found.steps().tolist() == [6, 0, 1, 0, 2]  # 0.5 ** 6 = 0.016
-    assert int(found.over_rows().steps()) == 6
-    assert found.over_rows().by_lag.max() == 1
+    assert int(found.over_batch().steps()) == 6
+    assert found.over_batch().by_lag.max() == 1

@@ -69,10 +69,10 @@ def test_what_it_reads_when_it_reads_itself(name):
     model = built(name)
     encoded = model.encoder(SOURCE, lengths=LENGTHS)
     tokens = jnp.concatenate([jnp.full((2, 1), BEGIN), TARGET], 1)
-    never = model.decoder(tokens, encoded, own=jnp.zeros((2, 5), bool))
+    never = model.decoder(tokens, encoded, predicted=jnp.zeros((2, 5), bool))
     np.testing.assert_allclose(never, model.decoder(tokens, encoded), rtol=1e-5, atol=1e-6)
-    always = model.decoder(tokens, encoded, own=jnp.ones((2, 5), bool))
-    written = model.write(SOURCE, lengths=LENGTHS, length=5)
+    always = model.decoder(tokens, encoded, predicted=jnp.ones((2, 5), bool))
+    written = model.write(SOURCE, lengths=LENGTHS, max_length=5)
     said = jnp.argmax(always, -1)
     for row in range(2):
         count = int(written.lengths[row])
@@ -81,7 +81,7 @@ def test_what_it_reads_when_it_reads_itself(name):
 
 def test_gradients_with_sampling_are_those_of_the_plain_path(x64):
     model = sj.cast(built("feeding"), jnp.float64)
-    own = jnp.array([[False, True, False, True, True], [False, False, True, True, False]])
+    predicted = jnp.array([[False, True, False, True, True], [False, False, True, True, False]])
     tokens = jnp.concatenate([jnp.full((2, 1), BEGIN), TARGET], 1)
 
     def loss(model, method):
@@ -89,7 +89,7 @@ def test_gradients_with_sampling_are_those_of_the_plain_path(x64):
         with pytest.MonkeyPatch.context() as patch:
             scan = lambda *args, **options: sj.scan(*args, **options, method=method)  # noqa: E731
             patch.setattr(model.decoder.rnn, "scan", scan)
-            return jnp.sin(model.decoder(tokens, encoded, own=own)).sum()
+            return jnp.sin(model.decoder(tokens, encoded, predicted=predicted)).sum()
 
     wanted, got = (jax.grad(lambda m, way=way: loss(m, way))(model) for way in ("plain", "auto"))
     for a, b in zip(jax.tree.leaves(wanted), jax.tree.leaves(got), strict=True):
@@ -99,9 +99,9 @@ def test_gradients_with_sampling_are_those_of_the_plain_path(x64):
 @pytest.mark.parametrize("name", CELLS)
 def test_search_and_alignment(name):
     model = built(name, seed=1)
-    found = model.search(SOURCE, lengths=LENGTHS, length=6, beams=3)
-    one = model.search(SOURCE, lengths=LENGTHS, length=6, beams=1)
-    written = model.write(SOURCE, lengths=LENGTHS, length=6)
+    found = model.search(SOURCE, lengths=LENGTHS, max_length=6, beams=3)
+    one = model.search(SOURCE, lengths=LENGTHS, max_length=6, beams=1)
+    written = model.write(SOURCE, lengths=LENGTHS, max_length=6)
     np.testing.assert_array_equal(one.tokens[:, 0], written.tokens)
     assert (found.scores[:, 0] >= one.scores[:, 0] - 1e-5).all()
     if name == "none":
@@ -128,10 +128,10 @@ def test_a_target_without_tokens_has_an_end(batch):
 
 def test_nothing_is_written_for_rows_that_are_not_wanted():
     model = built("additive", seed=1)
-    options = {"lengths": LENGTHS, "length": 6}
+    options = {"lengths": LENGTHS, "max_length": 6}
     rows = jnp.array([False, True])
     for way in (model.write, model.search):
-        found, every = way(SOURCE, rows=rows, **options), way(SOURCE, **options)
+        found, every = way(SOURCE, active=rows, **options), way(SOURCE, **options)
         assert not found.lengths[0].any() and (found.tokens[0] == END).all()
         np.testing.assert_array_equal(found.tokens[1], every.tokens[1])
 
@@ -147,15 +147,15 @@ def test_noise_is_on_with_a_key_only():
     alone = model(SOURCE[1:], TARGET[1:], lengths=LENGTHS[1:], key=keys[1:])
     np.testing.assert_allclose(alone, loud[1:], rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match="sampling needs a key"):
-        model(SOURCE, TARGET, sampling=0.5)
-    assert np.isfinite(model(SOURCE, TARGET, key=keys, sampling=0.5)).all()
+        model(SOURCE, TARGET, scheduled_sampling=0.5)
+    assert np.isfinite(model(SOURCE, TARGET, key=keys, scheduled_sampling=0.5)).all()
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_the_loss_is_that_of_every_token_and_of_the_end(smoothing):
     model = built("additive")
     logits = model(SOURCE, TARGET, lengths=LENGTHS, target_lengths=TARGETS)
-    nats, count = model.loss(logits, TARGET, TARGETS, smoothing=smoothing)
+    nats, count = model.loss(logits, TARGET, TARGETS, label_smoothing=smoothing)
     assert count == 4 + 1 + 2 + 1
     wanted = 0.0
     for row, tokens in enumerate(([4, 5, 6, 7, END], [5, 4, END])):
@@ -163,7 +163,7 @@ def test_the_loss_is_that_of_every_token_and_of_the_end(smoothing):
         for t, token in enumerate(tokens):
             wanted -= (1 - smoothing) * known[t, token] + smoothing * known[t].mean()
     np.testing.assert_allclose(nats, wanted, rtol=1e-5)
-    one, fewer = model.loss(logits, TARGET, TARGETS, counts=jnp.array([True, False]))
+    one, fewer = model.loss(logits, TARGET, TARGETS, mask=jnp.array([True, False]))
     assert fewer == 5 and one < cross_entropy(logits, jnp.zeros((2, 5), int))
 
 

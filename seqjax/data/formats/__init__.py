@@ -8,7 +8,7 @@ from seqjax.data.formats.conllu import CONLLU
 from seqjax.data.formats.csv_files import CSV
 from seqjax.data.formats.json_lines import JSON_LINES
 from seqjax.data.formats.npz import NPZ
-from seqjax.data.formats.text import FOLDER, TEXT
+from seqjax.data.formats.text_files import FOLDER, TEXT
 from seqjax.data.formats.ts import TS
 
 __all__ = ["FORMATS", "Fields", "Format", "Writer", "find_format"]

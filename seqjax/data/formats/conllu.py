@@ -10,7 +10,7 @@ from typing import Any
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats.base import Fields, Format
-from seqjax.data.formats.files import FlawError, check_text, lines_of, whole_file
+from seqjax.data.formats.file_access import FlawError, check_text, lines_of, whole_file
 from seqjax.data.formats.predictions import cell_text, is_list_of
 
 WHAT = "a CoNLL-U file"

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from seqjax.core.extras import extra_module
-from seqjax.data.formats.files import FlawError
+from seqjax.data.formats.file_access import FlawError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 

@@ -11,7 +11,7 @@ from typing import Any
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats.base import Fields, Format
-from seqjax.data.formats.files import FlawError, check_text, lines_of, whole_file
+from seqjax.data.formats.file_access import FlawError, check_text, lines_of, whole_file
 from seqjax.data.formats.predictions import future_rows, is_list_of, plain
 from seqjax.data.formats.rows import FIRST_ROWS, Line, listed, to_examples, with_values
 

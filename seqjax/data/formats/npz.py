@@ -14,7 +14,7 @@ import numpy as np
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats.base import Fields, Format
-from seqjax.data.formats.files import FlawError, whole_file
+from seqjax.data.formats.file_access import FlawError, whole_file
 from seqjax.data.formats.images import image_of
 from seqjax.data.formats.predictions import plain
 from seqjax.data.formats.rows import listed

@@ -11,7 +11,7 @@ import numpy as np
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats.base import Fields
-from seqjax.data.formats.files import FlawError, check_text
+from seqjax.data.formats.file_access import FlawError, check_text
 from seqjax.data.formats.images import image_of
 from seqjax.data.formats.values import (
     Row,

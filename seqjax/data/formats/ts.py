@@ -14,7 +14,7 @@ import numpy as np
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats.base import Fields, Format
-from seqjax.data.formats.files import FlawError, check_text, lines_of, whole_file
+from seqjax.data.formats.file_access import FlawError, check_text, lines_of, whole_file
 from seqjax.data.formats.predictions import cell_text
 from seqjax.data.formats.rows import listed
 from seqjax.data.formats.values import number_of

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from seqjax.data.formats.base import Fields
-from seqjax.data.formats.files import FlawError
+from seqjax.data.formats.file_access import FlawError
 
 Row = Mapping[str, Any]
 

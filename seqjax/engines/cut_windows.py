@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core.masks import expand
-from seqjax.core.run import Run, Steps, zero_masked
+from seqjax.core.steps import Run, Steps, zero_masked
 from seqjax.core.types import Array, Carry, Inputs, PyTree
 
 

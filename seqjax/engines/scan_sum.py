@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from seqjax.core.cell import Cell
 from seqjax.core.types import Carry, Inputs, Params, PyTree
-from seqjax.engines.parts import in_chunks
+from seqjax.engines.dispatch import in_chunks
+from seqjax.engines.methods import Method, as_method
 from seqjax.engines.scan import checked, run_checked
 
 
@@ -26,7 +27,7 @@ def scan_sum(
     resets: Any = None,
     reverse: bool = False,
     truncate: int | None = None,
-    method: str = "auto",
+    method: Method | str = "auto",
 ) -> tuple[Carry, PyTree]:
     """A loss over a sequence whose outputs need not be stored.
 
@@ -86,7 +87,6 @@ def scan_sum(
         reverse=reverse,
         truncate=truncate,
         checkpoint_every=checkpoint_every,
-        method=method,
         record=False,
     )
     others = jax.tree.map(jnp.asarray, tuple(others))
@@ -96,11 +96,11 @@ def scan_sum(
                 "scan_sum: every array in `others` must begin with (*batch, time) = "
                 f"{(*batch_shape, time)} like xs; got shape {leaf.shape}."
             )
-    steps = steps.counted(batch_shape, time)
+    steps, how = steps.counted(batch_shape, time), as_method(method)
 
     def outputs(carry, here):
         xs, others, flags = here
-        run = run_checked(cell, method, params, carry, xs, steps.part(flags), batch_shape)
+        run = run_checked(cell, how, params, carry, xs, steps.part(flags), batch_shape)
         return run.carry, terms(run.ys, *others)
 
     def chunk(state, here):

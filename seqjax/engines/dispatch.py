@@ -10,11 +10,21 @@ from seqjax.core.linear import Diagonal
 from seqjax.core.matrix import MatrixRecurrence
 from seqjax.core.noise import with_keys_of
 from seqjax.core.recurrence import AnyStep, Recurrence
-from seqjax.core.run import Run, Steps, batch_major, batch_shape_of, time_major
+from seqjax.core.steps import Run, Steps, batch_major, batch_shape_of, time_major
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
 from seqjax.engines.bptt import bptt
 from seqjax.engines.chunkwise import chunkwise
 from seqjax.engines.diagonal import diagonal
+from seqjax.engines.methods import (
+    Associative,
+    Auto,
+    Chunked,
+    Method,
+    Plain,
+    Recompute,
+    Store,
+    spell_method,
+)
 from seqjax.engines.placement import place_like_result, place_rows
 from seqjax.engines.sequential import sequential
 from seqjax.engines.stepwise import stepwise
@@ -22,7 +32,7 @@ from seqjax.engines.tiles import over_tiles
 
 
 def run_cell(
-    method: str,
+    method: Method,
     cell: Cell,
     params: Params,
     carry: Carry,
@@ -60,23 +70,25 @@ def run_cell(
             reverse=steps.reverse,
         )
         return Run(carry, *outputs)
-    if method == "plain" or 0 in (*batch_shape, time):
-        return sequential(cell, params, carry, initial, xs, steps)
-    if isinstance(cell.structure, Diagonal) and method in ("auto", "associative", "chunked"):
-        return diagonal(method, cell.structure, cell, params, carry, initial, xs, steps)
-    if isinstance(cell.structure, Recurrence) and method in ("auto", "recompute", "store"):
-        return bptt(method, cell.structure, cell, params, carry, initial, xs, steps)
-    if isinstance(cell.structure, AnyStep) and method in ("auto", "recompute"):
-        return stepwise(cell, params, carry, initial, xs, steps)
-    if isinstance(cell.structure, MatrixRecurrence) and method in ("auto", "chunked"):
-        return chunkwise(method, cell.structure, cell, params, carry, initial, xs, steps)
+    parts = (cell, params, carry, initial, xs, steps)
+    if isinstance(method, Plain) or 0 in (*batch_shape, time):
+        return sequential(*parts)
+    structure = cell.structure
+    if isinstance(structure, Diagonal) and isinstance(method, Auto | Associative | Chunked):
+        return diagonal(method, structure, *parts)
+    if isinstance(structure, Recurrence) and isinstance(method, Auto | Recompute | Store):
+        return bptt(method, structure, *parts)
+    if isinstance(structure, AnyStep) and isinstance(method, Auto | Recompute):
+        return stepwise(method, *parts)
+    if isinstance(structure, MatrixRecurrence) and isinstance(method, Auto | Chunked):
+        return chunkwise(method, structure, *parts)
     if cell.sequence is not None:
         return cell.sequence(again, params, carry, initial, xs, steps)
-    if method == "auto":
-        return sequential(cell, params, carry, initial, xs, steps)
+    if isinstance(method, Auto):
+        return sequential(*parts)
     raise ValueError(
-        f"scan: method={method!r} needs {_NEEDS[method]}; {cell} is none of them. Use "
-        "method='auto', which finds a way for each part of a cell."
+        f"scan: method={spell_method(method)} needs {_NEEDS[type(method)]}; {cell} is none of "
+        "them. Use method='auto', which finds a way for each part of a cell."
     )
 
 
@@ -103,7 +115,7 @@ def _placed(
 _GATED = "cells that show which products they make, as those from sj.gated do"
 _LINEAR = "cells that are linear in their state, as those from sj.linear are"
 _CHUNKED = "cells that are linear in their state, as those from sj.linear and sj.matrix_state are"
-_NEEDS = {"recompute": _GATED, "store": _GATED, "associative": _LINEAR, "chunked": _CHUNKED}
+_NEEDS = {Recompute: _GATED, Store: _GATED, Associative: _LINEAR, Chunked: _CHUNKED}
 
 
 def in_chunks(

@@ -11,7 +11,7 @@ from seqjax.core.errors import InputError
 from seqjax.data.documents import SUFFIXES, read_document
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats.base import Fields, Format
-from seqjax.data.formats.files import FlawError, check_text, lines_of, whole_file
+from seqjax.data.formats.file_access import FlawError, check_text, lines_of, whole_file
 from seqjax.data.formats.predictions import cell_text, plain
 
 WHAT = "a text file with one text in a line"

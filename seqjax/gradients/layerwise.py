@@ -11,9 +11,10 @@ from flax import nnx
 
 from seqjax.core.cell import Cell
 from seqjax.core.noise import restart, with_keys_of
-from seqjax.core.run import Run, Steps, batch_major, batch_shape_of, time_major
+from seqjax.core.steps import Run, Steps, batch_major, batch_shape_of, time_major
 from seqjax.core.types import Array, Bool, Carry, Inputs, Params, PyTree
-from seqjax.engines.parts import run_cell
+from seqjax.engines.dispatch import run_cell
+from seqjax.engines.methods import Plain
 from seqjax.engines.scan import checked
 from seqjax.engines.tiles import before
 from seqjax.nn.rnn import RNN
@@ -60,7 +61,7 @@ class Layer(NamedTuple):
     def run(self) -> Run:
         """Step by step, as `sj.scan(..., method="plain")` does."""
         return run_cell(
-            "plain", self.cell, self.params, self.carry, self.initial, self.xs, self.steps
+            Plain(), self.cell, self.params, self.carry, self.initial, self.xs, self.steps
         )
 
     def run_recorded(self) -> tuple[Run, Carry]:
@@ -141,7 +142,8 @@ def whole_cell(
 ) -> Layer:
     """A cell that is not taken apart, as a layer; arguments as for `run_layers`."""
     settings: dict[str, Any] = {name: None for name in ("lengths", "mask", "resets", "truncate")}
-    settings |= {"reverse": False, "method": "plain", **options, "checkpoint_every": None}
+    settings |= {"reverse": False, **options, "checkpoint_every": None}
+    settings.pop("method", None)
     xs, carry, steps, batch_shape, _ = checked(cell, params, xs, carry, record=False, **settings)
     initial = cell.initial_carry(params, batch_shape)
     return Layer(repr(cell), cell, params, initial if carry is None else carry, initial, xs, steps)
