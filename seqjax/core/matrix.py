@@ -244,7 +244,7 @@ class MatrixRecurrence:
         self._check_shapes(access, head, key)
         if not jnp.issubdtype(self.memory_dtype(params), jnp.complexfloating):
             self._check_real(access)
-        self._check_rule(access, per_channel=jnp.shape(access.log_decay) == key)
+        self._check_rule(access, key)
         if self.least_log_decay is not None and access.log_decay is not None:
             held = jnp.maximum(access.log_decay, self.least_log_decay)
             access = access._replace(log_decay=held)
@@ -285,7 +285,7 @@ class MatrixRecurrence:
                     "sj.diagonal with a state of sj.Complex(real, imaginary)."
                 )
 
-    def _check_rule(self, access: Access, *, per_channel: bool) -> None:
+    def _check_rule(self, access: Access, key: tuple[int, ...]) -> None:
         """Raises if fields do not go together."""
         if access.rate is not None and access.low_rank is not None:
             raise ValueError(f"{self}: give `rate` or `low_rank`, not both.")
@@ -296,6 +296,7 @@ class MatrixRecurrence:
                 f"{self}: `log_input` needs matrix_state(..., stabilized=True), and only then it "
                 f"is given; got stabilized={self.stabilized} and log_input={access.log_input}."
             )
+        per_channel = access.log_decay is not None and access.log_decay.shape == key
         others = (access.rate, access.low_rank, access.bonus)
         if self.stabilized and (per_channel or any(other is not None for other in others)):
             raise ValueError(
