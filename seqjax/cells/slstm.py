@@ -30,6 +30,8 @@ class SLSTMState(NamedTuple):
     normalizer: Array
     maximum: Array
 
+    settable = ("hidden",)
+
 
 @factory
 def slstm(

@@ -69,6 +69,8 @@ class MatrixState(NamedTuple):
     memory: Array
     log_scale: Array | None = None
 
+    settable = ()
+
 
 class Scaled(NamedTuple):
     """A reading of a stabilized cell: `exp(log_scale) * values` is meant.
