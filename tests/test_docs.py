@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from seqjax.cells.catalogue import CATALOGUE
+
 DOCS = Path(__file__).parent.parent / "docs"
 PACKAGES = ("seqjax", "seqjax.nn", "seqjax.gradients", "seqjax.plots", "seqjax.metrics")
 MODULES = tuple(
@@ -35,6 +37,10 @@ def documented():
                 module = match[1]
             elif match := re.match(r"\.\. auto\w+:: (\S+)", line):
                 found.add(f"{module}.{match[1]}")
+            elif match := re.match(r"\.\. cells:: (\S+)", line):
+                entries = [entry for entry in CATALOGUE if entry.family == match[1]]
+                items = [item for entry in entries for item in (entry.make, *entry.beside)]
+                found |= {f"{module}.{item.__name__}" for item in items}
     return found
 
 
