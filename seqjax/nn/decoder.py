@@ -6,13 +6,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from seqjax.cells.attention import AttentiveState, attend_to, is_attentive, memory_features
-from seqjax.cells.slstm import SLSTMState
-from seqjax.core.affine import LogScaled
+from seqjax.cells.attentive import AttentiveState, attend_to, is_attentive, memory_features
 from seqjax.core.attention import map_memories
 from seqjax.core.cell import Cell, positive_int
 from seqjax.core.gates import like_features
-from seqjax.core.matrix import MatrixState
 from seqjax.core.noise import seed_carry
 from seqjax.core.recurrence import AnyStep
 from seqjax.core.stack import no_step
@@ -41,19 +38,20 @@ class Decoder(nnx.Module):
 
     Args:
       vocabulary_size: number of tokens.
-      cell: any cell that has a step; one from `sj.attentive` attends. Of its first carry
-        those leaves are set that are vectors, except in states that are kept with a normaliser
-        or a scale: of an `sj.slstm` only the hidden state is, of a `sj.LogScaled` nothing.
+      cell: any cell that has a step; one from `sj.attentive` attends. All vectors of its initial
+        carry are set from the summary. A state of which only some fields may be set, because
+        others are normalizers, scales or a value relative to these, says so in a class attribute:
+        `settable = ("hidden",)`.
       summary_features: width of the encoder's summary.
       embedding_size: width of the embedding.
-      tied: use the embedding as the head's weights; a linear layer goes between if the cell's
-        output has another width.
+      tied: use the embedding as the weights of the output layer, after a linear layer if the widths
+        differ.
       rngs: the source of the parameters' keys.
 
     Raises:
       TypeError: if the cell has no step.
-      ValueError: if nothing of the encoder would reach the cell, because it neither attends nor
-        has a vector to set.
+      ValueError: if the encoder cannot reach the cell, which neither attends nor has a vector to
+        set; or `settable` of a state names no field.
 
     Example:
       >>> import jax.numpy as jnp
@@ -227,32 +225,30 @@ def _logits(head: dict[str, Array], ys: Array) -> Array:
     return add(ys @ head["kernel"], head["bias"])
 
 
-_KNOWN_STATES = (AttentiveState, LogScaled, MatrixState, SLSTMState)
-
-
 def _settable(carry: Carry, batch_ndim: int) -> PyTree:
-    """For each leaf of a carry whether it is a hidden state that is a vector.
-
-    What means something else is left as it starts: where attention looked last, and numbers that
-    go with a normaliser or with a scale that is kept apart.
-    """
+    """For each leaf of a carry whether an encoder may set it; see `Decoder`."""
 
     def visit(node: Any) -> Any:
+        if not _declares(node):
+            return is_float(node) and node.ndim == batch_ndim + 1
+        if unknown := set(node.settable) - set(node._fields):
+            raise ValueError(
+                f"Decoder: `settable` of {type(node).__name__} must name fields of the state, "
+                f"{', '.join(node._fields)}; got {', '.join(sorted(unknown))}."
+            )
         none = jax.tree.map(lambda leaf: False, node)
-        match node:
-            case AttentiveState():
-                return none._replace(cell=_settable(node.cell, batch_ndim))
-            case SLSTMState():
-                return none._replace(hidden=True)
-            case LogScaled() | MatrixState():
-                return none
-        return is_float(node) and node.ndim == batch_ndim + 1
+        chosen = {name: _settable(getattr(node, name), batch_ndim) for name in node.settable}
+        return none._replace(**chosen)
 
-    return jax.tree.map(visit, carry, is_leaf=lambda node: isinstance(node, _KNOWN_STATES))
+    return jax.tree.map(visit, carry, is_leaf=_declares)
+
+
+def _declares(node: Any) -> bool:
+    return hasattr(type(node), "_fields") and hasattr(type(node), "settable")
 
 
 def _vector_features(cell: Cell, params: Params) -> int:
-    """How many numbers of the carry an encoder can set."""
+    """The total width of the vectors of the carry that an encoder may set."""
 
     def carry(params):
         if is_attentive(params):
@@ -265,7 +261,7 @@ def _vector_features(cell: Cell, params: Params) -> int:
 
 
 def _with_vectors(carry: Carry, batch_ndim: int, made: Array) -> Carry:
-    """The carry with its vectors cut, one after the other, from `(*batch, features)`."""
+    """The carry with its settable vectors sliced from `(*batch, features)`."""
     used = 0
 
     def fill(leaf: Array, settable: bool) -> Array:
