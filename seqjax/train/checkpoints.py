@@ -120,16 +120,16 @@ class Checkpoints:
 
         Args:
           step: one of `steps`.
-          like: a state of the same settings, for structure, shapes and dtypes.
+          like: a state of the same configuration, for structure, shapes and dtypes.
 
         Raises:
-          InputError: if the checkpoint is damaged or belongs to other settings.
+          InputError: if the checkpoint is damaged or belongs to another configuration.
         """
-        return self._restore(step, _named_arrays(like), like)
+        return self._restore(step, _named(like), like)
 
     def load_model(self, step: int, like: PyTree) -> PyTree:
         """Only the model of a state; arguments and errors as for `load`."""
-        named = {f"model/{name}": array for name, array in _named_arrays(like).items()}
+        named = {f"model/{name}": leaf for name, leaf in _named(like).items()}
         return self._restore(step, named, like)
 
     def arrays(self, step: int) -> dict[str, np.ndarray]:
@@ -148,7 +148,7 @@ class Checkpoints:
     def _name(self, step: int) -> str:
         return f"The checkpoint of step {step} in {self.folder}"
 
-    def _restore(self, step: int, wanted: dict[str, np.ndarray], like: PyTree) -> PyTree:
+    def _restore(self, step: int, wanted: dict[str, Any], like: PyTree) -> PyTree:
         arrays = self.arrays(step)
         have, want = _shapes(arrays), _shapes(wanted)
         if self._metadata(step).get("version", 1) == 1:
@@ -160,7 +160,7 @@ class Checkpoints:
             name = other[0]
             raise InputError(
                 f"{self._name(step)} is of another configuration: {name} is "
-                f"{have.get(name)} there and {want.get(name)} in the settings. Has "
+                f"{have.get(name)} there and {want.get(name)} in the model. Has "
                 "config.json been changed, or the code of the cell?"
             )
         leaves, structure = jax.tree.flatten(like)
@@ -168,22 +168,35 @@ class Checkpoints:
         return jax.tree.unflatten(structure, loaded)
 
 
-def _shapes(arrays: dict[str, Any]) -> dict[str, Any]:
-    return {name: (array.shape, array.dtype) for name, array in arrays.items()}
+def _named(state: PyTree) -> dict[str, Any]:
+    """The leaves by their path."""
+    leaves = jax.tree_util.tree_flatten_with_path(state)[0]
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def _is_key(leaf: Any) -> bool:
+    return jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _named_arrays(state: PyTree) -> dict[str, np.ndarray]:
     """The leaves in NumPy, by their path; keys as the numbers behind them."""
-    named = {}
-    for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
-        if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            leaf = jax.random.key_data(leaf)
-        named[jax.tree_util.keystr(path, simple=True, separator="/")] = np.asarray(leaf)
-    return named
+    return {
+        name: np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+        for name, leaf in _named(state).items()
+    }
+
+
+def _shapes(leaves: dict[str, Any]) -> dict[str, Any]:
+    """Shapes and dtypes as in `_named_arrays`."""
+    shapes = {
+        name: jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
+        for name, leaf in leaves.items()
+    }
+    return {name: (leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
 
 
 def _unpack(array: Any, like: Any) -> Any:
-    if jax.numpy.issubdtype(like.dtype, jax.dtypes.prng_key):
+    if _is_key(like):
         return jax.random.wrap_key_data(array, impl=jax.random.key_impl(like))
     return array
 

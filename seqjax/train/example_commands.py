@@ -22,7 +22,7 @@ from seqjax.train.example_training import prepare
 from seqjax.train.predictor import Predictor, lengths_of
 from seqjax.train.run_folder import SavedRun, load_model
 
-PREDICTED_ROWS = 256
+PREDICTED_BATCH = 256
 """Sequences of a batch in prediction."""
 
 EVALUATED_LENGTHS = 4
@@ -61,9 +61,11 @@ def evaluate(
         encoded, where = training.split.test, f"the test data of {training.data_name}"
     if not len(encoded):
         raise InputError(f"The run in {run.folder} has no test data; name files with --input.")
-    mesh, rows = make_mesh(run.config.batch, None), run.config.batch
+    mesh, batch_size = make_mesh(run.config.batch, None), run.config.batch
     lengths = lengths_of(encoded, task, EVALUATED_LENGTHS)
-    predictor = Predictor(task, mesh, rows=rows, lengths=lengths, dtype=run.config.dtype)
+    predictor = Predictor(
+        task, mesh, batch_size=batch_size, lengths=lengths, dtype=run.config.dtype
+    )
     model = jax.device_put(model, NamedSharding(mesh, jax.P()))
     start = time.perf_counter()
     outputs = list(predictor(model, encoded))
@@ -135,7 +137,7 @@ def _trained(
     task = task_type.restore(run.config, run.preprocessing["problem"])
     if config.beams is not None:
         task = task.searching(config.beams)
-    return task, *load_model(run, task.model(run.config.seed), config.checkpoint)
+    return task, *load_model(run, lambda: task.model(run.config.seed), config.checkpoint)
 
 
 def _predictions(
@@ -153,10 +155,10 @@ def _predictions(
             waiting.append(pair)
             yield pair[1]
 
-    mesh = make_mesh(PREDICTED_ROWS, None)
+    mesh = make_mesh(PREDICTED_BATCH, None)
     model = jax.device_put(model, NamedSharding(mesh, jax.P()))
     dtype = run.config.dtype
-    predictor = Predictor(task, mesh, rows=PREDICTED_ROWS, lengths=None, dtype=dtype)
+    predictor = Predictor(task, mesh, batch_size=PREDICTED_BATCH, lengths=None, dtype=dtype)
     for output in predictor(model, inputs()):
         example, encoded = waiting.popleft()
         yield example, task.prediction(output, encoded)

@@ -114,13 +114,13 @@ class ExampleTask(abc.ABC):
     def loss(self, model: Any, batch: Batch, keys: RowKeys) -> tuple[Array, Array]:
         """`(total, weight)` of a batch.
 
-        Its `lengths` and `weights` tell padding from data; `progress` `(rows,)` is the share of
+        Its `lengths` and `weights` tell padding from data; `progress` `(batch,)` is the share of
         the training that is done.
         """
 
     @abc.abstractmethod
     def outputs(self, model: Any, batch: Batch) -> Batch:
-        """The model's outputs for a batch, arrays `(rows, ...)`."""
+        """The model's outputs for a batch, arrays `(batch, ...)`."""
 
     @abc.abstractmethod
     def scores(self, examples: Sequence[Encoded], outputs: Sequence[Encoded]) -> dict[str, float]:

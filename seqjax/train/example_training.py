@@ -49,7 +49,7 @@ class ExampleTraining:
 
     def __post_init__(self):
         self.kind, self.config = self.task.name, self.task.config
-        self.rows = self.units = self.config.batch
+        self.batch_size = self.units = self.config.batch
         self.digest = self._digest()
         self.lengths = lengths_of(self.split.train, self.task, self.task.buckets)
 
@@ -69,7 +69,7 @@ class ExampleTraining:
         train = self.split.train
         batches = Batches(
             [without(example, hidden) for example in train] if hidden else train,
-            batch_size=self.rows,
+            batch_size=self.batch_size,
             seed=self.config.seed,
             bucket_lengths=self.lengths,
             sequences=self.task.sequences,
@@ -77,7 +77,7 @@ class ExampleTraining:
         )
         by_row = NamedSharding(mesh, jax.P(AXIS))
         for step, batch in enumerate(batches.iterate(first), first):
-            batch["progress"] = np.full(self.rows, step / self.config.steps, np.float32)
+            batch["progress"] = np.full(self.batch_size, step / self.config.steps, np.float32)
             yield jax.device_put(batch, by_row)
 
     def loss(self, model, memory, batch, keys):
@@ -88,7 +88,11 @@ class ExampleTraining:
 
     def evaluator(self, mesh: Mesh) -> Callable[[Any], dict[str, float]]:
         predict = Predictor(
-            self.task, mesh, rows=self.rows, lengths=self.lengths, dtype=self.config.dtype
+            self.task,
+            mesh,
+            batch_size=self.batch_size,
+            lengths=self.lengths,
+            dtype=self.config.dtype,
         )
         examples = self.split.validation
         return lambda model: self.task.scores(examples, list(predict(model, examples)))

@@ -22,7 +22,7 @@ class Predictor:
     Args:
       task: whose `outputs` are computed.
       mesh: the devices that share a batch.
-      rows: sequences of a batch, a multiple of the mesh's size.
+      batch_size: a multiple of the mesh's size.
       lengths: to which sequences are padded, rising; see `in_order`.
       dtype: of the computation.
     """
@@ -32,11 +32,11 @@ class Predictor:
         task: ExampleTask,
         mesh: Mesh,
         *,
-        rows: int,
+        batch_size: int,
         lengths: Sequence[int] | None,
         dtype: DTypeLike,
     ):
-        self.task, self.mesh, self.rows, self.lengths = task, mesh, rows, lengths
+        self.task, self.mesh, self.batch_size, self.lengths = task, mesh, batch_size, lengths
         run = jax.shard_map(
             lambda model, batch: task.outputs(cast(model, dtype), batch),
             mesh=mesh,
@@ -53,7 +53,7 @@ class Predictor:
         by_row = NamedSharding(self.mesh, jax.P(AXIS))
         hidden = (*self.task.targets, *self.task.evaluation_only)
         inputs = (without(example, hidden) for example in examples)
-        batches = in_order(inputs, self.rows, self.lengths, sequences=self.task.sequences)
+        batches = in_order(inputs, self.batch_size, self.lengths, sequences=self.task.sequences)
         for places, batch in batches:
             outputs = jax.device_get(self._run(model, jax.device_put(batch, by_row)))
             for row, place in enumerate(places.tolist()):

@@ -2,9 +2,11 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import jax
 
 from seqjax.core.errors import InputError
 from seqjax.train.checkpoints import Checkpoints
@@ -98,12 +100,14 @@ def load_run(folder: Path, configs: Mapping[str, type[RunConfig]]) -> SavedRun:
         ) from None
 
 
-def load_model(run: SavedRun, model: Any, checkpoint: str = "best") -> tuple[Any, int]:
+def load_model(
+    run: SavedRun, build: Callable[[], Any], checkpoint: str = "best"
+) -> tuple[Any, int]:
     """The trained model of a run.
 
     Args:
       run: from `load_run`.
-      model: a new model of its configuration, for structure, shapes and dtypes.
+      build: makes a new model of its configuration; only traced, for structure, shapes and dtypes.
       checkpoint: `"best"` in validation, `"last"`, or a step.
 
     Returns:
@@ -129,7 +133,7 @@ def load_model(run: SavedRun, model: Any, checkpoint: str = "best") -> tuple[Any
             f"{folder} has no checkpoint {checkpoint!r}; it has best, last and the steps {steps}."
         )
     try:
-        return checkpoints.load_model(step, model), step
+        return checkpoints.load_model(step, jax.eval_shape(build)), step
     except InputError as error:
         others = [other for other in steps if other != step]
         hint = f" Others to try with --checkpoint: {others}." if others else ""

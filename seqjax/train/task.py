@@ -26,18 +26,18 @@ class Task(Protocol):
 
     `kind` is the word after `seqjax train`. `data_name` and `digest` identify the data;
     `preprocessing` is all that a trained model needs besides the configuration (vocabularies,
-    labels, means and scales), as JSON. A batch holds `rows` sequences, and a step reads `units`
-    of `unit`.
+    labels, means and scales), as JSON. A batch holds `batch_size` sequences, and a step reads
+    `units` of `unit`.
 
     `memory` is the state that flows from one step into the next besides the parameters, a tree of
-    arrays `(rows, ...)`; `batch_spec` says how batches are split over devices.
+    arrays `(batch, ...)`; `batch_spec` says how batches are split over devices.
     """
 
     kind: str
     data_name: str
     digest: str
     preprocessing: dict[str, Any]
-    rows: int
+    batch_size: int
     unit: str
     units: int
     batch_spec: Any

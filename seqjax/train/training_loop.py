@@ -33,11 +33,11 @@ class Outcome(NamedTuple):
 
 
 def train(task: Task, config: RunConfig, log: Callable[[str], None] = print) -> Outcome:
-    """Trains a model, or continues to, as the config says.
+    """Trains a model, or continues a run, as the configuration says.
 
     Args:
       task: what to learn.
-      config: the settings; with `resume`, those of the run that is continued.
+      config: the options; with `resume`, those of the run that is continued.
       log: where lines for the user go.
 
     Returns:

@@ -42,15 +42,16 @@ class WriterConfig(CellConfig):
     features: PositiveInt = 256
     """Width of each layer's state."""
     dropout: ProbabilityBelowOne = 0.2
-    """Probability that an output of a layer is dropped."""
+    """Dropout probability of each layer's outputs."""
     attention: Literal["additive", "multiplicative", "none"] = "additive"
-    """How the decoder compares its state with what was read; none starts from a summary only."""
+    """Score of the decoder's attention over the input; none: the decoder sees a summary only."""
     input_feeding: bool = False
-    """Let the decoder see where it looked before (input feeding): slower, one step at a time."""
+    """Feed the last context to the decoder's next step (input feeding); slower, as steps run one
+    after the other."""
     embedding: PositiveInt = 128
     """Width of the embedding of tokens."""
     tied: bool = True
-    """Use the embedding of the decoder's tokens as weights of its last layer too."""
+    """Tie the output weights of the decoder to its embedding."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,9 +59,9 @@ class DecodingConfig:
     """How the trained model writes, and by which score checkpoints are compared."""
 
     beams: PositiveInt = 5
-    """Beams of the search in evaluation and prediction; validation takes one."""
+    """Beams of the search in evaluation and prediction; validation uses greedy search."""
     length_penalty: NonNegativeFloat = 0.0
-    """Strength of the length penalty: more favours longer texts."""
+    """Exponent of the length penalty; larger favours longer texts."""
     criterion: Literal["token_error_rate", "exact_match", "bleu"] = "token_error_rate"
     """The score by which checkpoints are compared; bleu adds BLEU and chrF."""
 
@@ -70,10 +71,10 @@ class TeachingConfig:
     """How the decoder learns."""
 
     label_smoothing: ProbabilityBelowOne = 0.1
-    """Share of the target's probability that is spread over all tokens."""
+    """Label smoothing: share of the target's probability that is spread over all tokens."""
     scheduled_sampling: Probability = 0.0
-    """How often the decoder reads its own last token instead of the right one, at the end of
-    the training; it begins with never (scheduled sampling)."""
+    """Scheduled sampling: probability that the decoder reads its own last token instead of the
+    target, rising from 0 to this over the training."""
 
 
 @runtime_checkable

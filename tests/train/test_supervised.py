@@ -14,8 +14,8 @@ from seqjax.train.checkpoints import Checkpoints
 
 pytestmark = pytest.mark.usefixtures("no_shape_checks")
 
-FAST = ["--features", "6", "--batch", "8", "--log-every", "10", "--learning-rate", "0.03"]
-RANDOM = np.random.default_rng(0)
+FAST = ["--features", "6", "--batch", "8", "--log-every", "10", "--learning-rate", "0.03",
+        "--devices", "1"]  # fmt: skip
 
 
 def reviews(path, rows=60):
@@ -67,15 +67,16 @@ WAYS = {
     ),
     "series": (
         "classify", motions, "motions.csv",
-        ["--series", "series", "--values", "x", "y", "--pooling", "attention", "--steps", "60"],
+        ["--series", "series", "--values", "x", "y", "--pooling", "attention", "--steps", "60",
+         "--buckets", "1"],
     ),
     "number": (
         "classify", motions, "motions.csv",
         ["--series", "series", "--values", "x", "--target", "number", "--label", "rise",
-         "--steps", "60"],
+         "--steps", "60", "--buckets", "1"],
     ),
     "tags": ("tag", sentences, "sentences.conllu", ["--tag", "ner", "--steps", "60",
-             "--embedding", "6", "--spelling", "4"]),
+             "--embedding", "6", "--spelling", "4", "--buckets", "1"]),
     "forecast": (
         "forecast", waves, "waves.csv",
         ["--values", "load", "--covariates", "warm", "--history", "16", "--horizon", "4",
@@ -199,7 +200,24 @@ def here(tmp_path, monkeypatch):
 
 
 CLASSIFY = ["train", "classify", "--train", "reviews.csv", "--text", "text", *FAST,
-            "--embedding", "6", "--steps", "20", "--validate-every", "10"]  # fmt: skip
+            "--embedding", "6", "--steps", "20", "--validate-every", "20",
+            "--buckets", "1"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained_classifier(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("classifier")
+    reviews(folder / "reviews.csv")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main([*CLASSIFY, "--out", "run"]) == 0
+    return folder / "run"
+
+
+@pytest.fixture
+def classifier(trained_classifier, here):
+    """A finished run of `CLASSIFY` beside its data."""
+    shutil.copytree(trained_classifier, here / "run")
 
 
 def test_early_stopping(here, capsys):
@@ -324,8 +342,7 @@ def test_training_data_that_cannot_be_used(here, capsys, text, message):
     assert not (here / "run").exists()
 
 
-def test_mistakes_with_a_trained_classifier(here, capsys):
-    assert main([*CLASSIFY, "--out", "run"]) == 0
+def test_mistakes_with_a_trained_classifier(here, classifier, capsys):
     write(here, "other.csv", "text,label\nfine,superb\n")
     assert "other.csv, line 2: the label 'superb' was not in" in fails(
         capsys, "evaluate", "run", "--input", "other.csv"
@@ -369,7 +386,7 @@ def test_a_forecast_is_what_the_model_says_after_the_last_step(here):
     rows = list(csv.DictReader((here / "waves.predicted.csv").read_text().splitlines()))
     run = load_run(here / "run", CONFIGS)
     task = Forecasting.restore(run.config, run.preprocessing["problem"])
-    model, _ = load_model(run, task.model(0))
+    model, _ = load_model(run, lambda: task.model(0))
     table = list(csv.DictReader((here / "waves.csv").read_text().splitlines()))
     history = np.array([[float(row["load"])] for row in table[-20:]], np.float32)
     wanted = model.quantiles(history[None], None, (0.5,))[0, :, 0, 0]
@@ -418,8 +435,7 @@ def test_kinds_of_targets(here, capsys):
     assert "(--target labels would fit)" in fails(capsys, *argv)
 
 
-def test_what_does_not_fit_is_skipped_when_asked(here, capsys):
-    assert main([*CLASSIFY, "--out", "run"]) == 0
+def test_what_does_not_fit_is_skipped_when_asked(here, classifier, capsys):
     text = (here / "reviews.csv").read_text() + "61,fine,superb\n"
     write(here, "more.csv", text)
     argv = ["evaluate", "run", "--input", "more.csv"]

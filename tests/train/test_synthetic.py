@@ -72,7 +72,7 @@ def test_training_and_longer_sequences(tmp_path, monkeypatch, capsys):
 
 
 def test_chance_is_told_for_each_length_whatever_the_batch(monkeypatch):
-    monkeypatch.setattr(synthetic, "load_model", lambda run, model, checkpoint: (model, 0))
+    monkeypatch.setattr(synthetic, "load_model", lambda run, build, checkpoint: (build(), 0))
     for batch in (2, 8):
         config = SyntheticConfig(
             task="dyck",

@@ -1,4 +1,4 @@
-"""The task of saying what a picture, a clip or a vector shows."""
+"""`seqjax train caption`: a text about a picture, a clip or a vector."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -31,41 +31,42 @@ class CaptionerConfig(WriterConfig):
     embedding: PositiveInt = 64
     """Width of the embedding of tokens."""
     convolutions: tuple[PositiveInt, ...] = (32, 64, 64)
-    """Channels of the convolutions that read a picture, each of which halves it."""
+    """Channels of the convolutions over a picture, each with stride 2."""
     summary: PositiveInt = 128
-    """Width of the vector that sums a picture up."""
+    """Width of the vector that summarises a picture."""
     video: PositiveInt = 16
-    """Channels of the convolutional GRU that reads a clip."""
+    """Channels of the convolutional GRU over a clip."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CaptionFields:
-    """What keys of .jsonl files and arrays of .npz files mean."""
+    """The keys of .jsonl files and arrays of .npz files."""
 
     image: str = "image"
-    """The picture: a path of a file, or numbers as rows of pixels of channels; or a clip, a
-    list of pictures; or a vector, a list of numbers."""
+    """Key of the input: a picture, as the path of a file (relative to this one) or as numbers
+    nested as rows, pixels and channels; a clip, as a list of pictures or the path of a folder; or
+    a vector, a list of numbers."""
     caption: str = "caption"
-    """What it shows."""
+    """Key of the caption."""
     separator: str | None = None
-    """What stands between several right captions; the first one is learned."""
+    """Separates several references for an input; the first one is learned."""
     tokens: TokenKind = "words"
-    """What captions are cut into."""
+    """The tokens of a caption."""
     vocabulary: PositiveInt = 8000
-    """At most so many different tokens; the others are unknown."""
+    """Largest size of the vocabulary; other tokens are unknown."""
 
     @property
     def fields(self) -> Fields:
-        """The same, for the readers of files."""
+        """The columns as the readers of files take them."""
         return Fields(image=self.image, label=self.caption, label_separator=self.separator)
 
 
 @dataclasses.dataclass(frozen=True)
 class CaptionConfig(RunConfig):
-    """Trains a captioner: from a picture, a clip or a vector to words."""
+    """Trains a captioner from a picture, a clip or a vector to words."""
 
     source: Literal["scenes", "moving-shapes"] = "scenes"
-    """Pictures and clips that are drawn; see --train for your own."""
+    """Pictures or clips that are drawn; --train names files of your own."""
     files: FilesConfig = FilesConfig()
     columns: CaptionFields = CaptionFields()
     sequences: SequenceConfig = SequenceConfig()
@@ -76,7 +77,7 @@ class CaptionConfig(RunConfig):
     batch: PositiveInt = 64
     """Captions of a batch."""
     steps: PositiveInt = 2000
-    """Updates of the parameters."""
+    """Training steps: updates of the parameters."""
     validate_every: PositiveInt = 250
     """Steps between validations and checkpoints."""
 
@@ -94,7 +95,7 @@ class PictureReading:
         return ("inputs",) if len(self.shape) == 4 else ()
 
     def inputs(self, example: Example) -> np.ndarray:
-        """The numbers."""
+        """The numbers, float32."""
         if shape_of(example) != self.shape:
             raise InputError(
                 f"{example.where}: expected numbers of the shape {self.shape} as in the first "

@@ -1,4 +1,4 @@
-"""The task of predicting a class, labels or a number from a whole sequence."""
+"""`seqjax train classify`: a class, labels or a number for a whole sequence."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -43,45 +43,46 @@ class ClassifierConfig(CellConfig):
     features: PositiveInt = 64
     """Width of each layer's state, in each direction."""
     dropout: ProbabilityBelowOne = 0.2
-    """Probability that an output of a layer is dropped."""
+    """Dropout probability of each layer's outputs."""
     bidirectional: bool = True
-    """Read forwards and backwards."""
+    """Read sequences forwards and backwards."""
     pooling: Literal["last", "mean", "max", "attention"] = "mean"
-    """How the outputs of all steps become one vector."""
+    """How the outputs of all steps are pooled to one vector."""
     embedding: PositiveInt = 64
     """Width of the embedding of tokens, for texts."""
     video: PositiveInt = 16
-    """Channels of the convolutional GRU that reads clips."""
+    """Channels of the convolutional GRU over clips."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassifyFields:
-    """What columns of .csv files, keys of .jsonl files and arrays of .npz files mean."""
+    """The columns of .csv files, keys of .jsonl files and arrays of .npz files."""
 
     target: Literal["class", "labels", "number"] = "class"
-    """What is predicted: one class, any of several labels, or a number."""
+    """The target: one class, several labels (a set), or a number."""
     label: str = "label"
-    """The column of the class, the labels or the number."""
+    """Column of the target."""
     separator: str = "|"
-    """What stands between labels where several may hold."""
+    """Separates the labels of an example, for --target labels."""
     text: str | None = None
-    """The column of the text; without it a row is a series of numbers."""
+    """Column of the text; by default examples are series of numbers."""
     tokens: TokenKind = "words"
-    """What a text is cut into."""
+    """The tokens of a text."""
     vocabulary: PositiveInt = 8000
-    """At most so many different tokens; the others are unknown."""
+    """Largest size of the vocabulary; other tokens are unknown."""
     series: str | None = None
-    """The column that says to which series a row belongs, if a row is one time step."""
+    """Column with the name of the series, for files with one row per time step."""
     time: str | None = None
-    """The column of the time, if a row is one time step; it is not an input."""
+    """Column of the time, for files with one row per time step; it is not an input."""
     frames: str | None = None
-    """The key of a clip: frames of pixels of channels, or a path; see the README."""
+    """Key of a clip: numbers nested as frames, rows, pixels and channels,
+    or the path of a folder of pictures or of an .npy file, relative to the file."""
     values: tuple[str, ...] = ()
-    """The columns of numbers; by default all others that hold numbers."""
+    """Columns of the series; by default all other columns of numbers."""
 
     @property
     def fields(self) -> Fields:
-        """The same, for the readers of files."""
+        """The columns as the readers of files take them."""
         number = self.target == "number"
         return Fields(
             text=self.text,
@@ -109,16 +110,16 @@ class ClassifyConfig(RunConfig):
         "digits-pixels",
         "moving-shapes",
     ] = "japanese-vowels"
-    """A data set that a package carries; see --train for your own."""
+    """A data set that a package carries; --train names files of your own."""
     files: FilesConfig = FilesConfig()
     columns: ClassifyFields = ClassifyFields()
     sequences: SequenceConfig = SequenceConfig()
     model: ClassifierConfig = ClassifierConfig()
     optimization: OptimizerConfig = OptimizerConfig(learning_rate=3e-3, weight_decay=0.01)
     batch: PositiveInt = 32
-    """Examples of a batch."""
+    """Sequences of a batch."""
     steps: PositiveInt = 1000
-    """Updates of the parameters."""
+    """Training steps: updates of the parameters."""
     validate_every: PositiveInt = 100
     """Steps between validations and checkpoints."""
 

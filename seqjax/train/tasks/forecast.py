@@ -1,4 +1,4 @@
-"""The task of predicting how series of numbers go on."""
+"""`seqjax train forecast`: the next steps of series of numbers."""
 
 import dataclasses
 import itertools
@@ -38,38 +38,39 @@ class ForecasterConfig(CellConfig):
     features: PositiveInt = 64
     """Width of each layer's state."""
     dropout: ProbabilityBelowOne = 0.1
-    """Probability that an output of a layer is dropped."""
+    """Dropout probability of each layer's outputs."""
     strategy: Literal["direct", "recursive"] = "direct"
-    """Predict the whole horizon at once, or step by step from what was predicted."""
+    """Predict the whole horizon at once, or step by step from the model's own predictions."""
     outputs: Literal["point", "quantile", "gaussian"] = "quantile"
-    """What is predicted for a step: a number, quantiles, or a normal distribution."""
+    """The output for a step: a point forecast, quantiles, or a normal distribution."""
     levels: tuple[float, ...] = (0.1, 0.5, 0.9)
-    """The quantiles that are predicted and written."""
+    """Levels of the quantiles that are predicted and written."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ForecastFields:
-    """What columns of .csv files and keys of .jsonl files mean, and how far to look."""
+    """The columns of .csv files and keys of .jsonl files, history and horizon."""
 
     values: tuple[str, ...] = ()
-    """The columns to predict; by default all that hold numbers."""
+    """Columns to predict; by default all columns of numbers."""
     covariates: tuple[str, ...] = ()
-    """Columns that are known ahead, for the horizon too."""
+    """Columns of covariates, which are known over the horizon too."""
     series: str | None = None
-    """The column that says to which series a row belongs; without it all rows are one."""
+    """Column with the name of the series; by default all rows are one series."""
     time: str | None = None
-    """The column of the time; it is not an input, and must not go back."""
+    """Column of the time, which must not decrease; it is not an input."""
     history: PositiveInt | None = None
-    """Steps that are read, at least a season; by default what suits the source, or four times the
+    """Steps that are read, at least one season; by default that of the source, or four times the
     horizon."""
     horizon: PositiveInt | None = None
-    """Steps that are predicted; by default what suits the source, or 24."""
+    """Steps that are predicted; by default that of the source, or 24."""
     season: NonNegativeInt | None = None
-    """Steps after which the series about repeats, 0 for none; by default the source's, or 0."""
+    """Steps of a season, for the seasonal-naive forecast that the model corrects; 0 for none; by
+    default that of the source, or 0."""
 
     @property
     def fields(self) -> Fields:
-        """The same, for the readers of files."""
+        """The columns as the readers of files take them."""
         return Fields(
             series=self.series,
             time=self.time,
@@ -87,7 +88,7 @@ class ForecastConfig(RunConfig):
     source: Literal["electricity", "glucose", "temperatures", "sunspots", "sunspots-monthly"] = (
         "temperatures"
     )
-    """Series that a package carries; see --train for your own."""
+    """Series that a package carries; --train names files of your own."""
     files: FilesConfig = FilesConfig(held_out=0.15)
     columns: ForecastFields = ForecastFields()
     model: ForecasterConfig = ForecasterConfig()
@@ -95,7 +96,7 @@ class ForecastConfig(RunConfig):
     batch: PositiveInt = 64
     """Windows of a batch."""
     steps: PositiveInt = 600
-    """Updates of the parameters."""
+    """Training steps: updates of the parameters."""
     validate_every: PositiveInt = 100
     """Steps between validations and checkpoints."""
 
@@ -107,8 +108,8 @@ LOOK = {
     "sunspots": (66, 11),
     "sunspots-monthly": (264, 24),
 }
-"""Steps that are read and predicted of each source: two weeks for a day, a day for an hour,
-a week for a day, six cycles of the sun for one, two for two years."""
+"""History and horizon of each source, in steps: two weeks for a day, a day for an hour, a week
+for a day, six solar cycles for one, two solar cycles for two years."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,7 +202,7 @@ class Forecasting(ExampleTask):
 
     @property
     def covariates(self) -> int:
-        """How many columns are known ahead."""
+        """Number of covariates."""
         return len(self.standardizer.location)
 
     @property

@@ -1,4 +1,4 @@
-"""The task of predicting the next character: streams, samples, bits per character."""
+"""`seqjax train lm`: the next character, from streams of text."""
 
 import dataclasses
 import hashlib
@@ -28,7 +28,7 @@ from seqjax.train.devices import make_mesh
 from seqjax.train.model import build_cell
 from seqjax.train.run_folder import SavedRun, load_model
 from seqjax.train.task import Criterion
-from seqjax.train.text_evaluator import ROWS, Evaluator
+from seqjax.train.text_evaluator import BATCH, Evaluator
 from seqjax.train.texts import TextConfig, find_texts
 from seqjax.train.tokens import restore_vocabulary, save_vocabulary
 
@@ -40,26 +40,26 @@ class LanguageModelConfig(CellConfig):
     embedding: PositiveInt = 64
     """Width of the character embedding."""
     tied: bool = False
-    """Use the embedding as the head's weights; needs embedding equal to features."""
+    """Tie the output weights to the embedding; needs --embedding equal to --features."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LanguageConfig(RunConfig):
     """Trains a character language model by truncated backpropagation through time.
 
-    Each row of a batch is a stream that reads its own part of the text.
+    Each sequence of a batch is a stream through a part of the text of its own.
     """
 
     model: LanguageModelConfig = LanguageModelConfig()
     data: TextConfig = TextConfig()
     steps: PositiveInt = 3600
-    """Updates of the parameters."""
+    """Training steps: updates of the parameters."""
     sample: NonNegativeInt = 300
-    """Characters to write at every validation; 0 for none."""
+    """Characters that the model writes at every validation, as a sample; 0 for none."""
 
 
 class Streams(NamedTuple):
-    """The state of the model at the end of each stream, and where the streams stand."""
+    """The state of the model at the current position of each stream, and the positions."""
 
     carry: Any
     positions: Any
@@ -107,21 +107,21 @@ class LanguageTask:
         content = self.corpus.tobytes() + b"|" + self.held_out.tobytes()
         self.digest = hashlib.sha256(content).hexdigest()
         self.preprocessing = {"vocabulary": save_vocabulary(self.vocabulary)}
-        self.rows = config.batch
+        self.batch_size = config.batch
         self.units = config.batch * config.data.time
 
     def model(self, seed: int) -> LanguageModel:
         return build_model(self.config.model, len(self.vocabulary), seed)
 
     def start(self, model: Any, seed: int) -> Streams:
-        carry = model.initial_carry((self.rows,))
+        carry = model.initial_carry((self.batch_size,))
         return Streams(
             seed_carry(carry, jax.random.fold_in(jax.random.key(seed), 1)),
-            jnp.asarray(start_positions(len(self.corpus), self.rows)),
+            jnp.asarray(start_positions(len(self.corpus), self.batch_size)),
         )
 
     def batches(self, first: int, mesh: Mesh) -> Iterator[Array]:
-        """The corpus, again and again: the streams know where they stand."""
+        """The corpus, again and again: the streams carry their positions."""
         corpus = jax.device_put(self.corpus, NamedSharding(mesh, jax.P()))
         while True:
             yield corpus
@@ -181,8 +181,9 @@ def load(run: SavedRun, checkpoint: str) -> tuple[LanguageModel, Vocabulary, int
     """The trained model of a run, its vocabulary and the step of the checkpoint."""
     config: Any = run.config
     vocabulary = restore_vocabulary(run.preprocessing["vocabulary"])
-    model = build_model(config.model, len(vocabulary), config.seed)
-    model, step = load_model(run, model, checkpoint)
+    model, step = load_model(
+        run, lambda: build_model(config.model, len(vocabulary), config.seed), checkpoint
+    )
     return model, vocabulary, step
 
 
@@ -203,7 +204,7 @@ def evaluate(run: SavedRun, config: EvaluateConfig, log: Log) -> Report:
             f"{''.join(unknown)[:40]!r}) were not in the training text; they cost what the model "
             "gives to an unknown character.",
         )
-    mesh = make_mesh(ROWS, None)
+    mesh = make_mesh(BATCH, None)
     model = jax.device_put(model, NamedSharding(mesh, jax.P()))
     score = Evaluator(vocabulary.corpus(documents), mesh, trained.dtype)(model)
     return Report(

@@ -1,4 +1,4 @@
-"""The task of predicting a tag for every token of a text or step of a series."""
+"""`seqjax train tag`: a tag for every token of a text or step of a series."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -43,43 +43,44 @@ class TaggerConfig(CellConfig):
     features: PositiveInt = 128
     """Width of each layer's state, in each direction."""
     dropout: ProbabilityBelowOne = 0.3
-    """Probability that an output of a layer is dropped."""
+    """Dropout probability of each layer's outputs."""
     bidirectional: bool = True
-    """Read forwards and backwards."""
+    """Read sequences forwards and backwards."""
     crf: bool = True
-    """Join the tags by a conditional random field; else each is predicted by itself."""
+    """A conditional random field over the tags; without it each tag is predicted by itself."""
     embedding: PositiveInt = 96
     """Width of the embedding of words."""
     spelling: PositiveInt = 48
     """Width of the state that reads the characters of a word, in each direction."""
     word_dropout: ProbabilityBelowOne = 0.15
-    """Probability that a word is hidden in training, so that its spelling must do."""
+    """Probability that a word is replaced by the unknown token in training; its characters stay."""
     video: PositiveInt = 16
-    """Channels of the convolutional GRU that reads clips."""
+    """Channels of the convolutional GRU over clips."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TagFields:
-    """What columns of .conllu files and keys of .jsonl files mean."""
+    """The columns of .conllu files and keys of .jsonl files."""
 
     tokens: str = "tokens"
-    """The key of the tokens."""
+    """Key of the tokens."""
     tag: str = "upos"
-    """The tags: a column of .conllu files, a key of their last column, or a key of .jsonl."""
+    """Column of the tags in .conllu files, or a key in their last column; key in .jsonl files."""
     scheme: Literal["auto", "none", "BIO", "BIOES"] = "auto"
-    """How tags mark spans; auto looks at the tags."""
+    """Scheme by which tags mark spans; auto infers it from the tags."""
     frames: str | None = None
-    """The key of a clip: frames of pixels of channels, or a path; see the README."""
+    """Key of a clip: numbers nested as frames, rows, pixels and channels,
+    or the path of a folder of pictures or of an .npy file, relative to the file."""
     values: tuple[str, ...] = ()
-    """The columns of numbers, where steps of a series are tagged."""
+    """Columns of numbers, if steps of a series are tagged."""
     series: str | None = None
-    """The column that says to which series a row belongs, if a row is one time step."""
+    """Column with the name of the series, for files with one row per time step."""
     vocabulary: PositiveInt = 30_000
-    """At most so many different words; the others are unknown."""
+    """Largest size of the vocabulary of words; others are unknown."""
 
     @property
     def fields(self) -> Fields:
-        """The same, for the readers of files."""
+        """The columns as the readers of files take them."""
         by_step = self.series is not None
         return Fields(
             tokens=None if by_step or self.frames is not None else self.tokens,
@@ -95,7 +96,8 @@ class TagConfig(RunConfig):
     """Trains a tagger: parts of speech, entities, or any tag for every step."""
 
     source: Literal["hebrew-pos", "hebrew-entities", "moving-shapes"] = "hebrew-pos"
-    """A corpus that a package carries, or clips that are drawn; see --train for your own."""
+    """A corpus that a package carries, or clips that are drawn; --train names files of your
+    own."""
     files: FilesConfig = FilesConfig()
     columns: TagFields = TagFields()
     sequences: SequenceConfig = SequenceConfig()
@@ -104,7 +106,7 @@ class TagConfig(RunConfig):
     batch: PositiveInt = 32
     """Sentences of a batch."""
     steps: PositiveInt = 1500
-    """Updates of the parameters."""
+    """Training steps: updates of the parameters."""
     validate_every: PositiveInt = 250
     """Steps between validations and checkpoints."""
 

@@ -1,4 +1,4 @@
-"""The task of writing down what a series says, by connectionist temporal classification."""
+"""`seqjax train transcribe`: the labels of a series, by connectionist temporal classification."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -40,40 +40,40 @@ class TranscriberConfig(CellConfig):
     features: PositiveInt = 96
     """Width of each layer's state, in each direction."""
     layers: PositiveInt = 2
-    """Number of layers; from the second on they are residual."""
+    """Number of layers; all but the first are residual."""
     dropout: ProbabilityBelowOne = 0.3
-    """Probability that an output of a layer is dropped."""
+    """Dropout probability of each layer's outputs."""
     bidirectional: bool = True
-    """Read forwards and backwards."""
+    """Read sequences forwards and backwards."""
     beams: PositiveInt = 10
     """Beams of the search in evaluation and prediction; 1 takes the likeliest path."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TranscribeFields:
-    """What columns of .csv files and keys of .jsonl files mean."""
+    """The columns of .csv files and keys of .jsonl files."""
 
     transcript: str = "text"
-    """The column of what is said."""
+    """Column of the transcript."""
     values: tuple[str, ...] = ()
-    """The columns of numbers; by default all others that hold numbers."""
+    """Columns of the series; by default all other columns of numbers."""
     series: str | None = None
-    """The column that says to which series a row belongs, if a row is one time step."""
+    """Column with the name of the series, for files with one row per time step."""
     tokens: Literal["characters", "words"] = "characters"
-    """What a transcript is cut into."""
+    """The labels: characters or words of the transcript."""
 
     @property
     def fields(self) -> Fields:
-        """The same, for the readers of files."""
+        """The columns as the readers of files take them."""
         return Fields(label=self.transcript, series=self.series, values=self.values or None)
 
 
 @dataclasses.dataclass(frozen=True)
 class TranscribeConfig(RunConfig):
-    """Trains a transcriber: labels in order, without knowing at which step each is."""
+    """Trains a transcriber: from a series to labels that are not aligned with its steps, by CTC."""
 
     source: Literal["digit-strings"] = "digit-strings"
-    """Series that are made of what packages carry; see --train for your own."""
+    """Series of handwritten digits, drawn from a data set; --train names files of your own."""
     files: FilesConfig = FilesConfig()
     columns: TranscribeFields = TranscribeFields()
     sequences: SequenceConfig = SequenceConfig()
@@ -82,7 +82,7 @@ class TranscribeConfig(RunConfig):
     batch: PositiveInt = 64
     """Series of a batch."""
     steps: PositiveInt = 1500
-    """Updates of the parameters."""
+    """Training steps: updates of the parameters."""
     validate_every: PositiveInt = 250
     """Steps between validations and checkpoints."""
 
@@ -219,7 +219,7 @@ class Transcription(ExampleTask):
 
 
 def _text(example: Example) -> str:
-    """What is said in an example; labels that stand in a list are words."""
+    """The transcript of an example; the labels of a list are words."""
     found = example.target
     text = " ".join(found) if isinstance(found, tuple) else found
     if not isinstance(text, str) or not text.strip():

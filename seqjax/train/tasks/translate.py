@@ -1,4 +1,4 @@
-"""The task of writing one sequence from another: translation, spelling, normalisation."""
+"""`seqjax train translate`: one text from another, for translation, spelling, normalisation."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -41,29 +41,29 @@ class TranslatorConfig(WriterConfig):
 
 @dataclasses.dataclass(frozen=True)
 class PairFields:
-    """What columns of .csv and .tsv files and keys of .jsonl files mean."""
+    """The columns of .csv and .tsv files and keys of .jsonl files."""
 
     text: str = "source"
-    """The column of what is read."""
+    """Column of the source text."""
     translation: str = "target"
-    """The column of what is to be written."""
+    """Column of the target text."""
     separator: str | None = None
-    """What stands between several right answers; the first one is learned."""
+    """Separates several references for a source; the first one is learned."""
     tokens: Literal["auto", "characters", "words", "bytes", "subwords"] = "auto"
-    """What texts are cut into; auto takes subwords, but words for --source phonemes and
-    characters for --source dates."""
+    """The tokens of both texts; auto takes subwords, but words for --source phonemes and characters
+    for --source dates."""
     vocabulary: PositiveInt = 8000
-    """At most so many different tokens on each side; the others are unknown."""
+    """Largest size of each vocabulary; other tokens are unknown."""
 
     @property
     def fields(self) -> Fields:
-        """The same, for the readers of files."""
+        """The columns as the readers of files take them."""
         return Fields(text=self.text, label=self.translation, label_separator=self.separator)
 
 
 @dataclasses.dataclass(frozen=True)
 class ParallelConfig:
-    """Translations in files of their own, line by line, for text files with --train."""
+    """Parallel text files: the translations of text files in --train, line by line."""
 
     train_targets: tuple[Path, ...] = ()
     """The translations of the lines in --train, as many files."""
@@ -75,10 +75,10 @@ class ParallelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TranslateConfig(RunConfig):
-    """Trains an encoder and a decoder: from one text to another."""
+    """Trains a translator from one text to another: spelling, dates, languages."""
 
     source: Literal["phonemes", "dates", "verses"] = "phonemes"
-    """Pairs that packages carry; see --train for your own."""
+    """Pairs that packages carry; --train names files of your own."""
     files: FilesConfig = FilesConfig()
     parallel: ParallelConfig = ParallelConfig()
     columns: PairFields = PairFields()
@@ -90,14 +90,14 @@ class TranslateConfig(RunConfig):
     batch: PositiveInt = 128
     """Pairs of a batch."""
     steps: PositiveInt = 2400
-    """Updates of the parameters."""
+    """Training steps: updates of the parameters."""
     validate_every: PositiveInt = 500
     """Steps between validations and checkpoints."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TextReading:
-    """Texts that are read token by token."""
+    """Texts as tokens."""
 
     vocabulary: AnyVocabulary
 
