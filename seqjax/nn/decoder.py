@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from seqjax.cells.attention import AttentiveState, attend_to, is_attentive, memory_features
+from seqjax.cells.attentive import AttentiveState, attend_to, is_attentive, memory_features
 from seqjax.core.attention import map_memories
 from seqjax.core.cell import Cell, positive_int
 from seqjax.core.gates import like_features

@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 
 from seqjax import metrics
-from seqjax.cells.attention import attentive
+from seqjax.cells.attentive import attentive
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example
 from seqjax.data.padding import Encoded
