@@ -166,7 +166,7 @@ def _is_key(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def row_of(tree: PyTree, row: int | np.ndarray) -> PyTree:
+def row_of(tree: PyTree, row: Any) -> PyTree:
     """One row of every array, or some rows."""
     return jax.tree.map(lambda leaf: leaf[row], tree)
 
