@@ -56,15 +56,6 @@ def forget_programs():
     jax.clear_caches()
 
 
-@pytest.fixture(autouse=True)
-def engines_for_small_cells(monkeypatch):
-    """The cells of tests are so small that `auto` would let their memories go step by step."""
-    from seqjax.engines import chunkwise
-
-    monkeypatch.setattr(chunkwise, "SMALL_HEAD", 0)
-    monkeypatch.setattr(chunkwise, "SMALL_MEMORY", 0)
-
-
 @pytest.fixture
 def no_shape_checks():
     """Our own messages, not those of the run-time type checker that only tests use."""

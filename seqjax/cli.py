@@ -12,9 +12,11 @@ from typing import Any
 
 import jax
 
-from seqjax.core.errors import InputError
-from seqjax.train.config import check_numbers, differences
+from seqjax.core.errors import InputError, MissingPackageError
+from seqjax.core.extras import extra_module
+from seqjax.train.bounds import check_bounds
 from seqjax.train.devices import use_cpu_cores
+from seqjax.train.saved_config import differences
 
 USAGE = """\
 usage: seqjax COMMAND [OPTIONS]
@@ -26,7 +28,7 @@ usage: seqjax COMMAND [OPTIONS]
   train translate  from one text to another: spelling, dates, languages
   train caption    from a picture, a clip or a vector to words
   train transcribe from a series to what it says, by CTC
-  train task       any cell on a synthetic task: parity, copying, recall, ...
+  train synthetic  any cell on a synthetic task: parity, copying, recall, ...
   train --resume   continue a run
   generate         write text with a trained language model
   evaluate         how good a trained model is, on its test data or on your own
@@ -86,7 +88,7 @@ class PredictConfig:
     """Leave rows out that cannot be read, and count them, instead of stopping there."""
 
     def __post_init__(self):
-        check_numbers(self)
+        check_bounds(self)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -117,24 +119,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return STOPPED + signal.SIGINT
-    except (InputError, OSError) as error:
+    except (InputError, MissingPackageError, OSError) as error:
         print(f"error: {_explain(error)}", file=sys.stderr)
-        return FAILED
-    except ModuleNotFoundError as error:
-        if error.name not in ("orbax", "tensorboardX", "tqdm", "tyro"):
-            raise
-        print(
-            f"error: {error.name} is not installed; the command line needs what "
-            "pip install 'seqjax[train]' brings.",
-            file=sys.stderr,
-        )
         return FAILED
 
 
 def _explain(error: Exception) -> str:
-    if isinstance(error, InputError):
-        return str(error)
-    text = f"{error}"
+    text = str(error)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         text = f"the disk is full ({error.filename or 'while writing the run'}). "
         text += "What was saved before is whole: make room, then continue with --resume."
@@ -142,8 +133,7 @@ def _explain(error: Exception) -> str:
 
 
 def _parse(kind: type, arguments: Sequence[str], command: str, **options: Any) -> Any:
-    import tyro
-
+    tyro: Any = extra_module("tyro", "train")
     return tyro.cli(
         kind,
         args=list(arguments),
@@ -155,10 +145,10 @@ def _parse(kind: type, arguments: Sequence[str], command: str, **options: Any) -
 
 def _train(arguments: Sequence[str]) -> int:
     from seqjax.train.loop import train
-    from seqjax.train.tasks import KINDS
+    from seqjax.train.tasks import TASKS
 
     kind, arguments, saved = _which_task(arguments)
-    config = _parse(KINDS[kind].config, arguments, f"train {kind}", default=saved)
+    config = _parse(TASKS[kind].config, arguments, f"train {kind}", default=saved)
     if saved is not None:
         other = differences(saved, config)
         if other:
@@ -168,7 +158,7 @@ def _train(arguments: Sequence[str]) -> int:
             )
     if config.repeat > 1:
         return _repeat(kind, config)
-    outcome = train(KINDS[kind].task(config, print), config)
+    outcome = train(TASKS[kind].task(config, print), config)
     if outcome.stopped_by is not None:
         return STOPPED + outcome.stopped_by
     if kind == "lm":
@@ -184,12 +174,12 @@ def _repeat(kind: str, config: Any) -> int:
     from seqjax.train.repeat import mean_and_spread, save_results
     from seqjax.train.run import new_folder
     from seqjax.train.task import EvaluateConfig
-    from seqjax.train.tasks import KINDS
+    from seqjax.train.tasks import TASKS
 
     if config.resume is not None:
         raise InputError("--resume continues one run; leave --repeat out.")
     # Forecasts hold out the end of each series for the test.
-    needs_files = KINDS[kind].restore is not None and kind != "forecast"
+    needs_files = TASKS[kind].restore is not None and kind != "forecast"
     if needs_files and config.files.train and not config.files.test:
         raise InputError(
             "--repeat reports how good the runs are on test data: name files with --test."
@@ -198,11 +188,11 @@ def _repeat(kind: str, config: Any) -> int:
     found = []
     for seed in range(config.seed, config.seed + config.repeat):
         own = dataclasses.replace(config, seed=seed, repeat=1, out=folder / f"seed-{seed}")
-        outcome = train(KINDS[kind].task(own, print), own)
+        outcome = train(TASKS[kind].task(own, print), own)
         if outcome.stopped_by is not None:
             return STOPPED + outcome.stopped_by
         saved = _load_settings(outcome.folder)
-        found.append(KINDS[kind].evaluate(saved, EvaluateConfig(outcome.folder)).scores)
+        found.append(TASKS[kind].evaluate(saved, EvaluateConfig(outcome.folder)).scores)
     save_results(folder, found)
     print(f"{config.repeat} seeds, mean and standard deviation:")
     for name, words in mean_and_spread(found).items():
@@ -216,11 +206,11 @@ def _which_task(arguments: Sequence[str]) -> tuple[str, Sequence[str], Any]:
     A run to continue tells what it learns and how: its settings are the defaults, so that
     only what is asked for explicitly can differ from them.
     """
-    from seqjax.train.tasks import KINDS
+    from seqjax.train.tasks import TASKS
 
     named = arguments[0] if arguments and not arguments[0].startswith("-") else None
-    if named is not None and named not in KINDS:
-        raise InputError(f"There is nothing to train called {named!r}; there is {_join(KINDS)}.")
+    if named is not None and named not in TASKS:
+        raise InputError(f"There is nothing to train called {named!r}; there is {_join(TASKS)}.")
     options = arguments if named is None else arguments[1:]
     if "--resume" in options[:-1]:
         folder = Path(options[options.index("--resume") + 1])
@@ -230,9 +220,9 @@ def _which_task(arguments: Sequence[str]) -> tuple[str, Sequence[str], Any]:
         return saved.kind, options, dataclasses.replace(saved.config, resume=folder)
     if named is None:
         if any(option in ("-h", "--help") for option in options):
-            print(f"usage: seqjax train {{{','.join(KINDS)}}} [OPTIONS]; each has its --help.")
+            print(f"usage: seqjax train {{{','.join(TASKS)}}} [OPTIONS]; each has its --help.")
             sys.exit(0)
-        raise InputError(f"Say what to train: seqjax train {_join(KINDS)}.")
+        raise InputError(f"Say what to train: seqjax train {_join(TASKS)}.")
     return named, options, None
 
 
@@ -243,9 +233,9 @@ def _join(names: Iterable[str]) -> str:
 
 def _load_settings(folder: Path):
     from seqjax.train.run import load_settings
-    from seqjax.train.tasks import KINDS
+    from seqjax.train.tasks import TASKS
 
-    return load_settings(folder, {name: kind.config for name, kind in KINDS.items()})
+    return load_settings(folder, {name: kind.config for name, kind in TASKS.items()})
 
 
 def _generate(arguments: Sequence[str]) -> int:
@@ -289,17 +279,19 @@ def _generate(arguments: Sequence[str]) -> int:
 def _evaluate(arguments: Sequence[str]) -> int:
     from seqjax.train.pictures import save_pictures
     from seqjax.train.task import EvaluateConfig
-    from seqjax.train.tasks import KINDS
+    from seqjax.train.tasks import TASKS
 
     config = _parse(EvaluateConfig, arguments, "evaluate")
     saved = _load_settings(config.run)
     if config.targets and not (config.input and saved.kind == "translate"):
         raise InputError("--targets goes with --input, for runs of `train translate`.")
-    if config.beams is not None and KINDS[saved.kind].restore is None:
+    if config.beams is not None and TASKS[saved.kind].restore is None:
         raise InputError(f"--beams is for runs that write; {config.run} is one of {saved.kind}.")
-    if config.test_lengths and saved.kind != "task":
-        raise InputError(f"--test-lengths is for `train task`; {config.run} is of {saved.kind}.")
-    report = KINDS[saved.kind].evaluate(saved, config)
+    if config.test_lengths and saved.kind != "synthetic":
+        raise InputError(
+            f"--test-lengths is for `train synthetic`; {config.run} is of {saved.kind}."
+        )
+    report = TASKS[saved.kind].evaluate(saved, config)
     for note in report.notes:
         print(note)
     print(f"{report.what}; checkpoint of step {report.step:,}")
@@ -345,14 +337,14 @@ def _predict(arguments: Sequence[str]) -> int:
 def _inspect(arguments: Sequence[str]) -> int:
     from seqjax.train.inspection import InspectConfig, inspect
     from seqjax.train.pictures import save_pictures
-    from seqjax.train.tasks import KINDS
+    from seqjax.train.tasks import TASKS
 
-    asked = _parse(InspectConfig, arguments, "inspect")
-    saved = _load_settings(asked.run)
-    found = inspect(KINDS[saved.kind].task(saved.config, print), saved, asked)
+    config = _parse(InspectConfig, arguments, "inspect")
+    saved = _load_settings(config.run)
+    found = inspect(TASKS[saved.kind].task(saved.config, print), saved, config)
     print("\n".join(found.lines))
-    if asked.pictures:
-        for path in save_pictures(found.draw(), asked.run / "pictures"):
+    if config.pictures:
+        for path in save_pictures(found.draw(), config.run / "pictures"):
             print(f"picture {path}")
     return 0
 

@@ -9,7 +9,7 @@ from flax import nnx
 
 import seqjax as sj
 from seqjax.core.cell import Cell
-from seqjax.engines.scan import METHODS
+from seqjax.engines.methods import METHODS
 from tests.attention_cells import CELLS as ATTENTION_CELLS
 from tests.matrix_cells import CELLS as MATRIX_CELLS
 
@@ -74,8 +74,8 @@ def _over_space(cell, *space):
     return sj.stack(there, cell, back)
 
 
-LAYERS = sj.pipeline(
-    norm=sj.centred_norm(3),
+LAYERS = sj.stack(
+    norm=sj.layer_norm(3),
     wide=sj.dense(4, activation=jnp.tanh),
     block=sj.prenorm(sj.feed_forward(4, hidden=3)),
 )
@@ -161,7 +161,7 @@ TABLE = [
     Row("conv_gru", _over_space(sj.conv_gru(1, space=(3, 1)), 3, 1), methods=ANY_STEP),
     Row("layers", LAYERS, methods=ANY),
     Row("product", sj.product(sj.gru(2), sj.dense(2))),
-    Row("partly", sj.partly(sj.gru(2), width=2, rest=1)),
+    Row("on_slice", sj.on_slice(sj.gru(2), width=2, rest=1)),
     Row("stack", sj.stack(sj.lstm(3), sj.gru(4))),
     Row("residual", sj.residual(sj.gru(IN_FEATURES))),
     Row("learned_initial_carry", sj.learned_initial_carry(sj.lstm(4))),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import seqjax as sj
-from seqjax.engines.scan import METHODS
+from seqjax.engines.methods import METHODS
 from tests.table import CELLS, IN_FEATURES, ROWS
 
 

@@ -20,12 +20,12 @@ THOROUGH = {
     "short_convolution": ("auto",),
     "minimal_gru": ("associative", "chunked"),
     "lru": ("associative", "chunked"),
-    "gated_delta_net": ("chunked",),
+    "gated_delta_net": ("auto", "chunked"),
     "attentive": ("auto",),
     "conv_lstm": ("auto",),
     "all_together": ("auto",),
     "bidirectional": ("auto",),
-    "dropout_variational": ("plain",),
+    "dropout_variational": ("plain", "auto"),
 }
 """Every engine, and every way in which cells are put together, once."""
 
@@ -49,7 +49,7 @@ def check(name, methods, thorough):
     check_cell(cell, IN_FEATURES, params=parameters(cell), methods=methods, thorough=thorough)
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", [name for name in CELLS if name not in THOROUGH])
 def test_laws(name):
     check(name, (METHODS.get(ROWS[name].methods, "auto"),), thorough=False)
 
@@ -60,7 +60,7 @@ def test_all_laws(name):
 
 
 def _broken(**changes):
-    return dataclasses.replace(sj.gru(3), name="", structure=None, **changes)
+    return dataclasses.replace(sj.gru(3), call="", structure=None, **changes)
 
 
 def _leaks_the_future():

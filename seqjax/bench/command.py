@@ -15,7 +15,7 @@ from seqjax.bench.long import long_sequence
 from seqjax.bench.measure import Timing, agree, matrix_peak, timings
 from seqjax.bench.report import machine, save, summary, table
 from seqjax.core.errors import InputError
-from seqjax.train.config import check_numbers
+from seqjax.train.bounds import NonNegativeInt, PositiveFloat, PositiveInt, check_bounds
 
 SHAPES = (
     (64, 8, 32, 64),
@@ -48,9 +48,9 @@ class BenchConfig:
     """Time,rows,inputs,features such as 256,32,128,256; by default five from tiny to wide."""
     libraries: tuple[str, ...] = ()
     """Only these, besides seqjax; see the list the command prints."""
-    seconds: float = 5.0
+    seconds: PositiveFloat = 5.0
     """About how long each race lasts."""
-    long: int = 0
+    long: NonNegativeInt = 0
     """Also the gradient through a sequence of so many steps, such as 1000000, each way in a
     process of its own: time and peak memory."""
     cells: tuple[str, ...] = ()
@@ -61,19 +61,19 @@ class BenchConfig:
     published: bool = False
     """With --cells: also published PyTorch implementations of them, where one is installed; they
     use all cores."""
-    features: int = 128
+    features: PositiveInt = 128
     """Width of these cells."""
     lengths: tuple[str, ...] = ()
     """Time,rows that these cells are trained on; by default 512,8 4096,1 32768,1."""
     methods: tuple[str, ...] = ()
     """Only these, besides the plain loop; by default all that a cell can be run by."""
-    generate: int = 100_000
+    generate: PositiveInt = 100_000
     """Tokens that each of these cells generates."""
     out: Path = Path("bench-results")
     """Folder for bench.json and bench.png, or families.json and families.png."""
 
     def __post_init__(self):
-        check_numbers(self)
+        check_bounds(self)
 
 
 def bench(config: BenchConfig) -> int:

@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seqjax.bench.catalogue import CELLS
 from seqjax.bench.measure import quartiles, race
+from seqjax.bench.timed import CELLS
 from seqjax.core.cell import Cell
 from seqjax.engines.scan import scan
 from seqjax.gradients.activations import activations

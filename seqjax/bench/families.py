@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 
-from seqjax.bench.catalogue import CELLS
 from seqjax.bench.families_report import (
     HEADER,
     generation_line,
@@ -16,9 +15,10 @@ from seqjax.bench.families_report import (
     training_lines,
 )
 from seqjax.bench.generation import Generation, generation
+from seqjax.bench.timed import CELLS
 from seqjax.bench.training import Training, training
 from seqjax.core.errors import InputError
-from seqjax.engines.scan import METHODS
+from seqjax.engines.methods import METHODS
 
 SHAPES = ((512, 8), (4096, 1), (32768, 1))
 """Time and rows."""

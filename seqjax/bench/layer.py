@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding
 
 from seqjax.core.types import Array
-from seqjax.engines.memory import temporary_bytes
+from seqjax.engines.memory_report import temporary_bytes
 
 GATES = {"lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n")}
 

@@ -15,7 +15,7 @@ from seqjax.bench.published import published_step
 from seqjax.core.cell import Cell
 from seqjax.core.errors import InputError
 from seqjax.core.types import Array, Params
-from seqjax.engines.memory import temporary_bytes
+from seqjax.engines.memory_report import temporary_bytes
 from seqjax.engines.scan import scan
 
 TOLERANCE = 2e-3

@@ -1,56 +1,37 @@
-"""The blocks of language models by their names, and stacks of them."""
+"""Trunks of language models: blocks of one family, with norms around them."""
 
 import inspect
 from collections.abc import Callable
 from typing import Any
 
-from seqjax.cells.delta import gated_delta_net_block
-from seqjax.cells.griffin import griffin_block
-from seqjax.cells.mamba import mamba_block
-from seqjax.cells.mamba2 import mamba2_block
-from seqjax.cells.minimal import minimal_gru_block
-from seqjax.cells.mlstm import mlstm_block, mlstm_layer
-from seqjax.cells.retention import retention_block
-from seqjax.cells.rwkv import rwkv4_block
-from seqjax.cells.rwkv6 import rwkv6_block
-from seqjax.cells.rwkv7 import rwkv7_block
+from seqjax.cells.catalogue import CATALOGUE, Trunk
+from seqjax.cells.mlstm_layer import mlstm_layer
 from seqjax.cells.slstm import slstm_block
-from seqjax.core.blocks import pipeline, prenorm
+from seqjax.core.blocks import prenorm
 from seqjax.core.cell import Cell, factory, positive_int
-from seqjax.core.layers import centred_norm, rms_norm
+from seqjax.core.layers import layer_norm
 from seqjax.core.stack import stack
 
 SCALAR_EVERY = 8
-"""One in so many blocks of an xLSTM has scalar memories: the paper's xLSTM[7:1]."""
+"""One in every so many blocks of an xLSTM has scalar memories: the paper's xLSTM[7:1]."""
 
 
-def _xlstm(features: int, *, layer: int, layers: int, **options: Any) -> Cell:
+def _xlstm_block(features: int, *, layer: int, layers: int, **options: Any) -> Cell:
     if layer % SCALAR_EVERY == 1:
         return slstm_block(features, layer=layer, layers=layers, **options)
-    return prenorm(mlstm_layer(features, layers=layers, **options), norm=centred_norm)
+    return prenorm(mlstm_layer(features, layers=layers, **options), norm=layer_norm)
 
 
-BLOCKS: dict[str, Callable[..., Cell]] = {
-    "gated_delta_net": gated_delta_net_block,
-    "griffin": griffin_block,
-    "hawk": griffin_block,
-    "mamba": mamba_block,
-    "mamba2": mamba2_block,
-    "minimal_gru": minimal_gru_block,
-    "retnet": retention_block,
-    "rwkv4": rwkv4_block,
-    "rwkv6": rwkv6_block,
-    "rwkv7": rwkv7_block,
-    "xlstm": _xlstm,
-    "xlstm_7b": mlstm_block,
-}
-"""`(features, **options) -> Cell` for each; those that take `layer` or `layers` are told."""
+TRUNKS: dict[str, tuple[Callable[..., Cell], Trunk]] = {
+    entry.trunk.name: (entry.make, entry.trunk) for entry in CATALOGUE if entry.trunk
+} | {"xlstm": (_xlstm_block, Trunk("xlstm", layer_norm))}
+"""For each name the function that makes a block, and how blocks are stacked."""
 
 
 def _block(make: Callable[..., Cell], features: int, layer: int, layers: int, options: Any) -> Cell:
     takes = inspect.signature(make).parameters
-    place = {name: at for name, at in (("layer", layer), ("layers", layers)) if name in takes}
-    return make(features, **place, **options)
+    position = {name: at for name, at in (("layer", layer), ("layers", layers)) if name in takes}
+    return make(features, **position, **options)
 
 
 @factory
@@ -58,18 +39,18 @@ def block_stack(name: str, features: int, *, layers: int, **options: Any) -> Cel
     """The trunk of a language model: blocks of one family and a last norm.
 
     Args:
-      name: `"gated_delta_net"`; `"hawk"`, or `"griffin"`, which is the same: there is no local
-        attention; `"mamba"`, `"mamba2"`, `"minimal_gru"`, `"retnet"`; `"rwkv4"`, `"rwkv6"` or
-        `"rwkv7"`, with one more norm before the first block; `"xlstm"`, the paper's xLSTM[7:1],
-        `sj.mlstm_layer` in blocks of which every eighth, from the second on, is a
-        `sj.slstm_block` instead; or `"xlstm_7b"`, `sj.mlstm_block` in all.
+      name: `"gated_delta_net"`, `"hawk"` (Griffin without its local attention), `"mamba"`,
+        `"mamba2"`, `"minimal_gru"`, `"retnet"`; `"rwkv4"`, `"rwkv6"` or `"rwkv7"`, with one more
+        norm before the first block; `"xlstm"`, the paper's xLSTM[7:1]: one block in eight, from
+        the second on, is `sj.slstm_block`, the others are `sj.mlstm_layer` behind a norm; or
+        `"xlstm_7b"`, which has `sj.mlstm_block` throughout.
       features: width of the input, of the blocks and of the output.
       layers: number of blocks.
-      **options: what else each block is told, such as `heads=2`.
+      **options: further arguments of every block, such as `heads=2`.
 
     Returns:
-      A cell with `blocks` and `norm` in its parameters and its carry, and `first` if there is one
-      more norm.
+      A cell with `blocks` and `last_norm` in its parameters and its carry, and `first_norm` if
+      there is one more norm.
 
     Raises:
       ValueError: if there is no such block.
@@ -84,12 +65,10 @@ def block_stack(name: str, features: int, *, layers: int, **options: Any) -> Cel
       >>> logits.shape
       (2, 5, 50)
     """
-    if name not in BLOCKS:
-        raise ValueError(f"block_stack: there is no block {name!r}; there are {sorted(BLOCKS)}.")
+    if name not in TRUNKS:
+        raise ValueError(f"block_stack: there is no block {name!r}; there are {sorted(TRUNKS)}.")
     layers = positive_int("block_stack", "layers", layers)
-    blocks = [_block(BLOCKS[name], features, layer, layers, options) for layer in range(layers)]
-    norm = centred_norm if name.startswith(("retnet", "rwkv")) or name == "xlstm" else rms_norm
-    parts = {"blocks": stack(*blocks), "norm": norm(features)}
-    if name.startswith("rwkv"):
-        parts = {"first": norm(features), **parts}
-    return pipeline(**parts)
+    make, trunk = TRUNKS[name]
+    blocks = [_block(make, features, layer, layers, options) for layer in range(layers)]
+    first = {"first_norm": trunk.norm(features)} if trunk.first_norm else {}
+    return stack(**first, blocks=stack(*blocks), last_norm=trunk.norm(features))

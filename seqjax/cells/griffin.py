@@ -108,6 +108,7 @@ def rg_lru(
         init=init,
         initial_carry=initial_carry,
         features=features,
+        in_features=features,
         project=project,
         output=lambda params, h, x: h.astype(jnp.result_type(params["input"], x)),
     )
@@ -146,10 +147,15 @@ def griffin_block(features: int, *, inner: int | None = None, blocks: int | None
         blocks = max(1, (4 * features // 3 if inner is None else inner) // 256)
     if inner is None:
         inner = -(-4 * features // (3 * blocks)) * blocks
-    memory = stack(dense(inner), short_convolution(inner, width=4), rg_lru(inner, blocks=blocks))
-    mix = stack(product(dense(inner, activation=jax.nn.gelu), memory), dense(features))
+    branch = stack(
+        project=dense(inner),
+        convolve=short_convolution(inner, width=4),
+        memory=rg_lru(inner, blocks=blocks),
+    )
+    gate = dense(inner, activation=jax.nn.gelu)
+    mix = stack(branches=product(gate=gate, recurrent=branch), output=dense(features))
     after = feed_forward(features, hidden=3 * features, activation=jax.nn.gelu)
-    return stack(prenorm(mix), prenorm(after))
+    return stack(time=prenorm(mix), channel=prenorm(after))
 
 
 def _bounded_sqrt(x: Array) -> Array:

@@ -10,7 +10,7 @@ from jax.nn import sigmoid
 from seqjax.core import initializers
 from seqjax.core.cell import Cell, factory
 from seqjax.core.gated import gated
-from seqjax.core.gates import layer_norm as normalize
+from seqjax.core.layers import standardize
 from seqjax.core.types import Array, Initializer
 
 
@@ -106,7 +106,7 @@ def lstm(
             f = named_scope("forget")(sigmoid)(f + p.peephole_forget * c if peepholes else f)
         c = f * c + i * named_scope("candidate")(jnp.tanh)(g)
         o = named_scope("output")(sigmoid)(o + p.peephole_output * c if peepholes else o)
-        seen = normalize(c, p.cell_gain, p.cell_bias) if layer_norm else c
+        seen = standardize(c) * p.cell_gain + p.cell_bias if layer_norm else c
         return LSTMState(hidden=o * named_scope("cell")(jnp.tanh)(seen), cell=c)
 
     return gated(

@@ -177,5 +177,9 @@ def minimal_gru_block(features: int, *, expand: int = 1) -> Cell:
 
     Source: Feng et al. 2024, arXiv:2410.01201, as described for language models.
     """
-    memory = stack(short_convolution(features), minimal_gru(expand * features), dense(features))
-    return stack(prenorm(memory), prenorm(feed_forward(features)))
+    mix = stack(
+        convolve=short_convolution(features),
+        memory=minimal_gru(expand * features),
+        output=dense(features),
+    )
+    return stack(time=prenorm(mix), channel=prenorm(feed_forward(features)))

@@ -9,7 +9,7 @@ from seqjax.core.affine import NOTHING, LogScaled, Update, apply, log_scaled
 from seqjax.core.blocks import checkpointed, prenorm
 from seqjax.core.cell import Cell, expect_width, factory, place_in_stack, positive_int
 from seqjax.core.gates import like_features
-from seqjax.core.layers import centred_norm, draw
+from seqjax.core.layers import draw, layer_norm
 from seqjax.core.linear import diagonal
 from seqjax.core.shift import windowed
 from seqjax.core.stack import stack
@@ -38,9 +38,9 @@ def rwkv4_time_mix(features: int, *, layer: int = 0, layers: int = 1) -> Cell:
       layer, layers: which layer this is, of how many: mu and the decay start accordingly.
 
     Returns:
-      A stack of the mixed projections (`mu`, `weights` in the order r, k, v) and the recurrence
-      (`decay`, `bonus`, `output`). Its carry is a `StackState` of the last input and
-      `sj.LogScaled((a', b'), maximum)`, `a = a' exp(maximum)`, in float32 at least: exponents
+      A stack of `mix`, the projections (`mu`, `weights` in the order r, k, v), and `memory`, the
+      recurrence (`decay`, `bonus`, `output`). Its carry is a dict by these names: the last input,
+      and `sj.LogScaled((a', b'), maximum)`, `a = a' exp(maximum)`, in float32 at least: exponents
       of any size do not overflow.
 
     Raises:
@@ -86,9 +86,9 @@ def rwkv4_time_mix(features: int, *, layer: int = 0, layers: int = 1) -> Cell:
         width=2,
         features=3 * features,
         init=init,
-        in_features=lambda params: params["mu"].shape[-1],
+        in_features=features,
     )
-    return checkpointed(stack(mixed, _wkv(features, depth=depth)))
+    return checkpointed(stack(mix=mixed, memory=_wkv(features, depth=depth)))
 
 
 @factory
@@ -191,7 +191,7 @@ def rwkv4_channel_mix(
         width=2,
         features=features,
         init=init,
-        in_features=lambda params: params["mu"].shape[-1],
+        in_features=features,
     )
 
 
@@ -221,7 +221,7 @@ def rwkv4_block(features: int, *, layer: int = 0, layers: int = 1) -> Cell:
     """
     time = rwkv4_time_mix(features, layer=layer, layers=layers)
     channel = rwkv4_channel_mix(features, layer=layer, layers=layers)
-    return stack(prenorm(time, norm=centred_norm), prenorm(channel, norm=centred_norm))
+    return stack(time=prenorm(time, norm=layer_norm), channel=prenorm(channel, norm=layer_norm))
 
 
 def _mix(mu: Array, now: Array, before: Array) -> Array:

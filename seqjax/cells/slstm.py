@@ -9,13 +9,13 @@ import jax.numpy as jnp
 
 from seqjax.core import initializers
 from seqjax.core.affine import LogScaled, log_scaled
-from seqjax.core.blocks import pipeline, prenorm
+from seqjax.core.blocks import prenorm
 from seqjax.core.cell import Cell, expect_width, factory, place_in_stack, positive_int
 from seqjax.core.gated import gated
 from seqjax.core.gates import Gates, initialize_gates, like_features, project_blocks
-from seqjax.core.layers import centred_norm, feed_forward, pointwise, standardize
+from seqjax.core.heads import from_heads, head_width
+from seqjax.core.layers import feed_forward, layer_norm, pointwise, standardize
 from seqjax.core.linear import linear
-from seqjax.core.matrix import from_heads, head_width
 from seqjax.core.shift import convolve, short_convolution, windowed
 from seqjax.core.stack import stack
 from seqjax.core.types import Array, Initializer
@@ -29,6 +29,8 @@ class SLSTMState(NamedTuple):
     cell: Array
     normalizer: Array
     maximum: Array
+
+    settable = ("hidden",)
 
 
 @factory
@@ -217,13 +219,13 @@ def slstm_layer(
         recurrent_init=initializers.Constant(0.0),
         bias_init=_ForgetBias(width, depth),
     )
-    return pipeline(
+    return stack(
         gates=windowed(
             gates,
             width=convolution,
             features=4 * features,
             init=init_gates,
-            in_features=lambda p: p["convolution"].kernel.shape[-1],
+            in_features=features,
         ),
         memory=memory,
         norm=_head_norm(features, heads=heads),
@@ -261,7 +263,7 @@ def slstm_block(
     memory = slstm_layer(features, heads=heads, convolution=convolution, layer=layer, layers=layers)
     exact = functools.partial(jax.nn.gelu, approximate=False)
     after = feed_forward(features, hidden=-(-4 * features // 3), activation=exact)
-    return stack(prenorm(memory, norm=centred_norm), prenorm(after, norm=centred_norm))
+    return stack(time=prenorm(memory, norm=layer_norm), channel=prenorm(after, norm=layer_norm))
 
 
 @factory

@@ -1,5 +1,5 @@
-"""How cells join to blocks: behind a norm, in a row with names, side by side, for some features,
-and how a block of several parts trains on long sequences."""
+"""How cells join to blocks: behind a norm, multiplied, on a slice of the features, and how a block
+of several parts trains on long sequences."""
 
 import dataclasses
 import math
@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from seqjax.core.cell import Cell, factory
 from seqjax.core.layers import rms_norm
-from seqjax.core.run import Run, batch_shape_of, zero_masked
-from seqjax.core.stack import expect_cell, no_step, residual, stack
+from seqjax.core.stack import by_name, expect_cell, no_step, residual, stack
+from seqjax.core.steps import Run, batch_shape_of, zero_masked
 from seqjax.core.trees import tree_bytes
 from seqjax.core.types import Inputs
 
@@ -19,7 +19,7 @@ WHOLE_BYTES = 2**21
 """Inputs of a checkpointed cell that are stored with everything computed from them."""
 
 STRETCH_BYTES = 2**19
-"""Longer ones go in stretches of so many, measured in `bench/README.md`."""
+"""Longer ones go in stretches of so many, measured in `docs/measured/bench.md`."""
 
 FEWEST_STEPS = 128
 """But in no shorter ones."""
@@ -33,10 +33,10 @@ def prenorm(cell: Cell, *, norm: Callable[[int], Cell] = rms_norm) -> Cell:
 
     Args:
       cell: any cell; its `features` must equal the width of its input.
-      norm: makes the norm of a width: `sj.rms_norm` or `sj.centred_norm`.
+      norm: makes the norm of a width: `sj.rms_norm` or `sj.layer_norm`.
 
     Returns:
-      `sj.residual(sj.stack(norm(cell.features), cell))`.
+      `sj.residual(sj.stack(norm=norm(cell.features), cell=cell))`.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -48,87 +48,22 @@ def prenorm(cell: Cell, *, norm: Callable[[int], Cell] = rms_norm) -> Cell:
     Source: Xiong et al. 2020, arXiv:2002.04745.
     """
     expect_cell("prenorm", cell)
-    return residual(stack(norm(cell.features), cell))
+    block = residual(stack(norm=norm(cell.features), cell=cell))
+    return dataclasses.replace(block, name=cell.name, call="")
 
 
 @factory
-def pipeline(**cells: Cell) -> Cell:
-    """A stack whose layers have names.
+def product(*cells: Cell, **named: Cell) -> Cell:
+    """Cells side by side that see the same input and whose outputs are multiplied.
 
-        y = x
-        for each layer: carry[name], y = cells[name].step(params[name], carry[name], y)
-
-    Args:
-      **cells: the layers, the first one nearest to the input.
-
-    Returns:
-      `sj.stack` of the cells, with a dict by name for the parameters and for the carry.
-
-    Raises:
-      ValueError: without cells.
-
-    Example:
-      >>> import jax
-      >>> import seqjax as sj
-      >>> cell = sj.pipeline(memory=sj.gru(4), output=sj.dense(3))
-      >>> sorted(cell.init(jax.random.key(0), 2))
-      ['memory', 'output']
-    """
-    if not cells:
-        raise ValueError("pipeline: expected at least one cell, got none.")
-    for cell in cells.values():
-        expect_cell("pipeline", cell)
-    layers = tuple(cells.values())
-    causal = all(cell.causal for cell in layers)
-
-    def init(key, in_features):
-        widths = (in_features, *(cell.features for cell in layers))
-        keys = jax.random.split(key, len(cells))
-        made = zip(cells.items(), keys, widths, strict=False)
-        return {name: cell.init(k, width) for (name, cell), k, width in made}
-
-    def initial_carry(params, batch_shape=()):
-        return {name: cell.initial_carry(params[name], batch_shape) for name, cell in cells.items()}
-
-    def step(params, carry, x):
-        carries = {}
-        for name, cell in cells.items():
-            carries[name], x = cell.step(params[name], carry[name], x)
-        return carries, x
-
-    def sequence(scan, params, carry, initial, xs, steps):
-        runs = {}
-        for name, cell in cells.items():
-            runs[name] = scan(cell, params[name], carry[name], initial[name], xs, steps)
-            xs = runs[name].ys
-        return Run(
-            carry={name: run.carry for name, run in runs.items()},
-            ys=xs,
-            carries={name: run.carries for name, run in runs.items()},
-        )
-
-    return Cell(
-        init=init,
-        initial_carry=initial_carry,
-        step=step if causal else no_step("pipeline", layers),
-        features=layers[-1].features,
-        input_ndim=layers[0].input_ndim,
-        causal=causal,
-        sequence=sequence,
-    )
-
-
-@factory
-def product(*cells: Cell) -> Cell:
-    """Cells side by side, that see the same input and whose outputs are multiplied.
-
-        y = cells[0](x) * cells[1](x) * ...
+        y = first(x) * second(x) * ...
 
     Args:
-      *cells: causal cells of the same width, such as a recurrence and a gate.
+      *cells: cells of the same width, such as a recurrence and a gate, named as in `sj.stack`.
+      **named: more of them, with names of their own.
 
     Returns:
-      A cell. Its parameters and its carry are tuples with one entry for each cell.
+      A cell. Its parameters and its carry are dicts by name.
 
     Raises:
       ValueError: if there are none, or they differ in width.
@@ -136,60 +71,65 @@ def product(*cells: Cell) -> Cell:
     Example:
       >>> import jax, jax.numpy as jnp
       >>> import seqjax as sj
-      >>> cell = sj.product(sj.gru(4), sj.dense(4, activation=jax.nn.gelu))
+      >>> cell = sj.product(memory=sj.gru(4), gate=sj.dense(4, activation=jax.nn.gelu))
       >>> sj.scan(cell, cell.init(jax.random.key(0), 2), jnp.ones((5, 2)))[1].shape
       (5, 4)
     """
-    for cell in cells:
-        expect_cell("product", cell)
-    widths = {cell.features for cell in cells}
+    factors = by_name("product", cells, named)
+    widths = {cell.features for cell in factors.values()}
     if len(widths) != 1:
         raise ValueError(
-            f"product: expected cells of one width, got {sorted(widths)} from {len(cells)} cells."
+            f"product: expected cells of one width, got {sorted(widths)} from {len(factors)} cells."
         )
 
     def init(key, in_features):
-        keys = jax.random.split(key, len(cells))
-        return tuple(cell.init(k, in_features) for cell, k in zip(cells, keys, strict=True))
+        keys = jax.random.split(key, len(factors))
+        made = zip(factors.items(), keys, strict=True)
+        return {name: cell.init(own, in_features) for (name, cell), own in made}
 
     def initial_carry(params, batch_shape=()):
-        return tuple(c.initial_carry(p, batch_shape) for c, p in zip(cells, params, strict=True))
+        return {
+            name: cell.initial_carry(params[name], batch_shape) for name, cell in factors.items()
+        }
 
     def step(params, carry, x):
-        steps = [cell.step(p, c, x) for cell, p, c in zip(cells, params, carry, strict=True)]
-        return tuple(c for c, _ in steps), math.prod(y for _, y in steps)
+        steps = {name: cell.step(params[name], carry[name], x) for name, cell in factors.items()}
+        return {name: c for name, (c, _) in steps.items()}, math.prod(y for _, y in steps.values())
 
     def sequence(scan, params, carry, initial, xs, steps):
-        parts = zip(cells, params, carry, initial, strict=True)
-        runs = [scan(cell, p, c, start, xs, steps) for cell, p, c, start in parts]
+        runs = {
+            name: scan(cell, params[name], carry[name], initial[name], xs, steps)
+            for name, cell in factors.items()
+        }
         return Run(
-            carry=tuple(run.carry for run in runs),
-            ys=math.prod(run.ys for run in runs),
-            carries=tuple(run.carries for run in runs),
+            carry={name: run.carry for name, run in runs.items()},
+            ys=math.prod(run.ys for run in runs.values()),
+            carries={name: run.carries for name, run in runs.items()},
         )
 
-    causal = all(cell.causal for cell in cells)
+    causal = all(cell.causal for cell in factors.values())
     return Cell(
         init=init,
         initial_carry=initial_carry,
-        step=step if causal else no_step("product", cells),
+        step=step if causal else no_step("product", tuple(factors.values())),
         features=widths.pop(),
-        input_ndim=cells[0].input_ndim,
+        input_ndim=next(iter(factors.values())).input_ndim,
+        in_features=next((c.in_features for c in factors.values() if c.in_features), None),
         causal=causal,
         sequence=sequence,
     )
 
 
 @factory
-def partly(cell: Cell, *, width: int, rest: int) -> Cell:
-    """A cell for the first features of the input; the others go by it.
+def on_slice(cell: Cell, *, width: int, rest: int) -> Cell:
+    """A cell on the first features of the input; the others pass unchanged.
 
         y = [cell(x[:width]), x[width:]]
 
     Args:
       cell: any causal cell.
-      width: how many features it sees.
-      rest: how many there are besides.
+      width: number of features that the cell sees.
+      rest: number of the other features.
 
     Returns:
       A cell of `cell.features + rest` features with the parameters and the carry of the given
@@ -202,22 +142,22 @@ def partly(cell: Cell, *, width: int, rest: int) -> Cell:
     Example:
       >>> import jax, jax.numpy as jnp
       >>> import seqjax as sj
-      >>> cell = sj.partly(sj.token_shift(2), width=2, rest=1)
+      >>> cell = sj.on_slice(sj.token_shift(2), width=2, rest=1)
       >>> sj.scan(cell, cell.init(jax.random.key(0), 3), jnp.ones((2, 3)))[1]
       Array([[0., 0., 1.],
              [1., 1., 1.]], dtype=float32)
     """
-    expect_cell("partly", cell)
+    expect_cell("on_slice", cell)
     if not cell.causal:
         raise ValueError(
-            f"partly: expected a causal cell; {cell} needs the whole sequence. Put what is partial "
-            "inside of it."
+            f"on_slice: expected a causal cell; {cell} needs the whole sequence. Use it on the "
+            "cells inside."
         )
 
     def init(key, in_features):
         if in_features != width + rest:
             raise ValueError(
-                f"partly({cell}): expected inputs of {width} and {rest} features, got "
+                f"on_slice({cell}): expected inputs of {width} and {rest} features, got "
                 f"in_features={in_features}."
             )
         return cell.init(key, width)
@@ -238,7 +178,9 @@ def partly(cell: Cell, *, width: int, rest: int) -> Cell:
         initial_carry=cell.initial_carry,
         step=step,
         features=cell.features + rest,
+        in_features=width + rest,
         sequence=sequence,
+        name=cell.name,
     )
 
 
@@ -285,7 +227,7 @@ def checkpointed(cell: Cell) -> Cell:
             steps = dataclasses.replace(steps, checkpoint_every=_stretch(cell, xs))
         return scan(cell, params, carry, initial, xs, steps)
 
-    return dataclasses.replace(cell, sequence=sequence, structure=None)
+    return dataclasses.replace(cell, sequence=sequence, structure=None, call="")
 
 
 def _stretch(cell: Cell, xs: Inputs) -> int | None:

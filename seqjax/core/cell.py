@@ -51,13 +51,16 @@ class Cell:
       input_ndim: rank of one step's input without batch dimensions, 1 for a feature
         vector, 3 for an image; for inputs that are pytrees, one number for all leaves or a
         tree of numbers with the structure of the input.
+      in_features: the one width of the input that `init` accepts; None if it accepts any.
       causal: whether step t of the output depends on no later input. A cell that is not
         causal has no `step`; it runs over whole sequences by `sequence`.
       output: `carry -> y` where the output is a function of the new carry alone.
       sequence: how to run over a whole sequence in terms of the scans of the parts (see
-        `seqjax.core.run.SequenceFn`). Needed when the cell is not causal.
+        `seqjax.core.steps.SequenceFn`). Needed when the cell is not causal.
       structure: what an execution engine may exploit, a `Gated` for gated cells.
-      name: how the cell prints.
+      name: what a layer of this cell is called in a stack: the name of the function that made it;
+        for a wrapper of one cell with the parameters of that cell, the name of the cell inside.
+      call: how the cell prints: the call that made it.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -82,11 +85,13 @@ class Cell:
     step: StepFn
     features: int
     input_ndim: Any = 1
+    in_features: int | None = None
     causal: bool = True
     output: Callable[[Carry], Any] | None = None
     sequence: Callable[..., Any] | None = None
     structure: Hashable = None
     name: str = ""
+    call: str = ""
 
     def __post_init__(self):
         for field in ("init", "initial_carry", "step"):
@@ -99,7 +104,7 @@ class Cell:
             raise TypeError("Cell: a cell that is not causal needs `sequence`; got None.")
 
     def __repr__(self) -> str:
-        return self.name or f"Cell(step={spell(self.step)}, features={self.features})"
+        return self.call or f"Cell(step={spell(self.step)}, features={self.features})"
 
 
 P = ParamSpec("P")
@@ -141,7 +146,10 @@ def factory(build: Callable[P, Cell]) -> Callable[P, Cell]:
         known = made.get(recipe)
         if known is None:
             cell = build(*bound.args, **bound.kwargs)
-            known = made[recipe] = dataclasses.replace(cell, name=_spell_call(build, given))
+            # A new cell may bring a name, as wrappers do; one from another factory is renamed.
+            name = (not cell.call and cell.name) or build.__name__.lstrip("_")
+            call = _spell_call(build, given)
+            known = made[recipe] = dataclasses.replace(cell, name=name, call=call)
         return known
 
     return make

@@ -6,3 +6,10 @@ class InputError(Exception):
 
     The command line prints the message alone, without a traceback.
     """
+
+
+class MissingPackageError(ImportError):
+    """A package that only some of the library needs is not installed; the message says which.
+
+    The command line prints the message alone, without a traceback.
+    """

@@ -3,7 +3,7 @@
 import importlib
 from types import ModuleType
 
-from seqjax.core.errors import InputError
+from seqjax.core.errors import MissingPackageError
 
 
 def extra_module(name: str, extra: str) -> ModuleType:
@@ -14,13 +14,14 @@ def extra_module(name: str, extra: str) -> ModuleType:
       extra: of seqjax that brings it, `"train"`.
 
     Raises:
-      InputError: if it is not installed; the message says how to install it.
+      ImportError: if it is not installed; the message says how to install it.
     """
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != name.split(".")[0]:
             raise
-        raise InputError(
-            f"{error.name} is not installed; this needs what pip install 'seqjax[{extra}]' brings."
+        raise MissingPackageError(
+            f"{error.name} is not installed; this needs what pip install 'seqjax[{extra}]' brings.",
+            name=error.name,
         ) from None

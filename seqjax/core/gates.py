@@ -106,27 +106,6 @@ def broadcasts(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
     return len(shape) <= len(target) and all(size in (1, wide) for size, wide in pairs)
 
 
-def layer_norm(x: Array, gain: Array, bias: Array | float = 0.0) -> Array:
-    """`gain * (x - mean(x)) / std(x) + bias` over the last axis.
-
-    For use inside an update: `gain` and `bias` come from the cell's `parameters`.
-
-    Args:
-      x: `(*batch, features)`.
-      gain: broadcasts against `x`.
-      bias: broadcasts against `x`.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> import seqjax as sj
-      >>> sj.layer_norm(jnp.array([1.0, 3.0]), gain=jnp.ones(2)).round(3)
-      Array([-1.,  1.], dtype=float32)
-
-    Source: Ba, Kiros and Hinton 2016, arXiv:1607.06450.
-    """
-    return _standardize([x])[0] * gain + bias
-
-
 def normalize(gates: Gates, gain: Array) -> Gates:
     """Layer norm over all gates together: one mean and one variance for each row.
 

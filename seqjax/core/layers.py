@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from seqjax.core import initializers
 from seqjax.core.cell import Cell, InitFn, expect_inputs, expect_width, factory, positive_int
 from seqjax.core.gates import like_features
-from seqjax.core.run import Run, zero_masked
+from seqjax.core.steps import Run, zero_masked
 from seqjax.core.trees import narrow
 from seqjax.core.types import Activation, Array, Initializer, Params, PRNGKeyArray
 
@@ -38,7 +38,12 @@ def draw(key: PRNGKeyArray, recipes: Recipes) -> dict[str, Array]:
 
 @factory
 def pointwise(
-    function: Callable[[Params, Any], Array], *, features: int, init: InitFn, input_ndim: int = 1
+    function: Callable[[Params, Any], Array],
+    *,
+    features: int,
+    init: InitFn,
+    input_ndim: int = 1,
+    in_features: int | None = None,
 ) -> Cell:
     """A layer: a cell that remembers nothing.
 
@@ -49,7 +54,7 @@ def pointwise(
         number of batch dimensions; whole sequences are one call.
       features: width of the output.
       init: `(key, in_features) -> params`.
-      input_ndim: as for `sj.Cell`.
+      input_ndim, in_features: as for `sj.Cell`.
 
     Returns:
       A cell whose carry is `()`.
@@ -76,6 +81,7 @@ def pointwise(
         step=step,
         features=positive_int("pointwise", "features", features),
         input_ndim=input_ndim,
+        in_features=in_features,
         sequence=sequence,
     )
 
@@ -155,12 +161,12 @@ def rms_norm(features: int, *, epsilon: float = 1e-6) -> Cell:
         expect_inputs("rms_norm", features, x)
         return scale_to_one(x, epsilon) * like_features(params["gain"], x)
 
-    return pointwise(apply, features=features, init=init)
+    return pointwise(apply, features=features, init=init, in_features=features)
 
 
 @factory
-def centred_norm(features: int, *, epsilon: float = 1e-5) -> Cell:
-    """Layer norm as a layer; `sj.layer_norm` is the function for use inside an update.
+def layer_norm(features: int, *, epsilon: float = 1e-5) -> Cell:
+    """Layer norm; inside an update, use `sj.standardize`.
 
         y = gain * (x - mean(x)) / sqrt(var(x) + epsilon) + bias
 
@@ -174,7 +180,7 @@ def centred_norm(features: int, *, epsilon: float = 1e-5) -> Cell:
     Example:
       >>> import jax, jax.numpy as jnp
       >>> import seqjax as sj
-      >>> cell = sj.centred_norm(2)
+      >>> cell = sj.layer_norm(2)
       >>> cell.step(cell.init(jax.random.key(0), 2), (), jnp.array([1.0, 3.0]))[1].round(3)
       Array([-1.,  1.], dtype=float32)
 
@@ -182,15 +188,15 @@ def centred_norm(features: int, *, epsilon: float = 1e-5) -> Cell:
     """
 
     def init(key, in_features):
-        expect_width("centred_norm", features, in_features)
+        expect_width("layer_norm", features, in_features)
         return {"gain": jnp.ones((features,)), "bias": jnp.zeros((features,))}
 
     def apply(params, x):
-        expect_inputs("centred_norm", features, x)
+        expect_inputs("layer_norm", features, x)
         y = standardize(x, epsilon) * like_features(params["gain"], x)
         return y + like_features(params["bias"], x)
 
-    return pointwise(apply, features=features, init=init)
+    return pointwise(apply, features=features, init=init, in_features=features)
 
 
 @factory
@@ -248,8 +254,28 @@ def scale_to_one(x: Array, epsilon: float) -> Array:
     return narrow(wide * jax.lax.rsqrt(mean + epsilon), x)
 
 
-def standardize(x: Array, epsilon: float) -> Array:
-    """`x` with mean 0 and variance 1 on the last axis, in float32 at least."""
+def standardize(x: Array, epsilon: float = 1e-5) -> Array:
+    """Layer norm without parameters, for use inside an update.
+
+        y = (x - mean(x)) / sqrt(var(x) + epsilon)
+
+    A gain and a bias come from the cell's `parameters`: `sj.standardize(c) * p.gain + p.bias`.
+
+    Args:
+      x: `(*batch, features)`.
+      epsilon: added to the variance.
+
+    Returns:
+      An array like `x`, computed in float32 at least.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> sj.standardize(jnp.array([1.0, 3.0])).round(3)
+      Array([-1.,  1.], dtype=float32)
+
+    Source: Ba, Kiros and Hinton 2016, arXiv:1607.06450.
+    """
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     centred = wide - wide.mean(-1, keepdims=True)
     variance = jnp.square(centred).mean(-1, keepdims=True)

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from seqjax.core.cell import Cell, factory
 from seqjax.core.masks import select
 from seqjax.core.recurrence import Multiply, Recurrence, multiply
-from seqjax.core.run import Run, zero_masked
 from seqjax.core.stack import expect_cell, no_step
+from seqjax.core.steps import Run, zero_masked
 from seqjax.core.types import Array, Carry, Params, PRNGKeyArray, RowKeys
 
 
@@ -173,8 +173,10 @@ def dropout(cell: Cell, rate: float, *, variational: bool = False) -> Cell:
         step=step if cell.causal else no_step("dropout", (cell,)),
         features=cell.features,
         input_ndim=cell.input_ndim,
+        in_features=cell.in_features,
         causal=cell.causal,
         sequence=sequence,
+        name=cell.name,
     )
 
 
@@ -251,7 +253,9 @@ def zoneout(cell: Cell, rate: Any) -> Cell:
         step=step,
         features=cell.features,
         input_ndim=cell.input_ndim,
+        in_features=cell.in_features,
         structure=_ZoneoutParts(parts, mix) if isinstance(parts, Recurrence) else None,
+        name=cell.name,
     )
 
 

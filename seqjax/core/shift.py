@@ -10,7 +10,7 @@ from seqjax.core import initializers
 from seqjax.core.cell import Cell, InitFn, expect_width, factory, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.masks import processing_order
-from seqjax.core.run import Run, zero_masked
+from seqjax.core.steps import Run, zero_masked
 from seqjax.core.trees import floats
 from seqjax.core.types import Activation, Array, Initializer, Params
 
@@ -36,7 +36,7 @@ def windowed(
     width: int,
     features: int,
     init: InitFn,
-    in_features: Callable[[Params], int],
+    in_features: int | Callable[[Params], int],
 ) -> Cell:
     """A cell whose output is a function of the last few inputs.
 
@@ -52,7 +52,8 @@ def windowed(
       width: number of inputs that it sees, at least 1.
       features: width of its output.
       init: `(key, in_features) -> params`.
-      in_features: `(params) -> in_features`, the width that some parameters are for.
+      in_features: width of the input: a number if `init` accepts that one only, else
+        `(params) -> in_features`, the width that some parameters are for.
 
     Returns:
       A cell whose carry is `WindowState(inputs)`.
@@ -80,7 +81,8 @@ def windowed(
 
     def initial_carry(params, batch_shape=()):
         dtype = jnp.result_type(*(floats(params) or [float]))
-        return WindowState(jnp.zeros((*batch_shape, width - 1, in_features(params)), dtype))
+        inputs = in_features(params) if callable(in_features) else in_features
+        return WindowState(jnp.zeros((*batch_shape, width - 1, inputs), dtype))
 
     def step(params, carry, x):
         _expect_width(x, carry)
@@ -129,6 +131,7 @@ def windowed(
         initial_carry=initial_carry,
         step=step,
         features=features,
+        in_features=None if callable(in_features) else in_features,
         sequence=sequence,
     )
 
@@ -162,9 +165,7 @@ def token_shift(features: int) -> Cell:
         expect_width("token_shift", features, in_features)
         return ()
 
-    return windowed(
-        _previous, width=2, features=features, init=init, in_features=lambda params: features
-    )
+    return windowed(_previous, width=2, features=features, init=init, in_features=features)
 
 
 def _previous(params: Params, window: tuple[Array, ...]) -> Array:
@@ -236,7 +237,7 @@ def short_convolution(
         width=width,
         features=features,
         init=init,
-        in_features=lambda params: params.kernel.shape[-1],
+        in_features=features,
     )
 
 

@@ -1,90 +1,87 @@
-"""Cells on top of cells: stack, residual, and a learned start."""
+"""Cells on top of cells: stack, residual, and a learned initial carry."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from seqjax.core.cell import Cell, factory
-from seqjax.core.run import Run, zero_masked
+from seqjax.core.steps import Run, zero_masked
 from seqjax.core.types import Carry
 
 
-class StackState(NamedTuple):
-    """What a stack carries: one carry for each layer, the first layer first."""
-
-    layers: tuple[Carry, ...]
-
-
 @factory
-def stack(*cells: Cell) -> Cell:
+def stack(*cells: Cell, **named: Cell) -> Cell:
     """Layers of cells: the output of each is the input of the next.
 
-        y_0 = x
-        carry_l, y_l = cells[l].step(params[l], carry_l, y_{l-1})
+        y = x
+        for each layer: carry[name], y = layer.step(params[name], carry[name], y)
 
     Args:
-      cells: the layers, the first one nearest to the input.
+      *cells: the layers, the first one nearest to the input. Each is named after its cell and its
+        position, such as `gru_0`.
+      **named: more layers, after those, with names of their own.
 
     Returns:
-      A cell. Its parameters are a tuple with one entry per layer, its carry is
-      `StackState(layers)`, its output that of the last layer. It is causal if all layers
-      are.
+      A cell. Its parameters and its carry are dicts by layer name, its output is that of the last
+      layer. It is causal if all layers are.
 
     Raises:
-      ValueError: without cells.
+      ValueError: without cells, or if two layers have one name.
 
     Example:
       >>> import jax, jax.numpy as jnp
       >>> import seqjax as sj
-      >>> cell = sj.stack(sj.lstm(8), sj.gru(4))
+      >>> cell = sj.stack(sj.gru(8), sj.lstm(4))
       >>> params = cell.init(jax.random.key(0), 3)
       >>> carry, ys = sj.scan(cell, params, jnp.ones((5, 3)))
-      >>> ys.shape, carry.layers[0].cell.shape
-      ((5, 4), (8,))
+      >>> params["gru_0"]["recurrent"].shape, carry["lstm_1"].cell.shape, ys.shape
+      ((8, 3, 8), (4,), (5, 4))
+      >>> sorted(sj.stack(memory=sj.gru(8), output=sj.dense(4)).init(jax.random.key(0), 3))
+      ['memory', 'output']
     """
-    if not cells:
-        raise ValueError("stack: expected at least one cell, got none.")
-    for cell in cells:
-        expect_cell("stack", cell)
+    layers = by_name("stack", cells, named)
+    first, last = (list(layers.values())[index] for index in (0, -1))
+    causal = all(cell.causal for cell in layers.values())
 
     def init(key, in_features):
-        widths = (in_features, *(cell.features for cell in cells))
-        keys = jax.random.split(key, len(cells))
-        return tuple(
-            cell.init(k, width) for cell, k, width in zip(cells, keys, widths, strict=False)
-        )
+        keys = jax.random.split(key, len(layers))
+        params = {}
+        for (name, cell), own in zip(layers.items(), keys, strict=True):
+            params[name] = cell.init(own, in_features)
+            in_features = cell.features
+        return params
 
     def initial_carry(params, batch_shape=()):
-        return StackState(
-            tuple(cell.initial_carry(p, batch_shape) for cell, p in zip(cells, params, strict=True))
-        )
+        return {
+            name: cell.initial_carry(params[name], batch_shape) for name, cell in layers.items()
+        }
 
     def step(params, carry, x):
-        carries = []
-        for cell, p, c in zip(cells, params, carry.layers, strict=True):
-            c, x = cell.step(p, c, x)
-            carries.append(c)
-        return StackState(tuple(carries)), x
+        carries = {}
+        for name, cell in layers.items():
+            carries[name], x = cell.step(params[name], carry[name], x)
+        return carries, x
 
     def sequence(scan, params, carry, initial, xs, steps):
-        runs = []
-        for cell, p, c, start in zip(cells, params, carry.layers, initial.layers, strict=True):
-            runs.append(scan(cell, p, c, start, xs, steps))
-            xs = runs[-1].ys
+        runs = {}
+        for name, cell in layers.items():
+            runs[name] = scan(cell, params[name], carry[name], initial[name], xs, steps)
+            xs = runs[name].ys
         return Run(
-            carry=StackState(tuple(run.carry for run in runs)),
+            carry={name: run.carry for name, run in runs.items()},
             ys=xs,
-            carries=StackState(tuple(run.carries for run in runs)),
+            carries={name: run.carries for name, run in runs.items()},
         )
 
-    causal = all(cell.causal for cell in cells)
     return Cell(
         init=init,
         initial_carry=initial_carry,
-        step=step if causal else no_step("stack", cells),
-        features=cells[-1].features,
-        input_ndim=cells[0].input_ndim,
+        step=step if causal else no_step("stack", tuple(layers.values())),
+        features=last.features,
+        input_ndim=first.input_ndim,
+        in_features=first.in_features,
         causal=causal,
         sequence=sequence,
     )
@@ -141,8 +138,10 @@ def residual(cell: Cell) -> Cell:
         step=step if cell.causal else no_step("residual", (cell,)),
         features=cell.features,
         input_ndim=cell.input_ndim,
+        in_features=cell.features,
         causal=cell.causal,
         sequence=sequence,
+        name=cell.name,
     )
 
 
@@ -207,10 +206,28 @@ def learned_initial_carry(cell: Cell) -> Cell:
         step=step if cell.causal else no_step("learned_initial_carry", (cell,)),
         features=cell.features,
         input_ndim=cell.input_ndim,
+        in_features=cell.in_features,
         causal=cell.causal,
         output=cell.output,
         sequence=sequence,
     )
+
+
+def by_name(owner: str, cells: tuple[Cell, ...], named: Mapping[str, Cell]) -> dict[str, Cell]:
+    """The parts of a composite by name: positional ones are named after their cell and position."""
+    if not cells and not named:
+        raise ValueError(f"{owner}: expected at least one cell, got none.")
+    for cell in (*cells, *named.values()):
+        expect_cell(owner, cell)
+    parts = {f"{cell.name or 'cell'}_{index}": cell for index, cell in enumerate(cells)}
+    for name, cell in named.items():
+        if name in parts:
+            raise ValueError(
+                f"{owner}: two parts are called {name!r}, {parts[name]} by its position and {cell} "
+                "by its name. Choose another name."
+            )
+        parts[name] = cell
+    return parts
 
 
 def expect_cell(owner: str, cell: object) -> None:

@@ -25,9 +25,11 @@ from seqjax.core.cell import Cell
 from seqjax.core.masks import select
 from seqjax.core.noise import with_keys_of
 from seqjax.core.recurrence import Recurrence
-from seqjax.core.run import Run, Steps, batch_major, batch_shape_of, time_major, zero_masked
+from seqjax.core.steps import Run, Steps, batch_major, batch_shape_of, time_major, zero_masked
 from seqjax.core.trees import floats, put_floats, tree_bytes
 from seqjax.core.types import Array, Carry, Params, PyTree
+from seqjax.engines import sizes
+from seqjax.engines.methods import Auto, Recompute, Store
 from seqjax.engines.products import (
     KnownProducts,
     RepeatedProducts,
@@ -43,21 +45,9 @@ from seqjax.engines.products import (
 from seqjax.engines.tangents import Flags, held, restarted, tangent_leaves, tangent_tree
 from seqjax.engines.tiles import before, divisor, over_tiles
 
-STORED_BYTES = 2**22
-"""Gates of a whole sequence up to this size are stored rather than computed again."""
-
-TILE_BYTES = 2**20
-"""Gates of a tile: a working set that stays in the cache of a core."""
-
-TILE_ROWS = 384
-"""Rows of all steps of a tile, at least: fewer make slow products of weight gradients."""
-
-FORWARD_TILE_BYTES = 2**16
-"""Gates of a tile when only outputs are asked for, and nothing is kept."""
-
 
 def bptt(
-    method: str,
+    method: Auto | Recompute | Store,
     recurrence: Recurrence,
     cell: Cell,
     params: Params,
@@ -69,8 +59,8 @@ def bptt(
     """Runs a cell that shows its parts.
 
     Args:
-      method: `"recompute"`, `"store"`, or `"auto"`: small sequences are stored, of large ones
-        the gates are computed again. Measured in `seqjax/bench/README.md`.
+      method: by `Auto`, the gates of small sequences are stored, those of large ones are computed
+        again.
       recurrence: the parts of the cell.
       cell, params, carry, initial, xs, steps: as for every engine.
     """
@@ -80,13 +70,17 @@ def bptt(
     time = inputs.shape[0]
     gates = jax.eval_shape(recurrence.project_inputs, params, inputs)
     step_bytes = tree_bytes(gates) // time
-    sequence_bytes = step_bytes * time
+    if isinstance(method, Auto):
+        small = step_bytes * time <= sizes.GATES_STORED.here
+        method = Store() if small else Recompute()
     plan = Plan(
         recurrence,
-        tile=tile_size(time, max(1, inputs[0, ..., 0].size), step_bytes, steps.devices),
-        forward_tile=divisor(time, max(1, FORWARD_TILE_BYTES // step_bytes)),
+        tile=method.tile
+        or tile_size(time, max(1, inputs[0, ..., 0].size), step_bytes, steps.devices),
+        forward_tile=method.forward_tile
+        or divisor(time, max(1, sizes.GATES_OF_FORWARD_TILE.here // step_bytes)),
         reverse=steps.reverse,
-        store=method == "store" or (method == "auto" and sequence_bytes <= STORED_BYTES),
+        store=isinstance(method, Store),
         keep="carry" if steps.record else "output",
     )
     carry, kept = run(plan, params, carry, with_keys_of(initial, carry), inputs, flags)
@@ -108,11 +102,13 @@ def tile_size(time: int, rows: int, step_bytes: int, devices: int) -> int:
       step_bytes: gates of one step.
       devices: that run at the same time.
     """
-    alone = devices == 1
-    if step_bytes * time <= (STORED_BYTES if alone else TILE_BYTES // 2):
+    together = sizes.GATES_OF_TILE.here
+    whole = sizes.GATES_STORED.here
+    if devices > 1:
+        together = whole = together // sizes.TILE_SHARE.here
+    if step_bytes * time <= whole:
         return time
-    fit = (TILE_BYTES if alone else TILE_BYTES // 2) // step_bytes
-    return divisor(time, max(1, fit, TILE_ROWS // rows))
+    return divisor(time, max(1, together // step_bytes, sizes.TILE_ROWS.here // rows))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,44 +25,15 @@ import jax.numpy as jnp
 from seqjax.core.cell import Cell
 from seqjax.core.masks import expand, select
 from seqjax.core.matrix import Access, MatrixRecurrence, MatrixState, advance
-from seqjax.core.run import Run, Steps, batch_major, batch_shape_of, time_major, zero_masked
+from seqjax.core.steps import Run, Steps, batch_major, batch_shape_of, time_major, zero_masked
 from seqjax.core.trees import tree_bytes, widen
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
-from seqjax.engines import chunks, stabilized
+from seqjax.engines import chunks, sizes, stabilized
+from seqjax.engines.cut_windows import in_windows
 from seqjax.engines.decays import Decays
-from seqjax.engines.diagonal import steps_are_cheap
+from seqjax.engines.methods import Auto, Chunked
 from seqjax.engines.sequential import sequential
 from seqjax.engines.tiles import divisor, over_tiles
-from seqjax.engines.windows import in_windows
-
-FEWEST_STEPS = 4
-"""Sequences, or stretches between two cuts, that are shorter than this go step by step."""
-
-CHUNK = 64
-"""Steps of a chunk, at most."""
-
-NARROW_CHUNK = 32
-"""The same where the memory of a head has fewer numbers than `WIDE`."""
-
-WIDE = 2048
-"""What a step costs in a chunk grows with the chunk; to hand a memory on costs what it is large."""
-
-SMALL_HEAD = 320
-"""On a CPU, memories whose heads have at most so many numbers go step by step: that costs less
-than a step's share of a chunk."""
-
-SMALL_MEMORY = 1024
-"""So do those with at most so many numbers, of all heads and rows, that are corrected, or forget
-each channel by itself."""
-
-FEWEST_TOGETHER = 16
-"""Steps of a tile that goes step by step, at least."""
-
-TILE_BYTES = 2**22
-"""What a tile holds at once."""
-
-STORED_BYTES = 2**25
-"""Sequences that hold no more than this are one tile: nothing is computed again."""
 
 LEAST_LOG_DECAY = -1e6
 """In place of the logarithm of 0, where a memory has a scale of its own."""
@@ -79,11 +50,13 @@ class Plan:
     recurrence: MatrixRecurrence
     chunk: int
     tile: int
+    block: int
+    strong_block: int
     batch_ndim: int
 
 
 def chunkwise(
-    method: str,
+    method: Auto | Chunked,
     recurrence: MatrixRecurrence,
     cell: Cell,
     params: Params,
@@ -95,7 +68,7 @@ def chunkwise(
     """Runs a matrix-state cell.
 
     Args:
-      method: `"chunked"`, or `"auto"`: the same unless single steps are faster.
+      method: `Auto` is `Chunked()`, unless single steps are faster.
       recurrence: the parts of the cell.
       cell, params, carry, initial, xs, steps: as for every engine.
     """
@@ -106,19 +79,22 @@ def chunkwise(
     time = jax.tree.leaves(xs)[0].shape[len(batch_shape)]
     access = jax.eval_shape(recurrence.look, params, xs)
     short = time if steps.cuts is None else min(time, steps.cuts_apart)
-    if method == "auto" and (short < FEWEST_STEPS or steps_are_faster(recurrence, access, carry)):
+    if isinstance(method, Auto):
+        faster = short < sizes.SHORT.here or steps_are_faster(recurrence, access, carry)
+        method = Chunked(inside="steps" if faster else "parallel")
+    if method.inside == "steps":
         tile = partial(step_by_step, recurrence)
-        size = steps_together(access, carry, time)
+        size = method.tile or steps_together(access, carry, time)
         return _in_tiles(tile, size, params, carry, initial, xs, steps, batch_shape)
 
     def run(carry, initial, xs, steps, batch_shape, window=None):
-        plan = plan_sizes(recurrence, params, xs, window, batch_shape)
+        plan = plan_sizes(method, recurrence, params, xs, window, batch_shape)
         tile = partial(chunk_by_chunk, plan)
         return _in_tiles(tile, plan.tile, params, carry, initial, xs, steps, batch_shape)
 
     if steps.cuts is None:
         return run(carry, initial, xs, steps, batch_shape)
-    size = chunk_size(recurrence, steps.cuts_apart)
+    size = chunk_size(method, recurrence, steps.cuts_apart)
     return in_windows(run, size, carry, initial, xs, steps, batch_shape)
 
 
@@ -154,6 +130,7 @@ def _in_tiles(
 
 
 def plan_sizes(
+    method: Chunked,
     recurrence: MatrixRecurrence,
     params: Params,
     xs: Inputs,
@@ -164,43 +141,50 @@ def plan_sizes(
     batch_ndim = len(batch_shape)
     time = jax.tree.leaves(xs)[0].shape[batch_ndim]
     access = jax.eval_shape(recurrence.look, params, xs)
-    chunk = chunk_size(recurrence, time if window is None else window)
+    chunk = chunk_size(method, recurrence, time if window is None else window)
     heads = access.query.size // time // recurrence.keys
     width = 4 * (recurrence.keys + recurrence.values) + 3 * chunk
     memory = recurrence.keys * (recurrence.values + recurrence.keys)
     chunk_bytes = 4 * heads * (chunk * width + memory)
     count = -(-time // chunk)
-    together = count if count * chunk_bytes <= STORED_BYTES else TILE_BYTES // chunk_bytes
+    if method.tile is not None:
+        together = -(-method.tile // chunk)
+    elif count * chunk_bytes <= sizes.MEMORIES_STORED.here:
+        together = count
+    else:
+        together = max(1, sizes.MEMORIES_OF_TILE.here // chunk_bytes)
     return Plan(
         recurrence,
         chunk=chunk,
-        tile=chunk * max(1, together),
+        tile=chunk * together,
+        block=method.block or sizes.BLOCK.here,
+        strong_block=method.strong_block or sizes.STRONG_BLOCK.here,
         batch_ndim=batch_ndim,
     )
 
 
-def chunk_size(recurrence: MatrixRecurrence, steps: int) -> int:
-    """Steps of a chunk: a power of two."""
-    wide = recurrence.keys * recurrence.values >= WIDE
-    return min(CHUNK, CHUNK if wide else NARROW_CHUNK, 1 << (steps - 1).bit_length())
+def chunk_size(method: Chunked, recurrence: MatrixRecurrence, steps: int) -> int:
+    """Steps of a chunk: a power of two, of which one suffices for all steps."""
+    wide = recurrence.keys * recurrence.values >= sizes.WIDE_HEAD.here
+    most = method.chunk or (sizes.CHUNK if wide else sizes.NARROW_CHUNK).here
+    return min(most, 1 << (steps - 1).bit_length())
 
 
 def steps_are_faster(recurrence: MatrixRecurrence, access: Access, carry: MatrixState) -> bool:
     """Whether one step after the other is; measured in `bench/README.md`."""
-    if not steps_are_cheap():
-        return False
     per_channel = access.log_decay is not None and access.log_decay.ndim == access.key.ndim
     dear = per_channel or access.rate is not None or access.low_rank is not None
-    small_head = recurrence.keys * recurrence.values <= SMALL_HEAD
-    return small_head or (dear and carry.memory.size <= SMALL_MEMORY)
+    small_head = recurrence.keys * recurrence.values <= sizes.SMALL_HEAD.here
+    return small_head or (dear and carry.memory.size <= sizes.SMALL_MEMORY.here)
 
 
 def steps_together(access: Access, carry: MatrixState, time: int) -> int:
     """Steps of a tile that goes step by step."""
     step_bytes = tree_bytes(carry) + tree_bytes(access) // time
-    if time * step_bytes <= STORED_BYTES:
+    if time * step_bytes <= sizes.MEMORIES_STORED.here:
         return time
-    return divisor(time, max(FEWEST_TOGETHER, TILE_BYTES // step_bytes))
+    fit = sizes.MEMORIES_OF_TILE.here // step_bytes
+    return divisor(time, max(sizes.FEWEST_STEPS_TOGETHER.here, fit))
 
 
 def step_by_step(
@@ -261,6 +245,8 @@ def chunk_by_chunk(
         size=plan.chunk,
         per_channel=work.log_decay is not None and work.log_decay.ndim == work.query.ndim,
         least=recurrence.least_log_decay,
+        block=plan.block,
+        strong_block=plan.strong_block,
     )
     algebra: Any = stabilized if recurrence.stabilized else chunks
     summary = algebra.summarize(work, decays, last)

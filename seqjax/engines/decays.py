@@ -18,12 +18,6 @@ import jax.numpy as jnp
 
 from seqjax.core.types import Array
 
-BLOCK = 4
-"""Steps between which decays per channel are formed one by one where they may be anything."""
-
-MILD_BLOCK = 16
-"""Steps of a block whose scores are one product of matrices where its decays are mild."""
-
 LARGEST_EXPONENT = 60.0
 """Mild: in a block no factor is above `exp` of this."""
 
@@ -42,6 +36,8 @@ class Decays:
       size: C.
       per_channel: whether `log_decay` has channels.
       least: a lower bound of `log_decay` per channel, or None.
+      block: steps of a block that is one product where its decays are mild, a power of two.
+      strong_block: the same where they are formed pair by pair.
     """
 
     log_decay: Array | None
@@ -49,6 +45,8 @@ class Decays:
     size: int
     per_channel: bool
     least: float | None
+    block: int
+    strong_block: int
 
     def allowed(self, *, before: bool) -> Array:
         """Which steps j a step i sees: those up to itself, or strictly before it."""
@@ -111,10 +109,11 @@ class Decays:
         mild = partial(_scores_by_products, before=before)
         if self._mild_for is not None:
             return mild(left, right, g, block=min(self.size, self._mild_for))
-        strong = partial(_scores_pair_by_pair, block=min(self.size, BLOCK), before=before)
-        if self.size <= BLOCK:
+        small = min(self.size, self.strong_block)
+        strong = partial(_scores_pair_by_pair, block=small, before=before)
+        if self.size == small:
             return strong(left, right, g)
-        mild = partial(mild, block=min(self.size, MILD_BLOCK))
+        mild = partial(mild, block=min(self.size, self.block))
         # Without checkpoints the backward pass would store what either of the two needs.
         either = jax.checkpoint(mild), jax.checkpoint(strong)
         return jax.lax.cond(self._are_mild, *either, left, right, g)
@@ -123,7 +122,7 @@ class Decays:
     def _are_mild(self) -> Array:
         """Whether the decays of all blocks are."""
         assert self.log_decay is not None
-        blocks = _split(self.log_decay, min(self.size, MILD_BLOCK))
+        blocks = _split(self.log_decay, min(self.size, self.block))
         return (jnp.abs(blocks).sum(-2) <= LARGEST_EXPONENT).all()
 
     @cached_property
@@ -132,7 +131,7 @@ class Decays:
         if self.least is None:
             return None
         steps = int(LARGEST_EXPONENT / max(-self.least, 1e-6))
-        return 1 << (steps.bit_length() - 1) if steps >= MILD_BLOCK else None
+        return 1 << (steps.bit_length() - 1) if steps >= self.block else None
 
 
 def _scores_by_products(left: Array, right: Array, g: Array, *, block: int, before: bool) -> Array:

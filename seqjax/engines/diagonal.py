@@ -1,15 +1,16 @@
-"""Cells that are linear in their state, over time in chunks or all at once.
+"""Cells that are linear in their state, over time in tiles or all at once.
 
-Time goes in chunks. The products with weights see all steps of a chunk at once; the recurrence
-itself runs inside the chunk, by one of two means:
+Time goes in tiles. The products with weights see all steps of a tile at once; the recurrence
+itself runs inside the tile, by one of two means:
 
 * step by step, where the coefficients are made inside the loop and what is read of a state
   leaves it, so that no state of more than one step exists;
-* by an associative scan, where the coefficients of all steps of the chunk exist at once.
+* by associative scans over chunks of the tile, or over all of it, where the coefficients of all
+  steps of a chunk exist at once.
 
-The backward pass runs each chunk a second time: inputs and the states between chunks are
-stored, nothing else. What fits in one chunk is kept as it is. JAX differentiates it, so
-forward-mode and higher derivatives come along.
+The backward pass runs each tile a second time: inputs and the states between tiles are stored,
+nothing else. What fits in one tile is kept as it is. JAX differentiates it, so forward-mode and
+higher derivatives come along.
 """
 
 from functools import partial
@@ -21,28 +22,18 @@ from seqjax.core.affine import Update, apply
 from seqjax.core.cell import Cell
 from seqjax.core.linear import Diagonal
 from seqjax.core.masks import select
-from seqjax.core.run import Run, Steps, batch_major, batch_shape_of, time_major, zero_masked
+from seqjax.core.steps import Run, Steps, batch_major, batch_shape_of, time_major, zero_masked
 from seqjax.core.trees import tree_bytes, widen
 from seqjax.core.types import Carry, Inputs, Params, PyTree
+from seqjax.engines import sizes
+from seqjax.engines.methods import Associative, Auto, Chunked
 from seqjax.engines.prefix import states_of
 from seqjax.engines.tangents import Flags
 from seqjax.engines.tiles import divisor, over_tiles
 
-CHUNK_BYTES = 2**20
-"""Inputs and states of a chunk, step by step: a working set that stays in the cache of a core."""
-
-STORED_BYTES = 2**23
-"""Inputs and states of a sequence that is one chunk, step by step: nothing is computed again."""
-
-CHUNK_STEPS = 16
-"""Steps of a chunk, at least: fewer make slow products."""
-
-PARALLEL_BYTES = 2**28
-"""Coefficients of a chunk when all of its steps run at once."""
-
 
 def diagonal(
-    method: str,
+    method: Auto | Associative | Chunked,
     structure: Diagonal,
     cell: Cell,
     params: Params,
@@ -54,8 +45,8 @@ def diagonal(
     """Runs a cell that is linear in its state.
 
     Args:
-      method: `"associative"`, all steps at once; or `"chunked"`, which is what `"auto"` is too.
-        Inside a chunk, a CPU goes step by step, and all steps run at once elsewhere.
+      method: `Auto` is `Chunked()`; unless told, a CPU goes step by step inside a tile, and
+        elsewhere all steps of it run at once.
       structure: the parts of the cell.
       cell, params, carry, initial, xs, steps: as for every engine.
     """
@@ -64,51 +55,59 @@ def diagonal(
     time = jax.tree.leaves(inputs)[0].shape[0]
     step_bytes = max(1, tree_bytes((xs, jax.eval_shape(structure.project, params, inputs))) // time)
     step_bytes += tree_bytes(carry)
-    on_cpu = steps_are_cheap()
-    size = time if method == "associative" else chunk_size(time, step_bytes, on_cpu)
-    run = partial(_by_steps if on_cpu and method != "associative" else _at_once, structure)
-    # Gradients of weights add up over many chunks: in float32 at least.
+    if isinstance(method, Auto):
+        method = Chunked()
+    if isinstance(method, Associative):
+        method = Chunked(inside="parallel", tile=max(1, time))
+    by_steps = method.inside == "steps" or (
+        method.inside is None and method.chunk is None and sizes.STEP_BY_STEP.here
+    )
+    tile_size = method.tile or steps_of_tile(time, step_bytes)
+    chunk_size = tile_size if by_steps else method.chunk or tile_size
+    run = partial(_by_steps if by_steps else _at_once, structure)
+    # Gradients of weights add up over many tiles: in float32 at least.
     wide = jax.tree.map(widen, params)
 
-    def chunk(carry, here):
+    def tile(carry, here):
         x, flags = here
         narrow = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), wide, params)
-        projected = structure.project(narrow, x)
-        carry, (values, carries) = run(
-            narrow, initial, carry, projected, flags, steps.reverse, steps.record
+
+        def chunk(carry, some):
+            inputs, flags = some
+            return run(narrow, initial, carry, inputs, flags, steps.reverse, steps.record)
+
+        carry, (values, carries) = over_tiles(
+            chunk,
+            carry,
+            (structure.project(narrow, x), flags),
+            size=chunk_size,
+            reverse=steps.reverse,
         )
         return carry, (structure.output(narrow, values, x), carries)
 
     carry, outputs = over_tiles(
         # Inside a loop nothing can be merged across the checkpoint, so no barrier is needed.
-        chunk if size >= time else jax.checkpoint(chunk, prevent_cse=False),
+        tile if tile_size >= time else jax.checkpoint(tile, prevent_cse=False),
         carry,
         (inputs, flags),
-        size=size,
+        size=tile_size,
         reverse=steps.reverse,
     )
     ys, carries = batch_major(outputs, batch_ndim)
     return Run(carry, zero_masked(ys, steps.valid), carries)
 
 
-def steps_are_cheap() -> bool:
-    """Whether a chunk goes step by step. On a CPU a step costs little beyond its arithmetic, of
-    which an associative scan makes twice as much; measured in `seqjax/bench/README.md`."""
-    return jax.default_backend() == "cpu"
-
-
-def chunk_size(time: int, step_bytes: int, on_cpu: bool) -> int:
-    """Steps of a chunk.
+def steps_of_tile(time: int, step_bytes: int) -> int:
+    """Steps of a tile.
 
     Args:
       time: steps of the sequence.
       step_bytes: inputs and states of one step.
-      on_cpu: whether a chunk should fit into a cache, or fill a device.
     """
-    if on_cpu and time * step_bytes <= STORED_BYTES:
+    if time * step_bytes <= sizes.STATES_STORED.here:
         return time
-    fit = (CHUNK_BYTES if on_cpu else PARALLEL_BYTES) // step_bytes
-    return divisor(time, max(CHUNK_STEPS, fit))
+    fit = sizes.STATES_OF_TILE.here // step_bytes
+    return divisor(time, max(sizes.FEWEST_LINEAR_STEPS.here, fit))
 
 
 def _by_steps(

@@ -13,7 +13,7 @@ from jax.sharding import AxisType, NamedSharding
 from seqjax.core.attention import is_memory
 from seqjax.core.cell import Cell
 from seqjax.core.noise import with_keys_of
-from seqjax.core.run import Run, ScanFn, Steps, batch_shape_of
+from seqjax.core.steps import Run, ScanFn, Steps, batch_shape_of
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
 
 

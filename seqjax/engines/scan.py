@@ -11,15 +11,13 @@ import numpy as np
 from seqjax.core.cell import Cell
 from seqjax.core.masks import length_mask
 from seqjax.core.noise import Randomness, with_dtypes_of
-from seqjax.core.run import Run, Steps
 from seqjax.core.stack import expect_cell
+from seqjax.core.steps import Run, Steps
 from seqjax.core.trees import is_float
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
-from seqjax.engines.parts import run_cell
+from seqjax.engines.dispatch import run_cell
+from seqjax.engines.methods import Auto, Method, Plain, as_method
 from seqjax.engines.placement import apart, split_by_rows
-
-METHODS = ("auto", "plain", "recompute", "store", "associative", "chunked")
-"""The ways to run a cell; see `scan`."""
 
 
 def scan(
@@ -34,7 +32,7 @@ def scan(
     reverse: bool = False,
     truncate: int | None = None,
     checkpoint_every: int | None = None,
-    method: str = "auto",
+    method: Method | str = "auto",
 ) -> tuple[Carry, PyTree]:
     """Runs a cell over a sequence.
 
@@ -64,14 +62,15 @@ def scan(
         one scan); values do not change. Masked steps are not counted.
       checkpoint_every: store the carry every k steps only and compute the rest again in the
         backward pass: exact gradients, less memory.
-      method: how to run; all ways give the same numbers. `"plain"` is a `lax.scan` over
-        `step` that JAX differentiates. `"recompute"` and `"store"` are for gated cells, alone
-        or inside other cells, and have a backward pass of their own: it keeps the carries
-        and computes the gates again, or keeps the gates as well (`sj.memory_report` tells
-        what that takes). `"associative"` and `"chunked"` are for cells that are linear in their
-        state: all steps at once by a `lax.associative_scan`, or a loop over chunks of time with
-        dense work inside, which stores the states between chunks and computes the rest again.
-        A state that is a matrix goes in chunks only.
+      method: how to run; all ways give the same numbers. A name, or a value that has sizes:
+        `sj.Plain()`, `"plain"`, is a `lax.scan` over `step` that JAX differentiates.
+        `sj.Recompute` and `sj.Store`, `"recompute"` and `"store"`, are for gated cells, alone or
+        inside other cells, and have a backward pass of their own: it keeps the carries and
+        computes the gates again, or keeps the gates as well (`sj.memory_report` tells what that
+        takes). `sj.Associative` and `sj.Chunked`, `"associative"` and `"chunked"`, are for cells
+        that are linear in their state: all steps at once by a `lax.associative_scan`, or a loop
+        over chunks of time with dense work inside, which stores the states between tiles of
+        chunks and computes the rest again. A state that is a matrix goes in chunks only.
         `"auto"` picks by size and device what is fastest for each part of a cell, and goes the
         plain way where there is no other.
 
@@ -104,10 +103,9 @@ def scan(
         reverse=reverse,
         truncate=truncate,
         checkpoint_every=checkpoint_every,
-        method=method,
         record=False,
     )
-    run = run_checked(cell, method, params, carry, xs, steps, batch_shape)
+    run = run_checked(cell, as_method(method), params, carry, xs, steps, batch_shape)
     return run.carry, run.ys
 
 
@@ -123,7 +121,7 @@ def trajectory(
     reverse: bool = False,
     truncate: int | None = None,
     checkpoint_every: int | None = None,
-    method: str = "auto",
+    method: Method | str = "auto",
 ) -> Carry:
     """The carry after every step: `sj.scan`, but for what the cell remembers.
 
@@ -158,10 +156,9 @@ def trajectory(
         reverse=reverse,
         truncate=truncate,
         checkpoint_every=checkpoint_every,
-        method=method,
         record=True,
     )
-    return run_checked(cell, method, params, carry, xs, steps, batch_shape).carries
+    return run_checked(cell, as_method(method), params, carry, xs, steps, batch_shape).carries
 
 
 def checked(
@@ -176,15 +173,11 @@ def checked(
     reverse: bool,
     truncate: int | None,
     checkpoint_every: int | None,
-    method: str,
     record: bool,
 ) -> tuple[Inputs, Carry | None, Steps, tuple[int, ...], int]:
     """The inputs, the carry and the steps in the form that engines take, with the batch shape
     and the number of steps; or an error."""
     expect_cell("scan", cell)
-    if method not in METHODS:
-        names = ", ".join(map(repr, METHODS))
-        raise ValueError(f"scan: `method` must be one of {names}; got {method!r}.")
     if not isinstance(reverse, (bool, np.bool_)):
         raise TypeError(f"scan: `reverse` must be True or False, got {reverse!r}.")
     truncate = _every("truncate", truncate)
@@ -214,7 +207,7 @@ def checked(
 @partial(jax.jit, static_argnames=("cell", "method", "batch_shape"), inline=True)
 def run_checked(
     cell: Cell,
-    method: str,
+    method: Method,
     params: Params,
     carry: Carry | None,
     xs: Inputs,
@@ -226,8 +219,9 @@ def run_checked(
     start = initial if carry is None else carry
     initial = with_dtypes_of(initial, start)
     # What is split otherwise than by rows is left to the compiler.
-    if method == "plain" or (method == "auto" and not split_by_rows(params, xs, len(batch_shape))):
-        return run_cell("plain", cell, params, start, initial, xs, steps)
+    mixed = isinstance(method, Auto) and not split_by_rows(params, xs, len(batch_shape))
+    if mixed or isinstance(method, Plain):
+        return run_cell(Plain(), cell, params, start, initial, xs, steps)
     return apart(partial(run_cell, method), cell, params, start, initial, xs, steps)
 
 

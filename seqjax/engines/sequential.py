@@ -7,7 +7,7 @@ import jax
 from seqjax.core.cell import Cell
 from seqjax.core.masks import select
 from seqjax.core.noise import restart, with_keys_of
-from seqjax.core.run import Run, Steps, batch_major, batch_shape_of, time_major, zero_masked
+from seqjax.core.steps import Run, Steps, batch_major, batch_shape_of, time_major, zero_masked
 from seqjax.core.types import Carry, Inputs, Params
 from seqjax.engines.placement import place_like_result, place_rows
 

@@ -23,28 +23,32 @@ import jax.numpy as jnp
 from seqjax.core.cell import Cell
 from seqjax.core.masks import select
 from seqjax.core.noise import with_keys_of
-from seqjax.core.run import Run, Steps, batch_major, batch_shape_of, time_major, zero_masked
+from seqjax.core.steps import Run, Steps, batch_major, batch_shape_of, time_major, zero_masked
 from seqjax.core.trees import floats, put_floats
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
+from seqjax.engines import sizes
+from seqjax.engines.methods import Auto, Recompute
 from seqjax.engines.tangents import Flags, held, restarted, tangent_leaves, tangent_tree
 from seqjax.engines.tiles import before, divisor, over_tiles
 
-TILE_BYTES = 2**22
-"""How much a tile of time makes, all of whose steps are computed again at once."""
-
-LEAST_TILE = 8
-"""Steps of a tile whose steps are large, but not beside what every tile adds up."""
-
 
 def stepwise(
-    cell: Cell, params: Params, carry: Carry, initial: Carry, xs: Inputs, steps: Steps
+    method: Auto | Recompute,
+    cell: Cell,
+    params: Params,
+    carry: Carry,
+    initial: Carry,
+    xs: Inputs,
+    steps: Steps,
 ) -> Run:
     """Runs a cell whose `step` takes time as one more batch dimension."""
     batch_ndim = len(batch_shape_of(cell, xs))
     inputs, flags = time_major((zero_masked(xs, steps.valid), Flags(*steps.flags)), batch_ndim)
     time = jax.tree.leaves(inputs)[0].shape[0]
-    first = jax.tree.map(lambda leaf: jax.eval_shape(lambda a: a[0], leaf), inputs)
-    tile = divisor(time, tile_size(cell, params, carry, first))
+    tile = method.tile if isinstance(method, Recompute) else None
+    if tile is None:
+        first = jax.tree.map(lambda leaf: jax.eval_shape(lambda a: a[0], leaf), inputs)
+        tile = divisor(time, tile_size(cell, params, carry, first))
     plan = Plan(cell, tile, steps.reverse, steps.record)
     carry, (ys, carries) = run(plan, params, carry, with_keys_of(initial, carry), inputs, flags)
     ys, carries = batch_major((ys, carries), batch_ndim)
@@ -57,7 +61,8 @@ def tile_size(cell: Cell, params: Params, carry: Carry, x: Inputs) -> int:
         made  = bytes of the output and the carry of a step, or of the largest array on the way
                 to them (the scores of an attention, say), whichever are more
         added = bytes of the gradients of all parameters, to which every tile adds
-        size  = TILE_BYTES / made, but at least LEAST_TILE * added / made, up to LEAST_TILE
+        size  = STEPS_OF_TILE / made, but at least FEWEST_STEPS_OF_TILE * added / made,
+                up to FEWEST_STEPS_OF_TILE (`seqjax.engines.sizes`)
 
     Args:
       cell, params, carry: as for the step.
@@ -72,8 +77,9 @@ def tile_size(cell: Cell, params: Params, carry: Carry, x: Inputs) -> int:
             changing.update(map(id, eqn.outvars))
             made = max([made, *(_bytes(var.aval) for var in eqn.outvars)])
     added = sum(map(_bytes, floats(params)))
-    least = min(LEAST_TILE, -(-LEAST_TILE * added // made))
-    return max(1, least, TILE_BYTES // made)
+    fewest = sizes.FEWEST_STEPS_OF_TILE.here
+    least = min(fewest, -(-fewest * added // made))
+    return max(1, least, sizes.STEPS_OF_TILE.here // made)
 
 
 def _bytes(array: Any) -> int:

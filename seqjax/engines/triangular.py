@@ -4,9 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core.types import Array
-
-ROWS = 8
-"""Blocks up to this size are inverted row by row."""
+from seqjax.engines import sizes
 
 
 def solve(strict: Array, *sides: Array) -> list[Array]:
@@ -34,10 +32,11 @@ def inverse(strict: Array) -> Array:
     did not return from loops that called it often.
 
     Args:
-      strict: `(..., C, C)`, strictly lower triangular; C is a power of two, or at most `ROWS`.
+      strict: `(..., C, C)`, strictly lower triangular; C is a power of two, or at most
+        `sizes.INVERSE_ROWS`.
     """
     size = strict.shape[-1]
-    block = min(ROWS, size)
+    block = min(sizes.INVERSE_ROWS.here, size)
     count = size // block
     lead = strict.shape[:-2]
     # All matrices along one axis: XLA for CPUs (jaxlib 0.10.2) crashes in sums of products that

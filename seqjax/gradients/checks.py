@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from seqjax.core.cell import Cell
 from seqjax.core.trees import cast, floats, put_floats
 from seqjax.core.types import Array, Carry, Inputs, Params, PRNGKeyArray, PyTree
+from seqjax.engines.methods import Method
 from seqjax.engines.scan import scan
 
 
@@ -35,7 +36,7 @@ def check_gradient(
     *,
     directions: int = 4,
     step: float = 1e-5,
-    method: str = "auto",
+    method: Method | str = "auto",
     **options: Any,
 ) -> GradientCheck:
     """Compares a cell's gradient, in float64, with differences and with the plain path.
@@ -70,7 +71,7 @@ def check_gradient(
         point, restore = jax.flatten_util.ravel_pytree(tuple(map(floats, (params, xs, carry))))
         weight_key, key = jax.random.split(key)
 
-        def value(point: Array, method: str) -> Array:
+        def value(point: Array, method: Method | str) -> Array:
             p, x, c = map(put_floats, (params, xs, carry), restore(point))
             end, ys = scan(cell, p, x, c, method=method, **options)
             if loss is not None:
@@ -97,6 +98,6 @@ def check_gradient(
 
 
 def _batch_shape(cell: Cell, xs: Inputs) -> tuple[int, ...]:
-    from seqjax.core.run import batch_shape_of
+    from seqjax.core.steps import batch_shape_of
 
     return batch_shape_of(cell, xs)

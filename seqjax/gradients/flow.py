@@ -9,10 +9,10 @@ import jax.numpy as jnp
 
 from seqjax.core.cell import Cell, StepFn
 from seqjax.core.matrix import MatrixRecurrence, advance
-from seqjax.core.run import Run, zero_masked
+from seqjax.core.steps import Run, zero_masked
 from seqjax.core.trees import floats, put_floats
 from seqjax.core.types import Array, Carry, Float, Inputs, Params, PyTree
-from seqjax.gradients.layers import Layer, Look, run_layers, watched
+from seqjax.gradients.layerwise import Layer, Look, run_layers, watched
 
 
 class LayerFlow(NamedTuple):
@@ -189,7 +189,7 @@ def _run_memory(layer: Layer, recurrence: MatrixRecurrence, meter: Array) -> Run
 
 def _with_step(layer: Layer, step: StepFn, xs: PyTree, input_ndim: PyTree) -> Run:
     cell = dataclasses.replace(
-        layer.cell, step=step, input_ndim=input_ndim, structure=None, output=None, name=""
+        layer.cell, step=step, input_ndim=input_ndim, structure=None, output=None, call=""
     )
     return layer._replace(cell=cell, xs=xs).run()
 

@@ -32,7 +32,7 @@ def alignment(
 
     Raises:
       ValueError: if the shapes do not fit together.
-      InputError: if matplotlib is not installed.
+      ImportError: if matplotlib is not installed.
 
     Example:
       >>> from seqjax.plots import alignment

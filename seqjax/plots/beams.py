@@ -33,7 +33,7 @@ def beam_tree(
 
     Raises:
       ValueError: if the arrays are not of one row.
-      InputError: if matplotlib is not installed.
+      ImportError: if matplotlib is not installed.
 
     Example:
       >>> import numpy as np

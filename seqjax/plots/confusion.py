@@ -28,7 +28,7 @@ def confusion_matrix(matrix: Any, labels: Sequence[Any]) -> Any:
 
     Raises:
       ValueError: if the matrix is not square or there is not one label for each class.
-      InputError: if matplotlib is not installed.
+      ImportError: if matplotlib is not installed.
 
     Example:
       >>> from seqjax.plots import confusion_matrix

@@ -13,7 +13,7 @@ def new_figure(width: float, height: float, **options: Any) -> Any:
     """A `Figure` of `width` by `height` inches that pyplot does not know of; notebooks show it.
 
     Raises:
-      InputError: if matplotlib is not installed.
+      ImportError: if matplotlib is not installed.
     """
     try:
         from matplotlib.figure import Figure

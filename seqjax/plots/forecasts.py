@@ -38,7 +38,7 @@ def forecast(
 
     Raises:
       ValueError: if the shapes do not fit together.
-      InputError: if matplotlib is not installed.
+      ImportError: if matplotlib is not installed.
 
     Example:
       >>> from seqjax.plots import forecast

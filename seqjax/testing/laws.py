@@ -10,6 +10,7 @@ import numpy as np
 from seqjax.core.cell import Cell
 from seqjax.core.trees import is_float
 from seqjax.core.types import Inputs, Params, PRNGKeyArray
+from seqjax.engines.methods import Method
 from seqjax.engines.scan import scan, trajectory
 from seqjax.testing.case import (
     ROWS,
@@ -33,7 +34,7 @@ def check_cell(
     *,
     params: Params | None = None,
     inputs: Callable[[PRNGKeyArray, tuple[int, ...]], Inputs] | None = None,
-    methods: Sequence[str] = ("plain", "auto"),
+    methods: Sequence[Method | str] = ("plain", "auto"),
     thorough: bool = True,
     seed: int = 0,
 ) -> None:
@@ -64,8 +65,9 @@ def check_cell(
       params: in float64; by default those of `cell.init`, disturbed.
       inputs: `(key, (*batch, time)) -> xs` for cells that take something else than vectors
         of `in_features` numbers.
-      methods: the ways of `sj.scan` to check; each must give the numbers of the loop. For a
-        small matrix memory on a CPU "auto" may be the plain loop: name "chunked" as well.
+      methods: the ways of `sj.scan` to check, names or values such as `sj.Chunked(4)`; each must
+        give the numbers of the loop. For a small matrix memory on a CPU "auto" may be the plain
+        loop: name "chunked" as well.
       thorough: also check what follows from the engine. Without it, fewer programs are compiled.
       seed: for parameters and inputs.
 
@@ -86,7 +88,7 @@ def check_cell(
             if cell.causal:
                 _check_against_reference(case, weights, reference, method, thorough)
             else:
-                _check_whole_sequences(case, weights, method)
+                _check_whole_sequences(case, weights, method, thorough)
             if thorough:
                 _check_batches(case, method)
 
@@ -134,7 +136,7 @@ def _check_step(case: Case) -> None:
 
 
 def _check_against_reference(
-    case: Case, weights: Weights, reference: Reference, method: str, thorough: bool
+    case: Case, weights: Weights, reference: Reference, method: Method | str, thorough: bool
 ) -> None:
     everything, nothing = np.ones_like(case.mask), np.zeros_like(case.resets)
     masked = poison(case.xs, case.mask)
@@ -188,7 +190,9 @@ def _check_stream(case: Case, weights: Weights, run: Program) -> None:
     case.require("one trace for all values", run.traces == 1, "it traced again")
 
 
-def _check_whole_sequences(case: Case, weights: Weights, method: str) -> None:
+def _check_whole_sequences(
+    case: Case, weights: Weights, method: Method | str, thorough: bool
+) -> None:
     # Rows that are as long as each other without their masked steps.
     rows = np.array([row for row, steps in VALID.items() if len(steps) == 4])
     valid = np.array([VALID[row] for row in rows])
@@ -205,7 +209,7 @@ def _check_whole_sequences(case: Case, weights: Weights, method: str) -> None:
         [only(leaf, those) for leaf in weights.carry],
     )
     short = Weights(cut(weights.ys), row_of(weights.carry, rows))
-    for options in ({"reverse": False}, {"reverse": True, "checkpoint_every": 3}):
+    for options in ({"reverse": False}, {"reverse": True, "checkpoint_every": 3})[: 1 + thorough]:
         run = Program(case.cell, method=method, **options)
         masked = poison(case.xs, case.mask)
         flags = case.mask, case.resets
@@ -239,7 +243,7 @@ def _check_whole_sequences(case: Case, weights: Weights, method: str) -> None:
         case.expect("reset = separate sequences", packed, jax.tree.map(np.add, left, right))
 
 
-def _check_batches(case: Case, method: str) -> None:
+def _check_batches(case: Case, method: Method | str) -> None:
     """Lengths, batch dims and `vmap`: values, with masks and resets."""
     lengths = np.array([STEPS, 4, 1, 0] * (ROWS // 4))
     flags = {"mask": case.mask, "resets": case.resets}

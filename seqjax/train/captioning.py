@@ -12,6 +12,7 @@ from seqjax.data.drawn import clips, scenes
 from seqjax.data.examples import Example
 from seqjax.data.formats import Fields
 from seqjax.nn.encoder import ImageEncoder, RecurrentEncoder, VectorEncoder
+from seqjax.train.bounds import PositiveInt
 from seqjax.train.config import OptimizerConfig, RunConfig
 from seqjax.train.files import Data, FilesConfig, SequenceConfig
 from seqjax.train.model import build_cell, build_video_cell
@@ -28,15 +29,15 @@ from seqjax.train.writing import (
 class CaptionerConfig(WriterConfig):
     """The encoder and the decoder."""
 
-    features: int = 128
+    features: PositiveInt = 128
     """Width of each layer's state."""
-    embedding: int = 64
+    embedding: PositiveInt = 64
     """Width of the embedding of tokens."""
-    convolutions: tuple[int, ...] = (32, 64, 64)
+    convolutions: tuple[PositiveInt, ...] = (32, 64, 64)
     """Channels of the convolutions that read a picture, each of which halves it."""
-    summary: int = 128
+    summary: PositiveInt = 128
     """Width of the vector that sums a picture up."""
-    video: int = 16
+    video: PositiveInt = 16
     """Channels of the convolutional GRU that reads a clip."""
 
 
@@ -53,7 +54,7 @@ class CaptionFields:
     """What stands between several right captions; the first one is learned."""
     tokens: Literal["characters", "words", "bytes", "subwords"] = "words"
     """What captions are cut into."""
-    vocabulary: int = 8000
+    vocabulary: PositiveInt = 8000
     """At most so many different tokens; the others are unknown."""
 
     @property
@@ -75,11 +76,11 @@ class CaptionConfig(RunConfig):
     teaching: TeachingConfig = TeachingConfig()
     decoding: DecodingConfig = DecodingConfig(criterion="exact_match")
     optimization: OptimizerConfig = OptimizerConfig(learning_rate=2e-3, weight_decay=0.01)
-    batch: int = 64
+    batch: PositiveInt = 64
     """Captions of a batch."""
-    steps: int = 2000
+    steps: PositiveInt = 2000
     """Updates of the parameters."""
-    validate_every: int = 250
+    validate_every: PositiveInt = 250
     """Steps between validations and checkpoints."""
 
 

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from seqjax.core.errors import InputError
+from seqjax.core.extras import extra_module
 from seqjax.core.types import PyTree
 
 KEEP_LAST = 2
@@ -29,9 +30,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, *, read_only: bool = False):
-        # Imported here: the library works without orbax.
-        from orbax.checkpoint import v1 as ocp
-
+        ocp: Any = extra_module("orbax.checkpoint", "train").v1
         # What goes wrong is reported by us, in one line.
         for name in ("absl", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)

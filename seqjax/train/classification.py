@@ -20,10 +20,11 @@ from seqjax.data.padding import Encoded
 from seqjax.data.vocabulary import SubwordVocabulary, Vocabulary, vocabulary_from_json
 from seqjax.nn.classifier import Classifier
 from seqjax.nn.outputs import Outputs, Regression, Sigmoid, Softmax
+from seqjax.train.bounds import PositiveInt, ProbabilityBelowOne
 from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
 from seqjax.train.files import Data, FilesConfig, SequenceConfig
 from seqjax.train.model import build_cell, build_video_cell
-from seqjax.train.scaling import Standard, check_space, space_of
+from seqjax.train.scaling import Standardizer, check_space, space_of
 from seqjax.train.task import Criterion
 
 
@@ -31,17 +32,17 @@ from seqjax.train.task import Criterion
 class ClassifierConfig(CellConfig):
     """The classifier."""
 
-    features: int = 64
+    features: PositiveInt = 64
     """Width of each layer's state, in each direction."""
-    dropout: float = 0.2
+    dropout: ProbabilityBelowOne = 0.2
     """Probability that an output of a layer is dropped."""
     bidirectional: bool = True
     """Read forwards and backwards."""
     pooling: Literal["last", "mean", "max", "attention"] = "mean"
     """How the outputs of all steps become one vector."""
-    embedding: int = 64
+    embedding: PositiveInt = 64
     """Width of the embedding of tokens, for texts."""
-    video: int = 16
+    video: PositiveInt = 16
     """Channels of the convolutional GRU that reads clips."""
 
 
@@ -59,7 +60,7 @@ class ClassifyFields:
     """The column of the text; without it a row is a series of numbers."""
     tokens: Literal["characters", "words", "bytes", "subwords"] = "words"
     """What a text is cut into."""
-    vocabulary: int = 8000
+    vocabulary: PositiveInt = 8000
     """At most so many different tokens; the others are unknown."""
     series: str | None = None
     """The column that says to which series a row belongs, if a row is one time step."""
@@ -106,11 +107,11 @@ class ClassifyConfig(RunConfig):
     sequences: SequenceConfig = SequenceConfig()
     model: ClassifierConfig = ClassifierConfig()
     optimization: OptimizerConfig = OptimizerConfig(learning_rate=3e-3, weight_decay=0.01)
-    batch: int = 32
+    batch: PositiveInt = 32
     """Examples of a batch."""
-    steps: int = 1000
+    steps: PositiveInt = 1000
     """Updates of the parameters."""
-    validate_every: int = 100
+    validate_every: PositiveInt = 100
     """Steps between validations and checkpoints."""
 
 
@@ -138,7 +139,7 @@ class Classification:
     config: ClassifyConfig
     labels: tuple[str, ...]
     vocabulary: Vocabulary | SubwordVocabulary | None = None
-    standard: Standard | None = None
+    standard: Standardizer | None = None
     target_location: float = 0.0
     target_scale: float = 1.0
     space: tuple[int, ...] = ()
@@ -163,7 +164,7 @@ class Classification:
         if kinds == {True}:
             found["vocabulary"] = _vocabulary(config.columns, examples)
         else:
-            found["standard"] = Standard.of(examples)
+            found["standard"] = Standardizer.of(examples)
             found["space"] = space_of([*examples, *held])
         if config.columns.target == "number":
             numbers = np.array([example.target for example in examples], np.float64)
@@ -210,7 +211,7 @@ class Classification:
         if "vocabulary" in values:
             values["vocabulary"] = vocabulary_from_json(json.dumps(values["vocabulary"]))
         if "standard" in values:
-            values["standard"] = Standard.restore(values["standard"])
+            values["standard"] = Standardizer.restore(values["standard"])
         return cls(config, **values)
 
     def encode(self, example: Example, *, answered: bool = True) -> Encoded:

@@ -10,6 +10,7 @@ import numpy as np
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats import Fields, find_format
+from seqjax.train.bounds import Fraction, NonNegativeInt, PositiveInt
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +24,7 @@ class FilesConfig:
     """Files to choose the best checkpoint by; without them --held-out of the training data."""
     test: tuple[Path, ...] = ()
     """Files that the trained model is judged by."""
-    held_out: float = 0.1
+    held_out: Fraction = 0.1
     """Share of the training data to validate on."""
     skip_malformed: bool = False
     """Leave rows out that cannot be read, and count them, instead of stopping there."""
@@ -33,11 +34,11 @@ class FilesConfig:
 class SequenceConfig:
     """How sequences are cut and batched."""
 
-    longest: int = 0
+    max_length: NonNegativeInt = 0
     """Steps that a sequence may have; longer ones are cut. 0 for any number."""
-    keep: Literal["head", "tail"] = "head"
+    truncate_side: Literal["head", "tail"] = "head"
     """What is kept of a sequence that is cut."""
-    buckets: int = 4
+    buckets: PositiveInt = 4
     """Batches have at most so many different lengths, each compiled once; 1 pads everything
     to the longest."""
 
@@ -56,13 +57,13 @@ class Data(NamedTuple):
     values: tuple[str, ...] | None = None
 
 
-def find_data(config: Any, from_source: Callable[[str], Data], say: Callable[[str], None]) -> Data:
+def find_data(config: Any, from_source: Callable[[str], Data], log: Callable[[str], None]) -> Data:
     """The user's files, or the source that the settings name.
 
     Args:
       config: the settings of a supervised task, with `source`, `files` and `columns`.
       from_source: reads a source by its name.
-      say: where lines for the user go.
+      log: where lines for the user go.
 
     Raises:
       InputError: if a file or the source cannot be read.
@@ -80,7 +81,7 @@ def find_data(config: Any, from_source: Callable[[str], Data], say: Callable[[st
         malformed = Malformed(files.skip_malformed)
         parts.append(read_examples(paths, fields, malformed))
         if malformed.count:
-            say(malformed.summary())
+            log(malformed.summary())
     train, validation, test = parts
     name = ", ".join(map(str, files.train))
     return Data(name, train, validation or None, test, fields.values)

@@ -5,6 +5,7 @@ from typing import Literal
 
 from seqjax.data.datasets import SERIES, load_series
 from seqjax.data.formats import Fields
+from seqjax.train.bounds import NonNegativeInt, PositiveInt, ProbabilityBelowOne
 from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
 from seqjax.train.files import Data, FilesConfig
 
@@ -13,9 +14,9 @@ from seqjax.train.files import Data, FilesConfig
 class ForecasterConfig(CellConfig):
     """The forecaster."""
 
-    features: int = 64
+    features: PositiveInt = 64
     """Width of each layer's state."""
-    dropout: float = 0.1
+    dropout: ProbabilityBelowOne = 0.1
     """Probability that an output of a layer is dropped."""
     strategy: Literal["direct", "recursive"] = "direct"
     """Predict the whole horizon at once, or step by step from what was predicted."""
@@ -37,12 +38,12 @@ class ForecastFields:
     """The column that says to which series a row belongs; without it all rows are one."""
     time: str | None = None
     """The column of the time; it is not an input, and must not go back."""
-    history: int | None = None
+    history: PositiveInt | None = None
     """Steps that are read, at least a season; by default what suits the source, or four times the
     horizon."""
-    horizon: int | None = None
+    horizon: PositiveInt | None = None
     """Steps that are predicted; by default what suits the source, or 24."""
-    season: int | None = None
+    season: NonNegativeInt | None = None
     """Steps after which the series about repeats, 0 for none; by default the source's, or 0."""
 
     @property
@@ -70,11 +71,11 @@ class ForecastConfig(RunConfig):
     columns: ForecastFields = ForecastFields()
     model: ForecasterConfig = ForecasterConfig()
     optimization: OptimizerConfig = OptimizerConfig(learning_rate=3e-3, weight_decay=0.01)
-    batch: int = 64
+    batch: PositiveInt = 64
     """Windows of a batch."""
-    steps: int = 600
+    steps: PositiveInt = 600
     """Updates of the parameters."""
-    validate_every: int = 100
+    validate_every: PositiveInt = 100
     """Steps between validations and checkpoints."""
 
 

@@ -19,7 +19,7 @@ from seqjax.nn.forecaster import DirectForecaster, Forecast, RecursiveForecaster
 from seqjax.nn.outputs import Gaussian, Outputs, Quantiles, Regression
 from seqjax.train.forecast_config import LOOK, ForecastConfig
 from seqjax.train.model import build_cell
-from seqjax.train.scaling import Standard
+from seqjax.train.scaling import Standardizer
 from seqjax.train.supervised import Split
 from seqjax.train.task import Criterion
 
@@ -40,7 +40,7 @@ class Forecasting:
 
     config: ForecastConfig
     names: tuple[str, ...]
-    standard: Standard
+    standard: Standardizer
     history: int
     horizon: int
     season: int
@@ -91,7 +91,7 @@ class Forecasting:
         if names is None:
             names = ("value",) if targets == 1 else tuple(f"value_{i}" for i in range(targets))
         known = [np.asarray(example.inputs)[:, targets:] for example in examples]
-        standard = Standard.of_values(np.concatenate(known))
+        standard = Standardizer.of_values(np.concatenate(known))
         return cls(config, names[:targets], standard, history, horizon, season)
 
     @property
@@ -116,7 +116,7 @@ class Forecasting:
         # Older runs took covariates as they were.
         count = values.pop("covariates", 0)
         as_they_are = {"location": [0.0] * count, "scale": [1.0] * count}
-        standard = Standard.restore(values.pop("standard", as_they_are))
+        standard = Standardizer.restore(values.pop("standard", as_they_are))
         values["names"] = tuple(values["names"])
         return cls(config, standard=standard, **values)
 
@@ -280,7 +280,7 @@ class Forecasting:
             batch["future"],
             self._covariates(batch),
             key=keys,
-            rows=batch["weights"] > 0,
+            mask=batch["weights"] > 0,
         )
 
     def outputs(self, model, batch):

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax.core.run import Run
+from seqjax.core.steps import Run
 from seqjax.core.trees import cast, floats
 from seqjax.gradients import (
     Activation,
@@ -22,8 +22,8 @@ from seqjax.gradients import (
     watched,
 )
 from seqjax.gradients.activations import STUCK
+from seqjax.gradients.influence import Influence, layer_influence
 from seqjax.gradients.lyapunov import FACTOR, layer_exponents
-from seqjax.gradients.memory import Influence, layer_influence
 from seqjax.train.devices import make_mesh
 from seqjax.train.diagnosis import Diagnose, Diagnosis, read_flows, sample_of
 from seqjax.train.run import Saved, load_model
@@ -66,7 +66,7 @@ class LayerReport(NamedTuple):
             steps = f"{math.log(FACTOR) / abs(exponent):,.0f} steps"
             does = "fades to a hundredth" if exponent < 0 else "grows a hundredfold"
             pace = f"a change of the state {does} in {steps}"
-        reach = int(self.influence.over_rows().steps(FRACTION))
+        reach = int(self.influence.over_batch().steps(FRACTION))
         return [
             f"gradient {verdict} over {self.steps} steps: {pace} (Lyapunov exponent "
             f"{exponent:+.4f})",
@@ -83,22 +83,22 @@ class Inspection(NamedTuple):
 
 
 def inspect(
-    task: Task, saved: Saved, asked: InspectConfig, say: Callable[[str], None] = print
+    task: Task, saved: Saved, config: InspectConfig, log: Callable[[str], None] = print
 ) -> Inspection:
     """Looks at a trained model with some rows of its training data.
 
     Args:
       task: of the run, with its data.
       saved: what the run has written down of itself.
-      asked: the settings.
-      say: where lines for the user go while it works.
+      config: of the command.
+      log: where lines for the user go while it works.
     """
-    config: Any = saved.config
-    model, step = load_model(asked.run, task.model(config.seed), asked.checkpoint)
+    trained: Any = saved.config
+    model, step = load_model(config.run, task.model(trained.seed), config.checkpoint)
     model = cast(model, jnp.float32)
-    memory = task.start(model, config.seed)
-    batch = next(task.batches(0, make_mesh(config.batch, 1)))
-    sample = sample_of(task, memory, batch, 0, config.seed)
+    memory = task.start(model, trained.seed)
+    batch = next(task.batches(0, make_mesh(trained.batch, 1)))
+    sample = sample_of(task, memory, batch, 0, trained.seed)
 
     def loss(model: Any) -> Any:
         total, weight, _ = task.loss(model, sample.memory, sample.batch, sample.keys)
@@ -123,11 +123,11 @@ def inspect(
     cost = model_truncation_cost(model, loss, every) if every else None
     if cost is not None:
         lines += _truncation_in_words(cost, time)
-    history = read_history(asked.run)
-    lines += _clipping_in_words(history, config.optimization.clip)
+    history = read_history(config.run)
+    lines += _clipping_in_words(history, trained.optimization.clip)
 
     def draw() -> dict[str, Any]:
-        return _pictures(asked.run, found, reports, cost, history, config.optimization.clip)
+        return _pictures(config.run, found, reports, cost, history, trained.optimization.clip)
 
     return Inspection(lines, draw)
 
@@ -235,7 +235,7 @@ def _pictures(
     if found.gates:
         figures["gates"] = plots.gates(found.gates)
     if reports:
-        by_lag = {report.name: report.influence.over_rows().by_lag for report in reports}
+        by_lag = {report.name: report.influence.over_batch().by_lag for report in reports}
         figures["influence"] = plots.influence(by_lag, fraction=FRACTION)
     if cost is not None:
         figures["truncation"] = plots.truncation_cost(cost)

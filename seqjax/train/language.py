@@ -22,6 +22,7 @@ from seqjax.decode.sampling import generate
 from seqjax.losses import cross_entropy
 from seqjax.metrics import bits_per_character, compressed_bits_per_character
 from seqjax.nn.language_model import LanguageModel
+from seqjax.train.bounds import NonNegativeInt, PositiveInt
 from seqjax.train.config import CellConfig, RunConfig
 from seqjax.train.devices import make_mesh
 from seqjax.train.evaluation import ROWS, Evaluator
@@ -35,7 +36,7 @@ from seqjax.train.texts import TextConfig, find_texts
 class LanguageModelConfig(CellConfig):
     """The language model."""
 
-    embedding: int = 64
+    embedding: PositiveInt = 64
     """Width of the character embedding."""
     tied: bool = False
     """Use the embedding as the head's weights; needs embedding equal to features."""
@@ -50,9 +51,9 @@ class LanguageConfig(RunConfig):
 
     model: LanguageModelConfig = LanguageModelConfig()
     data: TextConfig = TextConfig()
-    steps: int = 3600
+    steps: PositiveInt = 3600
     """Updates of the parameters."""
-    sample: int = 300
+    sample: NonNegativeInt = 300
     """Characters to write at every validation; 0 for none."""
 
 
@@ -94,9 +95,9 @@ class LanguageTask:
     unit = "character"
     batch_spec = jax.P()
 
-    def __init__(self, config: LanguageConfig, say: Callable[[str], None]):
+    def __init__(self, config: LanguageConfig, log: Callable[[str], None]):
         self.config = config
-        self.texts = find_texts(config.data, say)
+        self.texts = find_texts(config.data, log)
         self.data_name = self.texts.name
         self.vocabulary = Vocabulary.of(text for _, text in self.texts.train)
         self.corpus = self.vocabulary.corpus(self.texts.train)

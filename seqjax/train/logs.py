@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+from seqjax.core.extras import extra_module
 from seqjax.train.run import write_whole
 
 
@@ -16,15 +18,13 @@ class Logs:
     """
 
     def __init__(self, folder: Path, step: int):
-        # Imported here: the library works without TensorBoard.
-        from tensorboardX import SummaryWriter
-
+        writer: Any = extra_module("tensorboardX", "train").SummaryWriter
         path = folder / "log.jsonl"
         if path.exists():
             kept = [line for line in path.read_text().splitlines() if _step(line) <= step]
             write_whole(path, "".join(f"{line}\n" for line in kept))
         self._file = path.open("a", encoding="utf-8")
-        self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        self._events = writer(str(folder / "tensorboard"), purge_step=step + 1)
 
     def write(self, step: int, **values: float | str) -> None:
         """Logs numbers and texts of a step."""

@@ -4,13 +4,14 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from flax.training.early_stopping import EarlyStopping
 
 from seqjax.core.errors import InputError
+from seqjax.core.extras import extra_module
 from seqjax.train.checkpoints import Checkpoints
 from seqjax.train.config import RunConfig
 from seqjax.train.devices import make_mesh
@@ -31,13 +32,13 @@ class Outcome(NamedTuple):
     stopped_by: signal.Signals | None
 
 
-def train(task: Task, config: RunConfig, say: Callable[[str], None] = print) -> Outcome:
-    """Trains a model, or continues to, as the settings say.
+def train(task: Task, config: RunConfig, log: Callable[[str], None] = print) -> Outcome:
+    """Trains a model, or continues to, as the config says.
 
     Args:
       task: what to learn.
       config: the settings; with `resume`, those of the run that is continued.
-      say: where lines for the user go.
+      log: where lines for the user go.
 
     Returns:
       How it ended. The folder holds `config.json`, `settings.json`, `checkpoints/`,
@@ -65,21 +66,21 @@ def train(task: Task, config: RunConfig, say: Callable[[str], None] = print) -> 
     checkpoints = Checkpoints(folder / "checkpoints")
     stopping = EarlyStopping(patience=max(0, config.patience - 1))
     if config.resume is not None:
-        state, notes = _latest(checkpoints, state, say)
+        state, notes = _latest(checkpoints, state, log)
         state = place(state, mesh)
         stopping = stopping.replace(**notes)
-    say(_summary(task, config, folder, state, mesh))
+    log(_summary(task, config, folder, state, mesh))
     logs = Logs(folder, int(state.step))
     loop = _Loop(task, config, folder, checkpoints, logs, stopping, task.evaluator(mesh))
     step = make_train_step(task, optimizer, mesh, seed=config.seed, dtype=config.dtype)
     try:
-        return loop.run(step, state, mesh, say)
+        return loop.run(step, state, mesh, log)
     finally:
         logs.close()
 
 
 def _latest(
-    checkpoints: Checkpoints, state: TrainState, say: Callable
+    checkpoints: Checkpoints, state: TrainState, log: Callable
 ) -> tuple[TrainState, dict[str, float]]:
     """The newest state that can be read and the notes on it; the one given if there is none."""
     problems = []
@@ -88,7 +89,7 @@ def _latest(
             return checkpoints.load(step, state), checkpoints.notes(step)
         except InputError as error:
             problems.append(str(error))
-            say(f"{error} Going back to the one before.")
+            log(f"{error} Going back to the one before.")
     if problems:
         raise InputError(f"No checkpoint can be read. {problems[0]} Start a new run.")
     return state, {}
@@ -105,10 +106,8 @@ class _Loop:
         self.evaluate: Callable = evaluate
         self.diagnose = Diagnose(task, config.dtype)
 
-    def run(self, train_step, state: TrainState, mesh, say) -> Outcome:
-        # Imported here: the library works without tqdm.
-        from tqdm import tqdm
-
+    def run(self, train_step, state: TrainState, mesh, log) -> Outcome:
+        tqdm: Any = extra_module("tqdm", "train").tqdm
         config, units = self.config, self.task.units
         # On a CPU, steps queued up on several devices can each occupy a thread and wait for
         # one another for ever; waiting for every step costs nothing there.
@@ -148,12 +147,12 @@ class _Loop:
                 self._require_finite(state)
                 self._save(step, state, None)
         if signals.received is not None:
-            say(
+            log(
                 f"Stopped by {signals.received.name} after step {step}, and saved. Continue with: "
                 f"seqjax train --resume {self.folder}"
             )
         elif step < config.steps:
-            say(
+            log(
                 f"Stopped after step {step:,}: --patience {config.patience} validations in a row "
                 "were no better than the one before them."
             )

@@ -12,35 +12,8 @@ import jax.numpy as jnp
 import optax
 
 from seqjax.cells.block_stack import block_stack
+from seqjax.cells.catalogue import CATALOGUE
 from seqjax.cells.convolutional import conv_gru, convolution, space_mean, strided
-from seqjax.cells.delta import (
-    delta_net,
-    gated_delta_net,
-    gated_delta_net_block,
-    kimi_delta_attention,
-)
-from seqjax.cells.elman import elman
-from seqjax.cells.griffin import griffin_block, rg_lru
-from seqjax.cells.gru import gru
-from seqjax.cells.linear_attention import gated_linear_attention, hgrn2, linear_attention
-from seqjax.cells.lmu import lmu
-from seqjax.cells.lstm import lstm
-from seqjax.cells.mamba import mamba, mamba_block, s6
-from seqjax.cells.mamba2 import mamba2, mamba2_block
-from seqjax.cells.minimal import minimal_gru, minimal_gru_block, minimal_lstm
-from seqjax.cells.minimal_gated import minimal_gated
-from seqjax.cells.mlstm import mlstm, mlstm_block, mlstm_layer
-from seqjax.cells.qrnn import indrnn, qrnn, sru
-from seqjax.cells.retention import retention, retention_block
-from seqjax.cells.rwkv import rwkv4_block, rwkv4_channel_mix, rwkv4_time_mix
-from seqjax.cells.rwkv6 import rwkv6_block, rwkv6_channel_mix, rwkv6_time_mix
-from seqjax.cells.rwkv7 import rwkv7_block, rwkv7_channel_mix, rwkv7_time_mix
-from seqjax.cells.slstm import slstm, slstm_block, slstm_layer
-from seqjax.cells.state_space import (
-    lru,
-    s4d,
-    s5,
-)
 from seqjax.core.bidirectional import bidirectional
 from seqjax.core.cell import Cell
 from seqjax.core.errors import InputError
@@ -50,57 +23,9 @@ from seqjax.core.stack import residual, stack
 from seqjax.train.config import CellConfig, OptimizerConfig, parse_options
 
 CELLS: dict[str, Callable[..., Cell]] = {
-    "delta_net": delta_net,
-    "s4d": s4d,
-    "elman": elman,
-    "gated_delta_net": gated_delta_net,
-    "gated_delta_net_block": gated_delta_net_block,
-    "gated_linear_attention": gated_linear_attention,
-    "griffin_block": griffin_block,
-    "gru": gru,
-    "hgrn2": hgrn2,
-    "indrnn": indrnn,
-    "kimi_delta_attention": kimi_delta_attention,
-    "lmu": lmu,
-    "linear_attention": linear_attention,
-    "lru": lru,
-    "lstm": lstm,
-    "mamba": mamba,
-    "mamba2": mamba2,
-    "mamba2_block": mamba2_block,
-    "mamba_block": mamba_block,
-    "minimal_gated": minimal_gated,
-    "minimal_gru": minimal_gru,
-    "minimal_gru_block": minimal_gru_block,
-    "minimal_lstm": minimal_lstm,
-    "mlstm": mlstm,
-    "mlstm_block": mlstm_block,
-    "mlstm_layer": mlstm_layer,
-    "qrnn": qrnn,
-    "rg_lru": rg_lru,
-    "retention": retention,
-    "retention_block": retention_block,
-    "rwkv4_block": rwkv4_block,
-    "rwkv4_channel_mix": rwkv4_channel_mix,
-    "rwkv4_time_mix": rwkv4_time_mix,
-    "rwkv6_block": rwkv6_block,
-    "rwkv6_channel_mix": rwkv6_channel_mix,
-    "rwkv6_time_mix": rwkv6_time_mix,
-    "rwkv7_block": rwkv7_block,
-    "rwkv7_channel_mix": rwkv7_channel_mix,
-    "rwkv7_time_mix": rwkv7_time_mix,
-    "s6": s6,
-    "sru": sru,
-    "s5": s5,
-    "slstm": slstm,
-    "slstm_block": slstm_block,
-    "slstm_layer": slstm_layer,
-    # Shorter, as saved runs may have them.
-    "rwkv4": rwkv4_time_mix,
-    "rwkv6": rwkv6_time_mix,
-    "rwkv7": rwkv7_time_mix,
+    entry.name: entry.make for entry in CATALOGUE if entry.takes_vectors
 }
-"""What `--cell` takes: the names under which seqjax exports cells, and three shorter ones."""
+"""What `--cell` takes: the names under which seqjax exports cells."""
 
 
 def find_cell(name: str) -> Callable[[int], Any]:
@@ -156,7 +81,7 @@ def build_cell(
     layers = []
     for layer in range(config.layers):
         cell = _layer(config)
-        if layer == 0 and _wants_its_own_width(cell):
+        if layer == 0 and cell.in_features:
             layers.append(dense(config.features))
         if both_ways and cell.causal:
             cell = bidirectional(cell)
@@ -232,15 +157,6 @@ def build_video_cell(cell: Cell, channels: int, space: tuple[int, ...]) -> Cell:
     eyes = convolution(channels, space=space, stride=2)
     memory = conv_gru(channels, space=strided(space, 2))
     return stack(eyes, memory, space_mean(channels, axes=len(space)), cell)
-
-
-def _wants_its_own_width(cell: Cell) -> bool:
-    """Whether the input must be as wide as the output."""
-    try:
-        jax.eval_shape(lambda: cell.init(jax.random.key(0), cell.features + 1))
-    except ValueError:
-        return True
-    return False
 
 
 def build_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:

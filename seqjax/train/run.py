@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from seqjax.core.errors import InputError
 from seqjax.train.checkpoints import Checkpoints
-from seqjax.train.config import RunConfig, from_json, to_json
+from seqjax.train.config import RunConfig
+from seqjax.train.saved_config import from_json, to_json
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -11,14 +11,14 @@ from seqjax.data.examples import Example
 
 
 @dataclasses.dataclass(frozen=True)
-class Standard:
+class Standardizer:
     """Mean and standard deviation of each channel of the training data."""
 
     location: tuple[float, ...]
     scale: tuple[float, ...]
 
     @classmethod
-    def of(cls, examples: Sequence[Example]) -> "Standard":
+    def of(cls, examples: Sequence[Example]) -> "Standardizer":
         """Those of these series, NaN left out; 1 for the deviation of what never varies.
 
         Raises:
@@ -39,7 +39,7 @@ class Standard:
         )
 
     @classmethod
-    def of_values(cls, values: np.ndarray) -> "Standard":
+    def of_values(cls, values: np.ndarray) -> "Standardizer":
         """Those of `(rows, channels)`, NaN left out; 1 for the deviation of what never varies."""
         values = values.astype(np.float64)
         known = ~np.isnan(values)
@@ -50,7 +50,7 @@ class Standard:
         return cls(tuple(location.tolist()), tuple(scale.tolist()))
 
     @classmethod
-    def restore(cls, settings: dict[str, Any]) -> "Standard":
+    def restore(cls, settings: dict[str, Any]) -> "Standardizer":
         """From `dataclasses.asdict`, by way of JSON."""
         return cls(tuple(settings["location"]), tuple(settings["scale"]))
 

@@ -16,9 +16,10 @@ from seqjax.core.layers import dense
 from seqjax.core.stack import stack
 from seqjax.core.trees import cast
 from seqjax.core.types import Array
-from seqjax.data import tasks
+from seqjax.data import synthetic_tasks
 from seqjax.losses import cross_entropy, squared_error
 from seqjax.nn.rnn import RNN
+from seqjax.train.bounds import PositiveInt, ProbabilityBelowOne
 from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig, parse_options
 from seqjax.train.devices import AXIS, make_mesh
 from seqjax.train.model import build_cell
@@ -26,15 +27,15 @@ from seqjax.train.run import Saved, load_model
 from seqjax.train.task import Criterion, EvaluateConfig, Report
 
 DRAW = {
-    "adding": tasks.adding,
-    "copying": tasks.copying,
-    "selective-copying": tasks.selective_copying,
-    "recall": tasks.associative_recall,
-    "parity": tasks.parity,
-    "arithmetic": tasks.modular_arithmetic,
-    "dyck": tasks.dyck,
-    "a5": tasks.permutations,
-    "s5": partial(tasks.permutations, even=False),
+    "adding": synthetic_tasks.adding,
+    "copying": synthetic_tasks.copying,
+    "selective-copying": synthetic_tasks.selective_copying,
+    "recall": synthetic_tasks.associative_recall,
+    "parity": synthetic_tasks.parity,
+    "arithmetic": synthetic_tasks.modular_arithmetic,
+    "dyck": synthetic_tasks.dyck,
+    "a5": synthetic_tasks.permutations,
+    "s5": partial(synthetic_tasks.permutations, even=False),
 }
 """`(random, rows, length, **options) -> Batch` for each task."""
 
@@ -57,9 +58,9 @@ TEST_ROWS = 512
 class CellOnTaskConfig(CellConfig):
     """The recurrent layers; a linear layer stands before and one behind them."""
 
-    features: int = 64
+    features: PositiveInt = 64
     """Width of each layer's state."""
-    dropout: float = 0.0
+    dropout: ProbabilityBelowOne = 0.0
     """Probability that an output of a layer is dropped."""
 
 
@@ -83,18 +84,18 @@ class SyntheticConfig(RunConfig):
     ] = "parity"
     """The sum of two marked numbers; symbols after a wait, or eight from among blanks; values by
     keys; bits, digits and brackets so far; products of permutations."""
-    length: int | None = None
+    length: PositiveInt | None = None
     """Steps in training (for copying those of the wait); by default what suits the task."""
-    test_lengths: tuple[int, ...] = ()
+    test_lengths: tuple[PositiveInt, ...] = ()
     """Lengths to test at; by default the same, twice, four and eight times the length."""
     task_options: tuple[str, ...] = ()
     """What else the task is told, as name=value: pairs and tokens (recall), length and symbols
     (copying), modulus (arithmetic), kinds and depth (dyck), generators (a5, s5)."""
     model: CellOnTaskConfig = CellOnTaskConfig()
     optimization: OptimizerConfig = OptimizerConfig(learning_rate=3e-3, weight_decay=0.01)
-    steps: int = 2000
+    steps: PositiveInt = 2000
     """Updates of the parameters."""
-    validate_every: int = 200
+    validate_every: PositiveInt = 200
     """Steps between validations and checkpoints."""
 
     @property
@@ -108,7 +109,9 @@ class SyntheticConfig(RunConfig):
         return self.test_lengths or tuple(times * self.trained for times in (1, 2, 4, 8))
 
 
-def draw(config: SyntheticConfig, length: int, rows: int, part: int, number: int) -> tasks.Batch:
+def draw(
+    config: SyntheticConfig, length: int, rows: int, part: int, number: int
+) -> synthetic_tasks.Batch:
     """A batch, always the same one for the same arguments.
 
     Raises:
@@ -123,7 +126,7 @@ def draw(config: SyntheticConfig, length: int, rows: int, part: int, number: int
         raise InputError(f"--task {config.task}{said}, length {length}: {error}") from None
 
 
-def arrays(batch: tasks.Batch) -> dict[str, np.ndarray]:
+def arrays(batch: synthetic_tasks.Batch) -> dict[str, np.ndarray]:
     """What of a batch goes to the devices: tokens as one-hot vectors."""
     inputs = batch.inputs
     if batch.tokens:
@@ -143,12 +146,12 @@ def build_model(config: SyntheticConfig, seed: int) -> RNN:
 class SyntheticTask:
     """A synthetic task as the loop knows it; a `Task`."""
 
-    kind = "task"
+    kind = "synthetic"
     unit = "step"
     batch_spec = jax.P(AXIS)
     digest = "drawn anew in every step"
 
-    def __init__(self, config: SyntheticConfig, say: Callable[[str], None]):
+    def __init__(self, config: SyntheticConfig, log: Callable[[str], None]):
         self.config = config
         self.first = draw(config, config.trained, config.batch, TRAIN, 0)
         for length in config.tested if config.test_lengths else ():
@@ -239,8 +242,8 @@ def evaluate(saved: Saved, asked: EvaluateConfig) -> Report:
     config: Any = saved.config
     if asked.input or asked.pictures:
         raise InputError(
-            "--input and --pictures are not for runs of `train task`, which are tested on examples "
-            "drawn anew; --test-lengths says how long they are."
+            "--input and --pictures are not for runs of `train synthetic`, which are tested on "
+            "examples drawn anew; --test-lengths says how long they are."
         )
     model, step = load_model(asked.run, build_model(config, config.seed), asked.checkpoint)
     mesh = make_mesh(config.batch, None)

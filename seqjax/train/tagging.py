@@ -23,10 +23,11 @@ from seqjax.data.vocabulary import UNKNOWN, Vocabulary
 from seqjax.decode.tag_schemes import Scheme, allowed_transitions
 from seqjax.nn.embedding import WordEmbedding
 from seqjax.nn.tagger import CRFTagger, Tagger
+from seqjax.train.bounds import PositiveInt, ProbabilityBelowOne
 from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
 from seqjax.train.files import Data, FilesConfig, SequenceConfig
 from seqjax.train.model import build_cell, build_video_cell
-from seqjax.train.scaling import Standard, check_space, space_of
+from seqjax.train.scaling import Standardizer, check_space, space_of
 from seqjax.train.task import Criterion
 
 LETTERS = 16
@@ -37,21 +38,21 @@ LETTERS = 16
 class TaggerConfig(CellConfig):
     """The tagger."""
 
-    features: int = 128
+    features: PositiveInt = 128
     """Width of each layer's state, in each direction."""
-    dropout: float = 0.3
+    dropout: ProbabilityBelowOne = 0.3
     """Probability that an output of a layer is dropped."""
     bidirectional: bool = True
     """Read forwards and backwards."""
     crf: bool = True
     """Join the tags by a conditional random field; else each is predicted by itself."""
-    embedding: int = 96
+    embedding: PositiveInt = 96
     """Width of the embedding of words."""
-    spelling: int = 48
+    spelling: PositiveInt = 48
     """Width of the state that reads the characters of a word, in each direction."""
-    word_dropout: float = 0.15
+    word_dropout: ProbabilityBelowOne = 0.15
     """Probability that a word is hidden in training, so that its spelling must do."""
-    video: int = 16
+    video: PositiveInt = 16
     """Channels of the convolutional GRU that reads clips."""
 
 
@@ -71,7 +72,7 @@ class TagFields:
     """The columns of numbers, where steps of a series are tagged."""
     series: str | None = None
     """The column that says to which series a row belongs, if a row is one time step."""
-    vocabulary: int = 30_000
+    vocabulary: PositiveInt = 30_000
     """At most so many different words; the others are unknown."""
 
     @property
@@ -98,11 +99,11 @@ class TagConfig(RunConfig):
     sequences: SequenceConfig = SequenceConfig()
     model: TaggerConfig = TaggerConfig()
     optimization: OptimizerConfig = OptimizerConfig(learning_rate=4e-3, weight_decay=0.01)
-    batch: int = 32
+    batch: PositiveInt = 32
     """Sentences of a batch."""
-    steps: int = 1500
+    steps: PositiveInt = 1500
     """Updates of the parameters."""
-    validate_every: int = 250
+    validate_every: PositiveInt = 250
     """Steps between validations and checkpoints."""
 
 
@@ -134,7 +135,7 @@ class Tagging:
     scheme: Scheme | None
     words: Vocabulary | None = None
     characters: Vocabulary | None = None
-    standard: Standard | None = None
+    standard: Standardizer | None = None
     space: tuple[int, ...] = ()
 
     answers = ()
@@ -158,7 +159,7 @@ class Tagging:
             raise InputError("The training data has no tags; is --tag right?")
         scheme = _scheme(config.columns.scheme, tags)
         if not isinstance(examples[0].inputs, tuple):
-            standard, space = Standard.of(examples), space_of(every)
+            standard, space = Standardizer.of(examples), space_of(every)
             return cls(config, tags, scheme, standard=standard, space=space)
         tokens = [example.inputs for example in examples]
         return cls(
@@ -211,7 +212,7 @@ class Tagging:
             settings["scheme"],
             vocabulary(settings["words"]),
             vocabulary(settings["characters"]),
-            None if standard is None else Standard.restore(standard),
+            None if standard is None else Standardizer.restore(standard),
             tuple(settings.get("space", ())),
         )
 

@@ -9,7 +9,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from seqjax.core.types import Array, PyTree, RowKeys
-from seqjax.train.config import check_numbers
+from seqjax.train.bounds import PositiveInt, check_bounds
 
 
 class Criterion(NamedTuple):
@@ -33,11 +33,11 @@ class EvaluateConfig:
     """Files or folders; by default the data held out from the run's training."""
     targets: tuple[Path, ...] = ()
     """For translations: text files with the right answers, line by line, beside --input."""
-    beams: int | None = None
+    beams: PositiveInt | None = None
     """Beams of the search, for runs that write; by default as many as the run says."""
     pictures: bool = False
     """Draw what there is to see, below the folder of the run."""
-    test_lengths: tuple[int, ...] = ()
+    test_lengths: tuple[PositiveInt, ...] = ()
     """Lengths to test at, for synthetic tasks; by default as the run says."""
     checkpoint: str = "best"
     """best, last, or a step."""
@@ -45,7 +45,7 @@ class EvaluateConfig:
     """Leave rows out that cannot be read, and count them, instead of stopping there."""
 
     def __post_init__(self):
-        check_numbers(self)
+        check_bounds(self)
 
 
 class Report(NamedTuple):

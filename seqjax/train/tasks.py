@@ -40,7 +40,7 @@ PREDICTED_ROWS = 256
 class Kind(NamedTuple):
     """What the commands need to know of a task.
 
-    `config` is the class of its settings, `task(config, say)` reads its data as they say,
+    `config` is the class of its settings, `task(config, log)` reads its data as they log,
     `evaluate(saved, asked)` says how good a trained model is. `restore(config, settings)` is what
     is predicted for an example, None where it is not examples that are learned from.
     """
@@ -62,8 +62,8 @@ def _from_examples(
       of: `(config, training examples, held-out examples) -> problem`.
     """
 
-    def task(config: Any, say: Callable[[str], None]) -> SupervisedTask:
-        data = find(config, say)
+    def task(config: Any, log: Callable[[str], None]) -> SupervisedTask:
+        data = find(config, log)
         train, validation, held = data.train, data.validation, []
         if validation is None:
             classes = kind == "classify" and config.columns.target == "class"
@@ -72,7 +72,7 @@ def _from_examples(
             held = validation
         problem = of(config, train, held)
         parts = [
-            cut(problem, [problem.encode(example) for example in examples], what, say)
+            cut(problem, [problem.encode(example) for example in examples], what, log)
             for what, examples in (
                 ("training", train),
                 ("validation", validation),
@@ -81,10 +81,10 @@ def _from_examples(
         ]
         if isinstance(problem, tagging.Tagging):
             flaw = f"tags that {problem.scheme} forbids", "--no-crf learns any tags."
-            parts[0] = _possible(problem, parts[0], *flaw, say)
+            parts[0] = _possible(problem, parts[0], *flaw, log)
         if isinstance(problem, transcription.Transcription):
             flaw = "fewer steps than their transcript needs", "Is a step too long?"
-            parts[0] = _possible(problem, parts[0], *flaw, say)
+            parts[0] = _possible(problem, parts[0], *flaw, log)
         return SupervisedTask(
             kind=kind,
             config=config,
@@ -99,18 +99,20 @@ def _from_examples(
     return task
 
 
-def cut(problem: Any, encoded: list[Encoded], what: str, say: Callable[[str], None]) -> list:
+def cut(problem: Any, encoded: list[Encoded], what: str, log: Callable[[str], None]) -> list:
     """The examples with no more steps than the settings of the run allow."""
-    asked: SequenceConfig = problem.config.sequences
-    if not asked.longest:
+    config: SequenceConfig = problem.config.sequences
+    if not config.max_length:
         return encoded
-    kept, report = truncate(encoded, asked.longest, asked.keep, sequences=problem.sequences)
+    kept, report = truncate(
+        encoded, config.max_length, config.truncate_side, sequences=problem.sequences
+    )
     if report.summary():
-        say(f"{what}: {report.summary()}")
+        log(f"{what}: {report.summary()}")
     return kept
 
 
-def _possible(problem: Any, encoded: list[Encoded], flaw: str, advice: str, say: Any) -> list:
+def _possible(problem: Any, encoded: list[Encoded], flaw: str, advice: str, log: Any) -> list:
     """The examples that the model can give any probability at all: the others cannot be learned."""
     possible = [example for example in encoded if problem.is_possible(example)]
     left_out = len(encoded) - len(possible)
@@ -118,13 +120,13 @@ def _possible(problem: Any, encoded: list[Encoded], flaw: str, advice: str, say:
     if not possible:
         raise InputError(f"{what}: nothing is left to learn from. {advice}")
     if left_out:
-        say(f"{what}; they are left out. {advice}")
+        log(f"{what}; they are left out. {advice}")
     return possible
 
 
-def forecast(config: Any, say: Callable[[str], None]) -> SupervisedTask:
+def forecast(config: Any, log: Callable[[str], None]) -> SupervisedTask:
     """The task of `seqjax train forecast`."""
-    data = find_data(config, forecast_config.from_source, say)
+    data = find_data(config, forecast_config.from_source, log)
     problem = Forecasting.of(config, data.train, data.values)
     season = f", season {problem.season}" if problem.season else ""
     look = f"{problem.history} steps read, {problem.horizon} predicted{season}"
@@ -143,7 +145,7 @@ def forecast(config: Any, say: Callable[[str], None]) -> SupervisedTask:
 def evaluate(saved: Saved, asked: EvaluateConfig) -> Report:
     """How good a trained model is on files, or on the test data of its run."""
     config: Any = saved.config
-    kind = KINDS[saved.kind]
+    kind = TASKS[saved.kind]
     problem = with_beams(kind.restore(config, saved.settings["problem"]), asked.beams)
     model, step = load_model(asked.run, problem.model(config.seed), asked.checkpoint)
     if asked.input:
@@ -253,7 +255,7 @@ def predict(
         is written.
     """
     config: Any = saved.config
-    kind = KINDS[saved.kind]
+    kind = TASKS[saved.kind]
     if kind.restore is None:
         raise InputError(f"{folder} is a run of `train {saved.kind}`, which predicts no files.")
     problem = with_beams(kind.restore(config, saved.settings["problem"]), beams)
@@ -297,10 +299,10 @@ def predict(
 
 
 def _find(from_source: Callable[[str], Data]) -> Callable[[Any, Callable[[str], None]], Data]:
-    return lambda config, say: find_data(config, from_source, say)
+    return lambda config, log: find_data(config, from_source, log)
 
 
-KINDS = {
+TASKS = {
     "lm": Kind(language.LanguageConfig, language.LanguageTask, language.evaluate),
     "classify": Kind(
         classification.ClassifyConfig,
@@ -337,5 +339,5 @@ KINDS = {
         transcription.Transcription.restore,
     ),
     "forecast": Kind(forecast_config.ForecastConfig, forecast, evaluate, Forecasting.restore),
-    "task": Kind(synthetic.SyntheticConfig, synthetic.SyntheticTask, synthetic.evaluate),
+    "synthetic": Kind(synthetic.SyntheticConfig, synthetic.SyntheticTask, synthetic.evaluate),
 }

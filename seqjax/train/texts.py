@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from seqjax.data import sources
 from seqjax.data.documents import Document, read_documents, split_documents
+from seqjax.train.bounds import Fraction, PositiveInt
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,9 +16,9 @@ class TextConfig:
 
     text: tuple[Path, ...] = ()
     """Files, or folders of .txt and .md files. Without it: the plays of Shakespeare."""
-    held_out: float = 0.1
+    held_out: Fraction = 0.1
     """Share of your own text to validate on, in whole files where there are three or more."""
-    time: int = 64
+    time: PositiveInt = 64
     """Characters of each stream in a step; gradients stop there, the state flows on."""
 
 
@@ -29,7 +30,7 @@ class Texts(NamedTuple):
     held_out: list[Document]
 
 
-def find_texts(config: TextConfig, say: Callable[[str], None]) -> Texts:
+def find_texts(config: TextConfig, log: Callable[[str], None]) -> Texts:
     """The user's texts, or the plays of Shakespeare, or else what Python carries."""
     if config.text:
         train, held_out = split_documents(read_documents(config.text), config.held_out)
@@ -43,7 +44,7 @@ def find_texts(config: TextConfig, say: Callable[[str], None]) -> Texts:
             [document for document in documents if document.name not in held],
             [document for document in documents if document.name in held],
         )
-    say(
+    log(
         f"{source.package} is not installed, so this trains on Python's own language reference. "
         f"For {source.name}: pip install '{source.package}=={source.version}'"
     )

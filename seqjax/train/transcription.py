@@ -17,10 +17,11 @@ from seqjax.data.formats import Fields
 from seqjax.data.padding import Encoded
 from seqjax.data.vocabulary import PAD, Vocabulary
 from seqjax.nn.transcriber import BLANK, Transcriber
+from seqjax.train.bounds import PositiveInt, ProbabilityBelowOne
 from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
 from seqjax.train.files import Data, FilesConfig, SequenceConfig
 from seqjax.train.model import build_cell
-from seqjax.train.scaling import Standard
+from seqjax.train.scaling import Standardizer
 from seqjax.train.task import Criterion
 
 # The symbol that stands for nothing is the token that stands for nothing.
@@ -31,15 +32,15 @@ assert BLANK == PAD
 class TranscriberConfig(CellConfig):
     """The transcriber."""
 
-    features: int = 96
+    features: PositiveInt = 96
     """Width of each layer's state, in each direction."""
-    layers: int = 2
+    layers: PositiveInt = 2
     """Number of layers; from the second on they are residual."""
-    dropout: float = 0.3
+    dropout: ProbabilityBelowOne = 0.3
     """Probability that an output of a layer is dropped."""
     bidirectional: bool = True
     """Read forwards and backwards."""
-    beams: int = 10
+    beams: PositiveInt = 10
     """Beams of the search in evaluation and prediction; 1 takes the likeliest path."""
 
 
@@ -73,11 +74,11 @@ class TranscribeConfig(RunConfig):
     sequences: SequenceConfig = SequenceConfig()
     model: TranscriberConfig = TranscriberConfig()
     optimization: OptimizerConfig = OptimizerConfig(learning_rate=4e-3, weight_decay=0.01)
-    batch: int = 64
+    batch: PositiveInt = 64
     """Series of a batch."""
-    steps: int = 1500
+    steps: PositiveInt = 1500
     """Updates of the parameters."""
-    validate_every: int = 250
+    validate_every: PositiveInt = 250
     """Steps between validations and checkpoints."""
 
 
@@ -99,7 +100,7 @@ class Transcription:
 
     config: TranscribeConfig
     vocabulary: Vocabulary
-    standard: Standard
+    standard: Standardizer
     beams: int = 1
 
     sequences = ("inputs",)
@@ -121,7 +122,7 @@ class Transcription:
         """
         texts = [_text(example) for example in examples]
         vocabulary = Vocabulary.of(texts, kind=config.columns.tokens)
-        return cls(config, vocabulary, Standard.of(examples))
+        return cls(config, vocabulary, Standardizer.of(examples))
 
     def settings(self) -> dict[str, Any]:
         """All but the configuration, as JSON."""
@@ -134,7 +135,7 @@ class Transcription:
     def restore(cls, config: TranscribeConfig, settings: dict[str, Any]) -> "Transcription":
         """What `settings` gave, with its configuration and its beams."""
         vocabulary = Vocabulary.from_json(json.dumps(settings["vocabulary"]))
-        standard = Standard.restore(settings["standard"])
+        standard = Standardizer.restore(settings["standard"])
         return cls(config, vocabulary, standard, config.model.beams)
 
     def encode(self, example: Example, *, answered: bool = True) -> Encoded:

@@ -12,10 +12,11 @@ from flax import nnx
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example
 from seqjax.data.formats import Fields
-from seqjax.data.formats.files import FlawError, check_text, lines_of
+from seqjax.data.formats.file_access import FlawError, check_text, lines_of
 from seqjax.data.pairs import load_pairs
 from seqjax.data.vocabulary import vocabulary_from_json
 from seqjax.nn.encoder import RecurrentEncoder
+from seqjax.train.bounds import PositiveInt
 from seqjax.train.config import OptimizerConfig, RunConfig
 from seqjax.train.files import Data, FilesConfig, SequenceConfig, find_data
 from seqjax.train.model import build_cell
@@ -51,7 +52,7 @@ class PairFields:
     tokens: Literal["auto", "characters", "words", "bytes", "subwords"] = "auto"
     """What texts are cut into; auto takes subwords, but words for --source phonemes and
     characters for --source dates."""
-    vocabulary: int = 8000
+    vocabulary: PositiveInt = 8000
     """At most so many different tokens on each side; the others are unknown."""
 
     @property
@@ -86,11 +87,11 @@ class TranslateConfig(RunConfig):
     teaching: TeachingConfig = TeachingConfig()
     decoding: DecodingConfig = DecodingConfig()
     optimization: OptimizerConfig = OptimizerConfig(learning_rate=3e-3, weight_decay=0.01)
-    batch: int = 128
+    batch: PositiveInt = 128
     """Pairs of a batch."""
-    steps: int = 2400
+    steps: PositiveInt = 2400
     """Updates of the parameters."""
-    validate_every: int = 500
+    validate_every: PositiveInt = 500
     """Steps between validations and checkpoints."""
 
 
@@ -109,7 +110,7 @@ class TextReading:
         return self.vocabulary.encode(example.inputs).astype(np.int32)
 
     def encoder(self, config: TranslatorConfig, rngs: nnx.Rngs) -> RecurrentEncoder:
-        """An encoder that reads both ways, if the settings say so."""
+        """An encoder that reads both ways, if the config says so."""
         embedding = nnx.Embed(len(self.vocabulary), config.embedding, rngs=rngs)
         cell = build_cell(config, both_ways=config.bidirectional)
         return RecurrentEncoder(cell, config.embedding, embedding=embedding, rngs=rngs)
@@ -129,9 +130,9 @@ def from_source(name: str) -> Data:
     return Data(what[name], *load_pairs(name))
 
 
-def find(config: TranslateConfig, say: Callable[[str], None]) -> Data:
+def find(config: TranslateConfig, log: Callable[[str], None]) -> Data:
     """The user's pairs, or those that packages carry."""
-    return parallel(config, say) or find_data(config, from_source, say)
+    return parallel(config, log) or find_data(config, from_source, log)
 
 
 def of(
@@ -160,7 +161,7 @@ def restore(config: TranslateConfig, settings: dict[str, Any]) -> Writing:
     return Writing.restored(config, TextReading(vocabulary), settings)
 
 
-def parallel(config: TranslateConfig, say: Callable[[str], None]) -> Data | None:
+def parallel(config: TranslateConfig, log: Callable[[str], None]) -> Data | None:
     """The user's text files with their translations beside them; None if there are none.
 
     Raises:
@@ -173,7 +174,7 @@ def parallel(config: TranslateConfig, say: Callable[[str], None]) -> Data | None
     if not files.train:
         raise InputError("--train-targets goes with --train: name the files of the sources.")
     parts = [
-        pairs(name, sources, targets, say)
+        pairs(name, sources, targets, log)
         for name, sources, targets in (
             ("train", files.train, asked.train_targets),
             ("validation", files.validation, asked.validation_targets),
@@ -188,7 +189,7 @@ def pairs(
     name: str,
     sources: Sequence[Path],
     targets: Sequence[Path],
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> list[Example]:
     """The lines of text files with those of others as their translations.
 
@@ -198,7 +199,7 @@ def pairs(
       name: of the option that names the sources.
       sources: text files, whatever they are called.
       targets: as many.
-      say: where lines for the user go.
+      log: where lines for the user go.
 
     Raises:
       InputError: if the files or their lines do not go in pairs, or none is left.
@@ -223,7 +224,7 @@ def pairs(
     if sources and not found:
         raise InputError(f"--{name}: no pair of lines has a text on both sides.")
     if blank:
-        say(f"{name}: {blank:,} pairs with a blank line were left out.")
+        log(f"{name}: {blank:,} pairs with a blank line were left out.")
     return found
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 
 from seqjax import metrics
-from seqjax.cells.attention import attentive
+from seqjax.cells.attentive import attentive
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example
 from seqjax.data.padding import Encoded
@@ -22,9 +22,10 @@ from seqjax.data.vocabulary import (
     split_words,
     vocabulary_from_json,
 )
-from seqjax.decode.search import Constraint
+from seqjax.decode.autoregressive import Constraint
 from seqjax.nn.decoder import Decoder
 from seqjax.nn.encoder_decoder import EncoderDecoder
+from seqjax.train.bounds import NonNegativeFloat, PositiveInt, Probability, ProbabilityBelowOne
 from seqjax.train.config import CellConfig
 from seqjax.train.model import build_cell
 from seqjax.train.task import Criterion
@@ -40,15 +41,15 @@ AnyVocabulary = Vocabulary | SubwordVocabulary
 class WriterConfig(CellConfig):
     """The encoder and the decoder."""
 
-    features: int = 256
+    features: PositiveInt = 256
     """Width of each layer's state."""
-    dropout: float = 0.2
+    dropout: ProbabilityBelowOne = 0.2
     """Probability that an output of a layer is dropped."""
     attention: Literal["additive", "multiplicative", "none"] = "additive"
     """How the decoder compares its state with what was read; none starts from a summary only."""
-    feeding: bool = False
+    input_feeding: bool = False
     """Let the decoder see where it looked before (input feeding): slower, one step at a time."""
-    embedding: int = 128
+    embedding: PositiveInt = 128
     """Width of the embedding of tokens."""
     tied: bool = True
     """Use the embedding of the decoder's tokens as weights of its last layer too."""
@@ -58,9 +59,9 @@ class WriterConfig(CellConfig):
 class DecodingConfig:
     """How the trained model is made to write, and how it is judged."""
 
-    beams: int = 5
+    beams: PositiveInt = 5
     """Beams of the search in evaluation and prediction; validation takes one."""
-    penalty: float = 0.0
+    length_penalty: NonNegativeFloat = 0.0
     """Strength of the length penalty: more favours longer texts."""
     criterion: Literal["token_error_rate", "exact_match", "bleu"] = "token_error_rate"
     """The score by which checkpoints are compared; bleu adds BLEU and chrF."""
@@ -70,9 +71,9 @@ class DecodingConfig:
 class TeachingConfig:
     """How the decoder learns."""
 
-    smoothing: float = 0.1
+    label_smoothing: ProbabilityBelowOne = 0.1
     """Share of the target's probability that is spread over all tokens."""
-    sampling: float = 0.0
+    scheduled_sampling: Probability = 0.0
     """How often the decoder reads its own last token instead of the right one, at the end of
     the training; it begins with never (scheduled sampling)."""
 
@@ -104,14 +105,14 @@ class Writing:
       config: the settings, with `model`, `decoding` and `teaching`.
       reading: of the inputs.
       vocabulary: of the texts.
-      longest: tokens that a text may have.
+      max_length: tokens that a text may have.
       beams: of the search.
     """
 
     config: Any
     reading: Any
     vocabulary: AnyVocabulary
-    longest: int
+    max_length: int
     beams: int = 1
 
     answers = ("target",)
@@ -131,7 +132,7 @@ class Writing:
         return {
             "reading": self.reading.settings(),
             "vocabulary": json.loads(self.vocabulary.to_json()),
-            "longest": self.longest,
+            "longest": self.max_length,
         }
 
     @classmethod
@@ -176,11 +177,12 @@ class Writing:
         config = self.config.model
         if config.attention == "none":
             return cell
-        return attentive(cell, width, score=config.attention, feeding=config.feeding)
+        return attentive(cell, width, score=config.attention, feeding=config.input_feeding)
 
     def loss(self, model, batch, keys):
         teaching = self.config.teaching
         lengths, counts = batch["target_lengths"], batch["weights"] > 0
+        rate = teaching.scheduled_sampling
         logits = model(
             batch["inputs"],
             batch["target"],
@@ -188,20 +190,20 @@ class Writing:
             target_lengths=lengths,
             key=keys,
             # The model learns from the right tokens first, and more and more from its own.
-            sampling=teaching.sampling * batch["progress"] if teaching.sampling else 0.0,
+            scheduled_sampling=rate * batch["progress"] if rate else 0.0,
         )
         return model.loss(
-            logits, batch["target"], lengths, counts=counts, smoothing=teaching.smoothing
+            logits, batch["target"], lengths, mask=counts, label_smoothing=teaching.label_smoothing
         )
 
     def outputs(self, model, batch):
         found = model.search(
             batch["inputs"],
-            length=self.longest,
+            max_length=self.max_length,
             beams=self.beams,
-            penalty=self.config.decoding.penalty,
+            length_penalty=self.config.decoding.length_penalty,
             lengths=batch["lengths"] if self.sequences else None,
-            rows=batch["weights"] > 0,
+            active=batch["weights"] > 0,
             allowed=no_special_tokens(len(self.vocabulary)),
         )
         return {
@@ -284,8 +286,8 @@ def written_problem(
     config: Any, reading: Any, examples: Sequence[Example], kind: TokenKind, size: int
 ) -> Writing:
     """The problem that these examples pose, whose inputs are read like this."""
-    if config.model.feeding and config.model.attention == "none":
-        raise InputError("--feeding needs attention: there is nothing to feed without it.")
+    if config.model.input_feeding and config.model.attention == "none":
+        raise InputError("--input-feeding needs attention: there is nothing to feed without it.")
     texts = [text for example in examples for text in texts_of(example)]
     vocabulary = vocabulary_of(texts, kind, size)
     longest = max(len(vocabulary.encode(text)) for text in texts)

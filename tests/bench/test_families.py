@@ -11,13 +11,14 @@ import pytest
 import seqjax as sj
 from seqjax.bench import families, published
 from seqjax.bench import training as training_module
-from seqjax.bench.catalogue import CELLS
 from seqjax.bench.diagnostics import diagnostics
 from seqjax.bench.families_report import against_plain, main_table, plot_families
 from seqjax.bench.generation import generation
+from seqjax.bench.timed import CELLS
 from seqjax.bench.training import Training, difference, methods_of, training
 from seqjax.cli import main
 from seqjax.core.errors import InputError
+from seqjax.engines.methods import METHODS
 
 
 def entry(method, *seconds, same_as=None, time=8, memory=800):
@@ -38,7 +39,7 @@ def _outputs(cell):
 
 def test_methods_are_those_that_a_cell_has():
     methods = families.known(())
-    assert methods[0] == "plain" and set(methods) == set(sj.engines.scan.METHODS)
+    assert methods[0] == "plain" and set(methods) == set(METHODS)
     for cell, wanted in (
         (sj.gru(4), {"plain", "auto", "recompute", "store"}),
         (sj.minimal_gru(4), {"plain", "auto", "associative", "chunked"}),

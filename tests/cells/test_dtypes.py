@@ -10,7 +10,7 @@ import seqjax as sj
 CELLS = {
     "dense": sj.dense(4),
     "rms_norm": sj.rms_norm(4),
-    "centred_norm": sj.centred_norm(4),
+    "layer_norm": sj.layer_norm(4),
     "short_convolution": sj.short_convolution(4),
     "gru": sj.gru(4),
     "minimal_gru": sj.minimal_gru(4),

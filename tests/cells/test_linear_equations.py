@@ -46,7 +46,7 @@ def minimal_lstm(p, xs, candidate=lambda u: u):
 
 
 def qrnn(p, xs, pooling="fo"):
-    kernel, bias = p[0]["kernel"], p[0]["bias"]
+    kernel, bias = p["convolve"]["kernel"], p["convolve"]["bias"]
     width, past, c, ys = len(kernel), [np.zeros(IN)] * (len(kernel) - 1), np.zeros(F), []
     for x in xs:
         past = [*past, x]
@@ -175,7 +175,7 @@ def lmu(p, xs, memory, window):
 
 
 def rwkv4_time_mix(p, xs):
-    mixed, own = p
+    mixed, own = p["mix"], p["memory"]
     before, ys, keys, values = np.zeros(xs.shape[1]), [], [], []
     w = np.exp(own["decay"])
     for t, x in enumerate(xs):

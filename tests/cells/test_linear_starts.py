@@ -91,7 +91,7 @@ def test_s5():
 
 
 def test_decays_of_rwkv4():
-    _, params = sj.rwkv4_time_mix(5).init(key, 5)
+    params = sj.rwkv4_time_mix(5).init(key, 5)["memory"]
     np.testing.assert_allclose(
         params["decay"], -5 + 8 * (np.arange(5) / 4) ** 0.7, rtol=1e-5, atol=1e-6
     )
@@ -103,7 +103,8 @@ def test_decays_of_rwkv4():
 def test_mixes_of_rwkv4():
     """The last of four layers: exponents end at 1/4, what is added to the value at 0.3."""
     place = np.arange(5) / 5
-    mixed, own = sj.rwkv4_time_mix(5, layer=3, layers=4).init(key, 5)
+    params = sj.rwkv4_time_mix(5, layer=3, layers=4).init(key, 5)
+    mixed, own = params["mix"], params["memory"]
     r, k, v = mixed["mu"]
     np.testing.assert_allclose(r, place**0.125, rtol=1e-5)
     np.testing.assert_allclose(k, place**0.25, rtol=1e-5)
@@ -116,7 +117,8 @@ def test_mixes_of_rwkv4():
 
 def test_weights_of_rwkv4():
     """Some start at zero, the others orthogonal: a wider matrix with a gain for it."""
-    mixed, own = sj.rwkv4_time_mix(5).init(key, 5)
+    params = sj.rwkv4_time_mix(5).init(key, 5)
+    mixed, own = params["mix"], params["memory"]
     r, k, v = mixed["weights"]
     assert not r.any() and not k.any() and not own["output"].any()
     np.testing.assert_allclose(v @ v.T, np.eye(5), atol=1e-5)
@@ -163,7 +165,7 @@ def test_wkv_holds_exponents_of_any_size():
     cell = sj.rwkv4_time_mix(2)
     params = cell.init(key, 2)
     weights = jax.random.normal(key, (3, 2, 2)).at[1].multiply(1e4)
-    params = (params[0] | {"weights": weights}, params[1] | {"output": jnp.eye(2)})
+    params["mix"]["weights"], params["memory"]["output"] = weights, jnp.eye(2)
     xs = jax.random.normal(key, (50, 2))
     gradient = jax.jit(jax.grad(lambda p: jnp.square(sj.scan(cell, p, xs)[1]).sum()))(params)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
@@ -211,7 +213,7 @@ def test_arguments(no_shape_checks):
 
 WIDE = {
     "rms_norm": sj.rms_norm(3),
-    "centred_norm": sj.centred_norm(3),
+    "layer_norm": sj.layer_norm(3),
     "dense": sj.dense(4),
     "feed_forward": sj.feed_forward(4),
     "residual": sj.residual(sj.prenorm(sj.gru(3))),

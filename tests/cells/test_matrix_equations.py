@@ -359,7 +359,7 @@ def test_layers_without_a_memory(x64):
     p = sj.rms_norm(IN).init(jax.random.key(0), IN)
     wanted = x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6)
     np.testing.assert_allclose(sj.rms_norm(IN).step(p, (), x)[1], wanted)
-    cell = sj.centred_norm(IN)
+    cell = sj.layer_norm(IN)
     p = {"gain": jnp.full(IN, 2.0), "bias": jnp.full(IN, 1.0)}
     wanted = 2 * (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5) + 1
     np.testing.assert_allclose(cell.step(p, (), x)[1], wanted)

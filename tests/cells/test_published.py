@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 import seqjax as sj
-from seqjax.cells.mamba import MambaParameters
 from seqjax.core.cell import Cell
 from seqjax.core.shift import ConvolutionParameters
 from tests.golden import make_cells
@@ -148,9 +147,12 @@ def mamba(p):
         "a": p["A_log"],
         "skip": p["D"],
     }
-    params = MambaParameters(
-        p["in_proj.weight"].T, convolution(p), recurrence, p["out_proj.weight"].T
-    )
+    inward, gate = np.split(p["in_proj.weight"].T, 2, axis=1)
+    memory = {"project": {"weights": inward}, "convolve": convolution(p), "memory": recurrence}
+    params = {
+        "branches": {"recurrent": memory, "gate": {"weights": gate}},
+        "output": {"weights": p["out_proj.weight"].T},
+    }
     return sj.mamba(F, state=3, rank=2), params
 
 
@@ -319,7 +321,7 @@ def rwkv4_time_mix(p):
         "bonus": p["time_first"],
         "output": p["output.weight"].T,
     }
-    return sj.rwkv4_time_mix(F), (mixed, attention)
+    return sj.rwkv4_time_mix(F), {"mix": mixed, "memory": attention}
 
 
 def rwkv4_channel_mix(p):
@@ -362,7 +364,10 @@ def rwkv6_block(p):
         "receptance": channel["rw"],
         "value": channel["vw"],
     }
-    params = ((norms[0], {"mix": mix, "memory": memory}), (norms[1], channel))
+    params = {
+        "time": {"norm": norms[0], "cell": {"mix": mix, "memory": memory}},
+        "channel": {"norm": norms[1], "cell": channel},
+    }
     return sj.rwkv6_block(F, heads=H), params
 
 
@@ -392,14 +397,15 @@ def rwkv7_model(p):
             "value": q["ffn.value.weight"].T,
         }
         block = {
-            "time": (norm("attn_norm"), {"mix": mix, "memory": memory}),
-            "channel": (norm("ffn_norm"), channel),
+            "time": {"norm": norm("attn_norm"), "cell": {"mix": mix, "memory": memory}},
+            "channel": {"norm": norm("ffn_norm"), "cell": channel},
         }
         return block
 
     blocks = [sj.rwkv7_block(F, heads=H, layer=n, layers=2) for n in range(2)]
     first = {"gain": p["0.pre_norm.weight"], "bias": p["0.pre_norm.bias"]}
-    return sj.stack(sj.centred_norm(F), *blocks), (first, layer(0), layer(1))
+    params = {"layer_norm_0": first, "rwkv7_block_1": layer(0), "rwkv7_block_2": layer(1)}
+    return sj.stack(sj.layer_norm(F), *blocks), params
 
 
 CASES = {

@@ -16,6 +16,14 @@ def weights(p, name):
     return {"weights": p[f"{name}.weight"].T, **bias}
 
 
+def both(norms, time, channel):
+    """The two halves of a block, each a cell behind a norm."""
+    return {
+        "time": {"norm": norms[0], "cell": time},
+        "channel": {"norm": norms[1], "cell": channel},
+    }
+
+
 def griffin_block(p):
     inside = {name.removeprefix("temporal_block."): value for name, value in p.items()}
     lru = {name.removeprefix("rg_lru."): value for name, value in inside.items()}
@@ -26,12 +34,17 @@ def griffin_block(p):
         "decay": lru["recurrent_param"],
     }
     convolution = ConvolutionParameters(inside["conv_1d.weight"][:, 0].T, inside["conv_1d.bias"])
-    memory = (weights(inside, "linear_x"), convolution, recurrence)
-    mix = ((weights(inside, "linear_y"), memory), weights(inside, "linear_out"))
+    branch = {
+        "project": weights(inside, "linear_x"),
+        "convolve": convolution,
+        "memory": recurrence,
+    }
+    branches = {"gate": weights(inside, "linear_y"), "recurrent": branch}
+    mix = {"branches": branches, "output": weights(inside, "linear_out")}
     after = {name: p[f"mlp_block.{name}_proj.weight"].T for name in ("gate", "up", "down")}
     norms = [{"gain": 1 + p[f"{part}_pre_norm.weight"]} for part in ("temporal", "channel")]
     cell = sj.griffin_block(F, inner=6, blocks=H)
-    return cell, ((norms[0], mix), (norms[1], after))
+    return cell, both(norms, mix, after)
 
 
 def rwkv4_block(p):
@@ -51,7 +64,7 @@ def rwkv4_block(p):
     channel = {"mu": mixes("feed_forward", *names[:2])}
     channel |= {name: p[f"feed_forward.{name}.weight"].T for name in names}
     norms = [{"gain": p[f"ln{n}.weight"], "bias": p[f"ln{n}.bias"]} for n in (1, 2)]
-    return sj.rwkv4_block(F), ((norms[0], (mixed, memory)), (norms[1], channel))
+    return sj.rwkv4_block(F), both(norms, {"mix": mixed, "memory": memory}, channel)
 
 
 def slstm_block(p):
@@ -73,7 +86,8 @@ def slstm_block(p):
     gate, up = np.split(p["ffn.proj_up.weight"].T, 2, axis=1)
     after = {"gate": gate, "up": up, "down": p["ffn.proj_down.weight"].T}
     norm = lambda name: {"gain": 1 + p[f"{name}.weight"], "bias": np.zeros(F)}  # noqa: E731
-    return sj.slstm_block(F, heads=H), ((norm("xlstm_norm"), memory), (norm("ffn_norm"), after))
+    norms = (norm("xlstm_norm"), norm("ffn_norm"))
+    return sj.slstm_block(F, heads=H), both(norms, memory, after)
 
 
 @pytest.mark.parametrize("case", make_blocks.CASES)

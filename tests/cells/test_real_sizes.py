@@ -36,9 +36,8 @@ CELLS = (
 
 
 @pytest.mark.parametrize("make", CELLS, ids=lambda make: make.__name__)
-def test_parallel_is_step_by_step(make, monkeypatch):
+def test_parallel_is_step_by_step(make):
     """From nothing, in one chunk: where a compiler knows most."""
-    monkeypatch.undo()  # `auto` as it is for these sizes.
     cell = make(FEATURES)
     keys = jax.random.split(jax.random.key(0))
     params = jax.tree.map(

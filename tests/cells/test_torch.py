@@ -51,10 +51,15 @@ def arrange(case: str, found: dict, prefix: str = "") -> object:
         backward = convert(kind, found, f"l{index}_reverse", prefix)
         return BidirectionalParameters(forward, backward)
 
-    return tuple(layer(index) for index in range(int(layers)))
+    return {name: layer(index) for index, name in enumerate(names(kind, layers, direction))}
 
 
-def states(case: str, found: dict, prefix: str) -> sj.StackState:
+def names(kind: str, layers: str, direction: str) -> list[str]:
+    name = KINDS[kind].name if direction == "forward" else "bidirectional"
+    return [f"{name}_{index}" for index in range(int(layers))]
+
+
+def states(case: str, found: dict, prefix: str) -> dict:
     kind, layers, direction = case.rsplit("_", 2)
 
     def one(index):
@@ -63,11 +68,10 @@ def states(case: str, found: dict, prefix: str) -> sj.StackState:
             return sj.LSTMState(hidden, found[f"{prefix}c"][index])
         return hidden
 
+    layer_names = enumerate(names(kind, layers, direction))
     if direction == "forward":
-        return sj.StackState(tuple(one(i) for i in range(int(layers))))
-    return sj.StackState(
-        tuple(sj.BidirectionalState(one(2 * i), one(2 * i + 1)) for i in range(int(layers)))
-    )
+        return {name: one(i) for i, name in layer_names}
+    return {name: sj.BidirectionalState(one(2 * i), one(2 * i + 1)) for i, name in layer_names}
 
 
 def compare(case: str, found: dict) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 import seqjax as sj
 from seqjax.core import blocks
-from seqjax.core.run import Steps
+from seqjax.core.steps import Steps
 from seqjax.gradients import run_layers
 from seqjax.testing import check_cell
 
@@ -82,7 +82,7 @@ def test_diagnostics_see_the_layer_whole(short_stretches):
 def test_mistakes(no_shape_checks):
     with pytest.raises(ValueError, match=r"expected a causal cell.*needs the whole sequence"):
         sj.checkpointed(sj.bidirectional(sj.gru(2)))
-    with pytest.raises(ValueError, match=r"partly: expected a causal cell"):
-        sj.partly(sj.bidirectional(sj.gru(2)), width=2, rest=1)
+    with pytest.raises(ValueError, match=r"on_slice: expected a causal cell"):
+        sj.on_slice(sj.bidirectional(sj.gru(2)), width=2, rest=1)
     with pytest.raises(TypeError, match=r"expected a Cell.*call the function"):
         sj.checkpointed(sj.gru)

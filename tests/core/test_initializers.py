@@ -70,4 +70,4 @@ def test_the_same_key_gives_the_same_parameters():
     cell = sj.stack(sj.lstm(4), sj.gru(3))
     one, two, three = (cell.init(jax.random.key(k), 2) for k in (0, 0, 1))
     jax.tree.map(np.testing.assert_array_equal, one, two)
-    assert not np.allclose(one[0]["input"], three[0]["input"])
+    assert not np.allclose(one["lstm_0"]["input"], three["lstm_0"]["input"])

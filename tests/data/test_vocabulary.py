@@ -147,7 +147,7 @@ def test_json_of_something_else(text):
 
 def test_without_sentencepiece_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "sentencepiece", None)
-    with pytest.raises(InputError, match=r"pip install 'seqjax\[train\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'seqjax\[train\]'"):
         SubwordVocabulary.of(["a"])
 
 

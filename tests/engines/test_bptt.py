@@ -2,6 +2,7 @@
 
 import math
 import re
+from functools import partial
 
 import chex
 import hypothesis
@@ -20,14 +21,10 @@ from tests.table import CELLS, CORE, IN_FEATURES, ROWS
 GATED = {name: row.cell for name, row in ROWS.items() if "store" in row.methods}
 
 
-@pytest.fixture
-def tiles(monkeypatch):
-    """Tiles of a few steps, also for tests' short sequences."""
-    monkeypatch.setattr(bptt, "tile_size", lambda time, *_: min(time, 3))
-    monkeypatch.setattr(bptt, "FORWARD_TILE_BYTES", 1)
-    jax.clear_caches()
-    yield
-    jax.clear_caches()
+# Tiles of a few steps, of which the last is shorter, and other ones without gradients.
+RECOMPUTE = sj.Recompute(tile=3, forward_tile=1)
+STORE = sj.Store(tile=3, forward_tile=1)
+METHODS = pytest.mark.parametrize("method", [RECOMPUTE, STORE], ids=["recompute", "store"])
 
 
 options = st.fixed_dictionaries(
@@ -35,18 +32,15 @@ options = st.fixed_dictionaries(
         "reverse": st.booleans(),
         "truncate": st.sampled_from([None, 2]),
         "checkpoint_every": st.sampled_from([None, 4]),
-        "method": st.sampled_from(["recompute", "store"]),
+        "method": st.sampled_from([RECOMPUTE, STORE]),
     }
 )
 
 
 @pytest.mark.parametrize("name", GATED)
-@hypothesis.settings(
-    max_examples=2,
-    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
-)
+@hypothesis.settings(max_examples=2)
 @hypothesis.given(options=options, masked=st.booleans(), reset=st.booleans())
-def test_equal_to_the_plain_path(name, tiles, options, masked, reset):
+def test_equal_to_the_plain_path(name, options, masked, reset):
     """Values and gradients of everything, whatever the mix of arguments."""
     with jax.enable_x64(True):
         case = make_case(GATED[name], IN_FEATURES, None, 1)
@@ -64,9 +58,9 @@ def test_equal_to_the_plain_path(name, tiles, options, masked, reset):
         )
 
 
-@pytest.mark.parametrize("method", ["recompute", "store"])
+@METHODS
 @pytest.mark.parametrize("name", [name for name in CORE if name in GATED and CORE[name].causal])
-def test_higher_derivatives_equal_the_plain_path(name, method, tiles, x64):
+def test_higher_derivatives_equal_the_plain_path(name, method, x64):
     """Forward over reverse, reverse over reverse, forward over forward."""
     cell = CORE[name]
     params = cell.init(jax.random.key(0), IN_FEATURES)
@@ -95,13 +89,15 @@ def test_higher_derivatives_equal_the_plain_path(name, method, tiles, x64):
     chex.assert_trees_all_close(got, wanted, rtol=1e-9, atol=1e-9)
 
 
-def test_vmap_over_parameters_and_data(tiles, x64):
+def test_vmap_over_parameters_and_data(x64):
     cell = CELLS["gru_reset_before"]
     params = jax.vmap(lambda key: cell.init(key, IN_FEATURES))(jax.random.split(jax.random.key(0)))
     xs = jax.random.normal(jax.random.key(1), (2, 3, 7, IN_FEATURES))
 
     def gradient(params, xs):
-        return jax.grad(lambda p, x: jnp.sin(sj.scan(cell, p, x)[1]).sum(), (0, 1))(params, xs)
+        return jax.grad(lambda p, x: jnp.sin(sj.scan(cell, p, x, method=STORE)[1]).sum(), (0, 1))(
+            params, xs
+        )
 
     got = jax.jit(jax.vmap(gradient))(params, xs)
     for place in range(2):
@@ -110,8 +106,8 @@ def test_vmap_over_parameters_and_data(tiles, x64):
         chex.assert_trees_all_close(one, gradient(*part), rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("method", ["recompute", "store"])
-def test_gradients_of_a_trajectory(method, tiles, x64):
+@METHODS
+def test_gradients_of_a_trajectory(method, x64):
     cell = sj.lstm(3)
     params = cell.init(jax.random.key(0), 2)
     xs = jax.random.normal(jax.random.key(1), (2, 7, 2))
@@ -146,8 +142,8 @@ def test_bfloat16_gradients_add_up_in_float32():
 
 
 @pytest.mark.parametrize("name", ["gru", "lstm_layer_norm", "gru_reset_before"])
-@pytest.mark.parametrize("method", ["recompute", "store"])
-def test_parameters_and_inputs_of_different_dtypes(name, method, tiles):
+@METHODS
+def test_parameters_and_inputs_of_different_dtypes(name, method):
     cell = CELLS[name]
     params = sj.cast(cell.init(jax.random.key(0), IN_FEATURES), jnp.bfloat16)
     xs = jax.random.normal(jax.random.key(1), (2, 7, IN_FEATURES))
@@ -182,9 +178,9 @@ def gradient_program(cell, method, **options):
     return params, loops(jaxpr)
 
 
-@pytest.mark.parametrize("method", ["recompute", "store"])
+@METHODS
 @pytest.mark.parametrize("build", [sj.lstm, sj.gru, sj.minimal_gated, sj.elman])
-def test_the_loops_over_steps_hold_one_product_and_no_weights(build, method, tiles):
+def test_the_loops_over_steps_hold_one_product_and_no_weights(build, method):
     lengths = jnp.array([TIME, 4])
     params, found = gradient_program(build(FEATURES), method, lengths=lengths)
     steps = [loop for loop in found if loop.innermost]
@@ -257,7 +253,7 @@ def test_a_user_writes_the_same_program():
     assert program(own) == program(sj.lstm(8))
 
 
-def test_values_do_not_retrace(tiles):
+def test_values_do_not_retrace():
     traces = []
 
     def update(h, x, r):
@@ -270,7 +266,8 @@ def test_values_do_not_retrace(tiles):
     @jax.jit
     @chex.assert_max_traces(n=1)
     def step(params, xs, lengths):
-        return jax.grad(lambda p: sj.scan(cell, p, xs, lengths=lengths)[1].sum())(params)
+        run = partial(sj.scan, cell, lengths=lengths, method=RECOMPUTE)
+        return jax.grad(lambda p: run(p, xs)[1].sum())(params)
 
     step(params, jnp.ones((2, 7, 2)), jnp.array([7, 3]))
     count = len(traces)
@@ -310,14 +307,15 @@ NETS = {
 @pytest.mark.parametrize("context", [False, True])
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
 @pytest.mark.parametrize("name", NETS)
-def test_one_all_reduce_outside_all_loops(name, kind, context, tiles):
+def test_one_all_reduce_outside_all_loops(name, kind, context):
     cell = NETS[name]
     params = cell.init(jax.random.key(0), 3)
     xs = jax.random.normal(jax.random.key(1), (4, 10, 3))
     mask = jax.random.bernoulli(jax.random.key(2), 0.7, (4, 10))
 
     def loss(params, xs, mask):
-        return jnp.square(sj.scan(cell, params, xs, mask=mask, truncate=4)[1]).sum()
+        run = partial(sj.scan, cell, mask=mask, truncate=4, method=RECOMPUTE)
+        return jnp.square(run(params, xs)[1]).sum()
 
     gradient = jax.value_and_grad(loss)
     wanted = jax.jit(gradient)(params, xs, mask)

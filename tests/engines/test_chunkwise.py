@@ -11,7 +11,7 @@ from jax.sharding import AxisType, NamedSharding
 
 import seqjax as sj
 from seqjax.core.matrix import Access, MatrixState
-from seqjax.engines import chunkwise, triangular
+from seqjax.engines import triangular
 from seqjax.engines.decays import Decays
 from seqjax.testing import check_cell
 from seqjax.testing.case import Weights, make_case, numbers, with_gradient
@@ -20,35 +20,17 @@ from tests.matrix_cells import FORMS, form
 IN = 3
 
 
-def with_sizes(monkeypatch, **sizes):
-    """The engine with other constants than it has."""
-    for name, value in sizes.items():
-        monkeypatch.setattr(chunkwise, name, value)
-    jax.clear_caches()
-    yield
-    jax.clear_caches()
+FOURS = sj.Chunked(chunk=4, tile=4)
+"""Each a tile of its own."""
 
+BY_STEPS = sj.Chunked(inside="steps", tile=4)
 
-@pytest.fixture(params=[(1, 0), (2, 2**30), (64, 2**30)], ids=["one", "two", "all"])
-def chunks(request, monkeypatch):
-    """Chunks of one step in tiles of their own, of two steps together, and one for all steps."""
-    size, stored = request.param
-    yield from with_sizes(monkeypatch, CHUNK=size, STORED_BYTES=stored, TILE_BYTES=1)
-
-
-@pytest.fixture
-def fours(monkeypatch):
-    """Chunks of four steps, each a tile of its own."""
-    yield from with_sizes(monkeypatch, CHUNK=4, STORED_BYTES=0, TILE_BYTES=1)
-
-
-@pytest.fixture
-def by_steps(monkeypatch):
-    """Tiles of four steps, one after the other, for memories of any size."""
-    monkeypatch.setattr(chunkwise, "steps_are_cheap", lambda: True)
-    yield from with_sizes(
-        monkeypatch, SMALL_HEAD=2**30, FEWEST_TOGETHER=4, STORED_BYTES=0, TILE_BYTES=1
-    )
+SIZES = {
+    "one": sj.Chunked(chunk=1, tile=1),
+    "two": sj.Chunked(chunk=2),
+    "all": sj.Chunked(chunk=64),
+}
+"""Chunks of one step in tiles of their own, of two steps together, and one for all steps."""
 
 
 SETTINGS = (
@@ -58,7 +40,7 @@ SETTINGS = (
 )
 
 
-def compare(cell, settings=SETTINGS[1:2], flagged=(True,), method="chunked"):
+def compare(cell, settings=SETTINGS[1:2], flagged=(True,), method=FOURS):
     """Values and gradients of everything, equal to those of the plain path.
 
     Every setting is compiled anew, and so it is with masks and resets and without them.
@@ -80,30 +62,31 @@ def compare(cell, settings=SETTINGS[1:2], flagged=(True,), method="chunked"):
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_every_form_equals_the_plain_path(name, fours):
+def test_every_form_equals_the_plain_path(name):
     """With masks, resets and truncation, in reverse; the laws of all cells have the rest."""
     compare(form(**FORMS[name]))
 
 
 @pytest.mark.parametrize("name", ["channel-low_rank", "head-stabilized"])
-def test_any_setting_equals_the_plain_path(name, fours):
+def test_any_setting_equals_the_plain_path(name):
     compare(form(**FORMS[name]), SETTINGS, flagged=(True, False))
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_one_step_after_the_other_equals_the_plain_path(name, by_steps):
-    compare(form(**FORMS[name]), method="auto")
+def test_one_step_after_the_other_equals_the_plain_path(name):
+    compare(form(**FORMS[name]), method=BY_STEPS)
 
 
 @pytest.mark.parametrize("name", ["channel-low_rank", "head-stabilized"])
-def test_laws_of_one_step_after_the_other(name, by_steps):
+def test_laws_of_one_step_after_the_other(name):
     """Also without masks and resets, whole and in parts, short and long."""
-    check_cell(form(**FORMS[name]), IN, methods=("auto",))
+    check_cell(form(**FORMS[name]), IN, methods=(BY_STEPS,))
 
 
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", ["channel-add-before", "channel-delta", "head-stabilized"])
-def test_numbers_do_not_depend_on_the_chunks(name, chunks):
-    compare(form(**FORMS[name]))
+def test_numbers_do_not_depend_on_the_chunks(name, size):
+    compare(form(**FORMS[name]), method=SIZES[size])
 
 
 @pytest.mark.parametrize("name", ["channel-add", "channel-low_rank", "head-delta"])
@@ -157,7 +140,9 @@ def test_scores_with_mild_and_strong_decays(decay, before, x64):
     factors = jnp.where(seen, jnp.exp(jnp.where(seen, upto, 0.0)), 0.0)
     wanted = jnp.einsum("nik,njk,nijk->nij", left, right, factors)
     narrow = [a.astype(jnp.float32) for a in (left, right, g)]
-    decays = Decays(narrow[2], None, size=64, per_channel=True, least=None)
+    decays = Decays(
+        narrow[2], None, size=64, per_channel=True, least=None, block=16, strong_block=4
+    )
     np.testing.assert_allclose(
         decays.scores(*narrow[:2], before=before), wanted, rtol=2e-4, atol=1e-6
     )
@@ -192,17 +177,18 @@ def test_no_drift_over_a_long_time(name):
     cell = form(**FORMS[name])
     params = cell.init(jax.random.key(0), IN)
     xs = jax.random.normal(jax.random.key(1), (100_000, IN))
-    _, ys = jax.jit(lambda p, x: sj.scan(cell, p, x))(params, xs)
+    run = jax.jit(lambda p, x: sj.scan(cell, p, x, method="chunked"))
+    _, ys = run(params, xs)
     with jax.enable_x64(True):
         exact = sj.cast((params, xs), jnp.float64)
-        _, wanted = jax.jit(lambda p, x: sj.scan(cell, p, x))(*exact)
+        _, wanted = run(*exact)
     error = np.abs(np.asarray(ys) - np.asarray(wanted))
     assert error.max() < 1e-3 * np.abs(wanted).max()
     assert np.median(error[-1000:]) < 3 * np.median(error[:1000]) + 1e-7
 
 
 @pytest.mark.parametrize("name", ["head-delta", "channel-low_rank", "head-stabilized"])
-def test_higher_derivatives_equal_the_plain_path(name, fours, x64):
+def test_higher_derivatives_equal_the_plain_path(name, x64):
     cell = form(**FORMS[name])
     params = cell.init(jax.random.key(0), IN)
     xs = jax.random.normal(jax.random.key(1), (2, 6, IN))
@@ -217,17 +203,17 @@ def test_higher_derivatives_equal_the_plain_path(name, fours, x64):
         forward_over_reverse = jax.jvp(jax.grad(loss), (params,), (direction,))[1]
         return forward_over_reverse, jax.jvp(loss, (params,), (direction,))[1]
 
-    got, wanted = (jax.jit(derivatives, static_argnums=0)(m) for m in ("chunked", "plain"))
+    got, wanted = (jax.jit(derivatives, static_argnums=0)(m) for m in (FOURS, "plain"))
     chex.assert_trees_all_close(got, wanted, rtol=1e-9, atol=1e-9)
 
 
-def test_a_nan_does_not_survive_a_reset(fours):
+def test_a_nan_does_not_survive_a_reset():
     """Also in the same chunk, where steps of several sequences meet in one product."""
     cell = form("head", "delta")
     params = cell.init(jax.random.key(0), IN)
     xs = jax.random.normal(jax.random.key(1), (12, IN)).at[5].set(jnp.nan)
     resets = jnp.zeros(12, bool).at[7].set(True)
-    carry, ys = sj.scan(cell, params, xs, resets=resets, method="chunked")
+    carry, ys = sj.scan(cell, params, xs, resets=resets, method=FOURS)
     wanted_carry, wanted = sj.scan(cell, params, xs, resets=resets, method="plain")
     assert jnp.isnan(ys[5:7]).all()
     chex.assert_trees_all_close((carry, ys), (wanted_carry, wanted), rtol=1e-5, atol=1e-6)
@@ -253,10 +239,11 @@ def test_mlstm_does_not_depend_on_its_scale(x64):
     params = cell.init(jax.random.key(0), IN)
     xs = jax.random.normal(jax.random.key(1), (9, IN))
     empty = cell.initial_carry(params)
-    _, wanted = sj.scan(cell, params, xs)
+    run = partial(sj.scan, cell, params, xs, method="chunked")
+    _, wanted = run()
     for scale in (-50.0, 5.0):
         carry = empty._replace(log_scale=empty.log_scale + scale)
-        np.testing.assert_allclose(sj.scan(cell, params, xs, carry)[1], wanted, rtol=1e-10)
+        np.testing.assert_allclose(run(carry)[1], wanted, rtol=1e-10)
 
 
 @pytest.mark.parametrize("value", [-100.0, 100.0])
@@ -322,7 +309,8 @@ def test_on_a_mesh(kind):
     mask = jax.random.bernoulli(jax.random.key(2), 0.7, (4, 20))
 
     def loss(params, xs, mask):
-        return jnp.square(sj.scan(cell, params, xs, mask=mask, truncate=6)[1]).sum()
+        run = partial(sj.scan, cell, mask=mask, truncate=6, method="chunked")
+        return jnp.square(run(params, xs)[1]).sum()
 
     wanted = jax.value_and_grad(loss)(params, xs, mask)
     mesh = jax.make_mesh((2,), ("data",), axis_types=(kind,))
@@ -337,9 +325,10 @@ def test_vmap_over_parameters(x64):
     cell = form("channel", "delta")
     params = jax.vmap(lambda key: cell.init(key, IN))(jax.random.split(jax.random.key(0)))
     xs = jax.random.normal(jax.random.key(1), (2, 3, 9, IN))
-    got = jax.vmap(lambda p, x: sj.scan(cell, p, x)[1])(params, xs)
+    run = lambda p, x: sj.scan(cell, p, x, method="chunked")[1]  # noqa: E731
+    got = jax.vmap(run)(params, xs)
     for n in range(2):
-        one = sj.scan(cell, jax.tree.map(lambda leaf, n=n: leaf[n], params), xs[n])[1]
+        one = run(jax.tree.map(lambda leaf, n=n: leaf[n], params), xs[n])
         np.testing.assert_allclose(got[n], one, rtol=1e-10, atol=1e-12)
 
 
@@ -416,14 +405,13 @@ def test_other_mistakes():
     with pytest.raises(ValueError, match="needs"):
         sj.scan(form(), form().init(jax.random.key(0), IN), jnp.ones((5, IN)), method="store")
     with pytest.raises(ValueError, match="at least one"):
-        sj.pipeline()
+        sj.stack()
     with pytest.raises(ValueError, match="must be 4 wide"):
         sj.rms_norm(4).init(jax.random.key(0), 3)
 
 
-def test_auto_goes_step_by_step_through_small_memories(monkeypatch):
+def test_auto_goes_step_by_step_through_small_memories():
     """On a CPU, where heads are small, or all of the memory and chunks are dear."""
-    monkeypatch.undo()
 
     def by_steps(cell, rows=1):
         params, xs = cell.init(jax.random.key(0), IN), jnp.zeros((rows, 20, IN))
@@ -452,7 +440,5 @@ def test_what_one_step_after_the_other_stores():
         xs = jax.ShapeDtypeStruct((4, steps, IN), jnp.float32)
         return sj.memory_report(cell, params, xs, method=method).saved
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chunkwise, "steps_are_cheap", lambda: True)
-        patch.setattr(chunkwise, "SMALL_HEAD", 2**30)
-        assert saved(100_000, "auto") < saved(100_000, "plain") / 5
+    steps = sj.Chunked(inside="steps")
+    assert saved(100_000, steps) < saved(100_000, "plain") / 5

@@ -13,24 +13,21 @@ from jax.test_util import check_grads
 import seqjax as sj
 from seqjax.core.affine import Update
 from seqjax.core.linear import Diagonal
-from seqjax.engines import diagonal, prefix
-from seqjax.engines.scan import METHODS
+from seqjax.engines import prefix, sizes
 from seqjax.testing.case import Weights, make_case, numbers, with_gradient
 from tests.engines.test_bptt import collectives_inside_loops
-from tests.table import CELLS, CORE, IN_FEATURES, ROWS
+from tests.table import ANY, CELLS, CORE, IN_FEATURES, ROWS
 
 LINEAR = {name: row.cell for name, row in ROWS.items() if "associative" in row.methods}
 ONE = {name: CORE[name] for name in CORE if isinstance(CORE[name].structure, Diagonal)}
 
 
-@pytest.fixture(params=["by steps", "at once"])
-def chunks(request, monkeypatch):
-    """Chunks of a few steps, inside of them either way."""
-    monkeypatch.setattr(diagonal, "chunk_size", lambda time, *_: min(time, 3))
-    monkeypatch.setattr(diagonal, "steps_are_cheap", lambda: request.param == "by steps")
-    jax.clear_caches()
-    yield
-    jax.clear_caches()
+# Tiles of a few steps, inside of them either way; and chunks inside of a tile.
+BY_STEPS = sj.Chunked(tile=3, inside="steps")
+AT_ONCE = sj.Chunked(tile=3, inside="parallel")
+CHUNKS = sj.Chunked(chunk=2, tile=5)
+TILES = pytest.mark.parametrize("method", [BY_STEPS, AT_ONCE, CHUNKS], ids=str)
+METHODS = pytest.mark.parametrize("method", [BY_STEPS, AT_ONCE, sj.Associative()], ids=str)
 
 
 options = st.fixed_dictionaries(
@@ -53,13 +50,11 @@ KINDS = [
 """One of each kind of state, of each way to read it, and of each composition."""
 
 
+@TILES
 @pytest.mark.parametrize("name", KINDS)
-@hypothesis.settings(
-    max_examples=2,
-    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
-)
+@hypothesis.settings(max_examples=2)
 @hypothesis.given(options=options, masked=st.booleans(), reset=st.booleans())
-def test_equal_to_the_plain_path(name, chunks, options, masked, reset):
+def test_equal_to_the_plain_path(name, method, options, masked, reset):
     """Values and gradients of everything, whatever the mix of arguments."""
     with jax.enable_x64(True):
         case = make_case(LINEAR[name], IN_FEATURES, None, 1)
@@ -67,10 +62,10 @@ def test_equal_to_the_plain_path(name, chunks, options, masked, reset):
         flags = {"mask": case.mask} if masked else {}
         flags |= {"resets": case.resets} if reset else {}
         got, wanted = (
-            with_gradient(case.cell, weights, **options, method=method)(
+            with_gradient(case.cell, weights, **options, method=each)(
                 case.params, case.carry, case.xs, **flags
             )
-            for method in ("chunked", "plain")
+            for each in (method, "plain")
         )
         chex.assert_trees_all_close(
             jax.tree.map(numbers, got), jax.tree.map(numbers, wanted), rtol=1e-10, atol=1e-10
@@ -97,9 +92,9 @@ def test_padding_first(name, x64):
     chex.assert_trees_all_close(got, wanted, rtol=1e-9, atol=1e-10)
 
 
-@pytest.mark.parametrize("method", ["chunked", "associative"])
+@METHODS
 @pytest.mark.parametrize("name", ["minimal_gru", "lru", "slstm_linear"])
-def test_higher_derivatives_equal_the_plain_path(name, method, chunks, x64):
+def test_higher_derivatives_equal_the_plain_path(name, method, x64):
     """Forward over reverse, reverse over reverse, forward over forward."""
     cell = CELLS[name]
     params = cell.init(jax.random.key(0), IN_FEATURES)
@@ -128,9 +123,9 @@ def test_higher_derivatives_equal_the_plain_path(name, method, chunks, x64):
     chex.assert_trees_all_close(got, wanted, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("method", ["chunked", "associative"])
+@METHODS
 @pytest.mark.parametrize("name", ONE)
-def test_a_reset_forgets_nan(name, method, chunks):
+def test_a_reset_forgets_nan(name, method):
     """Also one that comes up on the way."""
     cell = ONE[name]
     params = cell.init(jax.random.key(0), IN_FEATURES)
@@ -145,7 +140,7 @@ def test_a_reset_forgets_nan(name, method, chunks):
 
 
 @pytest.mark.parametrize("method", ["plain", "chunked", "associative"])
-@pytest.mark.parametrize("name", [name for name in LINEAR if ROWS[name].methods != METHODS])
+@pytest.mark.parametrize("name", [name for name in LINEAR if ROWS[name].methods != ANY])
 def test_extreme_gates(name, method):
     """Inputs of plus and minus 100: all values and gradients are finite."""
     cell = LINEAR[name]
@@ -220,7 +215,7 @@ def test_what_is_saved():
     xs = jax.ShapeDtypeStruct((rows, time, 8), jnp.float32)
     inputs, states = 4 * rows * time * 8, 4 * rows * time * 64
     report = sj.memory_report(cell, params, xs, method="chunked")
-    assert report.saved < 1.1 * inputs + states / diagonal.CHUNK_STEPS
+    assert report.saved < 1.1 * inputs + states / sizes.FEWEST_LINEAR_STEPS.here
     assert sj.memory_report(cell, params, xs, method="plain").saved > 2 * states
 
 
@@ -257,8 +252,8 @@ def test_the_state_stays_in_float32():
     assert carry.dtype == jnp.float32 and ys.dtype == jnp.bfloat16
 
 
-@pytest.mark.parametrize("method", ["chunked", "associative"])
-def test_gradients_of_a_trajectory(method, chunks, x64):
+@METHODS
+def test_gradients_of_a_trajectory(method, x64):
     cell = sj.lru(3)
     params = cell.init(jax.random.key(0), 2)
     xs = jax.random.normal(jax.random.key(1), (2, 7, 2))

@@ -7,7 +7,6 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 
 import seqjax as sj
-from seqjax.engines import bptt
 from tests.table import CELLS, IN_FEATURES
 
 NAMES = ["lstm", "gru_reset_before_heads_layer_norm", "bidirectional_inside", "all_together"]
@@ -81,13 +80,13 @@ def test_checkpoints_on_a_mesh(kind):
             same(jax.jit(run, static_argnames="method")(params, *split, method=method), wanted)
 
 
-def test_layers_whose_forward_pass_goes_in_tiles(monkeypatch):
+def test_layers_whose_forward_pass_goes_in_tiles():
     """The gradient of a layer reaches the one below it, whatever the tiles of the two passes."""
-    monkeypatch.setattr(bptt, "FORWARD_TILE_BYTES", 1)
     cell = sj.stack(sj.gru(5), sj.residual(sj.lstm(5)))
     params = cell.init(jax.random.key(0), 3)
     xs = jax.random.normal(jax.random.key(1), (6, 7, 3))
-    loss = lambda p, xs: jnp.square(sj.scan(cell, p, xs)[1]).sum()  # noqa: E731
+    method = sj.Store(forward_tile=1)
+    loss = lambda p, xs: jnp.square(sj.scan(cell, p, xs, method=method)[1]).sum()  # noqa: E731
     wanted = jax.grad(loss, argnums=(0, 1))(params, xs)
     mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
     rows, everywhere = NamedSharding(mesh, jax.P("data")), NamedSharding(mesh, jax.P())

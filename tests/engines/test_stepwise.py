@@ -12,8 +12,7 @@ from jax.test_util import check_grads
 
 import seqjax as sj
 from seqjax.core import attention
-from seqjax.engines import stepwise
-from seqjax.engines import tiles as time_tiles
+from seqjax.engines import sizes, stepwise
 from seqjax.testing.case import Weights, make_case, numbers, with_gradient
 from tests.jaxprs import loops
 from tests.table import ANY_STEP, IN_FEATURES, ROWS
@@ -21,13 +20,8 @@ from tests.table import ANY_STEP, IN_FEATURES, ROWS
 CELLS = {name: row.cell for name, row in ROWS.items() if row.methods == ANY_STEP}
 
 
-@pytest.fixture
-def tiles(monkeypatch):
-    """Tiles of a few steps, also for tests' short sequences."""
-    monkeypatch.setattr(stepwise, "divisor", lambda time, most: min(time, 3))
-    jax.clear_caches()
-    yield
-    jax.clear_caches()
+TILES = sj.Recompute(tile=3)
+"""A few steps, also for tests' short sequences; the last tile is shorter."""
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -36,14 +30,14 @@ def tiles(monkeypatch):
     [{"reverse": True, "truncate": 2}, {"checkpoint_every": 4}],
     ids=["reverse_truncated", "checkpoints"],
 )
-def test_equal_to_the_plain_path(name, options, tiles, x64):
+def test_equal_to_the_plain_path(name, options, x64):
     case = make_case(CELLS[name], IN_FEATURES, None, 1)
     weights = Weights(case)
     got, wanted = (
         with_gradient(case.cell, weights, **options, method=method)(
             case.params, case.carry, case.xs, mask=case.mask, resets=case.resets
         )
-        for method in ("recompute", "plain")
+        for method in (TILES, "plain")
     )
     chex.assert_trees_all_close(
         jax.tree.map(numbers, got), jax.tree.map(numbers, wanted), rtol=1e-10, atol=1e-10
@@ -60,8 +54,8 @@ def attentive(batch=2, time=19, places=6):
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_steps_too_large_for_a_tile(reverse, monkeypatch, x64):
-    """Then there are tiles of a few steps all the same, and the numbers are those of the whole."""
+def test_gradients_of_what_is_attended_to(reverse, x64):
+    """In tiles of more steps than one, and a rest."""
     cell, params, values, xs = attentive()
 
     @partial(jax.value_and_grad, argnums=(0, 1, 2))
@@ -69,19 +63,18 @@ def test_steps_too_large_for_a_tile(reverse, monkeypatch, x64):
         ready = sj.attend_to(params, values)
         return jnp.square(sj.scan(cell, ready, xs, method=method, reverse=reverse)[1]).sum()
 
-    sizes = []
-
-    def over_tiles(*args, size, reverse):
-        sizes.append(size)
-        return time_tiles.over_tiles(*args, size=size, reverse=reverse)
-
-    monkeypatch.setattr(stepwise, "over_tiles", over_tiles)
-    monkeypatch.setattr(stepwise, "TILE_BYTES", 1)
-    jax.clear_caches()
-    got, wanted = (run(params, values, xs, method) for method in ("auto", "plain"))
+    got, wanted = (run(params, values, xs, method) for method in (sj.Recompute(tile=8), "plain"))
     chex.assert_trees_all_close(got, wanted, rtol=1e-10, atol=1e-12)
-    assert set(sizes) == {stepwise.LEAST_TILE}
-    jax.clear_caches()
+
+
+def test_steps_too_large_for_a_tile():
+    """Then there are tiles of a few steps all the same."""
+    cell, params, *_ = attentive()
+    values = jax.ShapeDtypeStruct((2, 10**6, 2), jnp.float32)
+    ready = jax.eval_shape(sj.attend_to, params, values)
+    carry = jax.eval_shape(lambda p: cell.initial_carry(p, (2,)), ready)
+    x = jax.ShapeDtypeStruct((2, 3), jnp.float32)
+    assert stepwise.tile_size(cell, ready, carry, x) == sizes.FEWEST_STEPS_OF_TILE.here
 
 
 def test_tiles_count_what_a_step_makes_on_the_way():
@@ -89,14 +82,14 @@ def test_tiles_count_what_a_step_makes_on_the_way():
     ready = sj.attend_to(params, values)
     scores = 2 * 600 * 4 * 4
     size = stepwise.tile_size(cell, ready, cell.initial_carry(ready, (2,)), xs[:, 0])
-    assert size == stepwise.TILE_BYTES // scores
+    assert size == sizes.STEPS_OF_TILE.here // scores
 
 
 def test_tiles_do_not_count_weights():
     cell = sj.conv_gru(64, space=(1,))
     params = cell.init(jax.random.key(0), 1)
     size = stepwise.tile_size(cell, params, cell.initial_carry(params), jnp.ones((1, 1)))
-    assert size > stepwise.TILE_BYTES // params["recurrent"].nbytes * 100
+    assert size > sizes.STEPS_OF_TILE.here // params["recurrent"].nbytes * 100
 
 
 def test_large_steps_with_few_weights_have_tiles_of_their_own():
@@ -107,7 +100,7 @@ def test_large_steps_with_few_weights_have_tiles_of_their_own():
     assert stepwise.tile_size(cell, params, carry, x) == 1
 
 
-def test_derivatives_of_any_kind(tiles, x64):
+def test_derivatives_of_any_kind(x64):
     """Forwards, backwards, and once more."""
     cell = sj.conv_lstm(1, space=(2,))
     params = cell.init(jax.random.key(0), 1)
@@ -116,7 +109,7 @@ def test_derivatives_of_any_kind(tiles, x64):
 
     @jax.jit
     def run(params, xs):
-        return sj.scan(cell, params, xs, resets=resets)[1].sum()
+        return sj.scan(cell, params, xs, resets=resets, method=TILES)[1].sum()
 
     check_grads(run, (params, xs), order=2, modes=("fwd", "rev"), atol=1e-5, rtol=1e-5)
 
@@ -139,7 +132,7 @@ def test_no_gradient_of_a_weight_is_carried_through_time(build):
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
 @pytest.mark.parametrize("feeding", [False, True])
 @pytest.mark.parametrize("queries", [99, 5, 2], ids=["together", "row_by_row", "in_parts"])
-def test_each_device_has_the_memory_of_its_rows(kind, feeding, queries, tiles, monkeypatch):
+def test_each_device_has_the_memory_of_its_rows(kind, feeding, queries, monkeypatch):
     # Of five queries a row, each compared with four keys of three numbers.
     monkeypatch.setattr(attention, "READ_BYTES", queries * 4 * 3 * 4)
     mesh = jax.make_mesh((4,), ("data",), axis_types=(kind,))
@@ -150,7 +143,7 @@ def test_each_device_has_the_memory_of_its_rows(kind, feeding, queries, tiles, m
 
     def loss(params, values, xs):
         ready = sj.attend_to(params, values)
-        return jnp.square(sj.scan(cell, ready, xs)[1]).sum()
+        return jnp.square(sj.scan(cell, ready, xs, method=TILES)[1]).sum()
 
     run = jax.jit(jax.value_and_grad(loss, (0, 1)))
     wanted = run(params, values, xs)

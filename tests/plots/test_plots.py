@@ -12,7 +12,6 @@ from matplotlib.collections import FillBetweenPolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from seqjax.core.errors import InputError
 from seqjax.plots import (
     alignment,
     attention_over_series,
@@ -328,7 +327,7 @@ def test_pyplot_is_not_touched():
 
 def test_without_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(InputError, match=r"pip install 'seqjax\[plot\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'seqjax\[plot\]'"):
         confusion_matrix([[1]], ["a"])
 
 

@@ -12,8 +12,8 @@ from seqjax.cli import main
 from seqjax.data import sources
 from seqjax.train import loop
 from seqjax.train.checkpoints import Checkpoints
-from seqjax.train.config import differences, from_json, to_json
 from seqjax.train.language import LanguageConfig, LanguageModelConfig
+from seqjax.train.saved_config import differences, from_json, to_json
 
 pytestmark = pytest.mark.usefixtures("no_shape_checks")
 

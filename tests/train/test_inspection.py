@@ -12,7 +12,7 @@ from seqjax.train.diagnosis import read_flows
 
 SMALL = [
     "train",
-    "task",
+    "synthetic",
     "--task",
     "parity",
     "--length",
@@ -102,7 +102,7 @@ def test_inspect_needs_a_run(tmp_path, capsys):
 
 
 def test_diagnose_must_make_sense(tmp_path, capsys):
-    assert main(["train", "task", "--diagnose", "-1", "--out", str(tmp_path / "run")]) == 2
+    assert main(["train", "synthetic", "--diagnose", "-1", "--out", str(tmp_path / "run")]) == 2
     assert "--diagnose must be 0 or more" in capsys.readouterr().err
 
 

@@ -31,7 +31,7 @@ STREAMS, TIME = 4, 16
 @pytest.fixture
 def prepare(monkeypatch):
     texts = Texts("documents", DOCUMENTS, DOCUMENTS)
-    monkeypatch.setattr(language, "find_texts", lambda config, say: texts)
+    monkeypatch.setattr(language, "find_texts", lambda config, log: texts)
 
     def prepare(devices=2, optimizer=None, **model):
         mesh = make_mesh(STREAMS, devices)

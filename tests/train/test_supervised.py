@@ -287,7 +287,7 @@ def test_several_labels(here, capsys):
 
 
 def test_cut_sequences_are_reported(here, capsys):
-    assert main([*CLASSIFY, "--longest", "2", "--keep", "tail"]) == 0
+    assert main([*CLASSIFY, "--max-length", "2", "--truncate-side", "tail"]) == 0
     assert "were cut to 2 steps" in capsys.readouterr().out
 
 
@@ -356,14 +356,14 @@ FORECAST = ["train", "forecast", "--train", "waves.csv", "--values", "load", "--
 def test_a_forecast_is_what_the_model_says_after_the_last_step(here):
     """With a history that is no power of two: nothing is put in between."""
     from seqjax.train.run import load_model, load_settings
-    from seqjax.train.tasks import KINDS
+    from seqjax.train.tasks import TASKS
 
     waves(here / "waves.csv")
     assert main([*FORECAST, "--history", "20", "--out", "run"]) == 0
     assert main(["predict", "run", "--input", "waves.csv"]) == 0
     rows = list(csv.DictReader((here / "waves.predicted.csv").read_text().splitlines()))
-    saved = load_settings(here / "run", {"forecast": KINDS["forecast"].config})
-    problem = KINDS["forecast"].restore(saved.config, saved.settings["problem"])
+    saved = load_settings(here / "run", {"forecast": TASKS["forecast"].config})
+    problem = TASKS["forecast"].restore(saved.config, saved.settings["problem"])
     model, _ = load_model(here / "run", problem.model(0))
     table = list(csv.DictReader((here / "waves.csv").read_text().splitlines()))
     history = np.array([[float(row["load"])] for row in table[-20:]], np.float32)
@@ -428,14 +428,14 @@ def test_a_word_that_only_the_held_out_part_has_is_unknown(here):
     """The vocabulary is that of the training part."""
     from seqjax.train.classification import ClassifyConfig, ClassifyFields
     from seqjax.train.files import FilesConfig
-    from seqjax.train.tasks import KINDS
+    from seqjax.train.tasks import TASKS
 
     rows = "".join(f"word{i},{'good' if i % 2 else 'bad'}\n" for i in range(40))
     config = ClassifyConfig(
         files=FilesConfig(train=(here / write(here, "once.csv", "text,label\n" + rows),)),
         columns=ClassifyFields(text="text"),
     )
-    task = KINDS["classify"].task(config, print)
+    task = TASKS["classify"].task(config, print)
     known = [int(example["inputs"][0]) for example in task.split.train]
     held = [int(example["inputs"][0]) for example in task.split.validation]
     assert len(held) == 4 and set(held) == {1} and 1 not in known

@@ -68,13 +68,13 @@ def codes(path):
 WAYS = {
     "columns": (
         "translate", spelled, "pairs.tsv",
-        ["--separator", "|", "--embedding", "8", "--steps", "150", "--smoothing", "0",
+        ["--separator", "|", "--embedding", "8", "--steps", "150", "--label-smoothing", "0",
          "--tokens", "words"],
     ),
     "lines": (
         "translate", lines, "numbers.txt",
-        ["--train-targets", "words.txt", "--embedding", "8", "--steps", "150", "--feeding",
-         "--score", "multiplicative", "--sampling", "0.1", "--smoothing", "0"],
+        ["--train-targets", "words.txt", "--embedding", "8", "--steps", "150", "--input-feeding",
+         "--score", "multiplicative", "--scheduled-sampling", "0.1", "--label-smoothing", "0"],
     ),
     "pictures": (
         "caption", pictures, "pictures.jsonl",
@@ -243,13 +243,13 @@ def test_clips_are_tagged_frame_by_frame(here, capsys):
     ("options", "message"),
     [
         (["translate", "--beams", "0"], "--beams must be above 0"),
-        (["translate", "--penalty", "-1"], "--penalty must be 0 or more"),
-        (["translate", "--smoothing", "1"], "--smoothing must be in [0, 1)"),
-        (["translate", "--sampling", "1.5"], "--sampling must be in [0, 1]"),
+        (["translate", "--length-penalty", "-1"], "--length-penalty must be 0 or more"),
+        (["translate", "--label-smoothing", "1"], "--label-smoothing must be in [0, 1)"),
+        (["translate", "--scheduled-sampling", "1.5"], "--scheduled-sampling must be in [0, 1]"),
         (["caption", "--convolutions", "8", "0"], "--convolutions must be above 0"),
         (
-            ["translate", "--train", "pairs.tsv", "--attention", "none", "--feeding"],
-            "--feeding needs attention",
+            ["translate", "--train", "pairs.tsv", "--attention", "none", "--input-feeding"],
+            "--input-feeding needs attention",
         ),
         (
             ["translate", "--train", "lists.jsonl", "--separator", "|"],

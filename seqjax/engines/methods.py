@@ -1,0 +1,204 @@
+"""How to run a cell, as values: which engine, and the sizes it goes by."""
+
+import dataclasses
+from typing import Literal
+
+from seqjax.core.cell import positive_int
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Method:
+    """A way to run a cell. Records like this are hashable; sizes are in steps.
+
+    A size that is None is chosen by the shapes at hand, see `seqjax.engines.sizes`.
+    """
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            size = getattr(self, field.name)
+            if size is not None and field.type == int | None:
+                positive_int(type(self).__name__, field.name, size)
+
+    def __repr__(self) -> str:
+        given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        words = [f"{name}={value!r}" for name, value in given.items() if value is not None]
+        return f"{type(self).__name__}({', '.join(words)})"
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Auto(Method):
+    """For each part of a cell what is fastest for its shapes and the device; `"auto"` in short.
+
+    Example:
+      >>> import seqjax as sj
+      >>> sj.Auto()
+      Auto()
+    """
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Plain(Method):
+    """A `lax.scan` over `cell.step` that JAX differentiates; `"plain"` in short.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.gru(4)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> carry, ys = sj.scan(cell, params, jnp.ones((5, 3)), method=sj.Plain())
+    """
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Recompute(Method):
+    """Exact BPTT with a backward pass of its own that stores the carries; `"recompute"` in short.
+
+    The gates of a tile of time are computed again, in one product, when the backward pass comes to
+    it. For gated cells, and for cells whose `structure` is an `AnyStep`.
+
+    Args:
+      tile: steps of a tile, in training.
+      forward_tile: steps whose input products are one where no gradient is asked for. A cell that
+        is an `AnyStep` has no such products.
+
+    Raises:
+      ValueError: if a size is not a positive whole number.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.gru(4)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> xs = jnp.ones((2, 12, 3))
+      >>> carry, ys = sj.scan(cell, params, xs, method=sj.Recompute(tile=4))
+    """
+
+    tile: int | None = None
+    forward_tile: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Store(Method):
+    """As `Recompute`, but the gates are stored too; `"store"` in short. For gated cells.
+
+    Args:
+      tile, forward_tile: as for `Recompute`.
+
+    Raises:
+      ValueError: if a size is not a positive whole number.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.lstm(16)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> xs = jnp.ones((2, 100, 3))
+      >>> full = sj.memory_report(cell, params, xs, method=sj.Store(tile=10))
+      >>> full.saved > sj.memory_report(cell, params, xs, method=sj.Recompute(tile=10)).saved
+      True
+    """
+
+    tile: int | None = None
+    forward_tile: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Associative(Method):
+    """All steps at once by a `lax.associative_scan`; `"associative"` in short.
+
+    For cells that are linear in their state.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.minimal_gru(4)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> carry, ys = sj.scan(cell, params, jnp.ones((5, 3)), method=sj.Associative())
+    """
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Chunked(Method):
+    """A loop over chunks of time with dense work inside; `"chunked"` in short.
+
+    For cells that are linear in their state, a matrix memory included. Time goes in tiles, and
+    tiles in chunks: a chunk is what runs at once, a tile what is computed again in the backward
+    pass, before which only the states between tiles are stored.
+
+    Args:
+      chunk: steps of a chunk, a power of two.
+      tile: steps of a tile, for a matrix memory rounded up to whole chunks.
+      inside: `"parallel"`: all steps of a chunk at once, by an associative scan or, for a matrix
+        memory, by products of matrices; `"steps"`: one step after the other, with products for
+        a whole tile around them. By default, as fits the device.
+      block: steps of a sub-chunk, a power of two, that is one product where decays per channel are
+        mild.
+      strong_block: the same where they may be anything: the steps are compared pair by pair.
+
+    Raises:
+      ValueError: if a size is not a positive whole number, or one that must be is no power of two;
+        if sizes of a chunk are given and steps go one after the other.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.delta_net(4, heads=2)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> xs = jnp.ones((2, 100, 3))
+      >>> carry, ys = sj.scan(cell, params, xs, method=sj.Chunked(chunk=16))
+    """
+
+    chunk: int | None = None
+    tile: int | None = None
+    inside: Literal["steps", "parallel"] | None = None
+    block: int | None = None
+    strong_block: int | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.inside not in (None, "steps", "parallel"):
+            raise ValueError(
+                f"Chunked: `inside` must be 'steps', 'parallel' or None; got {self.inside!r}."
+            )
+        for name in ("chunk", "block", "strong_block"):
+            size = getattr(self, name)
+            if size is None:
+                continue
+            if size & (size - 1):
+                raise ValueError(f"Chunked: `{name}` must be a power of two, got {size}.")
+            if self.inside == "steps":
+                raise ValueError(
+                    f"Chunked: with inside='steps' nothing runs in a chunk at once, so leave out "
+                    f"`{name}`, got {size}. `tile` is how many steps are computed again together."
+                )
+
+
+BY_NAME: dict[str, Method] = {
+    "auto": Auto(),
+    "plain": Plain(),
+    "recompute": Recompute(),
+    "store": Store(),
+    "associative": Associative(),
+    "chunked": Chunked(),
+}
+
+METHODS = tuple(BY_NAME)
+"""The short names, each of a method with the sizes that it chooses; see `seqjax.scan`."""
+
+
+def as_method(method: Method | str) -> Method:
+    """The method of a name, or the one given; or an error."""
+    if isinstance(method, Method):
+        return method
+    if isinstance(method, str) and method in BY_NAME:
+        return BY_NAME[method]
+    names = ", ".join(map(repr, METHODS))
+    raise ValueError(
+        f"scan: `method` must be one of {names}; got {method!r}. To choose sizes, give a value "
+        "such as sj.Recompute(tile=16) or sj.Chunked(chunk=64)."
+    )
+
+
+def spell_method(method: Method) -> str:
+    """As a user writes it: a name if there is one."""
+    return next((repr(name) for name, known in BY_NAME.items() if known == method), repr(method))

@@ -1,0 +1,120 @@
+"""All sizes and thresholds that engines go by unless a method names its own, for each backend.
+
+Those of CPUs were measured on two cores with AVX-512, in float32; tables are in
+`docs/measured/bench.md`. Where GPU and TPU say the same as CPU, nothing was measured on them.
+Bytes are of one device.
+"""
+
+from typing import NamedTuple
+
+import jax
+
+
+class Size(NamedTuple):
+    """One number for each kind of device."""
+
+    cpu: int
+    gpu: int
+    tpu: int
+
+    @property
+    def here(self) -> int:
+        """That of the device at hand."""
+        return self._asdict().get(jax.default_backend(), self.gpu)
+
+
+# Gated cells: `bptt.py`.
+
+GATES_STORED = Size(cpu=2**22, gpu=2**22, tpu=2**22)
+"""Bytes of the gates of a sequence that are stored rather than computed again. Storing is 0 to 10 %
+faster and takes twice the memory, which is little up to 4 MB."""
+
+GATES_OF_TILE = Size(cpu=2**20, gpu=2**20, tpu=2**20)
+"""Bytes of the gates of a tile: a working set that stays in the cache of a core. Up to
+`GATES_STORED` one tile is faster still, having the fewest kernels (lstm 1000, 1, 64, 128: 8.8 ms
+instead of 12 with tiles of 50); 1 MB won at 256, 32, 128, 256 and 512, 48, 256, 384."""
+
+TILE_SHARE = Size(cpu=2, gpu=1, tpu=1)
+"""How many times smaller tiles are where several devices share cache and memory, as CPU devices do:
+0.76 instead of 1.0 of Haiku's time at 200, 16, 32, 64 on two."""
+
+TILE_ROWS = Size(cpu=384, gpu=384, tpu=384)
+"""Rows of all steps of a tile, at least: fewer make slow products of weight gradients. Tiles of 8
+to 32 steps won from 256 features on."""
+
+GATES_OF_FORWARD_TILE = Size(cpu=2**16, gpu=2**16, tpu=2**16)
+"""Bytes of the gates of a tile where no gradient is asked for and nothing is kept."""
+
+# Any step: `stepwise.py`.
+
+STEPS_OF_TILE = Size(cpu=2**22, gpu=2**22, tpu=2**22)
+"""Bytes that the steps of a tile make, which are computed again at once."""
+
+FEWEST_STEPS_OF_TILE = Size(cpu=8, gpu=8, tpu=8)
+"""Steps of a tile whose steps are large, but not beside the gradients that every tile adds up."""
+
+# Cells that are linear in their state: `diagonal.py`.
+
+STEP_BY_STEP = Size(cpu=1, gpu=0, tpu=0)
+"""Whether one step after the other is fastest. On a CPU a step costs little beyond its arithmetic,
+of which an associative scan makes twice as much: 1.5 against 3.8 ms at 512, 8, 256, and 1.4 against
+6.6 at 4096, 1, 256."""
+
+STATES_STORED = Size(cpu=2**23, gpu=2**28, tpu=2**28)
+"""Bytes of inputs and states of a sequence that is one tile, so that nothing is computed again. On
+a CPU one tile was 0.9 to 1.5 times as fast as several up to 8 MB; at 16 MB lru lost a third.
+Elsewhere a tile may fill the device."""
+
+STATES_OF_TILE = Size(cpu=2**20, gpu=2**28, tpu=2**28)
+"""Bytes of inputs and states of a tile of longer ones: the cache of a core, or what fills a device.
+On a CPU tiles of 32 to 128 steps were level."""
+
+FEWEST_LINEAR_STEPS = Size(cpu=16, gpu=16, tpu=16)
+"""Steps of such a tile, at least: fewer make slow products."""
+
+# Matrix memories: `chunkwise.py`.
+
+SHORT = Size(cpu=4, gpu=4, tpu=4)
+"""Sequences, or stretches between two cuts, that are shorter than this go step by step."""
+
+CHUNK = Size(cpu=64, gpu=64, tpu=64)
+"""Steps of a chunk, at most. What a step costs in a chunk grows with the chunk, and to hand a
+memory on costs as much as it is large. Chunks of 64: 170 ms where a loop over steps takes 1539
+(4 rows of 4096 steps, 4 heads of 64 x 64); chunks of 32 or 128 were no faster."""
+
+NARROW_CHUNK = Size(cpu=32, gpu=32, tpu=32)
+"""The same where the memory of a head has fewer numbers than `WIDE_HEAD`."""
+
+WIDE_HEAD = Size(cpu=2048, gpu=2048, tpu=2048)
+"""Numbers of the memory of a head that pays for chunks of `CHUNK` steps: with chunks of 32 and 64
+steps, delta_net at 2048, 1 was 4.5 and 4.9 times as fast as single steps where heads are 64 x 64,
+1.05 and 0.86 times where they are 16 x 16."""
+
+SMALL_HEAD = Size(cpu=320, gpu=0, tpu=0)
+"""Memories whose heads have at most this many numbers go step by step: on a CPU that costs less
+than a step's share of a chunk. Heads of 8 x 8 took 40 ms, in chunks 108; at 512 numbers it was
+even."""
+
+SMALL_MEMORY = Size(cpu=1024, gpu=0, tpu=0)
+"""So do those of at most this many numbers, of all heads and rows, that are corrected, or forget
+each channel by itself."""
+
+FEWEST_STEPS_TOGETHER = Size(cpu=16, gpu=16, tpu=16)
+"""Steps of a tile that goes step by step, at least."""
+
+MEMORIES_STORED = Size(cpu=2**25, gpu=2**25, tpu=2**25)
+"""Bytes of a sequence that is one tile: nothing is computed again."""
+
+MEMORIES_OF_TILE = Size(cpu=2**22, gpu=2**22, tpu=2**22)
+"""Bytes of a tile of longer ones."""
+
+BLOCK = Size(cpu=16, gpu=16, tpu=16)
+"""Steps of a sub-chunk whose scores are one product of matrices where its decays are mild. 32 were
+level, and are mild less often."""
+
+STRONG_BLOCK = Size(cpu=4, gpu=4, tpu=4)
+"""Steps between which decays per channel are formed pair by pair where they may be anything: three
+times as slow, 394 ms in place of 1286 for rwkv7_time_mix at 4096, 1."""
+
+INVERSE_ROWS = Size(cpu=8, gpu=8, tpu=8)
+"""Triangular matrices up to this size are inverted row by row."""

@@ -1,0 +1,41 @@
+"""The catalogue has every cell, and what is made from it agrees with it."""
+
+import inspect
+import pkgutil
+import typing
+from importlib import import_module
+
+import seqjax as sj
+from seqjax import cells
+from seqjax.cells.block_stack import TRUNKS
+from seqjax.cells.catalogue import CATALOGUE
+from seqjax.core.cell import Cell
+from seqjax.train.config import CellConfig
+
+
+def test_every_public_cell_has_one_row():
+    made = []
+    for module in pkgutil.iter_modules(cells.__path__):
+        for name, item in vars(import_module(f"seqjax.cells.{module.name}")).items():
+            own = getattr(item, "__module__", "") == f"seqjax.cells.{module.name}"
+            public = own and name[0] != "_" and inspect.isfunction(item)
+            if public and inspect.signature(item).return_annotation is Cell:
+                made.append(name)
+    # Parts of other cells: a layer of retention, a layer of images, a stack of blocks.
+    assert sorted({*made} - {"rotation", "space_mean", "block_stack"}) == sorted(
+        entry.name for entry in CATALOGUE
+    )
+
+
+def test_what_it_lists_is_exported():
+    for entry in CATALOGUE:
+        assert getattr(sj, entry.name) is entry.make and entry.name in sj.__all__
+        for item in entry.beside:
+            assert getattr(sj, item.__name__) is item
+    assert len(sj.__all__) == len(set(sj.__all__))
+
+
+def test_the_command_line_offers_every_trunk():
+    offered = typing.get_args(typing.get_type_hints(CellConfig)["block"])
+    names = {name for option in offered for name in typing.get_args(option)}
+    assert names == set(TRUNKS)

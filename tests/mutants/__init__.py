@@ -1,0 +1,12 @@
+"""Faults that developers make, to see that the tests catch them: `python -m tests.mutants`."""
+
+from tests.mutants import cells, core, data, engines, models, training
+
+FAULTS = (
+    *core.FAULTS,
+    *engines.FAULTS,
+    *cells.FAULTS,
+    *data.FAULTS,
+    *models.FAULTS,
+    *training.FAULTS,
+)

@@ -1,0 +1,112 @@
+"""Faults planted in copies of the tree, one at a time, and the tests run on them."""
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.mutants.fault import Fault, locate
+
+COPIED = ("seqjax", "tests", "docs/measured", "conftest.py", "pyproject.toml")
+"""What the tests need of the tree."""
+
+LIMIT = 600
+"""Seconds that the tests of one fault may take."""
+
+PYTEST = ("-n0", "-q", "-p", "no:cacheprovider", "--no-header", "--tb=no", "-rfE")
+
+NO_SHAPE_CHECKS = ("--jaxtyping-packages=nothing,beartype.beartype",)
+"""Checks of shapes at run time take half of the time of a few tests, and few faults need them."""
+
+
+class Verdict(NamedTuple):
+    """What became of a fault: `tests` failed, or `problem` says why there is no answer."""
+
+    fault: Fault
+    tests: tuple[str, ...] = ()
+    problem: str = ""
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        what = "caught" if self.tests else "no answer" if self.problem else "MISSED"
+        detail = self.problem or ", ".join(self.tests)
+        return f"{what:9} {self.seconds:5.0f} s  {self.fault.name}  {detail}".rstrip()
+
+
+def copy_tree(root: Path, target: Path) -> Path:
+    """The tree without what is made from it; compiled programs are shared."""
+    for name in COPIED:
+        source, place = root / name, target / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, place, ignore=shutil.ignore_patterns("__pycache__"))
+        elif source.exists():
+            shutil.copy2(source, place)
+    (root / ".cache").mkdir(exist_ok=True)
+    (target / ".cache").symlink_to((root / ".cache").resolve())
+    return target
+
+
+@contextlib.contextmanager
+def planted(copy: Path, fault: Fault) -> Iterator[None]:
+    """The copy has the fault inside the block."""
+    path = locate(copy, fault)
+    before, text = path.stat(), path.read_text()
+    path.write_text(text.replace(fault.old, fault.new))
+    try:
+        yield
+    finally:
+        path.write_text(text)
+        # With its old time, so that the byte code that belongs to it is valid again.
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def try_fault(copy: Path, fault: Fault, tests: str | None = None) -> Verdict:
+    """Plants one fault and runs its tests up to the first that fails."""
+    start = time.monotonic()
+    arguments = ["-x", *shlex.split(tests or fault.tests)]
+    with planted(copy, fault):
+        status, failed = run_tests(copy, [*NO_SHAPE_CHECKS, *arguments])
+        if status == 0:
+            status, failed = run_tests(copy, arguments)
+    problem = ""
+    if status is None:
+        problem = f"the tests took more than {LIMIT} s"
+    elif status != 0 and not failed:
+        problem = f"pytest ended with status {status} and named no test"
+    return Verdict(fault, failed, problem, time.monotonic() - start)
+
+
+def fail_without_faults(copy: Path, tests: Sequence[str]) -> tuple[str, ...]:
+    """Which of these tests fail in the tree as it is, and so prove nothing."""
+    return run_tests(copy, tests)[1] if tests else ()
+
+
+def run_tests(copy: Path, arguments: Sequence[str]) -> tuple[int | None, tuple[str, ...]]:
+    """The exit status of pytest, None if it was stopped, and the tests that failed."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pytest", *PYTEST, *arguments],
+        cwd=copy,
+        env=os.environ | {"PYTHONPATH": str(copy), "COLUMNS": "1000"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        printed, _ = process.communicate(timeout=LIMIT)
+    except subprocess.TimeoutExpired:
+        # With all that the tests have started.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        return None, ()
+    lines = [line.partition(" ") for line in printed.splitlines()]
+    failed = [rest.split(" - ")[0] for word, _, rest in lines if word in ("FAILED", "ERROR")]
+    return process.returncode, tuple(failed)

@@ -1,0 +1,208 @@
+"""Faults in training, the command line, pictures, benchmarks and the conformance suite."""
+
+from tests.mutants.fault import Fault
+
+STEP = "tests/train/test_step.py"
+SUPERVISED = "tests/train/test_supervised.py"
+COMMAND = "tests/train/test_command_line.py"
+CHECK = "tests/test_laws.py -k 'not test_laws'"
+
+FAULTS = (
+    Fault(
+        "a resumed run starts with the first batch",
+        "train",
+        "batches = self.task.batches(step, mesh)",
+        "batches = self.task.batches(0, mesh)",
+        f"{SUPERVISED} -k goes_on",
+    ),
+    Fault(
+        "a resumed run forgets what the optimizer knew",
+        "train",
+        "loaded = [_unpack(arrays[name], leaf) for",
+        'loaded = [leaf if name.startswith("optimizer") else _unpack(arrays[name], leaf) for',
+        f"{SUPERVISED} -k goes_on",
+    ),
+    Fault(
+        "a damaged checkpoint is loaded",
+        "train",
+        "if _digest(arrays) != digest:",
+        "if False and _digest(arrays) != digest:",
+        f"{COMMAND} -k damaged",
+    ),
+    Fault(
+        "the worst checkpoint is called the best",
+        "train",
+        "return min(scored, key=lambda step: (scored[step], -step))",
+        "return max(scored, key=lambda step: (scored[step], -step))",
+        f"{COMMAND} -k 'checkpoint'",
+    ),
+    Fault(
+        "noise is the same at every step of training",
+        "train",
+        "jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 2), state.step)",
+        "jax.random.fold_in(jax.random.key(seed), 2)",
+        f"{STEP} tests/train/test_synthetic.py",
+    ),
+    Fault(
+        "gradients are not summed over devices",
+        "train",
+        "total, weight, gradient = jax.lax.psum((total, weight, gradient), AXIS)",
+        "total, weight = jax.lax.psum((total, weight), AXIS)\n        gradient ="
+        " jax.tree.map(lambda leaf: jax.lax.pmean(leaf, AXIS), gradient)",
+        STEP,
+    ),
+    Fault(
+        "the first broken step is overwritten by the next",
+        "train",
+        "broken = (state.broken_at < 0) & ~(",
+        "broken = ~(",
+        STEP,
+    ),
+    Fault(
+        "streams skip a character after every window",
+        "train",
+        "positions = (memory.positions + time) % batch.shape[0]",
+        "positions = (memory.positions + time + 1) % batch.shape[0]",
+        STEP,
+    ),
+    Fault(
+        "the boundary between documents is scored",
+        "train",
+        "scored &= tokens[:, 1:] != BOUNDARY",
+        "pass",
+        STEP,
+    ),
+    Fault(
+        "gradients are not clipped",
+        "train",
+        "return optax.chain(optax.clip_by_global_norm(config.clip), rule)",
+        "return optax.chain(rule)",
+        "tests/train/test_step.py tests/train/test_synthetic.py -k 'step.py or training'",
+    ),
+    Fault(
+        "the learning rate does not rise",
+        "train",
+        "rise = optax.linear_schedule(peak / (warmup + 1), peak, warmup)",
+        "rise = optax.constant_schedule(peak)",
+        "tests/train/test_step.py tests/train/test_synthetic.py -k 'step.py or training'",
+    ),
+    Fault(
+        "the cell called gru is an lstm",
+        "train",
+        "return CELLS[name]",
+        'return CELLS["lstm" if name == "gru" else name]',
+        "tests/train/test_synthetic.py tests/train/test_step.py -k 'cell or block or model'",
+    ),
+    Fault(
+        "a share of exactly 1 is accepted",
+        "train",
+        'Bounds("in [0, 1)", lambda value: 0 <= value < 1)',
+        'Bounds("in [0, 1)", lambda value: 0 <= value <= 1)',
+        f"{COMMAND} -k mistakes",
+    ),
+    Fault(
+        "a run is continued with other settings",
+        "train",
+        'free = {"out", "resume", "sample", "log_every", "devices"}',
+        'free = {"out", "resume", "sample", "log_every", "devices", "learning_rate", "steps"}',
+        f"{COMMAND} -k 'resume'",
+    ),
+    Fault(
+        "only the first split is part of the digest of the data",
+        "train",
+        "for part in split:",
+        "for part in split[:1]:",
+        f"{SUPERVISED} -k changed_data",
+    ),
+    Fault(
+        "all of several runs have the same seed",
+        "cli.py",
+        "dataclasses.replace(config, seed=seed, repeat=1",
+        "dataclasses.replace(config, seed=config.seed, repeat=1",
+        f"{SUPERVISED} -k several_seeds",
+    ),
+    Fault(
+        "predictions overwrite their input",
+        "cli.py",
+        "if output.resolve() == config.input.resolve():",
+        "if output is config.input:",
+        f"{SUPERVISED} -k mistakes_with_a_trained",
+    ),
+    Fault(
+        "the shares of a confusion matrix are of the predicted class",
+        "plots",
+        "rows = counts.sum(axis=1, keepdims=True)",
+        "rows = counts.sum(axis=0, keepdims=True)",
+        "tests/plots/test_plots.py",
+    ),
+    Fault(
+        "a band of a forecast has the wrong upper end",
+        "plots",
+        "low, high = quantiles[:, band], quantiles[:, -1 - band]",
+        "low, high = quantiles[:, band], quantiles[:, -2 - band]",
+        "tests/plots/test_plots.py",
+    ),
+    Fault(
+        "a beam goes on from the wrong parent",
+        "plots",
+        "origin = (step, -parents[step, beam] if step",
+        "origin = (step, -beam if step",
+        "tests/plots/test_plots.py",
+    ),
+    Fault(
+        "a ratio is ours over theirs",
+        "bench",
+        "values = [b / a for a, b in zip(ours, theirs, strict=True)]",
+        "values = [a / b for a, b in zip(ours, theirs, strict=True)]",
+        "tests/bench/test_bench.py -k 'ratios or summary'",
+    ),
+    Fault(
+        "a library that computes NaN agrees with all others",
+        "bench",
+        "if not error <= tolerance:",
+        "if error > tolerance:",
+        "tests/bench -k different_numbers",
+    ),
+    Fault(
+        "check_cell: numbers need not agree",
+        "testing",
+        'self.require(law, error <= tolerance, f"they differ by {error:.2e}")',
+        "pass",
+        CHECK,
+    ),
+    Fault(
+        "check_cell: a carry may change its dtype",
+        "testing",
+        "kept = a.shape == b.shape and a.dtype == b.dtype",
+        "kept = a.shape == b.shape",
+        CHECK,
+    ),
+    Fault(
+        "check_cell: the width of outputs is not looked at",
+        "testing",
+        "wide = leaf.shape[: len(batch)] == batch and leaf.shape[-1] == cell.features",
+        "wide = leaf.shape[: len(batch)] == batch",
+        CHECK,
+    ),
+    Fault(
+        "check_cell: one way to run is looked at only",
+        "testing",
+        "for setting in _SETTINGS:",
+        "for setting in _SETTINGS[:1]:",
+        CHECK,
+    ),
+    Fault(
+        "check_cell: nothing is checked in reverse",
+        "testing",
+        "return jax.jit(run)",
+        'setting["reverse"] = False\n    return jax.jit(run)',
+        CHECK,
+    ),
+    Fault(
+        "check_cell: nothing is masked",
+        "testing",
+        "return np.where(flags, leaf, np.nan)",
+        "return leaf",
+        CHECK,
+    ),
+)
