@@ -56,7 +56,7 @@ class Case:
             raise AssertionError(f"check_cell({self.cell}): law broken: {law}: {detail}.")
 
 
-def make_case(cell, in_features, params, inputs, seed) -> Case:
+def make_case(cell, in_features, inputs, seed, params=None) -> Case:
     """Random parameters and inputs, with masks and resets of every kind."""
     key = jax.random.key(seed)
     random = np.random.default_rng(seed)
@@ -122,12 +122,13 @@ def make_weights(case: Case) -> Weights:
 class Program:
     """A compiled scan that also returns the gradients of the weighted sum of its results."""
 
-    def __init__(self, cell: Cell, **options: Any):
-        self.cell, self.options = cell, options
+    def __init__(self, cell: Cell, weights: Weights, **options: Any):
+        self.cell, self.weights, self.options = cell, weights, options
         self.traces = 0
         self._run = jax.jit(self._trace)
 
-    def __call__(self, params, carry, xs, weights, mask=None, resets=None) -> dict:
+    def __call__(self, params, carry, xs, mask=None, resets=None, weights=None) -> dict:
+        weights = self.weights if weights is None else weights
         return jax.tree.map(_plain, self._run(params, carry, xs, weights, mask, resets))
 
     def _trace(self, params, carry, xs, weights, mask, resets) -> dict:

@@ -80,7 +80,7 @@ def check_cell(
       >>> check_cell(sj.minimal_gated(3), in_features=2)
     """
     with jax.enable_x64(True):
-        case = make_case(cell, in_features, params, inputs, seed)
+        case = make_case(cell, in_features, inputs, seed, params)
         _check_step(case)
         weights = make_weights(case)
         reference = Reference(case)
@@ -142,39 +142,39 @@ def _check_against_reference(
     masked = poison(case.xs, case.mask)
 
     def check(bare: bool, **options: Any) -> Program:
-        run = Program(case.cell, method=method, **options)
+        run = Program(case.cell, weights, method=method, **options)
         told = ", ".join(f"{name}={value}" for name, value in options.items())
         law = f"scan = loop{'' if bare else ' with resets and masks'}{', ' * bool(told)}{told}"
         if bare:
-            result = run(case.params, case.carry, case.xs, weights)
+            result = run(case.params, case.carry, case.xs)
             wanted = reference.run(case.xs, everything, nothing, weights, **options)
         else:
             flags = case.mask, case.resets
-            result = run(case.params, case.carry, masked, weights, *flags)
+            result = run(case.params, case.carry, masked, *flags)
             wanted = reference.run(masked, *flags, weights, **options)
         case.expect(f"{law}, values and gradients", result, wanted)
         return run
 
     # Together: either direction; with masks and resets and without; gradients cut and whole.
-    _check_stream(case, weights, check(bare=False, truncate=3))
+    _check_stream(case, check(bare=False, truncate=3))
     check(bare=True, reverse=True)
     if thorough:
         check(bare=True)
         check(bare=False, reverse=True, truncate=2, checkpoint_every=3)
 
 
-def _check_stream(case: Case, weights: Weights, run: Program) -> None:
+def _check_stream(case: Case, run: Program) -> None:
     """What can be said with one program, of masks and resets: these are data."""
     params, xs = case.params, case.xs
     cut = 3
     early = np.broadcast_to(np.arange(STEPS) < cut, case.mask.shape)
-    whole = run(params, case.carry, xs, weights, case.mask, case.resets)
+    whole = run(params, case.carry, xs, case.mask, case.resets)
     law = "a row without valid steps keeps its carry"
     empty = ~case.mask.any(1)
     case.expect(law, row_of(whole["carry"], empty), row_of(case.carry, empty), 0.0)
 
-    first = run(params, case.carry, xs, weights, case.mask & early, case.resets)
-    second = run(params, first["carry"], xs, weights, case.mask & ~early, case.resets)
+    first = run(params, case.carry, xs, case.mask & early, case.resets)
+    second = run(params, first["carry"], xs, case.mask & ~early, case.resets)
     case.expect(
         "a split with the carry handed on = one scan",
         (second["carry"], jax.tree.map(np.add, first["ys"], second["ys"])),
@@ -184,7 +184,7 @@ def _check_stream(case: Case, weights: Weights, run: Program) -> None:
     for leaf in jax.tree.leaves(changed):
         leaf[:, cut] += 1
     flags = np.ones_like(case.mask), np.zeros_like(case.resets)
-    one, other = (run(params, case.carry, x, weights, *flags)["ys"] for x in (xs, changed))
+    one, other = (run(params, case.carry, x, *flags)["ys"] for x in (xs, changed))
     before = slice(0, cut)
     case.expect("causal", steps_of(other, before), steps_of(one, before), 0.0)
     case.require("one trace for all values", run.traces == 1, "it traced again")
@@ -210,16 +210,16 @@ def _check_whole_sequences(
     )
     short = Weights(cut(weights.ys), row_of(weights.carry, rows))
     for options in ({"reverse": False}, {"reverse": True, "checkpoint_every": 3})[: 1 + thorough]:
-        run = Program(case.cell, method=method, **options)
+        run = Program(case.cell, weights, method=method, **options)
         masked = poison(case.xs, case.mask)
         flags = case.mask, case.resets
-        got = run(case.params, case.carry, masked, counted, *flags)
+        got = run(case.params, case.carry, masked, *flags, counted)
         alone = run(
             case.params,
             row_of(case.carry, rows),
             cut(case.xs),
-            short,
             resets=cut(case.resets),
+            weights=short,
         )
         law = f"padded = cut, {options}"
         case.expect(law, got["d_params"], alone["d_params"])
@@ -237,7 +237,7 @@ def _check_whole_sequences(
         starts = nothing.copy()
         starts[:, 2 if options["reverse"] else 3] = True
         packed, left, right = (
-            run(case.params, case.initial, case.xs, weights, *flags)["ys"]
+            run(case.params, case.initial, case.xs, *flags)["ys"]
             for flags in ((everything, starts), (early, nothing), (~early, nothing))
         )
         case.expect("reset = separate sequences", packed, jax.tree.map(np.add, left, right))

@@ -14,7 +14,7 @@ from jax.sharding import AxisType, NamedSharding
 
 import seqjax as sj
 from seqjax.engines import bptt
-from seqjax.testing.case import Weights, make_case, numbers, with_gradient
+from seqjax.testing.case import Program, make_case, make_weights, numbers
 from tests.jaxprs import loops
 from tests.table import CELLS, CORE, IN_FEATURES, ROWS
 
@@ -44,11 +44,11 @@ def test_equal_to_the_plain_path(name, options, masked, reset):
     """Values and gradients of everything, whatever the mix of arguments."""
     with jax.enable_x64(True):
         case = make_case(GATED[name], IN_FEATURES, None, 1)
-        weights = Weights(case)
+        weights = make_weights(case)
         flags = {"mask": case.mask} if masked else {}
         flags |= {"resets": case.resets} if reset else {}
         got, wanted = (
-            with_gradient(case.cell, weights, **{**options, "method": method})(
+            Program(case.cell, weights, **{**options, "method": method})(
                 case.params, case.carry, case.xs, **flags
             )
             for method in (options["method"], "plain")

@@ -13,7 +13,7 @@ from jax.test_util import check_grads
 import seqjax as sj
 from seqjax.core import attention
 from seqjax.engines import sizes, stepwise
-from seqjax.testing.case import Weights, make_case, numbers, with_gradient
+from seqjax.testing.case import Program, make_case, make_weights, numbers
 from tests.jaxprs import loops
 from tests.table import ANY_STEP, IN_FEATURES, ROWS
 
@@ -32,9 +32,9 @@ TILES = sj.Recompute(tile=3)
 )
 def test_equal_to_the_plain_path(name, options, x64):
     case = make_case(CELLS[name], IN_FEATURES, None, 1)
-    weights = Weights(case)
+    weights = make_weights(case)
     got, wanted = (
-        with_gradient(case.cell, weights, **options, method=method)(
+        Program(case.cell, weights, **options, method=method)(
             case.params, case.carry, case.xs, mask=case.mask, resets=case.resets
         )
         for method in (TILES, "plain")
