@@ -12,7 +12,7 @@ from seqjax.core.cell import Cell, expect_inputs, expect_width, factory, positiv
 from seqjax.core.gates import like_features
 from seqjax.core.linear import diagonal
 from seqjax.core.shift import WindowState, short_convolution
-from seqjax.core.steps import Run, zero_masked
+from seqjax.core.steps import Run
 from seqjax.core.trees import widen
 from seqjax.core.types import Array, Params
 
@@ -227,14 +227,14 @@ def mamba(
         return MambaState(convolved, state), join(params, u, gate)
 
     def sequence(scan, params, carry, initial, xs, steps):
-        u, gate = branches(params, zero_masked(xs, steps.valid))
+        u, gate = branches(params, xs)
         first = scan(
             convolution, params.convolution, carry.convolution, initial.convolution, u, steps
         )
         second = scan(recurrence, params.recurrence, carry.state, initial.state, first.ys, steps)
         return Run(
             carry=MambaState(first.carry, second.carry),
-            ys=zero_masked(join(params, second.ys, gate), steps.valid),
+            ys=join(params, second.ys, gate),
             carries=MambaState(first.carries, second.carries),
         )
 

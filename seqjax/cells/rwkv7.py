@@ -12,7 +12,6 @@ from seqjax.core.layers import draw, layer_norm, standardize, unit_length
 from seqjax.core.matrix import Access, from_heads, head_width, heads_of_64, matrix_state
 from seqjax.core.shift import windowed
 from seqjax.core.stack import stack
-from seqjax.core.steps import zero_masked
 
 ZERO = initializers.Constant(0.0)
 MIXED = ("r", "w", "k", "v", "a", "g")
@@ -287,7 +286,7 @@ def _add_first(cell: Cell, width: int) -> Cell:
 
     def sequence(scan, params, carry, initial, xs, steps):
         run = scan(cell, params, carry, initial, xs, steps)
-        return run._replace(ys=zero_masked(add(xs, run.ys), steps.valid))
+        return run._replace(ys=add(xs, run.ys))
 
     return Cell(
         init=cell.init,

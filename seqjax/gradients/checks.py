@@ -11,6 +11,7 @@ from seqjax.core.cell import Cell
 from seqjax.core.trees import cast, floats, put_floats
 from seqjax.core.types import Array, Carry, Inputs, Params, PRNGKeyArray, PyTree
 from seqjax.engines.methods import Method
+from seqjax.engines.request import shape_of_batch
 from seqjax.engines.scan import scan
 
 
@@ -66,7 +67,7 @@ def check_gradient(
     with jax.enable_x64(True):
         params, xs = cast((params, xs), jnp.float64)
         if carry is None:
-            carry = cell.initial_carry(params, _batch_shape(cell, xs))
+            carry = cell.initial_carry(params, shape_of_batch(cell, xs)[0])
         carry = cast(carry, jnp.float64)
         point, restore = jax.flatten_util.ravel_pytree(tuple(map(floats, (params, xs, carry))))
         weight_key, key = jax.random.split(key)
@@ -95,9 +96,3 @@ def check_gradient(
     largest = max(map(abs, by_gradient), default=0.0) or 1.0
     gap = lambda a, b: max(abs(x - y) for x, y in zip(a, b, strict=True)) / largest  # noqa: E731
     return GradientCheck(gap(by_difference, by_gradient), gap(by_plain, by_gradient))
-
-
-def _batch_shape(cell: Cell, xs: Inputs) -> tuple[int, ...]:
-    from seqjax.core.steps import batch_shape_of
-
-    return batch_shape_of(cell, xs)
