@@ -6,7 +6,10 @@ Notebooks are run if `SEQJAX_DOCS=execute` is set; else they are shown without w
 import os
 import re
 
+from sphinx.util.docutils import SphinxDirective
+
 import seqjax
+from seqjax.cells.catalogue import CATALOGUE
 
 project = "seqjax"
 author = "the seqjax authors"
@@ -56,7 +59,22 @@ def skip_fields(app, what, name, obj, skip, options):
     return True if type(obj).__name__ == "_tuplegetter" else None
 
 
+class Cells(SphinxDirective):
+    """`.. cells:: family`: the cells of a family, from the catalogue."""
+
+    required_arguments = 1
+
+    def run(self):
+        lines = []
+        for entry in CATALOGUE:
+            for item in (entry.make, *entry.beside) if entry.family == self.arguments[0] else ():
+                kind = "autoclass" if isinstance(item, type) else "autofunction"
+                lines += [f".. {kind}:: {item.__name__}"]
+        return self.parse_text_to_nodes("\n".join(lines))
+
+
 def setup(app):
     """Before napoleon, which turns the sections into reStructuredText."""
     app.connect("autodoc-process-docstring", literal_blocks, priority=400)
     app.connect("autodoc-skip-member", skip_fields)
+    app.add_directive("cells", Cells)

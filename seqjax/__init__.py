@@ -11,10 +11,11 @@ from seqjax.core.blocks import checkpointed, on_slice, prenorm, product
 from seqjax.core.cell import Cell, factory
 from seqjax.core.gated import gated
 from seqjax.core.gates import Gates
+from seqjax.core.heads import to_heads
 from seqjax.core.layers import dense, feed_forward, layer_norm, pointwise, rms_norm, standardize
 from seqjax.core.linear import diagonal, linear
 from seqjax.core.masks import length_mask, segment_starts
-from seqjax.core.matrix import Access, MatrixState, Scaled, matrix_state, to_heads
+from seqjax.core.matrix import Access, MatrixState, Scaled, matrix_state
 from seqjax.core.noise import (
     DropoutState,
     Randomness,

@@ -1,10 +1,10 @@
-"""Losses over sequences, in which padding never counts.
+"""Masked losses over sequences.
 
-Each is a sum over what counts, computed in float32 at least: divide by how many count for the
-mean, or add sums of several batches or devices first. `mask` is bool and has the leading
-dimensions of the targets: `(*batch, time)` for a target at each step, `(*batch,)` for one
-for each sequence, or all of them. What stands where it is False, NaN included, reaches
-neither the sum nor its gradient; None is all True.
+Each is a sum over the unmasked terms, accumulated in float32 at least: divide by their number for
+the mean, or add the sums of several batches or devices first. `mask` is bool and has leading
+dimensions of the targets: `(*batch, time)` for a target per step, `(*batch,)` for one per sequence,
+or all of them. Masked entries, NaN included, reach neither the sum nor its gradient; None is all
+True.
 """
 
 from typing import Any
@@ -19,23 +19,22 @@ from seqjax.core.types import Array, Float
 
 
 def cross_entropy(
-    logits: Array, targets: Array, mask: Array | None = None, *, smoothing: float = 0.0
+    logits: Array, targets: Array, mask: Array | None = None, *, label_smoothing: float = 0.0
 ) -> Array:
-    """The negative log-likelihood of the targets, in nats, summed over the steps that count.
+    """The negative log-likelihood of the targets, in nats, summed over unmasked steps.
 
         p = softmax(logits[t])
-        sum over t of mask[t] * -((1 - smoothing) log p[targets[t]] + smoothing mean(log p))
+        sum over t of mask[t] * -((1 - s) log p[targets[t]] + s mean(log p))     s: label_smoothing
 
     Args:
       logits: `(*batch, time, classes)`; computed in float32 at least.
       targets: `(*batch, time)` ints.
-      mask: `(*batch, time)` bool, the steps that count; all of them if None. What stands
-        at the others, NaN included, does not matter.
-      smoothing: share of the target that is spread over all classes (label smoothing), in
-        [0, 1).
+      mask: `(*batch, time)` bool, the steps that count; all of them if None.
+      label_smoothing: share of the target distribution that is spread uniformly over the classes,
+        in [0, 1).
 
     Returns:
-      A scalar, in nats. Divide by the number of steps that count for the mean.
+      A scalar, in nats. Divide by the number of unmasked steps for the mean.
 
     Example:
       >>> import jax.numpy as jnp
@@ -45,24 +44,24 @@ def cross_entropy(
 
     Source: label smoothing, Szegedy et al. 2015, arXiv:1512.00567.
     """
-    logits = _counted(logits, mask)
+    logits = _masked(logits, mask)
     targets = targets if mask is None else jnp.where(mask, targets, 0)
     nats = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
-    if smoothing:
+    if label_smoothing:
         spread = -jax.nn.log_softmax(logits, -1).mean(-1)
-        nats = (1 - smoothing) * nats + smoothing * spread
+        nats = (1 - label_smoothing) * nats + label_smoothing * spread
     return _sum(nats, mask)
 
 
 def binary_cross_entropy(logits: Array, targets: Array, mask: Array | None = None) -> Array:
-    """The negative log-likelihood of yes and no, for labels that do not exclude each other.
+    """The negative log-likelihood of independent binary labels (multi-label classification).
 
         sum of -(target * log sigmoid(logit) + (1 - target) * log sigmoid(-logit))
 
     Args:
       logits: `(*shape, labels)`.
       targets: `(*shape, labels)`; 0 and 1, bool, or probabilities.
-      mask: bool with leading dimensions of these; all of them leaves single labels out.
+      mask: bool with leading dimensions of these; with all of them it masks single labels.
 
     Returns:
       A scalar, in nats.
@@ -77,8 +76,8 @@ def binary_cross_entropy(logits: Array, targets: Array, mask: Array | None = Non
       0.6931471824645996
     """
     check_shapes("binary_cross_entropy", logits=logits, targets=targets)
-    logits = _counted(logits, mask)
-    targets = _counted(targets.astype(logits.dtype), mask)
+    logits = _masked(logits, mask)
+    targets = _masked(targets.astype(logits.dtype), mask)
     return _sum(optax.sigmoid_binary_cross_entropy(logits, targets), mask)
 
 
@@ -103,13 +102,13 @@ def squared_error(predictions: Array, targets: Array, mask: Array | None = None)
       4.0
     """
     check_shapes("squared_error", predictions=predictions, targets=targets)
-    return _sum(optax.squared_error(_counted(predictions, mask), _counted(targets, mask)), mask)
+    return _sum(optax.squared_error(_masked(predictions, mask), _masked(targets, mask)), mask)
 
 
 def huber(
     predictions: Array, targets: Array, mask: Array | None = None, *, delta: float = 1.0
 ) -> Array:
-    """Half the squared error where it is small, and linear beyond, so outliers weigh less.
+    """The Huber loss: quadratic for small errors and linear beyond, robust to outliers.
 
         e = |prediction - target|
         sum of e ** 2 / 2 if e <= delta, else delta * (e - delta / 2)
@@ -135,12 +134,12 @@ def huber(
     Source: Huber 1964 (Annals of Mathematical Statistics).
     """
     check_shapes("huber", predictions=predictions, targets=targets)
-    errors = optax.huber_loss(_counted(predictions, mask), _counted(targets, mask), delta=delta)
+    errors = optax.huber_loss(_masked(predictions, mask), _masked(targets, mask), delta=delta)
     return _sum(errors, mask)
 
 
 def pinball(predictions: Array, targets: Array, levels: Array, mask: Array | None = None) -> Array:
-    """The loss whose minimum is a quantile, summed over the levels too.
+    """The pinball (quantile) loss, summed over the levels too; its minimizer is the quantile.
 
         e = target - prediction
         sum of max(level * e, (level - 1) * e)
@@ -171,13 +170,13 @@ def pinball(predictions: Array, targets: Array, levels: Array, mask: Array | Non
 def pinball_errors(
     predictions: Array, targets: Array, levels: Array, mask: Array | None = None
 ) -> Array:
-    """The terms of `pinball`, `(*shape, quantiles)`; those that do not count are 0."""
+    """The terms of `pinball`, `(*shape, quantiles)`; masked ones are 0."""
     if predictions.shape != (*targets.shape, *levels.shape):
         raise ValueError(
-            "pinball: the predictions need the shape of the targets and an axis for the levels "
-            f"after it, {(*targets.shape, *levels.shape)}; got {predictions.shape}."
+            "pinball: the predictions need the shape of the targets with a trailing axis for the "
+            f"levels, {(*targets.shape, *levels.shape)}; got {predictions.shape}."
         )
-    error = _counted(targets, mask)[..., None] - _counted(predictions, mask)
+    error = _masked(targets, mask)[..., None] - _masked(predictions, mask)
     levels = levels.reshape((1,) * targets.ndim + levels.shape)
     return jnp.maximum(levels * error, (levels - 1) * error)
 
@@ -208,7 +207,7 @@ def gaussian_nll(location: Array, scale: Array, targets: Array, mask: Array | No
     """
     check_shapes("gaussian_nll", location=location, scale=scale, targets=targets)
     density = stats.norm.logpdf(
-        _counted(targets, mask), _counted(location, mask), _counted(scale, mask, 1.0)
+        _masked(targets, mask), _masked(location, mask), _masked(scale, mask, 1.0)
     )
     return _sum(-density, mask)
 
@@ -216,7 +215,7 @@ def gaussian_nll(location: Array, scale: Array, targets: Array, mask: Array | No
 def student_t_nll(
     location: Array, scale: Array, degrees: Array, targets: Array, mask: Array | None = None
 ) -> Array:
-    """The negative log-likelihood of Student's t distribution, which forgives outliers.
+    """The negative log-likelihood of Student's t distribution, robust to outliers.
 
         z = (target - location) / scale
         sum of (degrees + 1) / 2 * log(1 + z ** 2 / degrees) + log(scale)
@@ -224,8 +223,7 @@ def student_t_nll(
 
     Args:
       location: `(*shape)`, the median.
-      scale: `(*shape)`, above 0; the standard deviation for many degrees, less than it for
-        few.
+      scale: `(*shape)`, above 0; it approaches the standard deviation as the degrees grow.
       degrees: `(*shape)`, the degrees of freedom, above 0; the fewer, the heavier the tails.
       targets: `(*shape)`.
       mask: bool with leading dimensions of these.
@@ -245,18 +243,18 @@ def student_t_nll(
     """
     check_shapes("student_t_nll", location=location, scale=scale, degrees=degrees, targets=targets)
     density = stats.t.logpdf(
-        _counted(targets, mask),
-        _counted(degrees, mask, 1.0),
-        _counted(location, mask),
-        _counted(scale, mask, 1.0),
+        _masked(targets, mask),
+        _masked(degrees, mask, 1.0),
+        _masked(location, mask),
+        _masked(scale, mask, 1.0),
     )
     return _sum(-density, mask)
 
 
-def _counted(x: Array, mask: Array | None, instead: float = 0.0) -> Float[Array, "..."]:
+def _masked(x: Array, mask: Array | None, fill: float = 0.0) -> Float[Array, "..."]:
     """In float32 at least, with a harmless number where the mask is False."""
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    return x if mask is None else jnp.where(expand(mask, x.ndim), x, instead)
+    return x if mask is None else jnp.where(expand(mask, x.ndim), x, fill)
 
 
 def _sum(terms: Array, mask: Array | None) -> Array:
@@ -268,7 +266,7 @@ def _sum(terms: Array, mask: Array | None) -> Array:
 def check_shapes(owner: str, **arrays: Any) -> None:
     """Raises `ValueError` unless the shapes are the same.
 
-    Broadcasting `(n, 1)` against `(n,)` would go unnoticed and cost a training run.
+    Broadcasting `(n, 1)` against `(n,)` would pass silently and ruin a training run.
     """
     if len({x.shape for x in arrays.values()}) > 1:
         shapes = ", ".join(f"{name} {x.shape}" for name, x in arrays.items())

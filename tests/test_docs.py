@@ -11,16 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from seqjax.cells.catalogue import CATALOGUE
+
 DOCS = Path(__file__).parent.parent / "docs"
 PACKAGES = ("seqjax", "seqjax.nn", "seqjax.gradients", "seqjax.plots", "seqjax.metrics")
 MODULES = tuple(
     f"seqjax.{name}"
     for name in (
-        "core.initializers", "losses", "testing", "decode.search", "decode.sampling",
-        "decode.ctc", "decode.crf", "decode.tag_schemes", "data.examples", "data.vocabulary",
-        "data.padding", "data.bucketing", "data.packing", "data.batching", "data.windows",
-        "data.tasks", "data.drawn", "data.datasets", "data.pairs", "data.documents", "data.streams",
-        "data.formats",
+        "core.initializers", "losses", "testing", "decode.autoregressive", "decode.search",
+        "decode.sampling", "decode.ctc", "decode.crf", "decode.tag_schemes", "data.examples",
+        "data.vocabulary", "data.padding", "data.bucketing", "data.packing", "data.batching",
+        "data.windows", "data.synthetic_tasks", "data.drawn", "data.datasets", "data.pairs",
+        "data.documents", "data.streams", "data.formats",
     )
 )  # fmt: skip
 
@@ -35,6 +37,10 @@ def documented():
                 module = match[1]
             elif match := re.match(r"\.\. auto\w+:: (\S+)", line):
                 found.add(f"{module}.{match[1]}")
+            elif match := re.match(r"\.\. cells:: (\S+)", line):
+                entries = [entry for entry in CATALOGUE if entry.family == match[1]]
+                items = [item for entry in entries for item in (entry.make, *entry.beside)]
+                found |= {f"{module}.{item.__name__}" for item in items}
     return found
 
 
@@ -73,6 +79,23 @@ def test_every_public_function_shows_how_it_is_used(module):
         assert item.__doc__, f"{module}.{name} has no docstring"
         if inspect.isfunction(item):
             assert ">>>" in item.__doc__, f"{module}.{name} shows no example"
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["docs/architecture.md", "docs/algorithms.md", "docs/measured/bench.md", "CONTRIBUTING.md"],
+)
+def test_files_that_pages_name_exist(page):
+    named = re.findall(r"`([\w./]+/[\w.]+\.(?:py|md|csv))`", (DOCS.parent / page).read_text())
+    roots = (DOCS.parent, DOCS.parent / "seqjax")
+    missing = [name for name in named if not any((root / name).exists() for root in roots)]
+    assert not missing, f"{page} names {missing}"
+
+
+def test_the_picture_names_engines_that_exist(monkeypatch):
+    monkeypatch.syspath_prepend(str(DOCS / "pictures"))
+    for engine in importlib.import_module("architecture").ENGINES:
+        assert (DOCS.parent / "seqjax" / "engines" / engine.file).exists()
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)

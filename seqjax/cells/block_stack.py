@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from seqjax.cells.catalogue import CATALOGUE, Trunk
-from seqjax.cells.mlstm import mlstm_layer
+from seqjax.cells.mlstm_layer import mlstm_layer
 from seqjax.cells.slstm import slstm_block
 from seqjax.core.blocks import prenorm
 from seqjax.core.cell import Cell, factory, positive_int

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 
-from seqjax.cells.attention import AttentiveParameters, AttentiveState, attend_to, attentive
+from seqjax.cells.attentive import AttentiveParameters, AttentiveState, attend_to, attentive
 from seqjax.cells.convolutional import (
     ConvLSTMState,
     conv_gru,
@@ -31,11 +31,12 @@ from seqjax.cells.gru import gru
 from seqjax.cells.linear_attention import gated_linear_attention, hgrn2, linear_attention
 from seqjax.cells.lmu import LegendreState, lmu
 from seqjax.cells.lstm import LSTMState, lstm
-from seqjax.cells.mamba import MambaState, mamba, mamba_block, s6
+from seqjax.cells.mamba import mamba, mamba_block, s6
 from seqjax.cells.mamba2 import mamba2, mamba2_block
 from seqjax.cells.minimal import minimal_gru, minimal_gru_block, minimal_lstm
 from seqjax.cells.minimal_gated import minimal_gated
-from seqjax.cells.mlstm import mlstm, mlstm_block, mlstm_layer
+from seqjax.cells.mlstm import mlstm, mlstm_block
+from seqjax.cells.mlstm_layer import mlstm_layer
 from seqjax.cells.qrnn import indrnn, qrnn, sru
 from seqjax.cells.retention import retention, retention_block
 from seqjax.cells.rwkv import rwkv4_block, rwkv4_channel_mix, rwkv4_time_mix
@@ -44,8 +45,8 @@ from seqjax.cells.rwkv7 import rwkv7_block, rwkv7_channel_mix, rwkv7_time_mix
 from seqjax.cells.slstm import SLSTMState, slstm, slstm_block, slstm_layer
 from seqjax.cells.state_space import lru, s4d, s5
 from seqjax.core.cell import Cell
+from seqjax.core.heads import heads_of_64
 from seqjax.core.layers import layer_norm, rms_norm
-from seqjax.core.matrix import heads_of_64
 
 Family = Literal["gated", "linear", "matrix", "block", "attention", "image"]
 """What keeps the state, or what the cell is for: a heading of the reference."""
@@ -116,7 +117,7 @@ CATALOGUE = (
     Entry(s5, "linear", timed=_as_it_is),
     Entry(rg_lru, "linear", timed=_as_it_is),
     Entry(s6, "linear"),
-    Entry(mamba, "linear", beside=(MambaState,), timed=_as_it_is),
+    Entry(mamba, "linear", timed=_as_it_is),
     Entry(
         lmu,
         "linear",

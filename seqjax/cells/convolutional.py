@@ -289,7 +289,7 @@ def _as_product(x: Array, weights: Array, of: _Convolution) -> Array:
 
     It takes as many times the memory as a window has pixels, and on a CPU a fraction of the time:
     what XLA has for convolutions there, for their gradients above all, is slow; see
-    `seqjax/bench/README.md`.
+    `docs/measured/bench.md`.
     """
     reach, axes = of.kernel // 2, len(of.space)
     batch = x.ndim - axes - 1

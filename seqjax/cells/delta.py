@@ -1,6 +1,9 @@
 """Memories that correct themselves: DeltaNet, Gated DeltaNet, Kimi Delta Attention."""
 
+import dataclasses
+import itertools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +13,12 @@ from seqjax.core import initializers
 from seqjax.core.blocks import checkpointed, on_slice, prenorm
 from seqjax.core.cell import Cell, factory
 from seqjax.core.gates import like_features
-from seqjax.core.layers import Recipes, dense, draw, feed_forward, scale_to_one, unit_length
-from seqjax.core.matrix import Access, from_heads, head_width, matrix_state
+from seqjax.core.heads import from_heads, head_width
+from seqjax.core.layers import dense, draw, feed_forward, scale_to_one, unit_length
+from seqjax.core.matrix import Access, matrix_state
 from seqjax.core.shift import short_convolution
 from seqjax.core.stack import stack
-from seqjax.core.types import Activation, Array, Initializer, Params
+from seqjax.core.types import Activation, Array, Initializer, Params, PRNGKeyArray
 
 ONE = initializers.Constant(1.0)
 
@@ -134,11 +138,11 @@ def gated_delta_net(
         negative_eigenvalues=negative_eigenvalues,
         weight_init=weight_init,
         decay=decay,
-        decay_features=heads,
-        own={
-            "A_log": (initializers.LogUniform(1.0, 16.0), (heads,)),
-            "decay_bias": (initializers.TimeStep(), (heads,)),
-        },
+        decay_width=heads,
+        own=(
+            ("A_log", (initializers.LogUniform(1.0, 16.0), (heads,))),
+            ("decay_bias", (initializers.TimeStep(), (heads,))),
+        ),
         gate=jax.nn.silu,
     )
 
@@ -200,15 +204,15 @@ def kimi_delta_attention(
         negative_eigenvalues=negative_eigenvalues,
         weight_init=weight_init,
         decay=decay,
-        decay_features=width,
-        own={
-            "A_log": (initializers.LogUniform(1.0, 16.0), (heads,)),
-            "decay_bias": (initializers.TimeStep(), (inner,)),
-            "decay_up": (weight_init, (width, inner)),
-            "gate_up": (weight_init, (width, inner)),
-        },
+        decay_width=width,
+        own=(
+            ("A_log", (initializers.LogUniform(1.0, 16.0), (heads,))),
+            ("decay_bias", (initializers.TimeStep(), (inner,))),
+            ("decay_up", (weight_init, (width, inner))),
+            ("gate_up", (weight_init, (width, inner))),
+        ),
         gate=jax.nn.sigmoid,
-        gate_features=width,
+        gate_width=width,
     )
 
 
@@ -248,71 +252,95 @@ def _layer(
     convolution: int,
     negative_eigenvalues: bool,
     weight_init: Initializer,
-    decay: Callable[[Params, Array], Array] | None = None,
-    decay_features: int = 0,
-    own: Recipes | None = None,
-    gate: Activation | None = None,
-    gate_features: int | None = None,
+    **forgetting: Any,
 ) -> Cell:
     """What the three have in common: `[q k v | beta, decay, gate]` out of one product, a short
-    convolution over the first part, the delta rule, and the way out.
-
-    `decay` makes log-decays of its part and of parameters in `own`; the gate's part is
-    `gate_features` wide if `gate_up` in `own` makes it wider.
-    """
-    inner = heads * values
-    convolved = 2 * heads * keys + inner
-    gate_width = 0 if gate is None else gate_features or inner
-    beside = heads + decay_features + gate_width
-    cuts = (heads * keys, 2 * heads * keys, convolved, convolved + heads)
-    cuts = (*cuts, cuts[-1] + decay_features)
-    largest_rate = 2.0 if negative_eigenvalues else 1.0
-
-    def parts(x: Array) -> list[Array]:
-        return jnp.split(x, cuts, axis=-1)
-
-    def apart(x: Array) -> Array:
-        return x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads)
-
-    def access(p, x):
-        q, k, v, rate, forget, _ = parts(x)
-        return Access(
-            query=unit_length(apart(q)) * keys**-0.5,
-            key=unit_length(apart(k)),
-            value=apart(v),
-            log_decay=None if decay is None else decay(p, forget),
-            rate=largest_rate * jax.nn.sigmoid(rate),
-        )
-
-    def read_out(p, o, x):
-        y = from_heads(scale_to_one(o, 1e-5) * like_features(p["norm_gain"], o))
-        if gate is not None:
-            g = parts(x)[-1]
-            y = y * gate(g @ p["gate_up"] if gate_features else g)
-        return y @ p["output"]
-
-    def init(key, in_features):
-        shapes = {
-            **(own or {}),
-            "norm_gain": (ONE, (values,)),
-            "output": (weight_init, (inner, features)),
-        }
-        return draw(key, shapes)
-
-    memory = matrix_state(
-        access,
+    convolution over the first part, the delta rule, and the way out."""
+    rule = _DeltaRule(
+        features=features,
         heads=heads,
         keys=keys,
         values=values,
-        init=init,
-        read_out=read_out,
+        largest_rate=2.0 if negative_eigenvalues else 1.0,
+        output_init=weight_init,
+        **forgetting,
+    )
+    memory = matrix_state(
+        rule.access,
+        heads=heads,
+        keys=keys,
+        values=values,
+        init=rule.init,
+        read_out=rule.read_out,
         features=features,
     )
+    *_, convolved, _, _, width = rule.ends
     short = short_convolution(convolved, width=convolution, activation=jax.nn.silu)
     return checkpointed(
         stack(
-            project=dense(convolved + beside, bias=False, weight_init=weight_init),
-            convolve=on_slice(short, width=convolved, rest=beside),
+            project=dense(width, bias=False, weight_init=weight_init),
+            convolve=on_slice(short, width=convolved, rest=width - convolved),
             memory=memory,
         )
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class _DeltaRule:
+    """The memory of the three: what a step writes and reads, from `[q k v | beta, decay, gate]`.
+
+    `decay` makes log-decays of its part, `decay_width` wide, and of parameters in `own`. The gate
+    is the activation of its part, which is `gate_width` wide if `gate_up` in `own` widens it.
+    """
+
+    features: int
+    heads: int
+    keys: int
+    values: int
+    largest_rate: float
+    output_init: Initializer
+    decay: Callable[[Params, Array], Array] | None = None
+    decay_width: int = 0
+    own: tuple[tuple[str, Any], ...] = ()
+    gate: Activation | None = None
+    gate_width: int | None = None
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Where each part of the input ends."""
+        inner = self.heads * self.values
+        gate = 0 if self.gate is None else self.gate_width or inner
+        widths = (self.heads * self.keys,) * 2 + (inner, self.heads, self.decay_width, gate)
+        return tuple(itertools.accumulate(widths))
+
+    def parts(self, x: Array) -> list[Array]:
+        return jnp.split(x, self.ends[:-1], axis=-1)
+
+    def init(self, key: PRNGKeyArray, in_features: int) -> Params:
+        recipes = {
+            **dict(self.own),
+            "norm_gain": (ONE, (self.values,)),
+            "output": (self.output_init, (self.heads * self.values, self.features)),
+        }
+        return draw(key, recipes)
+
+    def access(self, p: Params, x: Array) -> Access:
+        q, k, v, rate, forget, _ = self.parts(x)
+        q, k, v = (
+            part.reshape(*part.shape[:-1], self.heads, part.shape[-1] // self.heads)
+            for part in (q, k, v)
+        )
+        return Access(
+            query=unit_length(q) * self.keys**-0.5,
+            key=unit_length(k),
+            value=v,
+            log_decay=None if self.decay is None else self.decay(p, forget),
+            rate=self.largest_rate * jax.nn.sigmoid(rate),
+        )
+
+    def read_out(self, p: Params, o: Array, x: Array) -> Array:
+        y = from_heads(scale_to_one(o, 1e-5) * like_features(p["norm_gain"], o))
+        if self.gate is not None:
+            g = self.parts(x)[-1]
+            y = y * self.gate(g if self.gate_width is None else g @ p["gate_up"])
+        return y @ p["output"]

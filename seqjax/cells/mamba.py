@@ -1,20 +1,21 @@
 """The selective state space of Mamba (S6), and the block around it."""
 
-from typing import Any, NamedTuple
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 
 from seqjax.cells.decay import log_decay
 from seqjax.core import initializers
-from seqjax.core.blocks import checkpointed, prenorm
+from seqjax.core.blocks import checkpointed, prenorm, product
 from seqjax.core.cell import Cell, expect_inputs, expect_width, factory, positive_int
 from seqjax.core.gates import like_features
+from seqjax.core.layers import dense
 from seqjax.core.linear import diagonal
-from seqjax.core.shift import WindowState, short_convolution
-from seqjax.core.steps import Run
+from seqjax.core.shift import short_convolution
+from seqjax.core.stack import stack
 from seqjax.core.trees import widen
-from seqjax.core.types import Array, Params
+from seqjax.core.types import Array, Params, PRNGKeyArray
 
 
 @factory
@@ -72,70 +73,69 @@ def s6(
             f"first; got {step_size!r}."
         )
 
-    def init(key, in_features):
+    own = _Selective(features, state, rank, step_size, negative_eigenvalues)
+    return diagonal(
+        own.coefficients,
+        init=own.init,
+        initial_carry=own.initial_carry,
+        features=features,
+        in_features=features,
+        project=own.project,
+        read=own.read,
+        output=own.output,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Selective:
+    """The equations of `s6`; fields are its arguments."""
+
+    features: int
+    state: int
+    rank: int
+    step_size: tuple[float, float]
+    negative_eigenvalues: bool
+
+    def init(self, key: PRNGKeyArray, in_features: int) -> Params:
+        features, state, rank = self.features, self.state, self.rank
         expect_width("s6", features, in_features)
         dtype = jnp.result_type(float)
         selection, weights, bias = jax.random.split(key, 3)
         rows = jnp.log(jnp.arange(1, state + 1, dtype=dtype))
-        dense = initializers.Uniform(features**-0.5)
+        inward = initializers.Uniform(features**-0.5)
         return {
-            "selection": dense(selection, (features, rank + 2 * state), dtype),
+            "selection": inward(selection, (features, rank + 2 * state), dtype),
             "step_weights": initializers.Uniform(rank**-0.5)(weights, (rank, features), dtype),
-            "step_bias": initializers.TimeStep(low, high)(bias, (features,), dtype),
+            "step_bias": initializers.TimeStep(*self.step_size)(bias, (features,), dtype),
             "a": jnp.broadcast_to(rows, (features, state)),
             "skip": jnp.ones((features,), dtype),
         }
 
-    def initial_carry(params, batch_shape=()):
-        return jnp.zeros((*batch_shape, features, state), widen(params["a"]).dtype)
+    def initial_carry(self, params: Params, batch_shape: tuple[int, ...] = ()) -> Array:
+        return jnp.zeros((*batch_shape, self.features, self.state), widen(params["a"]).dtype)
 
-    def project(params, x):
-        expect_inputs("s6", features, x)
-        delta, b, c = jnp.split(x @ params["selection"], [rank, rank + state], axis=-1)
+    def project(self, params: Params, x: Array) -> tuple[Array, ...]:
+        expect_inputs("s6", self.features, x)
+        cuts = [self.rank, self.rank + self.state]
+        delta, b, c = jnp.split(x @ params["selection"], cuts, axis=-1)
         size = delta @ params["step_weights"]
         size = jax.nn.softplus(widen(size) + like_features(widen(params["step_bias"]), size))
         return tuple(map(widen, (x, size, b, c)))
 
-    def coefficients(params, inputs):
+    def coefficients(self, params: Params, inputs: tuple[Array, ...]) -> tuple[Array, Array]:
         x, size, b, _ = inputs
         size, written = size[..., None], (size * x)[..., None]
         decay = jnp.exp(log_decay(like_features(widen(params["a"]), written), size))
-        return 2 * decay - 1 if negative_eigenvalues else decay, written * b[..., None, :]
+        decay = 2 * decay - 1 if self.negative_eigenvalues else decay
+        return decay, written * b[..., None, :]
 
-    def read(params, s, inputs):
+    def read(self, params: Params, s: Array, inputs: tuple[Array, ...]) -> Array:
         *_, c = inputs
         return (s * c[..., None, :]).sum(-1)
 
-    def output(params, values, x):
+    def output(self, params: Params, values: Array, x: Array) -> Array:
         direct = like_features(params["skip"], x) * x
         return (values + direct).astype(direct.dtype)
-
-    return diagonal(
-        coefficients,
-        init=init,
-        initial_carry=initial_carry,
-        features=features,
-        in_features=features,
-        project=project,
-        read=read,
-        output=output,
-    )
-
-
-class MambaState(NamedTuple):
-    """The last inputs of the convolution, and the state of the recurrence."""
-
-    convolution: WindowState
-    state: Array
-
-
-class MambaParameters(NamedTuple):
-    """The parameters of the block: products without bias, and those of the two cells inside."""
-
-    input: Array
-    convolution: Any
-    recurrence: Any
-    output: Array
 
 
 @factory
@@ -151,10 +151,8 @@ def mamba(
 ) -> Cell:
     """The Mamba block: a gated branch of convolution and selective state space.
 
-        u, z = split(W_input x)                       expand * features each
-        u = silu(convolution(u))
-        u = s6(u)
-        y = W_output (u * silu(z))
+        u = silu(convolve(W_u x))                     expand * features
+        y = W_y (s6(u) * silu(W_z x))
 
     Args:
       features: width of the input and of the output.
@@ -162,16 +160,13 @@ def mamba(
       state: size of the state of each feature of the branch.
       width: number of inputs that the convolution sees.
       rank: of the step sizes, by default `features / 16`, rounded up.
-      layers: how many such layers the model has; W_output starts smaller the more there are.
+      layers: how many such layers the model has; W_y starts smaller the more there are.
       negative_eigenvalues: of the recurrence, see `sj.s6`.
 
     Returns:
-      A cell with parameters `MambaParameters(input, convolution, recurrence, output)` and the
-      carry `MambaState(convolution, state)`. In a model it sits behind a norm and inside
+      A stack of two `branches`, `recurrent` (`project`, `convolve` and `memory`) and `gate`, and
+      of `output`; its carry has the same names. In a model it sits behind a norm and inside
       `sj.residual`.
-
-    Raises:
-      ValueError: from `init`, if the input has another width than the output.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -179,7 +174,7 @@ def mamba(
       >>> cell = sj.mamba(4)
       >>> params = cell.init(jax.random.key(0), 4)
       >>> carry, ys = sj.scan(cell, params, jnp.ones((5, 4)))
-      >>> carry.state.shape, ys.shape
+      >>> carry["branches"]["recurrent"]["memory"].shape, ys.shape
       ((8, 16), (5, 4))
 
     Source: Gu and Dao 2023, arXiv:2312.00752; initialisation: the released code.
@@ -188,58 +183,24 @@ def mamba(
     layers = positive_int("mamba", "layers", layers)
     inner = features * positive_int("mamba", "expand", expand)
     rank = -(-features // 16) if rank is None else rank
-    convolution = short_convolution(
-        inner,
-        width=width,
-        activation=jax.nn.silu,
-        bias_init=initializers.Uniform(width**-0.5),
+    inward = initializers.Uniform(features**-0.5)
+    memory = stack(
+        project=dense(inner, bias=False, weight_init=inward),
+        convolve=short_convolution(
+            inner,
+            width=width,
+            activation=jax.nn.silu,
+            bias_init=initializers.Uniform(width**-0.5),
+        ),
+        memory=s6(inner, state=state, rank=rank, negative_eigenvalues=negative_eigenvalues),
     )
-    recurrence = s6(inner, state=state, rank=rank, negative_eigenvalues=negative_eigenvalues)
-
-    def init(key, in_features):
-        expect_width("mamba", features, in_features)
-        dtype = jnp.result_type(float)
-        keys = jax.random.split(key, 4)
-        return MambaParameters(
-            initializers.Uniform(features**-0.5)(keys[0], (features, 2 * inner), dtype),
-            convolution.init(keys[1], inner),
-            recurrence.init(keys[2], inner),
-            initializers.Uniform((inner * layers) ** -0.5)(keys[3], (inner, features), dtype),
-        )
-
-    def initial_carry(params, batch_shape=()):
-        return MambaState(
-            convolution.initial_carry(params.convolution, batch_shape),
-            recurrence.initial_carry(params.recurrence, batch_shape),
-        )
-
-    def branches(params: Params, x: Array) -> list[Array]:
-        expect_inputs("mamba", params.input.shape[0], x)
-        return jnp.split(x @ params.input, 2, axis=-1)
-
-    def join(params: Params, u: Array, gate: Array) -> Array:
-        return (u * jax.nn.silu(gate)) @ params.output
-
-    def step(params, carry, x):
-        u, gate = branches(params, x)
-        convolved, u = convolution.step(params.convolution, carry.convolution, u)
-        state, u = recurrence.step(params.recurrence, carry.state, u)
-        return MambaState(convolved, state), join(params, u, gate)
-
-    def sequence(scan, params, carry, initial, xs, steps):
-        u, gate = branches(params, xs)
-        first = scan(
-            convolution, params.convolution, carry.convolution, initial.convolution, u, steps
-        )
-        second = scan(recurrence, params.recurrence, carry.state, initial.state, first.ys, steps)
-        return Run(
-            carry=MambaState(first.carry, second.carry),
-            ys=join(params, second.ys, gate),
-            carries=MambaState(first.carries, second.carries),
-        )
-
+    gate = dense(inner, bias=False, activation=jax.nn.silu, weight_init=inward)
+    outward = initializers.Uniform((inner * layers) ** -0.5)
     return checkpointed(
-        Cell(init, initial_carry, step, features, in_features=features, sequence=sequence)
+        stack(
+            branches=product(recurrent=memory, gate=gate),
+            output=dense(features, bias=False, weight_init=outward),
+        )
     )
 
 

@@ -1,5 +1,7 @@
 """Mamba-2: a state space model with one decay per head."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -8,11 +10,12 @@ from seqjax.core import initializers
 from seqjax.core.blocks import checkpointed, on_slice, prenorm
 from seqjax.core.cell import Cell, factory, positive_int
 from seqjax.core.gates import like_features
+from seqjax.core.heads import from_heads, head_width, heads_of_64
 from seqjax.core.layers import dense, draw, scale_to_one
-from seqjax.core.matrix import Access, from_heads, head_width, heads_of_64, matrix_state
+from seqjax.core.matrix import Access, matrix_state
 from seqjax.core.shift import short_convolution
 from seqjax.core.stack import stack
-from seqjax.core.types import Initializer
+from seqjax.core.types import Array, Initializer, Params, PRNGKeyArray
 
 ONE = initializers.Constant(1.0)
 
@@ -73,73 +76,99 @@ def mamba2(
     width = head_width("mamba2", "expansion * features", inner, heads)
     if heads % positive_int("mamba2", "groups", groups):
         raise ValueError(f"mamba2: `groups={groups}` must divide `heads`, which is {heads}.")
-    per_group = heads // groups
-    convolved = inner + 2 * groups * states
-    cuts = (inner, inner + groups * states, convolved, convolved + heads)
-
-    def of_heads(x):
-        shared = x.reshape(*x.shape[:-1], groups, states)
-        return jnp.repeat(shared, per_group, axis=-2)
-
-    def values(x):
-        u = jnp.split(x, cuts, axis=-1)[0]
-        return u.reshape(*u.shape[:-1], heads, width)
-
-    def access(p, x):
-        _, b, c, step, _ = jnp.split(x, cuts, axis=-1)
-        step = jax.nn.softplus(step + like_features(p["step_bias"], step))
-        return Access(
-            query=of_heads(c),
-            key=of_heads(b),
-            value=step[..., None] * values(x),
-            log_decay=log_decay(like_features(p["A_log"], step), step),
-        )
-
-    def read_out(p, o, x):
-        skip = like_features(p["D"][:, None], o)
-        y = from_heads(o + skip * values(x))
-        gate = jnp.split(x, cuts, axis=-1)[-1]
-        y = (y * jax.nn.silu(gate)).reshape(*y.shape[:-1], groups, inner // groups)
-        y = from_heads(scale_to_one(y, 1e-5))
-        return (y * like_features(p["norm_gain"], y)) @ p["output"]
-
-    def output_init(key, shape, dtype):
-        return positive_int("mamba2", "layers", layers) ** -0.5 * weight_init(key, shape, dtype)
-
-    def init(key, in_features):
-        return draw(
-            key,
-            {
-                "A_log": (initializers.LogUniform(1.0, 16.0), (heads,)),
-                "step_bias": (initializers.TimeStep(), (heads,)),
-                "D": (ONE, (heads,)),
-                "norm_gain": (ONE, (inner,)),
-                "output": (output_init, (inner, features)),
-            },
-        )
-
-    memory = matrix_state(
-        access,
-        heads=heads,
-        keys=states,
-        values=width,
-        init=init,
-        read_out=read_out,
-        features=features,
-    )
+    layers = positive_int("mamba2", "layers", layers)
+    memory = _Memory(features, heads, width, states, groups, layers, weight_init)
     short = short_convolution(
-        convolved,
+        memory.convolved,
         width=convolution,
         activation=jax.nn.silu,
         bias_init=initializers.Uniform(convolution**-0.5),
     )
+    beside = heads + inner
     return checkpointed(
         stack(
-            project=dense(convolved + heads + inner, bias=False, weight_init=weight_init),
-            convolve=on_slice(short, width=convolved, rest=heads + inner),
-            memory=memory,
+            project=dense(memory.convolved + beside, bias=False, weight_init=weight_init),
+            convolve=on_slice(short, width=memory.convolved, rest=beside),
+            memory=matrix_state(
+                memory.access,
+                heads=heads,
+                keys=states,
+                values=width,
+                init=memory.init,
+                read_out=memory.read_out,
+                features=features,
+            ),
         )
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Memory:
+    """The recurrence of Mamba-2, from `[u B C | d | z]`; u, B and C are convolved."""
+
+    features: int
+    heads: int
+    width: int
+    states: int
+    groups: int
+    layers: int
+    weight_init: Initializer
+
+    @property
+    def inner(self) -> int:
+        """Width of u, and of z."""
+        return self.heads * self.width
+
+    @property
+    def convolved(self) -> int:
+        return self.inner + 2 * self.groups * self.states
+
+    def parts(self, x: Array) -> list[Array]:
+        first = self.inner + self.groups * self.states
+        return jnp.split(
+            x, (self.inner, first, self.convolved, self.convolved + self.heads), axis=-1
+        )
+
+    def init(self, key: PRNGKeyArray, in_features: int) -> Params:
+        def output_init(key, shape, dtype):
+            return self.layers**-0.5 * self.weight_init(key, shape, dtype)
+
+        return draw(
+            key,
+            {
+                "A_log": (initializers.LogUniform(1.0, 16.0), (self.heads,)),
+                "step_bias": (initializers.TimeStep(), (self.heads,)),
+                "D": (ONE, (self.heads,)),
+                "norm_gain": (ONE, (self.inner,)),
+                "output": (output_init, (self.inner, self.features)),
+            },
+        )
+
+    def access(self, p: Params, x: Array) -> Access:
+        _, b, c, step, _ = self.parts(x)
+        step = jax.nn.softplus(step + like_features(p["step_bias"], step))
+        return Access(
+            query=self.for_each_head(c),
+            key=self.for_each_head(b),
+            value=step[..., None] * self.values(x),
+            log_decay=log_decay(like_features(p["A_log"], step), step),
+        )
+
+    def read_out(self, p: Params, o: Array, x: Array) -> Array:
+        skip = like_features(p["D"][:, None], o)
+        y = from_heads(o + skip * self.values(x)) * jax.nn.silu(self.parts(x)[-1])
+        by_group = y.reshape(*y.shape[:-1], self.groups, self.inner // self.groups)
+        y = from_heads(scale_to_one(by_group, 1e-5))
+        return (y * like_features(p["norm_gain"], y)) @ p["output"]
+
+    def for_each_head(self, x: Array) -> Array:
+        """What heads of a group share, repeated."""
+        shared = x.reshape(*x.shape[:-1], self.groups, self.states)
+        return jnp.repeat(shared, self.heads // self.groups, axis=-2)
+
+    def values(self, x: Array) -> Array:
+        u = self.parts(x)[0]
+        return u.reshape(*u.shape[:-1], self.heads, self.width)
 
 
 @factory

@@ -1,20 +1,21 @@
 """The matrix memory of the xLSTM."""
 
+import dataclasses
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
-from seqjax.core.blocks import checkpointed, on_slice, prenorm
-from seqjax.core.cell import Cell, expect_inputs, expect_width, factory, positive_int
+from seqjax.core.blocks import prenorm
+from seqjax.core.cell import Cell, factory
 from seqjax.core.gates import like_features
-from seqjax.core.layers import draw, feed_forward, pointwise, standardize
-from seqjax.core.matrix import Access, Scaled, from_heads, head_width, matrix_state, to_heads
-from seqjax.core.shift import short_convolution
+from seqjax.core.heads import from_heads, head_width, to_heads
+from seqjax.core.layers import draw, feed_forward, standardize
+from seqjax.core.matrix import Access, Scaled, matrix_state
 from seqjax.core.stack import stack
 from seqjax.core.trees import narrow
-from seqjax.core.types import Array, Initializer
+from seqjax.core.types import Array, Initializer, Params, PRNGKeyArray
 
 ONE = initializers.Constant(1.0)
 
@@ -87,202 +88,90 @@ def mlstm(
     values = head_width("mlstm", "features", features, heads)
     wide = features // 2 if key_features is None else key_features
     keys = head_width("mlstm", "key_features", wide, heads)
-    exponential = input_gate == "exponential"
-
-    def init(key, in_features):
-        return draw(
-            key,
-            {
-                "query": (weight_init, (in_features, heads, keys)),
-                "key": (weight_init, (in_features, heads, keys)),
-                "value": (weight_init, (in_features, heads, values)),
-                "input": (gate_init, (in_features, heads)),
-                "input_bias": (input_bias, (heads,)),
-                "forget": (gate_init, (in_features, heads)),
-                "forget_bias": (forget_bias, (heads,)),
-                "gate": (weight_init, (in_features, features)),
-                "norm_gain": (ONE, (features,)),
-                "output": (weight_init, (features, features)),
-            },
-        )
-
-    def gate(p, x, name):
-        a = x @ p[name]
-        a = a + like_features(p[f"{name}_bias"], a)
-        return a if soft_cap is None else soft_cap * jnp.tanh(a / soft_cap)
-
-    def access(p, x):
-        q, k, v = (to_heads(x, p[name]) for name in ("query", "key", "value"))
-        v = _with_one(v)
-        i, f = gate(p, x, "input"), gate(p, x, "forget")
-        if exponential:
-            return Access(q * keys**-0.5, k, v, jax.nn.log_sigmoid(f), log_input=i)
-        k = jax.nn.sigmoid(i)[..., None] * k
-        return Access(q * keys**-0.5, k, v, jax.nn.log_sigmoid(f))
-
-    def read_out(p, o, x):
-        h = narrow(_normalized(o, epsilon, 1e-6), x)
-        h = h * like_features(p["norm_gain"], h)
-        return (jax.nn.sigmoid(x @ p["gate"]) * h) @ p["output"]
-
+    memory = _Memory(
+        features=features,
+        heads=heads,
+        keys=keys,
+        values=values,
+        exponential=input_gate == "exponential",
+        epsilon=epsilon,
+        soft_cap=soft_cap,
+        forget_bias=forget_bias,
+        input_bias=input_bias,
+        gate_init=gate_init,
+        weight_init=weight_init,
+    )
     return matrix_state(
-        access,
+        memory.access,
         heads=heads,
         keys=keys,
         values=values + 1,
-        init=init,
-        read_out=read_out,
+        init=memory.init,
+        read_out=memory.read_out,
         features=features,
-        stabilized=exponential,
+        stabilized=memory.exponential,
     )
 
 
-@factory
-def mlstm_layer(
-    features: int,
-    *,
-    heads: int = 4,
-    expand: int = 2,
-    convolution: int = 4,
-    block: int = 4,
-    layers: int = 1,
-    epsilon: float = 1e-6,
-    forget_bias: Initializer = initializers.Linspace(3.0, 6.0),
-    input_bias: Initializer = initializers.Normal(0.1),
-    gate_init: Initializer = initializers.Constant(0.0),
-) -> Cell:
-    """The mLSTM inside a wider branch, behind a short convolution.
+@dataclasses.dataclass(frozen=True)
+class _Memory:
+    """The equations of `mlstm`; fields are its arguments, widths are per head."""
 
-        u, z = split(W_up x)                               expand * features each
-        c = silu(convolve(u))
-        q = W_q c / sqrt(K), k = W_k c, v = W_v u          W in diagonal blocks; for each head
-        i = exp(w_i [q k v] + b_i), f = sigmoid(w_f [q k v] + b_f)      of q before it is scaled
-        C, n, h as in `sj.mlstm`
-        y = W_down ((norm(h) + skip * c) * silu(z))        norm: layer norm, head by head
+    features: int
+    heads: int
+    keys: int
+    values: int
+    exponential: bool
+    epsilon: float
+    soft_cap: float | None
+    forget_bias: Initializer
+    input_bias: Initializer
+    gate_init: Initializer
+    weight_init: Initializer
 
-    Through the convolution a key sees a few steps back, so a value can be stored under what came
-    before it; `sj.mlstm` needs another layer below it for that.
-
-    Args:
-      features: width of the input and of the output.
-      heads: number of memories.
-      expand: how many times wider the branch is.
-      convolution: steps of the short convolution.
-      block: width of the blocks of W_q, W_k and W_v.
-      layers: how many such layers the model has; W_down starts smaller the more there are.
-      epsilon: added to the denominator.
-      forget_bias: initializer of b_f `(heads,)`.
-      input_bias: initializer of b_i `(heads,)`.
-      gate_init: initializer of w_i and w_f.
-
-    Returns:
-      A cell of three parts, `project`, `convolve` and `memory`, whose carry is a dict of theirs:
-      the last inputs of the convolution, and `MatrixState(memory, log_scale)` as of `sj.mlstm`.
-      In a model it sits behind a norm and inside `sj.residual`: `sj.prenorm(sj.mlstm_layer(64))`.
-
-    Raises:
-      ValueError: if `heads` or `block` does not divide the width of the branch, and from `init`
-        if the input has another width than the output.
-
-    Example:
-      >>> import jax, jax.numpy as jnp
-      >>> import seqjax as sj
-      >>> cell = sj.mlstm_layer(8, heads=2)
-      >>> carry, ys = sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((2, 5, 8)))
-      >>> carry["memory"].memory.shape, ys.shape
-      ((2, 2, 8, 9), (2, 5, 8))
-
-    Source: Beck et al. 2024, arXiv:2405.04517, figure 10, with the start of the authors' code.
-    That code scales queries in one form and keys in others; here it is always the queries. Epsilon
-    is added to the denominator itself, as in `sj.mlstm`.
-    """
-    features = positive_int("mlstm_layer", "features", features)
-    inner = features * positive_int("mlstm_layer", "expand", expand)
-    width = head_width("mlstm_layer", "expand * features", inner, heads)
-    block = positive_int("mlstm_layer", "block", block)
-    if inner % block:
-        raise ValueError(
-            f"mlstm_layer: `block={block}` must divide the width of the branch, which is {inner}."
-        )
-    layers = positive_int("mlstm_layer", "layers", layers)
-    small = initializers.Normal((2 / (5 * features)) ** 0.5)
-    blocks = (inner // block, block, block)
-
-    def init_project(key, in_features):
-        expect_width("mlstm_layer", features, in_features)
-        return draw(key, {"weights": (small, (features, 2 * inner))})
-
-    def project(p, x):
-        expect_inputs("mlstm_layer", features, x)
-        both = x @ p["weights"]
-        return jnp.concatenate([both[..., :inner], both], axis=-1)  # u to convolve, u and z
-
-    def init(key, in_features):
-        last = initializers.Normal(2 / (layers * features**0.5))
+    def init(self, key: PRNGKeyArray, in_features: int) -> Params:
+        weights, inward = self.weight_init, (in_features, self.heads)
         return draw(
             key,
             {
-                **{name: (small, blocks) for name in ("query", "key", "value")},
-                "input": (gate_init, (3 * inner, heads)),
-                "input_bias": (input_bias, (heads,)),
-                "forget": (gate_init, (3 * inner, heads)),
-                "forget_bias": (forget_bias, (heads,)),
-                "norm_gain": (ONE, (inner,)),
-                "skip": (ONE, (inner,)),
-                "output": (last, (inner, features)),
+                "query": (weights, (*inward, self.keys)),
+                "key": (weights, (*inward, self.keys)),
+                "value": (weights, (*inward, self.values)),
+                "input": (self.gate_init, inward),
+                "input_bias": (self.input_bias, (self.heads,)),
+                "forget": (self.gate_init, inward),
+                "forget_bias": (self.forget_bias, (self.heads,)),
+                "gate": (weights, (in_features, self.features)),
+                "norm_gain": (ONE, (self.features,)),
+                "output": (weights, (self.features, self.features)),
             },
         )
 
-    def in_blocks(weights, x):
-        x = x.reshape(*x.shape[:-1], *weights.shape[:2])
-        return from_heads(jnp.einsum("...ni,nio->...no", x, weights))
+    def gate(self, p: Params, x: Array, name: str) -> Array:
+        a = x @ p[name]
+        a = a + like_features(p[f"{name}_bias"], a)
+        return a if self.soft_cap is None else self.soft_cap * jnp.tanh(a / self.soft_cap)
 
-    def access(p, x):
-        c, u, _ = jnp.split(x, 3, axis=-1)
-        flat = [in_blocks(p["query"], c), in_blocks(p["key"], c), in_blocks(p["value"], u)]
-        seen = jnp.concatenate(flat, axis=-1)
-        i, f = (seen @ p[name] for name in ("input", "forget"))
-        i, f = i + like_features(p["input_bias"], i), f + like_features(p["forget_bias"], f)
-        q, k, v = (part.reshape(*part.shape[:-1], heads, width) for part in flat)
-        return Access(q * width**-0.5, k, _with_one(v), jax.nn.log_sigmoid(f), log_input=i)
+    def access(self, p: Params, x: Array) -> Access:
+        q, k, v = (to_heads(x, p[name]) for name in ("query", "key", "value"))
+        q, v = q * self.keys**-0.5, with_ones(v)
+        i, f = self.gate(p, x, "input"), self.gate(p, x, "forget")
+        if self.exponential:
+            return Access(q, k, v, jax.nn.log_sigmoid(f), log_input=i)
+        return Access(q, jax.nn.sigmoid(i)[..., None] * k, v, jax.nn.log_sigmoid(f))
 
-    def read_out(p, o, x):
-        c, _, z = jnp.split(x, 3, axis=-1)
-        h = _normalized(o, epsilon, 1e-5).astype(x.dtype)
-        h = h * like_features(p["norm_gain"], h) + like_features(p["skip"], c) * c
-        return (h * jax.nn.silu(z)) @ p["output"]
-
-    memory = matrix_state(
-        access,
-        heads=heads,
-        keys=width,
-        values=width + 1,
-        init=init,
-        read_out=read_out,
-        features=features,
-        stabilized=True,
-    )
-    short = short_convolution(
-        inner,
-        width=convolution,
-        activation=jax.nn.silu,
-        bias_init=initializers.Uniform(convolution**-0.5),
-    )
-    return checkpointed(
-        stack(
-            project=pointwise(project, features=3 * inner, init=init_project, in_features=features),
-            convolve=on_slice(short, width=inner, rest=2 * inner),
-            memory=memory,
-        )
-    )
+    def read_out(self, p: Params, o: Any, x: Array) -> Array:
+        h = narrow(normalized(o, self.epsilon, 1e-6), x)
+        h = h * like_features(p["norm_gain"], h)
+        return (jax.nn.sigmoid(x @ p["gate"]) * h) @ p["output"]
 
 
-def _with_one(v: Array) -> Array:
+def with_ones(v: Array) -> Array:
     """Values with a column of ones behind them: what is read there is n . q."""
     return jnp.concatenate([v, jnp.ones_like(v[..., :1])], axis=-1)
 
 
-def _normalized(o: Scaled | Array, epsilon: float, norm_epsilon: float) -> Array:
+def normalized(o: Scaled | Array, epsilon: float, norm_epsilon: float) -> Array:
     """The readings divided by `max(|n . q|, 1) + epsilon`, then layer norm, head by head."""
     one: Any = 1.0
     if isinstance(o, Scaled):

@@ -1,6 +1,8 @@
 """Cells whose state meets no matrix: quasi-recurrent, simple recurrent, independent units."""
 
+import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import jax
@@ -15,7 +17,7 @@ from seqjax.core.linear import diagonal
 from seqjax.core.shift import windowed
 from seqjax.core.stack import stack
 from seqjax.core.trees import widen
-from seqjax.core.types import Activation, Initializer
+from seqjax.core.types import Activation, Array, Initializer, Params, PRNGKeyArray
 
 
 @factory
@@ -165,29 +167,50 @@ def sru(
     released code scales only x itself, and starts the fourth product larger instead.
     """
     features = positive_int("sru", "features", features)
-    scale = math.sqrt(1 + 2 * math.exp(highway_bias))
+    own = _SRU(features, peepholes, highway_bias)
+    if peepholes:
+        return Cell(own.init, own.initial_carry, own.step, features)
+    return diagonal(
+        own.coefficients,
+        init=own.init,
+        initial_carry=own.initial_carry,
+        features=features,
+        project=own.project,
+        read=own.read,
+        output=own.output,
+    )
 
-    def init(key, in_features):
+
+@dataclasses.dataclass(frozen=True)
+class _SRU:
+    """The equations of `sru`; fields are its arguments."""
+
+    features: int
+    peepholes: bool
+    highway_bias: float
+
+    def init(self, key: PRNGKeyArray, in_features: int) -> Params:
+        features = self.features
         in_features = positive_int("init", "in_features", in_features)
         dtype = jnp.result_type(float)
         input_key, peephole_key = jax.random.split(key)
         uniform = initializers.Uniform((3 / in_features) ** 0.5)
         shape = (in_features, 3 if in_features == features else 4, features)
-        bias = jnp.zeros((2, features), dtype)
         params = {
             "input": initialize_gates(input_key, uniform, shape, dtype),
-            "bias": bias.at[1].set(highway_bias),
+            "bias": jnp.zeros((2, features), dtype).at[1].set(self.highway_bias),
         }
-        if peepholes:
+        if self.peepholes:
             bound = initializers.Uniform(1.5**0.5)
             params["peephole"] = bound(peephole_key, (2, features), dtype)
         return params
 
-    def initial_carry(params, batch_shape=()):
+    def initial_carry(self, params: Params, batch_shape: tuple[int, ...] = ()) -> Array:
         dtype = jnp.promote_types(params["input"].dtype, jnp.float32)
-        return jnp.zeros((*batch_shape, features), dtype)
+        return jnp.zeros((*batch_shape, self.features), dtype)
 
-    def project_inputs(params, x):
+    def project(self, params: Params, x: Array) -> list[Array]:
+        """u, the pre-activations of f and r, and what goes around."""
         expect_inputs("sru", params["input"].shape[0], x)
         made = list(project(x, params["input"]))
         u, f, r, skip = made if len(made) == 4 else (*made, x)
@@ -197,36 +220,26 @@ def sru(
         )
         return [widen(part) for part in (u, f, r, skip)]
 
-    def coefficients(params, inputs):
+    def coefficients(self, params: Params, inputs: Sequence[Array]) -> tuple[Array, Array]:
         u, f, _, _ = inputs
         return jax.nn.sigmoid(f), jax.nn.sigmoid(-f) * u
 
-    def read(params, c, inputs):
+    def read(self, params: Params, c: Array, inputs: Sequence[Array]) -> Array:
         _, _, r, skip = inputs
+        scale = math.sqrt(1 + 2 * math.exp(self.highway_bias))
         return jax.nn.sigmoid(r) * c + jax.nn.sigmoid(-r) * scale * skip
 
-    def output(params, values, x):
+    def output(self, params: Params, values: Array, x: Array) -> Array:
         return values.astype(jnp.result_type(params["input"], x))
 
-    def step(params, carry, x):
-        u, f, r, skip = project_inputs(params, x)
+    def step(self, params: Params, carry: Array, x: Array) -> tuple[Array, Array]:
+        """With peepholes."""
+        u, f, r, skip = self.project(params, x)
         v_f, v_r = (like_features(row, carry) for row in params["peephole"])
         inputs = u, f + v_f * carry, r + v_r * carry, skip
-        keep, write = coefficients(params, inputs)
+        keep, write = self.coefficients(params, inputs)
         new = (keep * carry + write).astype(carry.dtype)
-        return new, output(params, read(params, new, inputs), x)
-
-    if peepholes:
-        return Cell(init, initial_carry, step, features)
-    return diagonal(
-        coefficients,
-        init=init,
-        initial_carry=initial_carry,
-        features=features,
-        project=project_inputs,
-        read=read,
-        output=output,
-    )
+        return new, self.output(params, self.read(params, new, inputs), x)
 
 
 @factory

@@ -1,5 +1,8 @@
 """Retention: linear attention with a fixed decay and a rotation for each head (RetNet)."""
 
+import dataclasses
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,11 +11,13 @@ from seqjax.core import initializers
 from seqjax.core.blocks import checkpointed, on_slice, prenorm
 from seqjax.core.cell import Cell, expect_inputs, expect_width, factory, positive_int
 from seqjax.core.gates import like_features
+from seqjax.core.heads import from_heads, head_width
 from seqjax.core.layers import dense, draw, layer_norm, standardize
 from seqjax.core.masks import processing_order
-from seqjax.core.matrix import Access, from_heads, head_width, matrix_state
+from seqjax.core.matrix import Access, matrix_state
 from seqjax.core.stack import stack
 from seqjax.core.steps import Run
+from seqjax.core.types import Array, PRNGKeyArray
 
 GAIN = 2**-2.5
 """On Glorot's initialisation of queries, keys, values and gates, in the released code."""
@@ -81,23 +86,9 @@ def retention(
             f"retention: channels turn in pairs, so `features / heads` must be even; got "
             f"{features} / {heads}."
         )
-    bounds = (2.0**-5, 2.0 ** (-4 - heads)) if forgetting is None else forgetting
-    if len(bounds) != 2 or not all(0 < bound < 1 for bound in bounds):
-        raise ValueError(
-            f"retention: `forgetting` must be two numbers between 0 and 1, got {forgetting}."
-        )
-    first, last = bounds
-    log_gamma = np.log1p(-np.geomspace(first, last, heads))
+    log_gamma = _log_decays(heads, forgetting)
     widths = (features, features, heads * values, heads * values)
     cuts = (features, 2 * features, 2 * features + heads * values)
-
-    def weights(key, shape, dtype):
-        keys = jax.random.split(key, len(widths))
-        each = [
-            initializers.Glorot(GAIN)(own, (shape[0], wide), dtype)
-            for own, wide in zip(keys, widths, strict=True)
-        ]
-        return jnp.concatenate(each, axis=1)
 
     def init(key, in_features):
         return draw(key, {"output": (initializers.Glorot(), (heads * values, features))})
@@ -117,7 +108,7 @@ def retention(
 
     return checkpointed(
         stack(
-            project=dense(sum(widths), bias=False, weight_init=weights),
+            project=dense(sum(widths), bias=False, weight_init=_GlorotEach(widths)),
             rotate=on_slice(
                 rotation(2 * features, width=width, base=base),
                 width=2 * features,
@@ -134,6 +125,31 @@ def retention(
             ),
         )
     )
+
+
+def _log_decays(heads: int, forgetting: tuple[float, float] | None) -> np.ndarray:
+    """`log gamma` of each head."""
+    bounds = (2.0**-5, 2.0 ** (-4 - heads)) if forgetting is None else forgetting
+    if len(bounds) != 2 or not all(0 < bound < 1 for bound in bounds):
+        raise ValueError(
+            f"retention: `forgetting` must be two numbers between 0 and 1, got {forgetting}."
+        )
+    return np.log1p(-np.geomspace(*bounds, heads))
+
+
+@dataclasses.dataclass(frozen=True)
+class _GlorotEach:
+    """Matrices side by side, each drawn by itself."""
+
+    widths: tuple[int, ...]
+
+    def __call__(self, key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Array:
+        keys = jax.random.split(key, len(self.widths))
+        each = [
+            initializers.Glorot(GAIN)(own, (shape[0], width), dtype)
+            for own, width in zip(keys, self.widths, strict=True)
+        ]
+        return jnp.concatenate(each, axis=1)
 
 
 @factory

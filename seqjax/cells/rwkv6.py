@@ -1,5 +1,7 @@
 """RWKV-6: a decay for each channel that the input chooses."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -9,10 +11,12 @@ from seqjax.core import initializers
 from seqjax.core.blocks import checkpointed, prenorm
 from seqjax.core.cell import Cell, expect_width, factory, place_in_stack
 from seqjax.core.gates import like_features
+from seqjax.core.heads import from_heads, head_width, heads_of_64
 from seqjax.core.layers import draw, layer_norm, standardize
-from seqjax.core.matrix import Access, from_heads, head_width, heads_of_64, matrix_state
+from seqjax.core.matrix import Access, matrix_state
 from seqjax.core.shift import windowed
 from seqjax.core.stack import stack
+from seqjax.core.types import Array, Initializer, Params, PRNGKeyArray
 
 ZERO = initializers.Constant(0.0)
 MIXED = ("w", "k", "v", "r", "g")
@@ -64,10 +68,48 @@ def rwkv6_time_mix(
     heads = heads_of_64(features) if heads is None else heads
     width = head_width("rwkv6_time_mix", "features", features, heads)
     depth, rise = place_in_stack("rwkv6_time_mix", layer, layers)
+    own = _TimeMix(
+        features, heads, mix_rank, decay_rank, depth, rise, norm_gain=NormGain(layer, layers)
+    )
+    return checkpointed(
+        stack(
+            mix=windowed(
+                own.mix, width=2, features=5 * features, init=own.init_mix, in_features=features
+            ),
+            memory=matrix_state(
+                own.access,
+                heads=heads,
+                keys=width,
+                values=width,
+                init=own.init_memory,
+                read_out=own.read_out,
+                features=features,
+            ),
+        )
+    )
 
-    def init_mix(key, in_features):
+
+@dataclasses.dataclass(frozen=True)
+class _TimeMix:
+    """The equations of `rwkv6_time_mix`.
+
+    `mix` makes `[r k v w g]`, w before its two exponentials; `access` and `read_out` are those of
+    the memory.
+    """
+
+    features: int
+    heads: int
+    mix_rank: int
+    decay_rank: int
+    depth: float
+    rise: float
+    norm_gain: Initializer
+
+    def init_mix(self, key: PRNGKeyArray, in_features: int) -> Params:
+        features = self.features
         expect_width("rwkv6_time_mix", features, in_features)
-        square = (features, features)
+        depth, rise = self.depth, self.rise
+        square, down = (features, features), (features, len(MIXED) * self.mix_rank)
         shapes = {
             "mu": (Power(rise), (features,)),
             "mu_w": (Power(rise), (features,)),
@@ -75,11 +117,11 @@ def rwkv6_time_mix(
             "mu_v": (Power(rise, -0.3 * depth), (features,)),
             "mu_r": (Power(0.5 * rise), (features,)),
             "mu_g": (Power(0.5 * rise), (features,)),
-            "mix_down": (ZERO, (features, len(MIXED) * mix_rank)),
-            "mix_up": (initializers.Uniform(0.01), (len(MIXED), mix_rank, features)),
+            "mix_down": (ZERO, down),
+            "mix_up": (initializers.Uniform(0.01), (len(MIXED), self.mix_rank, features)),
             "decay": (Ramp(-6.0, 5.0, 0.7 + 1.3 * depth), (features,)),
-            "decay_down": (ZERO, (features, decay_rank)),
-            "decay_up": (initializers.Uniform(0.01), (decay_rank, features)),
+            "decay_down": (ZERO, (features, self.decay_rank)),
+            "decay_up": (initializers.Uniform(0.01), (self.decay_rank, features)),
             "receptance": (initializers.Orthogonal(), square),
             "key": (initializers.Orthogonal(0.1), square),
             "value": (initializers.Orthogonal(), square),
@@ -87,12 +129,12 @@ def rwkv6_time_mix(
         }
         return draw(key, shapes)
 
-    def mix(p, window):
+    def mix(self, p: Params, window: tuple[Array, ...]) -> Array:
         x, d = window[0], window[1].astype(window[0].dtype) - window[0]
         low = jnp.tanh((x + d * like_features(p["mu"], x)) @ p["mix_down"])
         seen = {}
         for n, name in enumerate(MIXED):
-            more = low[..., n * mix_rank : (n + 1) * mix_rank] @ p["mix_up"][n]
+            more = low[..., n * self.mix_rank : (n + 1) * self.mix_rank] @ p["mix_up"][n]
             seen[name] = x + d * (like_features(p[f"mu_{name}"], x) + more)
         decay = jnp.tanh(seen["w"] @ p["decay_down"]) @ p["decay_up"]
         made = [
@@ -104,46 +146,29 @@ def rwkv6_time_mix(
         ]
         return jnp.concatenate(made, axis=-1)
 
-    def init_memory(key, in_features):
+    def init_memory(self, key: PRNGKeyArray, in_features: int) -> Params:
+        features = self.features
         shapes = {
-            "bonus": (Bonus(depth), (features,)),
-            "norm_gain": (NormGain(layer, layers), (features,)),
+            "bonus": (Bonus(self.depth), (features,)),
+            "norm_gain": (self.norm_gain, (features,)),
             "norm_bias": (ZERO, (features,)),
             "output": (ZERO, (features, features)),
         }
         return draw(key, shapes)
 
-    def access(p, x):
+    def access(self, p: Params, x: Array) -> Access:
+        width = self.features // self.heads
         r, k, v, w = (
-            part.reshape(*part.shape[:-1], heads, width) for part in jnp.split(x, 5, axis=-1)[:4]
+            part.reshape(*part.shape[:-1], self.heads, width)
+            for part in jnp.split(x, 5, axis=-1)[:4]
         )
-        bonus = like_features(p["bonus"].reshape(heads, width), r)
+        bonus = like_features(p["bonus"].reshape(self.heads, width), r)
         return Access(r, k, v, log_decay=log_decay(w), bonus=bonus)
 
-    def read_out(p, o, x):
+    def read_out(self, p: Params, o: Array, x: Array) -> Array:
         y = from_heads(standardize(o, 64e-5)) * like_features(p["norm_gain"], x)
-        return ((y + like_features(p["norm_bias"], x)) * x[..., 4 * features :]) @ p["output"]
-
-    return checkpointed(
-        stack(
-            mix=windowed(
-                mix,
-                width=2,
-                features=5 * features,
-                init=init_mix,
-                in_features=features,
-            ),
-            memory=matrix_state(
-                access,
-                heads=heads,
-                keys=width,
-                values=width,
-                init=init_memory,
-                read_out=read_out,
-                features=features,
-            ),
-        )
-    )
+        gate = x[..., 4 * self.features :]
+        return ((y + like_features(p["norm_bias"], x)) * gate) @ p["output"]
 
 
 @factory

@@ -1,5 +1,7 @@
 """RWKV-7: a memory that replaces what it holds."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -8,10 +10,12 @@ from seqjax.core import initializers
 from seqjax.core.blocks import checkpointed, on_slice, prenorm
 from seqjax.core.cell import Cell, expect_width, factory, place_in_stack
 from seqjax.core.gates import like_features
+from seqjax.core.heads import from_heads, head_width, heads_of_64
 from seqjax.core.layers import draw, layer_norm, standardize, unit_length
-from seqjax.core.matrix import Access, from_heads, head_width, heads_of_64, matrix_state
+from seqjax.core.matrix import Access, matrix_state
 from seqjax.core.shift import windowed
 from seqjax.core.stack import stack
+from seqjax.core.types import Array, Initializer, Params, PRNGKeyArray
 
 ZERO = initializers.Constant(0.0)
 MIXED = ("r", "w", "k", "v", "a", "g")
@@ -66,15 +70,67 @@ def rwkv7_time_mix(
     """
     heads = heads_of_64(features) if heads is None else heads
     width = head_width("rwkv7_time_mix", "features", features, heads)
-    given, handed_on = layers > 1 and layer > 0, layers > 1 and layer < layers - 1
     depth, rise = place_in_stack("rwkv7_time_mix", layer, layers)
-    decay_rank, value_rank, gate_rank = (low_rank_width(c, features) for c in (2.5, 1.7, 5.0))
+    own = _TimeMix(
+        features,
+        heads,
+        takes_first=layers > 1 and layer > 0,
+        returns_first=layers > 1 and layer < layers - 1,
+        depth=depth,
+        rise=rise,
+        norm_gain=NormGain(layer, layers),
+    )
+    out = (2 if own.returns_first else 1) * features
+    return checkpointed(
+        stack(
+            mix=windowed(
+                own.mix,
+                width=2,
+                features=5 * features + out,
+                init=own.init_mix,
+                in_features=own.in_features,
+            ),
+            memory=matrix_state(
+                own.access,
+                heads=heads,
+                keys=width,
+                values=width,
+                init=own.init_memory,
+                read_out=own.read_out,
+                features=out,
+                least_log_decay=-0.607,
+            ),
+        )
+    )
 
-    def init_mix(key, in_features):
-        expect_width("rwkv7_time_mix", (2 if given else 1) * features, in_features)
-        low = initializers.Orthogonal(0.1)
-        shapes = {f"mu_{z}": (Power(EXPONENTS[z] * rise), (features,)) for z in MIXED}
-        ramp = Ramp(-6.0, 6.0, 1 + depth**0.3)
+
+@dataclasses.dataclass(frozen=True)
+class _TimeMix:
+    """The equations of `rwkv7_time_mix`.
+
+    `mix` makes `[r k v w a g]`, w before its sigmoid, and v_first behind them if the layer returns
+    it; `access` and `read_out` are those of the memory.
+    """
+
+    features: int
+    heads: int
+    takes_first: bool
+    returns_first: bool
+    depth: float
+    rise: float
+    norm_gain: Initializer
+
+    @property
+    def in_features(self) -> int:
+        return (2 if self.takes_first else 1) * self.features
+
+    def init_mix(self, key: PRNGKeyArray, in_features: int) -> Params:
+        expect_width("rwkv7_time_mix", self.in_features, in_features)
+        features, width = self.features, self.features // self.heads
+        decay_rank, value_rank, gate_rank = (low_rank_width(c, features) for c in (2.5, 1.7, 5.0))
+        low, square = initializers.Orthogonal(0.1), (features, features)
+        ramp = Ramp(-6.0, 6.0, 1 + self.depth**0.3)
+        shapes = {f"mu_{z}": (Power(EXPONENTS[z] * self.rise), (features,)) for z in MIXED}
         shapes |= {
             "decay": (Zigzag(0.5, zigzag=2.5, width=width, ramp=ramp), (features,)),
             "decay_down": (ZERO, (features, decay_rank)),
@@ -84,11 +140,11 @@ def rwkv7_time_mix(
             "rate_up": (low, (decay_rank, features)),
             "gate_down": (ZERO, (features, gate_rank)),
             "gate_up": (low, (gate_rank, features)),
-            "receptance": (initializers.FanIn(0.5), (features, features)),
-            "key": (initializers.FanIn(0.05), (features, features)),
-            "value": (initializers.FanIn(0.5), (features, features)),
+            "receptance": (initializers.FanIn(0.5), square),
+            "key": (initializers.FanIn(0.05), square),
+            "value": (initializers.FanIn(0.5), square),
         }
-        if given:
+        if self.takes_first:
             shapes |= {
                 "first": (Zigzag(0.73, line=-0.4), (features,)),
                 "first_down": (ZERO, (features, value_rank)),
@@ -96,14 +152,14 @@ def rwkv7_time_mix(
             }
         return draw(key, shapes)
 
-    def mix(p, window):
-        x, before = window[0][..., :features], window[1][..., :features]
+    def mix(self, p: Params, window: tuple[Array, ...]) -> Array:
+        x, before = (seen[..., : self.features] for seen in window)
         d = before.astype(x.dtype) - x
         seen = {z: x + d * like_features(p[f"mu_{z}"], x) for z in MIXED}
         v = seen["v"] @ p["value"]
         first = v
-        if given:
-            first = window[0][..., features:]
+        if self.takes_first:
+            first = window[0][..., self.features :]
             share = (seen["v"] @ p["first_down"]) @ p["first_up"] + like_features(p["first"], x)
             v = v + (first - v) * jax.nn.sigmoid(share)
         decay = jnp.tanh(seen["w"] @ p["decay_down"]) @ p["decay_up"]
@@ -116,71 +172,51 @@ def rwkv7_time_mix(
             jax.nn.sigmoid(rate + like_features(p["rate"], x)),
             jax.nn.sigmoid(seen["g"] @ p["gate_down"]) @ p["gate_up"],
         ]
-        return jnp.concatenate([*made, first] if handed_on else made, axis=-1)
+        return jnp.concatenate([*made, first] if self.returns_first else made, axis=-1)
 
-    def init_memory(key, in_features):
+    def init_memory(self, key: PRNGKeyArray, in_features: int) -> Params:
+        features = self.features
         shapes = {
             "key_norm": (Zigzag(0.71, line=-0.1), (features,)),
             "key_rate": (initializers.Constant(1.02), (features,)),
             "bonus": (initializers.Constant(-0.04), (features,)),
-            "norm_gain": (NormGain(layer, layers), (features,)),
+            "norm_gain": (self.norm_gain, (features,)),
             "norm_bias": (ZERO, (features,)),
             "output": (ZERO, (features, features)),
         }
         return draw(key, shapes)
 
-    def parts(x):
-        # The transpose of one split is one concatenation, that of six slices a sum of six arrays.
-        return jnp.split(x[..., : 6 * features], 6, axis=-1)
-
-    def apart(x):
-        return x.reshape(*x.shape[:-1], heads, width)
-
-    def replaced_key(p, k, a):
-        return k * (1 + (a - 1) * like_features(p["key_rate"], k))
-
-    def access(p, x):
-        r, k, v, decay, a, _ = parts(x)
-        n = unit_length(apart(k * like_features(p["key_norm"], k)), 1e-16)
+    def access(self, p: Params, x: Array) -> Access:
+        r, k, v, decay, a, _ = self.parts(x)
+        n = unit_length(self.by_head(k * like_features(p["key_norm"], k)), 1e-16)
         return Access(
-            query=apart(r),
-            key=apart(replaced_key(p, k, a)),
-            value=apart(v),
-            log_decay=apart(-(jnp.e**-0.5) * jax.nn.sigmoid(decay)),
-            low_rank=(-n, n * apart(a)),
+            query=self.by_head(r),
+            key=self.by_head(self.replaced_key(p, k, a)),
+            value=self.by_head(v),
+            log_decay=self.by_head(-(jnp.e**-0.5) * jax.nn.sigmoid(decay)),
+            low_rank=(-n, n * self.by_head(a)),
         )
 
-    def read_out(p, o, x):
-        r, k, v, _, a, g = parts(x)
+    def read_out(self, p: Params, o: Array, x: Array) -> Array:
+        r, k, v, _, a, g = self.parts(x)
         y = from_heads(standardize(o, 64e-5)) * like_features(p["norm_gain"], r)
         y = y + like_features(p["norm_bias"], y)
-        weight = r * like_features(p["bonus"], r) * replaced_key(p, k, a)
-        y = y + from_heads(apart(weight).sum(-1, keepdims=True) * apart(v))
+        weight = r * like_features(p["bonus"], r) * self.replaced_key(p, k, a)
+        y = y + from_heads(self.by_head(weight).sum(-1, keepdims=True) * self.by_head(v))
         y = (y * g) @ p["output"]
-        return jnp.concatenate([y, x[..., 6 * features :]], axis=-1) if handed_on else y
+        if not self.returns_first:
+            return y
+        return jnp.concatenate([y, x[..., 6 * self.features :]], axis=-1)
 
-    out = (2 if handed_on else 1) * features
-    return checkpointed(
-        stack(
-            mix=windowed(
-                mix,
-                width=2,
-                features=5 * features + out,
-                init=init_mix,
-                in_features=(2 if given else 1) * features,
-            ),
-            memory=matrix_state(
-                access,
-                heads=heads,
-                keys=width,
-                values=width,
-                init=init_memory,
-                read_out=read_out,
-                features=out,
-                least_log_decay=-0.607,
-            ),
-        )
-    )
+    def parts(self, x: Array) -> list[Array]:
+        # The transpose of one split is one concatenation, that of six slices a sum of six arrays.
+        return jnp.split(x[..., : 6 * self.features], 6, axis=-1)
+
+    def by_head(self, x: Array) -> Array:
+        return x.reshape(*x.shape[:-1], self.heads, self.features // self.heads)
+
+    def replaced_key(self, p: Params, k: Array, a: Array) -> Array:
+        return k * (1 + (a - 1) * like_features(p["key_rate"], k))
 
 
 @factory

@@ -13,9 +13,9 @@ from seqjax.core.blocks import prenorm
 from seqjax.core.cell import Cell, expect_width, factory, place_in_stack, positive_int
 from seqjax.core.gated import gated
 from seqjax.core.gates import Gates, initialize_gates, like_features, project_blocks
+from seqjax.core.heads import from_heads, head_width
 from seqjax.core.layers import feed_forward, layer_norm, pointwise, standardize
 from seqjax.core.linear import linear
-from seqjax.core.matrix import from_heads, head_width
 from seqjax.core.shift import convolve, short_convolution, windowed
 from seqjax.core.stack import stack
 from seqjax.core.types import Array, Initializer
@@ -29,6 +29,8 @@ class SLSTMState(NamedTuple):
     cell: Array
     normalizer: Array
     maximum: Array
+
+    settable = ("hidden",)
 
 
 @factory

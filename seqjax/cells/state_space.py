@@ -155,20 +155,13 @@ def s4d(
         raise ValueError(
             f"s4d: `spectrum` must be 'linear', 'inverse' or 'real', got {spectrum!r}."
         )
-    real = spectrum == "real"
-    modes = state if real else max(1, state // 2)
+    modes = state if spectrum == "real" else max(1, state // 2)
 
     def init(key, in_features):
         expect_width("s4d", features, in_features)
         dtype = jnp.result_type(float)
         step_key, c_key, skip_key = jax.random.split(key, 3)
-        n = np.arange(modes)
-        imaginary = {
-            "linear": np.pi * n,
-            "inverse": state / np.pi * (state / (2 * n + 1) - 1),
-            "real": 0.0 * n,
-        }[spectrum]
-        damping = np.log(n + 1.0) if real else np.full(modes, np.log(0.5))
+        damping, imaginary = _first_modes(spectrum, state, modes)
         spread = lambda row: jnp.broadcast_to(jnp.asarray(row, dtype), (features, modes))  # noqa: E731
         c = _complex_normal(c_key, (features, modes), 0.5**0.5, dtype)
         return {
@@ -204,6 +197,15 @@ def s4d(
         read=read,
         output=lambda params, values, x: _add_skip(params, values, x),
     )
+
+
+def _first_modes(spectrum: str, state: int, modes: int) -> tuple[Any, Any]:
+    """Where `a_real` and `a_imaginary` of S4D start."""
+    n = np.arange(modes)
+    if spectrum == "real":
+        return np.log(n + 1.0), 0.0 * n
+    turns = np.pi * n if spectrum == "linear" else state / np.pi * (state / (2 * n + 1) - 1)
+    return np.full(modes, np.log(0.5)), turns
 
 
 @factory

@@ -41,6 +41,9 @@ class LogScaled(NamedTuple):
     values: tuple[Array, ...]
     maximum: Array
 
+    # Values without their exponent mean nothing, so nobody may set them.
+    settable = ()
+
 
 def log_scaled(values: tuple[Array, ...], exponent: Array) -> LogScaled:
     """The numbers `values * exp(exponent)`.

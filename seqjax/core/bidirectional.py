@@ -1,7 +1,7 @@
 """One cell forward in time, one backward."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -77,22 +77,7 @@ def bidirectional(
             f"bidirectional: both cells must take the same input; {forward} takes rank "
             f"{forward.input_ndim}, {backward} rank {backward.input_ndim}."
         )
-    if merge == "concatenate":
-        join = _concatenate
-    elif merge == "sum":
-        if forward.features != backward.features:
-            raise ValueError(
-                "bidirectional: merge='sum' needs outputs of equal width, got "
-                f"{forward.features} and {backward.features}."
-            )
-        join = jnp.add
-    elif callable(merge):
-        join = merge
-    else:
-        raise ValueError(
-            "bidirectional: `merge` must be 'concatenate', 'sum' or a function of the two "
-            f"outputs, got {merge!r}."
-        )
+    join = _join(merge, forward, backward)
     merged = jax.eval_shape(
         join,
         jax.ShapeDtypeStruct((1, forward.features), jnp.float32),
@@ -131,6 +116,25 @@ def bidirectional(
         in_features=forward.in_features or backward.in_features,
         causal=False,
         sequence=sequence,
+    )
+
+
+def _join(merge: Any, forward: Cell, backward: Cell) -> Callable[[Array, Array], Array]:
+    """The function of both outputs that `merge` means."""
+    if merge == "concatenate":
+        return _concatenate
+    if merge == "sum":
+        if forward.features != backward.features:
+            raise ValueError(
+                "bidirectional: merge='sum' needs outputs of equal width, got "
+                f"{forward.features} and {backward.features}."
+            )
+        return jnp.add
+    if callable(merge):
+        return merge
+    raise ValueError(
+        "bidirectional: `merge` must be 'concatenate', 'sum' or a function of the two "
+        f"outputs, got {merge!r}."
     )
 
 

@@ -19,7 +19,7 @@ WHOLE_BYTES = 2**21
 """Inputs of a checkpointed cell that are stored with everything computed from them."""
 
 STRETCH_BYTES = 2**19
-"""Longer ones go in stretches of so many, measured in `bench/README.md`."""
+"""Longer ones go in stretches of so many, measured in `docs/measured/bench.md`."""
 
 FEWEST_STEPS = 128
 """But in no shorter ones."""

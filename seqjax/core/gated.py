@@ -336,6 +336,16 @@ class Gated:
             gates = normalize(gates, params["input_gain"])
         return add_bias(gates, params["bias"])
 
+    def joint(self, params: Params) -> tuple[Array, Array] | None:
+        """Weights `[input; recurrent]` and bias, where all gates see `x + r` of one product."""
+        apart = len(self.summed_gates) < self.gates or self.modulated or self.blocks > 1
+        if apart or not self.input_weights:
+            return None
+        bias = params["bias"]
+        if self.recurrent_bias:
+            bias = bias + params["recurrent_bias"]
+        return jnp.concatenate([params["input"], params["recurrent"]]), bias
+
     def advance(
         self, params: Params, carry: Carry, x: Gates, multiply: Callable[..., Any] = multiply
     ) -> tuple[Carry, Array]:

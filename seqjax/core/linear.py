@@ -13,7 +13,7 @@ from seqjax.core.affine import Complex, LogScaled, Update, apply, empty
 from seqjax.core.cell import Cell, InitFn, InitialCarryFn, expect_inputs, factory, positive_int
 from seqjax.core.gates import Gates, add_bias, broadcasts, initialize_gates, like_features, project
 from seqjax.core.trees import widen
-from seqjax.core.types import Array, Carry, Initializer, Params, PyTree
+from seqjax.core.types import Array, Carry, Initializer, Params, PRNGKeyArray, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,40 +222,64 @@ def linear(
     """
     features = positive_int("linear", "features", features)
     gates = positive_int("linear", "gates", gates)
-    extra = tuple((parameters or {}).items())
-    names = [name for name, _ in extra]
-    taken = {"input", "bias"}.intersection(names)
+    taken = {"input", "bias"}.intersection(parameters or {})
     if taken:
         raise ValueError(
             f"linear: the names {sorted(taken)} belong to linear itself; rename the extra "
             "parameters."
         )
+    own = _LinearGates(
+        coefficients,
+        read,
+        features,
+        gates,
+        parameters=tuple((parameters or {}).items()),
+        input_init=input_init,
+        bias_init=bias_init,
+    )
+    cell = diagonal(
+        own.coefficients_of,
+        init=own.init,
+        initial_carry=own.initial_carry,
+        features=features,
+        project=own.project,
+        read=own.read_of,
+        output=own.output,
+    )
+    return dataclasses.replace(cell, output=None if read else _same)
 
-    def of_units(params: Params, like: Array) -> tuple[Any, ...]:
-        if not names:
-            return ()
-        values = (like_features(jnp.asarray(params[name]), like) for name in names)
-        return (collections.namedtuple("Parameters", names)(*values),)
 
-    def init(key, in_features):
+@dataclasses.dataclass(frozen=True)
+class _LinearGates:
+    """What `linear` makes of its arguments, which are the fields, for `diagonal`."""
+
+    coefficients: Callable[..., Any]
+    read: Callable[..., Any] | None
+    features: int
+    gates: int
+    parameters: tuple[tuple[str, Initializer], ...]
+    input_init: Initializer
+    bias_init: Initializer
+
+    def init(self, key: PRNGKeyArray, in_features: int) -> Params:
         in_features = positive_int("init", "in_features", in_features)
         dtype = jnp.result_type(float)
-        keys = iter(jax.random.split(key, 2 + len(extra)))
-        shape = (in_features, gates, features)
+        keys = iter(jax.random.split(key, 2 + len(self.parameters)))
+        shape = (in_features, self.gates, self.features)
         params = {
-            "input": initialize_gates(next(keys), input_init, shape, dtype),
-            "bias": bias_init(next(keys), shape[1:], dtype),
+            "input": initialize_gates(next(keys), self.input_init, shape, dtype),
+            "bias": self.bias_init(next(keys), shape[1:], dtype),
         }
-        for name, initializer in extra:
-            params[name] = initializer(next(keys), (features,), dtype)
+        for name, initializer in self.parameters:
+            params[name] = initializer(next(keys), (self.features,), dtype)
         return params
 
-    def initial_carry(params, batch_shape=()):
+    def initial_carry(self, params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
         dtype = jnp.promote_types(params["input"].dtype, jnp.float32)
 
         def value():
-            x = Gates([jnp.zeros((*batch_shape, features), dtype)] * gates)
-            return _checked(of_gates(params, x), dtype)[1]
+            x = Gates([jnp.zeros((*batch_shape, self.features), dtype)] * self.gates)
+            return _checked(self.coefficients_of(params, x), dtype)[1]
 
         like = jax.eval_shape(value)
         if any(leaf.shape[: len(batch_shape)] != batch_shape for leaf in jax.tree.leaves(like)):
@@ -266,19 +290,19 @@ def linear(
             )
         return jax.tree.map(lambda leaf: leaf.astype(dtype), empty(like))
 
-    def project_inputs(params: Params, x: Array) -> Gates:
+    def project(self, params: Params, x: Array) -> Gates:
         expect_inputs("linear", params["input"].shape[0], x)
         made = add_bias(project(x, params["input"]), params["bias"])
         return made.map(widen)
 
-    def of_gates(params: Params, x: Gates) -> Any:
-        return coefficients(x, *of_units(params, x[0]))
+    def coefficients_of(self, params: Params, x: Gates) -> Any:
+        return self.coefficients(x, *self.extra(params, x[0]))
 
-    def read_gates(params: Params, state: Carry, x: Gates) -> Array:
-        return read(state, x, *of_units(params, x[0])) if read else state
+    def read_of(self, params: Params, state: Carry, x: Gates) -> Array:
+        return self.read(state, x, *self.extra(params, x[0])) if self.read else state
 
-    def output(params: Params, values: Array, x: Array) -> Array:
-        _check_read("linear", values, (*x.shape[:-1], features))
+    def output(self, params: Params, values: Array, x: Array) -> Array:
+        _check_read("linear", values, (*x.shape[:-1], self.features))
         if _is_complex(values):
             raise ValueError(
                 f"linear: `read` must return real numbers, got {values.dtype}. Return the real "
@@ -286,16 +310,13 @@ def linear(
             )
         return values.astype(jnp.result_type(params["input"], x))
 
-    cell = diagonal(
-        of_gates,
-        init=init,
-        initial_carry=initial_carry,
-        features=features,
-        project=project_inputs,
-        read=read_gates,
-        output=output,
-    )
-    return dataclasses.replace(cell, output=None if read else _same)
+    def extra(self, params: Params, like: Array) -> tuple[Any, ...]:
+        """The extra parameters, ready to meet arrays of the rank of `like`."""
+        if not self.parameters:
+            return ()
+        names = [name for name, _ in self.parameters]
+        values = (like_features(jnp.asarray(params[name]), like) for name in names)
+        return (collections.namedtuple("Parameters", names)(*values),)
 
 
 _REPEAT = "For one number everywhere write jnp.full_like(x[0], number)."

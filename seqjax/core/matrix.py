@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
-from seqjax.core.cell import Cell, InitFn, expect_inputs, factory, positive_int, spell
+from seqjax.core.cell import Cell, InitFn, factory, positive_int, spell
 from seqjax.core.gates import broadcasts
+from seqjax.core.heads import from_heads
 from seqjax.core.layers import draw
 from seqjax.core.trees import floats
 from seqjax.core.types import Array, Carry, Initializer, Params, PRNGKeyArray, PyTree
@@ -67,6 +68,8 @@ class MatrixState(NamedTuple):
 
     memory: Array
     log_scale: Array | None = None
+
+    settable = ()
 
 
 class Scaled(NamedTuple):
@@ -191,45 +194,6 @@ def matrix_state(
     )
 
 
-def to_heads(x: Array, weights: Array) -> Array:
-    """`x @ weights[:, h]` for each head h, as one matrix product.
-
-    Args:
-      x: `(*batch, inputs)`.
-      weights: `(inputs, heads, width)`.
-
-    Returns:
-      `(*batch, heads, width)`.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> import seqjax as sj
-      >>> sj.to_heads(jnp.ones((5, 3)), jnp.ones((3, 2, 4))).shape
-      (5, 2, 4)
-    """
-    inputs, heads, width = weights.shape
-    expect_inputs("to_heads", inputs, x)
-    return (x @ weights.reshape(inputs, heads * width)).reshape(*x.shape[:-1], heads, width)
-
-
-def from_heads(o: Array) -> Array:
-    """`(*batch, heads, width)` as `(*batch, heads * width)`, head after head."""
-    return o.reshape(*o.shape[:-2], o.shape[-2] * o.shape[-1])
-
-
-def head_width(owner: str, name: str, features: int, heads: int) -> int:
-    """What each head gets of some features, or an error that names who wanted it."""
-    heads = positive_int(owner, "heads", heads)
-    if features < 1 or features % heads:
-        raise ValueError(f"{owner}: `heads={heads}` must divide `{name}`, which is {features}.")
-    return features // heads
-
-
-def heads_of_64(features: int) -> int:
-    """How many heads, of 64 features or little more, share the features evenly; at least one."""
-    return next((heads for heads in range(features // 64, 1, -1) if features % heads == 0), 1)
-
-
 @dataclasses.dataclass(frozen=True)
 class MatrixRecurrence:
     """The parts of a matrix-state cell, for the engine; the fields are those of `matrix_state`."""
@@ -273,18 +237,28 @@ class MatrixRecurrence:
             raise ValueError(f"{self}: `low_rank` of the Access must be a pair (a, b), got {pair}.")
         access = jax.tree.map(jnp.asarray, access)
         lead = access.query.shape[:-2]
-        key = (*lead, self.heads, self.keys)
-        head = (*lead, self.heads)
+        head, key = (*lead, self.heads), (*lead, self.heads, self.keys)
         access = access._replace(
             log_decay=_repeated(access.log_decay, head, key),
             rate=_repeated(access.rate, head),
             log_input=_repeated(access.log_input, head),
         )
+        self._check_shapes(access, head, key)
+        if not jnp.issubdtype(self.memory_dtype(params), jnp.complexfloating):
+            self._check_real(access)
+        self._check_rule(access, key)
+        if self.least_log_decay is not None and access.log_decay is not None:
+            held = jnp.maximum(access.log_decay, self.least_log_decay)
+            access = access._replace(log_decay=held)
+        return access
+
+    def _check_shapes(self, access: Access, head: tuple[int, ...], key: tuple[int, ...]) -> None:
+        """Raises unless every field has the shape of one number for each head or channel."""
         a, b = (None, None) if access.low_rank is None else access.low_rank
         expected = {
             "query": (access.query, key),
             "key": (access.key, key),
-            "value": (access.value, (*lead, self.heads, self.values)),
+            "value": (access.value, (*head, self.values)),
             "rate": (access.rate, head),
             "low_rank[0]": (a, key),
             "low_rank[1]": (b, key),
@@ -296,23 +270,25 @@ class MatrixRecurrence:
                 raise ValueError(
                     f"{self}: `{name}` of the Access must have shape {shape}, got {array.shape}."
                 )
-        real = not jnp.issubdtype(self.memory_dtype(params), jnp.complexfloating)
-        for name, array in access._asdict().items():
-            if real and any(map(jnp.iscomplexobj, jax.tree.leaves(array))):
-                raise ValueError(
-                    f"{self}: `{name}` of the Access holds complex numbers, but the memory is real "
-                    "as all parameters are. Give real and imaginary parts as columns, or use "
-                    "sj.diagonal with a state of sj.Complex(real, imaginary)."
-                )
-        if self.least_log_decay is not None and access.log_decay is not None:
-            held = jnp.maximum(access.log_decay, self.least_log_decay)
-            access = access._replace(log_decay=held)
         decay = access.log_decay
         if decay is not None and decay.shape not in (key, head):
             raise ValueError(
                 f"{self}: `log_decay` must have shape {head}, one for each head, or {key}, one "
                 f"for each channel; got {decay.shape}."
             )
+
+    def _check_real(self, access: Access) -> None:
+        """Raises if a field is complex."""
+        for name, array in access._asdict().items():
+            if any(map(jnp.iscomplexobj, jax.tree.leaves(array))):
+                raise ValueError(
+                    f"{self}: `{name}` of the Access holds complex numbers, but the memory is real "
+                    "as all parameters are. Give real and imaginary parts as columns, or use "
+                    "sj.diagonal with a state of sj.Complex(real, imaginary)."
+                )
+
+    def _check_rule(self, access: Access, key: tuple[int, ...]) -> None:
+        """Raises if fields do not go together."""
         if access.rate is not None and access.low_rank is not None:
             raise ValueError(f"{self}: give `rate` or `low_rank`, not both.")
         if access.rate is not None and access.bonus is not None:
@@ -322,7 +298,7 @@ class MatrixRecurrence:
                 f"{self}: `log_input` needs matrix_state(..., stabilized=True), and only then it "
                 f"is given; got stabilized={self.stabilized} and log_input={access.log_input}."
             )
-        per_channel = decay is not None and decay.shape == key
+        per_channel = access.log_decay is not None and access.log_decay.shape == key
         others = (access.rate, access.low_rank, access.bonus)
         if self.stabilized and (per_channel or any(other is not None for other in others)):
             raise ValueError(
@@ -330,7 +306,6 @@ class MatrixRecurrence:
                 "with one decay for each head; leave out rate, low_rank, bonus and decays per "
                 "channel."
             )
-        return access
 
     def answer(self, params: Params, reading: Any, access: Access, x: Any) -> PyTree:
         """`read_out` of a reading, in the dtype of the values."""

@@ -286,6 +286,9 @@ class _ZoneoutParts:
     def output(self, carry: Carry) -> Array:
         return self.inner.output(carry.cell)
 
+    def joint(self, params: Params) -> tuple[Array, Array] | None:
+        return self.inner.joint(params)
+
 
 def _is_randomness(node: Any) -> bool:
     return isinstance(node, Randomness)

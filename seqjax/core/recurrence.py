@@ -64,6 +64,14 @@ class Recurrence(Protocol):
         """The output of the step that led to this carry."""
         ...
 
+    def joint(self, params: Params) -> tuple[Array, Array] | None:
+        """Weights and bias of one product that makes the input part and the product of all gates.
+
+        `project([x, operand], weights) + bias` for the operand of the step's one product for
+        gates, where the step sees only their sums; None where it sees more.
+        """
+        ...
+
 
 @dataclasses.dataclass(frozen=True)
 class AnyStep:

@@ -1,4 +1,4 @@
-"""Batches of few shapes: shuffled for training, in order for prediction."""
+"""Batches of few distinct shapes: shuffled for training, in order for prediction."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,30 +27,30 @@ Item = TypeVar("Item")
 Batch = dict[str, np.ndarray]
 
 SHORTEST = 16
-"""Steps of the smallest batch in prediction where no lengths are given."""
+"""Time steps of the shortest batch in prediction if no lengths are given."""
 
 
 class Batches:
-    """Shuffled batches of few shapes, an endless sequence with random access.
+    """Shuffled, bucketed batches of few distinct shapes: an infinite sequence with random access.
 
-    Examples of about the same length share a batch. Each epoch has every example exactly
-    once, in an order of its own. `batches[step]` depends on the seed and the step alone, so
-    a run that stopped after any step, in mid-epoch too, goes on exactly by asking for the
-    next one: the step is all there is to store.
+    Examples of similar length share a batch. Each epoch has every example exactly once, in its own
+    order. `batches[step]` is a function of the seed and the step alone, so a run resumes exactly,
+    in mid-epoch too, by asking for the next step; there is no other state to checkpoint.
 
     Args:
       examples: encoded, each a dict of arrays.
-      rows: examples in a batch.
-      seed: of the order.
-      bucket_lengths: the lengths to pad to, rising; None pads everything to the longest.
-      shuffle: False keeps the order, bucket after bucket.
+      batch_size: examples in a batch.
+      seed: of the shuffling.
+      bucket_lengths: the lengths to pad to, ascending; None pads everything to the longest.
+      shuffle: False keeps the order of the examples, bucket by bucket.
       sequences: the entries with a leading time axis.
-      answers: entries with a time axis of their own, such as what is to be written. A batch is
-        as long as the longest of all, and each is padded to what its bucket needs.
+      targets: target sequences: entries with a time axis of their own. The bucket of an example is
+        that of the longer of input and target; within a bucket, inputs and each target are padded
+        to the longest of their own.
 
     Attributes:
       per_epoch: batches in an epoch.
-      shapes: `(rows, time)` of the batches, at most one for each bucket.
+      shapes: `(batch_size, time)` of the batches, at most one per bucket.
 
     Raises:
       InputError: if there is no example.
@@ -60,7 +60,7 @@ class Batches:
       >>> import numpy as np
       >>> from seqjax.data.batching import Batches
       >>> examples = [{"inputs": np.full(n, n), "label": n % 2} for n in (1, 2, 5, 6)]
-      >>> batches = Batches(examples, rows=2, seed=0, bucket_lengths=[2, 6])
+      >>> batches = Batches(examples, batch_size=2, seed=0, bucket_lengths=[2, 6])
       >>> batches.per_epoch, batches.shapes
       (2, ((2, 2), (2, 6)))
       >>> sorted(batches[0])
@@ -71,128 +71,127 @@ class Batches:
         self,
         examples: Sequence[Encoded],
         *,
-        rows: int,
+        batch_size: int,
         seed: int,
         bucket_lengths: Sequence[int] | None,
         shuffle: bool = True,
         sequences: Sequence[str] = INPUTS,
-        answers: Sequence[str] = (),
+        targets: Sequence[str] = (),
     ):
         if not len(examples):
             raise InputError("There is no example to make batches of.")
-        if rows < 1:
-            raise ValueError(f"rows must be at least 1, got {rows}.")
-        if sequences or answers:
-            steps = [longest_of(example, sequences, answers) for example in examples]
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+        if sequences or targets:
+            steps = [longest_of(example, sequences, targets) for example in examples]
         else:
             steps = [0] * len(examples)
         lengths = _check_lengths(bucket_lengths or [max(1, *steps)])
         members: list[list[int]] = [[] for _ in lengths]
-        for place, count in enumerate(steps):
-            members[bucket_of(count, lengths)].append(place)
-        filled = [
-            (length, places) for length, places in zip(lengths, members, strict=True) if places
-        ]
+        for index, count in enumerate(steps):
+            members[bucket_of(count, lengths)].append(index)
+        filled = [(length, own) for length, own in zip(lengths, members, strict=True) if own]
 
         grain = extra_module("grain", "train")
         last_seed, *seeds = np.random.SeedSequence(seed).generate_state(len(filled) + 1).tolist()
 
-        def dataset(length: int, places: list[int], seed: int) -> Any:
-            to = {name: max(len(examples[place][name]) for place in places) for name in answers}
-            if answers:
-                length = max(1, *(steps_of(examples[place], sequences) for place in places))
+        def dataset(length: int, indices: list[int], seed: int) -> Any:
+            to = {name: max(len(examples[i][name]) for i in indices) for name in targets}
+            if targets:
+                length = max(1, *(steps_of(examples[i], sequences) for i in indices))
 
-            def together(chosen: Sequence[int]) -> Batch:
-                found = [examples[place] for place in chosen]
-                return pad(found, length, rows=rows, sequences=sequences, answers=to)
+            def collate(chosen: Sequence[int]) -> Batch:
+                found = [examples[i] for i in chosen]
+                return pad(found, length, batch_size=batch_size, sequences=sequences, targets=to)
 
-            ordered = grain.MapDataset.source(places)
+            ordered = grain.MapDataset.source(indices)
             shuffled = ordered.shuffle(seed) if shuffle else ordered
-            return shuffled.batch(rows, batch_fn=together)
+            return shuffled.batch(batch_size, batch_fn=collate)
 
         parts = [
-            dataset(length, places, seed)
-            for (length, places), seed in zip(filled, seeds, strict=True)
+            dataset(length, indices, seed)
+            for (length, indices), seed in zip(filled, seeds, strict=True)
         ]
         epoch = grain.MapDataset.concatenate(parts)
         self.per_epoch = len(epoch)
-        self.shapes = tuple((rows, length) for length, _ in filled)
+        self.shapes = tuple((batch_size, length) for length, _ in filled)
         self._dataset = (epoch.shuffle(last_seed) if shuffle else epoch).repeat()
         self._grain = grain
 
     def __getitem__(self, step: int) -> Batch:
-        """The batch of a step, counted from 0 over all epochs."""
+        """The batch of a training step, counted from 0 across epochs."""
         return self._dataset[step]
 
     def iterate(self, start_step: int = 0, threads: int = 2, ahead: int = 8) -> Iterator[Batch]:
-        """The batches from a step on, without end, made ahead of time by threads.
+        """The batches from a step on, without end, prefetched by threads.
 
         Args:
-          start_step: the first one to yield.
-          threads: that make batches.
-          ahead: how many batches may wait to be used.
+          start_step: the first step to yield.
+          threads: number of worker threads.
+          ahead: size of the prefetch buffer, in batches.
         """
         options = self._grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
         return iter(self._dataset[start_step:].to_iter_dataset(options))
 
 
-def longest_of(example: Encoded, sequences: Sequence[str], answers: Sequence[str]) -> int:
-    """The steps of an example, or those of an answer if it has more."""
-    return max(steps_of(example, sequences), *(len(example[name]) for name in answers), 0)
+def longest_of(example: Encoded, sequences: Sequence[str], targets: Sequence[str]) -> int:
+    """The length of the inputs or of the longest target, whichever is longer."""
+    return max(steps_of(example, sequences), *(len(example[name]) for name in targets), 0)
 
 
 def in_order(
     examples: Iterable[Encoded],
-    rows: int,
+    batch_size: int,
     bucket_lengths: Sequence[int] | None = None,
     *,
     window: int = 16,
     sequences: Sequence[str] = INPUTS,
 ) -> Iterator[tuple[np.ndarray, Batch]]:
-    """Batches of few shapes from a stream of examples, in bounded memory.
+    """Batches of few distinct shapes from a stream of examples, in bounded memory.
 
-    Of every `window * rows` examples read, those of about the same length share a batch;
-    what is left over of a length goes into a batch of the next longer one, so that at most
-    one batch in a window has empty rows. `restore_order` brings results back into order.
+    Of every `window * batch_size` examples read, those of similar length share a batch; the
+    remainder of a length joins a batch of the next longer one, so that at most one batch per
+    window is padded with empty sequences. `restore_order` brings results back into order.
 
     Args:
-      examples: encoded; read only as far ahead as one window.
-      rows: of a batch.
-      bucket_lengths: the lengths to pad to, rising. An example that is longer than all of
-        them gets the last one doubled as often as needed. Without any, the lengths are
-        powers of two.
-      window: how many batches are made of the examples at hand.
+      examples: encoded; read at most one window ahead.
+      batch_size: sequences in a batch.
+      bucket_lengths: the lengths to pad to, ascending. An example longer than all of them gets
+        the last one doubled as often as needed. By default, powers of two.
+      window: batches formed from the examples at hand.
       sequences: the entries with a leading time axis.
 
     Yields:
-      `(positions, batch)`: `(n,)` int64, which examples of the stream the first n rows of
-      the batch hold, and the batch as `pad` makes it.
+      `(positions, batch)`: `(n,)` int64, the positions in the stream of the first n sequences of
+      the batch, and the batch from `pad`.
     """
     lengths = _check_lengths(bucket_lengths or [SHORTEST])
     stream = enumerate(examples)
-    while taken := list(itertools.islice(stream, rows * window)):
+    while taken := list(itertools.islice(stream, batch_size * window)):
         groups: dict[int, list[tuple[int, Encoded]]] = {}
-        for place, example in taken:
+        for position, example in taken:
             groups.setdefault(_rounded(steps_of(example, sequences), lengths), []).append(
-                (place, example)
+                (position, example)
             )
         left: list[tuple[int, Encoded]] = []
         for length in sorted(groups):
-            # What was left over comes first, so that nothing is left over again and again.
+            # The remainder comes first, so that no example is postponed again and again.
             left += groups[length]
             last = length == max(groups)
-            while len(left) >= rows or (last and left):
-                chosen, left = left[:rows], left[rows:]
-                batch = pad([e for _, e in chosen], length, rows=rows, sequences=sequences)
-                yield np.array([place for place, _ in chosen], np.int64), batch
+            while len(left) >= batch_size or (last and left):
+                chosen, left = left[:batch_size], left[batch_size:]
+                batch = pad(
+                    [e for _, e in chosen], length, batch_size=batch_size, sequences=sequences
+                )
+                yield np.array([position for position, _ in chosen], np.int64), batch
 
 
 def restore_order(results: Iterable[tuple[int, Item]]) -> Iterator[Item]:
-    """Results in the order of their positions 0, 1, 2, ..., each as soon as it can be.
+    """Results in the order of their positions 0, 1, 2, ..., each as early as possible.
 
     Args:
-      results: `(position, result)` in any order, each position once. What came too early
-        is kept until its turn: at most a window, for positions of `in_order`.
+      results: `(position, result)` in any order, each position once. Early results are buffered:
+        at most one window for positions from `in_order`.
 
     Example:
       >>> from seqjax.data.batching import restore_order
@@ -213,12 +212,12 @@ def restore_order(results: Iterable[tuple[int, Item]]) -> Iterator[Item]:
 def _check_lengths(lengths: Sequence[int]) -> list[int]:
     found = [int(length) for length in lengths]
     if found[0] < 1 or any(a >= b for a, b in itertools.pairwise(found)):
-        raise ValueError(f"Lengths to pad to must be above 0 and rise, got {found}.")
+        raise ValueError(f"Lengths to pad to must be positive and ascending, got {found}.")
     return found
 
 
 def _rounded(length: int, lengths: Sequence[int]) -> int:
-    """The first of the lengths that is enough, or else the last, doubled until it is."""
+    """The first of the lengths that suffices, or else the last, doubled until it does."""
     if length <= lengths[-1]:
         return lengths[bucket_of(length, lengths)]
     enough = lengths[-1]

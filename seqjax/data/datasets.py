@@ -1,7 +1,7 @@
-"""Labelled series, a tagged corpus and series to forecast, from installed packages.
+"""Classification, tagging and forecasting data sets from installed packages.
 
-Each function takes a record from one of the tables and gives examples, as the readers of
-files do. Which bytes these are made of, their licence and their origin stand in the record.
+Each function returns examples, as the readers of files do. A record in one of the tables holds the
+licence, the citation and the checksum of each data set.
 """
 
 import ast
@@ -79,7 +79,7 @@ CLASSIFICATION = {
     "digits-rows": _digits("the handwritten digits, row by row"),
     "digits-pixels": _digits("the handwritten digits, pixel by pixel"),
 }
-"""Sets of labelled series: `load_classification`."""
+"""Labelled series, for `load_classification`."""
 
 HEBREW = Source(
     name="the Hebrew treebank",
@@ -91,7 +91,7 @@ HEBREW = Source(
     citation="Sade, Seker and Tsarfaty, The Hebrew Universal Dependency treebank: past, present "
     "and future (2018); entities by Bareket and Tsarfaty (2021)",
 )
-"""Words with parts of speech and entities: `load_treebank`."""
+"""Sentences with parts of speech and named entities, for `load_treebank`."""
 
 SERIES = {
     "electricity": Source(
@@ -146,24 +146,24 @@ SERIES = {
         season=132,
     ),
 }
-"""Series to forecast: `load_series`. A season is a week of demand, a day of glucose and of
-temperatures, and about eleven years of sunspots."""
+"""Series to forecast, for `load_series`. The seasonal period is a week of demand, a day of glucose
+and temperatures, and eleven years of sunspots."""
 
 
 def load_classification(name: str) -> tuple[list[Example], list[Example]]:
-    """The training and test part of a set of labelled series.
+    """The training and test split of a data set of labelled series.
 
     Args:
-      name: of a set in `CLASSIFICATION`.
+      name: a key of `CLASSIFICATION`.
 
     Returns:
-      `(train, test)`, inputs `(time, channels)` float32 and targets `str`. The sets of the
-      archives have their official split; of the digits, scaled to 0..1, a fifth of each
-      class is for the test, drawn with the seed in the record.
+      `(train, test)`, inputs `(time, channels)` float32 and targets `str`. Data sets of the
+      archives have their official split; of the digits, scaled to [0, 1], a stratified fifth,
+      drawn with the record's seed, is the test split.
 
     Raises:
+      InputError: if there is no such data set.
       ImportError: if its package is not installed.
-      InputError: if there is no such set.
     """
     source = _found(name, CLASSIFICATION)
     files = files_of(source)
@@ -175,13 +175,13 @@ def load_classification(name: str) -> tuple[list[Example], list[Example]]:
 
 
 def load_treebank(tag: str = "upos") -> tuple[list[Example], list[Example], list[Example]]:
-    """The sentences of the Hebrew treebank, by its standard split.
+    """The sentences of the Hebrew treebank in its standard split.
 
     Args:
-      tag: `"upos"` for parts of speech, `"biose"` for entities in the scheme BIOES.
+      tag: `"upos"` for parts of speech, `"biose"` for named entities in the BIOES scheme.
 
     Returns:
-      `(train, validation, test)`, inputs and targets tuples of as many words and tags.
+      `(train, validation, test)`; inputs and targets are tuples of words and of tags, equally long.
 
     Raises:
       ImportError: if the package is not installed.
@@ -189,40 +189,39 @@ def load_treebank(tag: str = "upos") -> tuple[list[Example], list[Example], list
     (path,) = files_of(HEBREW)
     parts: dict[str, list[Example]] = {"train": [], "dev": [], "test": []}
     for example in _read(path, Fields(tag=tag)):
-        said = next(line for line in example.raw if line.startswith("# set = "))
-        parts[said.split("=")[1].strip()].append(example)
+        split = next(line for line in example.raw if line.startswith("# set = "))
+        parts[split.split("=")[1].strip()].append(example)
     return parts["train"], parts["dev"], parts["test"]
 
 
 def load_series(name: str) -> list[Example]:
-    """A series to forecast, or the stretches of one that has gaps.
+    """A series to forecast, or the contiguous segments of one with gaps.
 
     Args:
-      name: of a set in `SERIES`.
+      name: a key of `SERIES`.
 
     Returns:
-      Examples with inputs `(time, 1)` float32 and no target, steps evenly spaced: one,
-      or for glucose the stretches of at least two days, in which gaps of up to an hour
-      are filled by straight lines.
+      Examples with inputs `(time, 1)` float32, evenly sampled, and no target: one, or for glucose
+      the segments of at least two days, in which gaps of up to an hour are linearly interpolated.
 
     Raises:
+      InputError: if there is no such data set.
       ImportError: if its package is not installed.
-      InputError: if there is no such set.
     """
     source = _found(name, SERIES)
     (path,) = files_of(source)
     if name == "glucose":
-        stretches = _read_glucose(path, 2 * (source.season or 0))
+        segments = _read_glucose(path, 2 * (source.season or 0))
     elif name == "electricity":
-        stretches = [_read_taylor(path)]
+        segments = [_read_taylor(path)]
     elif name == "sunspots-monthly":
-        stretches = [_read_months(path)]
+        segments = [_read_months(path)]
     else:
         column = "temp" if name == "temperatures" else "SUNACTIVITY"
         return _read(path, Fields(one_series=True, values=(column,)))
     return [
         Example(np.asarray(values, np.float32)[:, None], None, f"{path.name}, stretch {i}")
-        for i, values in enumerate(stretches, 1)
+        for i, values in enumerate(segments, 1)
     ]
 
 
@@ -246,7 +245,7 @@ def _read_digits(path: Path, width: int) -> list[Example]:
 
 
 def _split(examples: Sequence[Example], seed: int) -> tuple[list[Example], list[Example]]:
-    """A fifth of each class for the test, the rest to train on, both in order."""
+    """A stratified split, a fifth for the test, both parts in the given order."""
     generator = np.random.default_rng(seed)
     labels = np.array([example.target for example in examples])
     test: set[int] = set()
@@ -260,7 +259,7 @@ def _split(examples: Sequence[Example], seed: int) -> tuple[list[Example], list[
 
 
 def _read_taylor(path: Path) -> list[int]:
-    """The numbers stand in the package's program, as the longest list in it."""
+    """The values are the longest list literal in the package's source."""
     lists = [
         node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.List)
     ]
@@ -268,7 +267,7 @@ def _read_taylor(path: Path) -> list[int]:
 
 
 def _read_months(path: Path) -> list[float]:
-    """A year in a line, with its twelve months; the last year may have fewer."""
+    """A line holds a year and its monthly values, twelve but for the last."""
     found: list[float] = []
     for line in path.read_text("utf-8").splitlines():
         cells = line.split()
@@ -278,7 +277,7 @@ def _read_months(path: Path) -> list[float]:
 
 
 def _read_glucose(path: Path, shortest: int) -> list[np.ndarray]:
-    """Readings at even five minutes; a gap of more than an hour ends a stretch."""
+    """Readings resampled to every five minutes; a gap of more than an hour ends a segment."""
     with gzip.open(path, "rt") as file:
         rows = list(csv.DictReader(file))
     moments = np.array(
@@ -288,9 +287,9 @@ def _read_glucose(path: Path, shortest: int) -> list[np.ndarray]:
     order = np.argsort(moments, kind="stable")
     moments, values = moments[order], values[order]
     ends = np.flatnonzero(np.diff(moments) > 60) + 1
-    stretches = []
+    segments = []
     for part in np.split(np.arange(len(moments)), ends):
         grid = np.arange(float(moments[part[0]]), float(moments[part[-1]]) + 1e-6, 5.0)
         if len(grid) >= shortest:
-            stretches.append(np.interp(grid, moments[part], values[part]))
-    return stretches
+            segments.append(np.interp(grid, moments[part], values[part]))
+    return segments

@@ -7,21 +7,21 @@ from typing import NamedTuple
 from seqjax.core.errors import InputError
 
 SUFFIXES = (".txt", ".md")
-"""What is read when a folder is given; a file given by name may end in anything."""
+"""Suffixes of the text files of a folder; a file named explicitly may have any."""
 
 
 class Document(NamedTuple):
-    """A text that stands by itself: no state flows from one document into another."""
+    """An independent text: no state flows from one document into another."""
 
     name: str
     text: str
 
 
 def read_documents(paths: Iterable[str | Path]) -> list[Document]:
-    """One document for each text file, folders searched through, in order of name.
+    """One document per text file, in order of name.
 
     Args:
-      paths: files, or folders in which every `.txt` and `.md` file is taken.
+      paths: files, or folders, searched recursively for `.txt` and `.md` files.
 
     Returns:
       The documents, at least one, none empty.
@@ -75,14 +75,14 @@ def read_document(path: str | Path) -> Document:
 def split_documents(
     documents: Sequence[Document], fraction: float
 ) -> tuple[list[Document], list[Document]]:
-    """Documents to train on and documents held out, at least one of each.
+    """Training documents and held-out documents, at least one of each.
 
-    With three documents or more, whole documents are held out, evenly spread over the list,
-    until they make up `fraction` of the text. With fewer, the end of each is held out.
+    Of three documents or more, whole ones, evenly spaced over the list, are held out; of fewer, the
+    end of each.
 
     Args:
       documents: at least one.
-      fraction: share of the characters to hold out, between 0 and 1.
+      fraction: share to hold out, of the documents or of the characters, between 0 and 1.
 
     Returns:
       `(train, held_out)`.

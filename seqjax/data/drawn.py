@@ -1,7 +1,7 @@
-"""Pictures, clips and strings of digits that are made, for tasks from images to sequences.
+"""Procedurally generated images, clips and digit strings, for image-to-sequence tasks.
 
-All are functions of a seed. What they describe follows a small grammar, so that every answer is
-right or wrong.
+All are functions of a seed. Captions follow a small grammar, so a prediction is exactly right or
+wrong.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from seqjax.data.examples import Example
 from seqjax.data.pairs import Split
 
 SIZE = 24
-"""Pixels of a scene along each side."""
+"""Side of a scene in pixels."""
 
 COLOURS = {
     "red": (0.9, 0.1, 0.1),
@@ -25,15 +25,15 @@ COLOURS = {
 }
 SHAPES = ("square", "circle", "triangle", "cross")
 RELATIONS = {"left of": (0, -1), "right of": (0, 1), "above": (-1, 0), "below": (1, 0)}
-"""How the first object lies to the second: steps down and to the right."""
+"""Position of the first object relative to the second: (down, right)."""
 
 MOTIONS = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}
 FRAME = 16
-"""Pixels of a clip along each side."""
+"""Side of a frame in pixels."""
 
 
 def draw_shape(name: str, size: int, centre: tuple[float, float], radius: float) -> np.ndarray:
-    """A shape as a mask, `(size, size)` bool."""
+    """The mask of a shape, `(size, size)` bool."""
     rows, columns = np.mgrid[:size, :size] + 0.5
     down, right = rows - centre[0], columns - centre[1]
     if name == "square":
@@ -47,14 +47,13 @@ def draw_shape(name: str, size: int, centre: tuple[float, float], radius: float)
 
 
 def scenes(count: int = 10_000, seed: int = 0) -> Split:
-    """Two things in a picture and the sentence that says how they lie.
+    """Images of two objects, captioned with their spatial relation.
 
-    "a red circle above a blue square": the first is the larger one. Of all combinations of
-    colours, shapes and relation a tenth is for the test and a twentieth to validate on; none
-    of these is ever trained on.
+    "a red circle above a blue square": the first is the larger one. A tenth of all combinations of
+    colours, shapes and relation is held out for the test and a twentieth for validation.
 
     Returns:
-      `(train, validation, test)`, inputs `(24, 24, 3)` float32 in 0..1.
+      `(train, validation, test)`, inputs `(24, 24, 3)` float32 in [0, 1].
     """
     random = np.random.default_rng(seed)
     things = [(colour, shape) for colour in COLOURS for shape in SHAPES]
@@ -99,12 +98,12 @@ def _scene(random: Any, combination: tuple[Any, str, Any], where: str) -> Exampl
 
 
 def clips(count: int = 3000, seed: int = 0) -> dict[str, Split]:
-    """A shape that moves one way and then another, with three kinds of answers.
+    """Clips of a shape that moves in one direction and then in another, with three targets.
 
     Returns:
-      By `"frames"` the motion of each frame, by `"action"` both motions as one class, by
-      `"sentence"` what happens in words; each `(train, validation, test)` with inputs
-      `(time, 16, 16, 1)` float32 of 8 to 12 frames.
+      Under `"frames"` the motion in each frame, under `"action"` both motions as one class, under
+      `"sentence"` a caption; each `(train, validation, test)` with inputs `(time, 16, 16, 1)`
+      float32 of 8 to 12 frames.
     """
     random = np.random.default_rng(seed)
     found: dict[str, list[Example]] = {"frames": [], "action": [], "sentence": []}
@@ -136,18 +135,17 @@ def clips(count: int = 3000, seed: int = 0) -> dict[str, Split]:
 
 
 def digit_strings(count: int = 6000, seed: int = 0) -> Split:
-    """Strings of three to eight handwritten digits, column by column, and what they say.
+    """Strings of three to eight handwritten digits, read column by column.
 
-    The images are those of `digits-rows`: its training part makes the strings to train and,
-    from images apart, to validate on, its test part those of the test. Between two digits are
-    up to two empty columns.
+    The images are those of `digits-rows`; those of the training, validation and test strings are
+    disjoint, the last from its test split. Up to two empty columns separate digits.
 
     Returns:
-      `(train, validation, test)`, inputs `(columns, 8)` float32 in 0..1, targets such as
+      `(train, validation, test)`, inputs `(columns, 8)` float32 in [0, 1], targets such as
       `"4071"`.
 
     Raises:
-      ImportError: if scikit-learn, which carries the images, is not installed.
+      ImportError: if scikit-learn, which contains the images, is not installed.
     """
     random = np.random.default_rng(seed)
     train, test = load_classification("digits-rows")

@@ -1,4 +1,4 @@
-"""One example from a file, and what is done with those that cannot be read."""
+"""One example of a data set, and the handling of malformed ones."""
 
 from typing import Any, NamedTuple
 
@@ -6,15 +6,15 @@ from seqjax.core.errors import InputError
 
 
 class Example(NamedTuple):
-    """One sequence with what is to be predicted of it.
+    """One input with its target.
 
     Args:
-      inputs: a series `(time, channels)` float32, a text `str`, or its tokens
-        `tuple[str, ...]`.
-      target: a label `str`; a tuple of labels where several may hold; a float or an array
-        for regression; a tuple of tags, one for each token; None where it is not known.
-      where: file and line, to name the example by in messages: `"readings.csv, line 7"`.
-      raw: what the writer of the format needs to write the example again.
+      inputs: a series `(time, channels)` float32, an image or a clip float32, a text `str`, or its
+        tokens `tuple[str, ...]`.
+      target: a label `str`; a tuple of labels for multi-label data; a float or an array for
+        regression; a tuple of tags, one per token; None if unknown.
+      where: file and line, for messages: `"readings.csv, line 7"`.
+      raw: whatever the writer of the format needs to write the example again.
 
     Example:
       >>> from seqjax.data.examples import Example
@@ -29,10 +29,10 @@ class Example(NamedTuple):
 
 
 class Malformed:
-    """What happens at a row that cannot be read: the end, or a count.
+    """The handling of malformed rows: an error, or a count.
 
     Args:
-      skip: False raises at the first such row; True leaves them out and counts them.
+      skip: False raises at the first malformed row; True skips and counts them.
 
     Example:
       >>> from seqjax.data.examples import Malformed
@@ -53,14 +53,14 @@ class Malformed:
         self.messages: list[str] = []
 
     def report(self, where: str, reason: str) -> None:
-        """Takes note of a row.
+        """Reports a malformed row.
 
         Args:
           where: file and line.
           reason: what was expected and what came, without a full stop.
 
         Raises:
-          InputError: with both, unless rows are skipped.
+          InputError: unless malformed rows are skipped.
         """
         message = f"{where}: {reason}"
         if not self.skip:
@@ -70,7 +70,7 @@ class Malformed:
             self.messages.append(message)
 
     def summary(self) -> str:
-        """How many rows were skipped, and the first few of them; empty if there were none."""
+        """The number of skipped rows and the first few of them; empty if there were none."""
         if not self.count:
             return ""
         what = "row was" if self.count == 1 else "rows were"

@@ -1,7 +1,7 @@
-"""Groups of permutations: their members, their multiplication table, and two that make them all.
+"""Permutation groups: elements, multiplication table and generators.
 
-A permutation is a tuple: item `i` goes where `order[i]` says. Members are numbered in lexicographic
-order, the identity first.
+A permutation is a tuple: item `i` goes to position `order[i]`. Elements are numbered in
+lexicographic order, the identity first.
 """
 
 import functools
@@ -14,7 +14,7 @@ from seqjax.core.cell import positive_int
 
 @functools.cache
 def members(items: int, *, even: bool) -> tuple[tuple[int, ...], ...]:
-    """All permutations of so many items, or only the even ones.
+    """All permutations of `items` items, or only the even ones.
 
     Raises:
       ValueError: if there are fewer than 2 items or more than 6.
@@ -34,7 +34,7 @@ def members(items: int, *, even: bool) -> tuple[tuple[int, ...], ...]:
 
 @functools.cache
 def products(items: int, *, even: bool) -> np.ndarray:
-    """The multiplication table: `[first, second]`, first done first; int32, read-only.
+    """The multiplication table `[first, second]`, `first` applied first; int32, read-only.
 
     Raises:
       ValueError: as `members`.
@@ -54,13 +54,13 @@ def products(items: int, *, even: bool) -> np.ndarray:
 
 
 def generators(items: int, *, even: bool) -> np.ndarray:
-    """Two members of which every other one is a product: a short and a long cycle.
+    """Two generators of the group: a short and a long cycle.
 
-    The short one moves the first two items, or three where only even permutations are asked for;
-    the long one all, or all but the first where moving all would be odd and must not be.
+    The short one cycles the first two items, or three if `even`; the long one all items, or all
+    but the first where a cycle of all would be odd and `even` is set.
 
     Raises:
-      ValueError: if there are fewer than four items, or three where odd ones count too.
+      ValueError: if there are fewer than four items, or fewer than three if not `even`.
 
     Example:
       >>> [members(5, even=True)[number] for number in generators(5, even=True)]

@@ -1,4 +1,4 @@
-"""Pairs of sequences, one to be written from the other: words and how they sound, dates, verses."""
+"""Sequence-to-sequence data sets: grapheme to phoneme, dates, verses."""
 
 import datetime
 import functools
@@ -28,7 +28,7 @@ CMUDICT = Source(
     citation="Carnegie Mellon University, the CMU pronouncing dictionary",
     split_seed=0,
 )
-"""Letters to phonemes: `load_pairs("phonemes")`."""
+"""Graphemes to phonemes, for `load_pairs("phonemes")`."""
 
 KING_JAMES = Source(
     name="the King James Version",
@@ -50,28 +50,28 @@ REINA_VALERA = Source(
     citation="eBible.org, as a module of the SWORD project in Debian",
     split_seed=0,
 )
-"""English verses to Spanish ones: `load_pairs("verses")`."""
+"""English to Spanish verses, for `load_pairs("verses")`."""
 
 LONGEST_VERSE = 20
-"""Words and signs on either side of a verse pair."""
+"""Maximum number of words and punctuation marks on either side of a verse pair."""
 
 
 def load_pairs(name: str) -> Split:
-    """Pairs of sequences, in a split of their own.
+    """A data set of source and target sequences, split.
 
     Args:
-      name: `"phonemes"`: the letters of a word and its phonemes without stress, one pair for
-        each pronunciation in training; tested are other words, with all pronunciations as
-        targets. `"dates"`: dates as people write them and in ISO 8601, drawn at random.
-        `"verses"`: short verses in English and Spanish.
+      name: `"phonemes"`: the letters of a word and its phonemes without stress, a training pair
+        for each pronunciation; held-out words have all their pronunciations as references.
+        `"dates"`: random dates in natural language and in ISO 8601. `"verses"`: short verses in
+        English and Spanish.
 
     Returns:
-      `(train, validation, test)`; inputs are texts, targets texts or tuples of texts of which
-      any is right.
+      `(train, validation, test)`; inputs are texts, targets texts or tuples of alternative
+      reference texts.
 
     Raises:
-      ImportError: if what it needs is not installed.
-      InputError: if there is no such set.
+      InputError: if there is no such data set.
+      ImportError: if a package that it needs is not installed.
     """
     if name not in PAIRS:
         raise InputError(f"There are no pairs {name!r}; there are {', '.join(PAIRS)}.")
@@ -79,14 +79,14 @@ def load_pairs(name: str) -> Split:
 
 
 def phonemes() -> Split:
-    """See `load_pairs`; a tenth of the words is for the test, a hundredth to validate on."""
+    """See `load_pairs`; a tenth of the words is the test split, a hundredth for validation."""
     (path,) = files_of(CMUDICT)
     found: dict[str, dict[str, str]] = {}
     for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
         word, *phones = line.partition("#")[0].split()
         word = re.sub(r"\(\d+\)$", "", word)
-        said = " ".join(re.sub(r"\d", "", phone) for phone in phones)
-        found.setdefault(word, {}).setdefault(said, f"{path.name}, line {number}")
+        sounds = " ".join(re.sub(r"\d", "", phone) for phone in phones)
+        found.setdefault(word, {}).setdefault(sounds, f"{path.name}, line {number}")
     words = sorted(found)
     order = np.random.default_rng(CMUDICT.split_seed).permutation(len(words))
     tests, checks = len(words) // 10, len(words) // 100
@@ -95,9 +95,9 @@ def phonemes() -> Split:
         for i in order[: tests + checks].tolist()
     ]
     single = [
-        Example(" ".join(words[i]), said, where)
+        Example(" ".join(words[i]), sounds, where)
         for i in sorted(order[tests + checks :].tolist())
-        for said, where in found[words[i]].items()
+        for sounds, where in found[words[i]].items()
     ]
     return single, several[tests:], several[:tests]
 
@@ -110,10 +110,10 @@ DATE_LOCALES = ("en", "de", "fr", "es", "it")
 
 
 def dates(count: int = 12_000, seed: int = 0) -> Split:
-    """Dates from 1951 to 2049 in five languages and ten forms, and in ISO 8601.
+    """Dates from 1951 to 2049 in five languages and ten formats, and in ISO 8601.
 
-    Two digits of a year stand for the nearest year to 2000. 10,000 are to train on, 1,000 to
-    validate on, 1,000 for the test; no text occurs twice.
+    A two-digit year stands for the year nearest to 2000. By default 10,000 are for training and
+    1,000 each for validation and test; no text occurs twice.
     """
     format_date = extra_module("babel.dates", "data").format_date
     random = np.random.default_rng(seed)
@@ -135,25 +135,25 @@ def dates(count: int = 12_000, seed: int = 0) -> Split:
 
 
 def verses() -> Split:
-    """See `load_pairs`; a twentieth each is for validation and for the test."""
+    """See `load_pairs`; a twentieth each is for validation and test."""
     reader = extra_module("pysword.modules", "data").SwordModules(str(_sword()))
     reader.parse_modules()
     english, spanish = (
         reader.get_bible_from_module(name) for name in ("engKJV2006eb", "spaRV1909eb")
     )
     for bible in (english, spanish):
-        # Verses lie in compressed blocks, and the reader unpacks the whole block for each.
+        # Verses are stored in compressed blocks, and the reader unpacks a whole block for each.
         bible._decompressed_text = functools.lru_cache(maxsize=1)(bible._decompressed_text)
     examples = []
     for books in english.get_structure().get_books().values():
         for book in books:
-            places = [
+            references = [
                 f"{book.name} {chapter}:{verse}"
                 for chapter, count in enumerate(book.chapter_lengths, 1)
                 for verse in range(1, count + 1)
             ]
             texts = (map(_clean, bible.get_iter(books=[book.name])) for bible in (english, spanish))
-            for where, source, target in zip(places, *texts, strict=True):
+            for where, source, target in zip(references, *texts, strict=True):
                 if all(0 < len(split_words(text)) <= LONGEST_VERSE for text in (source, target)):
                     examples.append(Example(source, target, where))
     order = np.random.default_rng(REINA_VALERA.split_seed).permutation(len(examples)).tolist()
@@ -164,14 +164,14 @@ def verses() -> Split:
 
 def _clean(verse: str) -> str:
     words = verse.replace("\N{PILCROW SIGN}", " ").split()
-    # The first word of a chapter stands in capitals in some editions.
+    # Some editions capitalise the first word of a chapter.
     if words and words[0].isupper() and len(words[0]) > 1:
         words[0] = words[0].capitalize()
     return " ".join(words)
 
 
 def _sword() -> Path:
-    """The folder of the SWORD modules, their bytes checked."""
+    """The folder of the SWORD modules, their checksums verified."""
     folder = Path(os.environ.get("SWORD_PATH", "/usr/share/sword"))
     for source in (KING_JAMES, REINA_VALERA):
         files = sorted(folder.glob(source.members))

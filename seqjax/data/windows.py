@@ -1,4 +1,4 @@
-"""A long series as many examples: a history and what came after it."""
+"""Sliding windows over long series: a history and the future to forecast."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, overload
@@ -9,11 +9,14 @@ from seqjax.data.padding import Encoded
 
 
 class Series(NamedTuple):
-    """A series of numbers.
+    """A multivariate series.
 
-    `values` is `(time, targets)` and `covariates` `(time, covariates)`, both float32; NaN
-    where nothing was observed. `naive_error` `(targets,)` is the mean absolute error of the
-    seasonal-naive forecast on the part that models learn from.
+    Attributes:
+      name: of the series.
+      values: `(time, targets)` float32, NaN where missing.
+      covariates: `(time, covariates)` float32, NaN where missing.
+      naive_error: `(targets,)`, the mean absolute error of the seasonal-naive forecast on the
+        training part.
     """
 
     name: str
@@ -23,18 +26,18 @@ class Series(NamedTuple):
 
 
 class Windows(Sequence[Encoded]):
-    """Every window of some series, cut out when it is asked for.
+    """All windows of some series, cut lazily.
 
     A window is `history` `(history, targets)`, `future` `(horizon, targets)`, `covariates`
-    `(history + horizon, covariates)` and `naive_error`. Before the beginning of a series
-    its history is NaN: not observed.
+    `(history + horizon, covariates)` and `naive_error`. Before the beginning of a series the
+    history is NaN: missing.
 
     Args:
       series: the series.
-      history: steps that are read.
-      horizon: steps that are to be predicted.
-      first: for each series the first step that may be predicted.
-      last: for each series the step behind the last one that may be predicted.
+      history: steps to condition on.
+      horizon: steps to forecast.
+      first: for each series the first step that may be forecast.
+      last: for each series the end of the steps that may be forecast, exclusive.
       stride: steps between windows.
 
     Example:
@@ -58,49 +61,49 @@ class Windows(Sequence[Encoded]):
         stride: int = 1,
     ):
         self.series, self.history, self.horizon = series, history, horizon
-        self.places = [
+        self.origins = [
             (number, step)
             for number in range(len(series))
             for step in range(max(1, first[number]), last[number] - horizon + 1, stride)
         ]
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.origins)
 
     @property
     def whole(self) -> list[Encoded]:
-        """All that the windows are cut from: the series and the places."""
+        """All that the windows are cut from: the series and the forecast origins."""
         series = [one._asdict() for one in self.series]
         named = [{k: v for k, v in one.items() if k != "name"} for one in series]
-        return [*named, {"places": np.array(self.places, np.int64).reshape(-1, 2)}]
+        return [*named, {"origins": np.array(self.origins, np.int64).reshape(-1, 2)}]
 
     @overload
-    def __getitem__(self, place: int) -> Encoded: ...
+    def __getitem__(self, index: int) -> Encoded: ...
 
     @overload
-    def __getitem__(self, place: slice) -> Sequence[Encoded]: ...
+    def __getitem__(self, index: slice) -> Sequence[Encoded]: ...
 
-    def __getitem__(self, place: int | slice) -> Encoded | Sequence[Encoded]:
-        if isinstance(place, slice):
-            return [self._window(*found) for found in self.places[place]]
-        return self._window(*self.places[place])
+    def __getitem__(self, index: int | slice) -> Encoded | Sequence[Encoded]:
+        if isinstance(index, slice):
+            return [self._window(*origin) for origin in self.origins[index]]
+        return self._window(*self.origins[index])
 
     def _window(self, number: int, step: int) -> Encoded:
         return cut(self.series[number], step, self.history, self.horizon)
 
 
 def cut(series: Series, step: int, history: int, horizon: int) -> Encoded:
-    """The window of a series whose future begins at a step; see `Windows`.
+    """The window of a series whose future begins at `step`; see `Windows`.
 
-    What lies outside of the series is NaN in `history` and `future`, and 0 in `covariates`.
+    Steps outside the series are NaN in `history` and `future`, and 0 in `covariates`.
     """
     begin, end = step - history, step + horizon
     inside = slice(max(0, begin), min(end, len(series.values)))
-    place = slice(inside.start - begin, inside.stop - begin)
+    own = slice(inside.start - begin, inside.stop - begin)
 
     def window(values: np.ndarray, outside: float) -> np.ndarray:
         found = np.full((history + horizon, values.shape[1]), outside, np.float32)
-        found[place] = values[inside]
+        found[own] = values[inside]
         return found
 
     values = window(series.values, np.nan)
@@ -113,12 +116,12 @@ def cut(series: Series, step: int, history: int, horizon: int) -> Encoded:
 
 
 def seasonal_naive(history: np.ndarray, horizon: int, season: int) -> np.ndarray:
-    """As it was one season before, `(*batch, horizon, targets)`.
+    """The seasonal-naive forecast: the values one season before, `(*batch, horizon, targets)`.
 
     Args:
       history: `(*batch, time, targets)`.
-      horizon: steps to predict; where they are more than a season, it repeats.
-      season: steps of a season; 0 or 1 repeats the last value.
+      horizon: steps to forecast; beyond a season, the last season repeats.
+      season: seasonal period in steps; 0 or 1 repeats the last value.
 
     Raises:
       ValueError: if the history is shorter than a season.
@@ -135,5 +138,4 @@ def seasonal_naive(history: np.ndarray, horizon: int, season: int) -> np.ndarray
             f"seasonal_naive: the history must hold a season of {season} steps, got "
             f"{history.shape[-2]}."
         )
-    places = history.shape[-2] - season + np.arange(horizon) % season
-    return history[..., places, :]
+    return history[..., history.shape[-2] - season + np.arange(horizon) % season, :]

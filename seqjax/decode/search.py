@@ -1,140 +1,22 @@
-"""Sequences written token by token: drawn, or found by beam search."""
+"""Beam search over the sequences of an autoregressive model."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from seqjax.core.types import Array, Bool, Carry, Float, Int, PRNGKeyArray, PyTree
-from seqjax.decode.sampling import sample
+from seqjax.core.types import Array, Bool, Carry, Float, Int, PyTree
+from seqjax.decode.autoregressive import Constraint, NextToken, constrained, inactive
 from seqjax.engines.placement import all_varying
 
 
-@runtime_checkable
-class NextToken(Protocol):
-    """`(carry, token) -> (carry, logits)`: one step of a model that writes.
-
-    It must take any batch dimensions: tokens `(*batch,)`, logits `(*batch, tokens)`.
-    """
-
-    def __call__(self, carry: Carry, token: Array, /) -> tuple[Carry, Array]: ...
-
-
-Constraint = Callable[[PyTree, Array], tuple[PyTree, Array]]
-"""`(state, token) -> (state, allowed)`: what may follow a token, `(*batch, tokens)` bool.
-
-The state, leaves `(*batch, ...)`, is whatever it has to remember; the first token that it sees
-is the one before all others.
-"""
-
-
-class Written(NamedTuple):
-    """Sequences that were drawn.
-
-    Attributes:
-      tokens: `(*batch, length)` int32; behind the end of a sequence all are the end token.
-      lengths: `(*batch,)` int32, without the end token.
-      log_probability: `(*batch,)`, of the tokens and of the end if there is one, in nats.
-      ended: `(*batch,)` bool, whether the end token was written before there was no room left.
-    """
-
-    tokens: Int[Array, "*batch length"]
-    lengths: Int[Array, "*batch"]
-    log_probability: Float[Array, "*batch"]
-    ended: Bool[Array, "*batch"]
-
-
-def write(
-    step: NextToken,
-    carry: Carry,
-    begin: Array,
-    *,
-    end: int,
-    length: int,
-    key: PRNGKeyArray | None = None,
-    temperature: Any = 1.0,
-    top_k: Any = None,
-    top_p: Any = 1.0,
-    allowed: Constraint | None = None,
-    state: PyTree = (),
-    rows: Array | None = None,
-) -> Written:
-    """Writes one sequence for each row, the likeliest token each time or tokens drawn.
-
-    It stops as soon as all rows have ended. Call it inside `jax.jit`.
-
-    Args:
-      step: of the model.
-      carry: before the first token, leaves `(*batch, ...)`.
-      begin: `(*batch,)` int32, the token before the first.
-      end: the token that ends a sequence.
-      length: tokens of a sequence, at most.
-      key: for drawing; None takes the likeliest token each time (greedy decoding).
-      temperature, top_k, top_p: see `sample`.
-      allowed: restricts what may be written; see `Constraint`. Probabilities stay those of the
-        model. Where nothing is allowed, the end token is written.
-      state: of the constraint before the first token.
-      rows: `(*batch,)` bool, the rows that are wanted; the others, such as padding of a batch,
-        end at once, with no tokens and log-probability 0. None wants all.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from seqjax.decode.search import write
-      >>> next_is_less = jnp.eye(4, k=-1)                     # 3 is followed by 2, 2 by 1, ...
-      >>> step = lambda carry, token: (carry, next_is_less[token])
-      >>> write(step, (), jnp.array([3, 2]), end=0, length=5).tokens[:, :3]
-      Array([[2, 1, 0],
-             [1, 0, 0]], dtype=int32)
-    """
-    begin = jnp.asarray(begin, jnp.int32)
-
-    def going_on(now):
-        t, *_, ended = now
-        return (t < length) & ~ended.all()
-
-    def body(now):
-        t, carry, state, last, tokens, lengths, log_probability, ended = now
-        carry, logits = step(carry, last)
-        logits = logits.astype(jnp.float32)
-        known = jax.nn.log_softmax(logits, -1)
-        state, logits = _constrained(allowed, state, last, logits)
-        if key is None:
-            token = jnp.argmax(logits, -1).astype(jnp.int32)
-        else:
-            most = logits.shape[-1] if top_k is None else top_k
-            token = sample(jax.random.fold_in(key, t), logits, temperature, most, top_p)
-        # Where nothing is allowed, only the end is left.
-        stuck = (logits == -jnp.inf).all(-1)
-        token = jnp.where(ended | stuck, end, token)
-        gained = jnp.take_along_axis(known, token[..., None], -1)[..., 0]
-        log_probability = log_probability + jnp.where(ended, 0.0, gained)
-        tokens = jax.lax.dynamic_update_index_in_dim(tokens, token, t, 0)
-        ended = ended | (token == end)
-        return t + 1, carry, state, token, tokens, lengths + ~ended, log_probability, ended
-
-    start = (
-        jnp.int32(0),
-        carry,
-        state,
-        begin,
-        jnp.full((length, *begin.shape), end, jnp.int32),
-        jnp.zeros(begin.shape, jnp.int32),
-        jnp.zeros(begin.shape, jnp.float32),
-        _unwanted(rows, begin),
-    )
-    last = jax.lax.while_loop(going_on, body, all_varying(start))
-    *_, tokens, lengths, log_probability, ended = last
-    return Written(jnp.moveaxis(tokens, 0, -1), lengths, log_probability, ended)
-
-
 class Trace(NamedTuple):
-    """All that a beam search looked at, for a picture of the tree: `(*batch, length, beams)`.
+    """The whole tree of a beam search, `(*batch, max_length, beams)` each.
 
     Attributes:
       tokens: of each beam after each step.
-      parents: the beam before the step that it goes on from.
-      log_probability: of the tokens so far; -inf where there is no such beam.
+      parents: index of the beam before the step that it extends.
+      log_probability: of the tokens so far; -inf for a beam that does not exist.
     """
 
     tokens: Array
@@ -143,16 +25,16 @@ class Trace(NamedTuple):
 
 
 class Beams(NamedTuple):
-    """The sequences that a beam search found, the best first.
+    """The sequences found by a beam search, the best first.
 
     Attributes:
-      tokens: `(*batch, beams, length)` int32; behind the end all are the end token.
+      tokens: `(*batch, beams, max_length)` int32, padded with the end token.
       lengths: `(*batch, beams)` int32, without the end token.
-      scores: `(*batch, beams)`, the log-probability by the length penalty; -inf for a beam that
-        holds nothing (all end tokens), because there are not so many sequences.
+      scores: `(*batch, beams)`, the log-probability divided by the length penalty; -inf for an
+        empty beam (all end tokens), where there are fewer sequences than beams.
       log_probability: `(*batch, beams)` in nats.
-      ended: `(*batch, beams)` bool, whether the end token was found before there was no room.
-      trace: what was looked at on the way.
+      ended: `(*batch, beams)` bool, whether the end token came within `max_length`.
+      trace: the tree of the search.
     """
 
     tokens: Int[Array, "*batch beams length"]
@@ -163,34 +45,45 @@ class Beams(NamedTuple):
     trace: Trace
 
 
-class _Ended(NamedTuple):
-    """Sequences that are complete, `(*batch, beams)`: their tokens are those that led to the
-    beam `place` at step `length`."""
+class _Complete(NamedTuple):
+    """Completed hypotheses `(*batch, beams)`: the tokens that led to `beam` at step `lengths`."""
 
     scores: Array
     log_probability: Array
     lengths: Array
-    places: Array
+    beam: Array
     ended: Array
 
 
 class _Search(NamedTuple):
+    """The state of the loop."""
+
     t: Array
     carry: Carry
     state: PyTree
     tokens: Array
     log_probability: Array
-    complete: _Ended
+    complete: _Complete
     done: Array
     trace: Trace
 
 
-def length_penalty(lengths: Array, strength: float) -> Array:
-    """`((5 + length) / 6) ** strength`, by which log-probabilities are divided.
+class _Options(NamedTuple):
+    """What stays the same in all steps; `axis` is that of the beams."""
+
+    end: int
+    max_length: int
+    beams: int
+    length_penalty: float
+    axis: int
+
+
+def length_normalizer(lengths: Array, length_penalty: float) -> Array:
+    """`((5 + length) / 6) ** length_penalty`, the divisor of log-probabilities.
 
     Source: Wu et al. 2016, arXiv:1609.08144.
     """
-    return ((5.0 + lengths) / 6.0) ** strength
+    return ((5.0 + lengths) / 6.0) ** length_penalty
 
 
 def beam_search(
@@ -199,58 +92,55 @@ def beam_search(
     begin: Array,
     *,
     end: int,
-    length: int,
+    max_length: int,
     beams: int,
-    penalty: float = 0.0,
+    length_penalty: float = 0.0,
     allowed: Constraint | None = None,
     state: PyTree = (),
-    rows: Array | None = None,
+    active: Array | None = None,
 ) -> Beams:
-    """The likeliest sequences that a search with so many beams finds.
+    """Approximate search for the most probable sequences with `beams` hypotheses.
 
-    At each step every beam is continued by every token. Of all these, the best `beams` that do
-    not end go on; those that end are set aside if they are among the best `beams` of all. Of
-    what is set aside, the best `beams` are kept. A row is done when no beam that goes on can
-    still be better than the worst of them:
+    At each step every beam is extended by every token. The best `beams` extensions that do not end
+    go on; those that end are complete if they are among the best `beams` of all. The best `beams`
+    complete hypotheses are kept. A search is done when no live beam can beat the worst of them:
 
-        best log-probability that goes on / length_penalty(length) <= worst score set aside
+        best live log-probability / length_normalizer(max_length) <= worst complete score
 
-    because log-probabilities only fall, and nothing divides them by more than the full length
-    does. So stopping early changes nothing. With a penalty the bound is loose, and rows may well
-    go on up to `length`.
+    because log-probabilities only fall and the normalizer only grows, so stopping early changes
+    nothing. With a length penalty the bound is loose, and a search may go on to `max_length`.
 
-    With one beam this is greedy decoding, which stops at its first end. With as many beams as
-    there are sequences it finds the best there is. In between nothing is certain: what would
-    have become the best may have been left out early.
+    One beam is greedy decoding, which stops at its first end token; as many beams as sequences is
+    exact search. In between, a prefix of the optimum may be pruned.
 
-    What is written is kept as tokens and parents, step by step, and put together at the end:
-    time and memory for a token do not grow with what was written before.
+    Hypotheses are stored as a trellis of tokens and parents and read back at the end, so time and
+    memory per token do not grow with the length.
 
     Args:
       step: of the model. It is called with `(*batch, beams)` tokens: what it closes over must
         be shared by the beams (`sj.attentive` cells: see `Memory.beside`).
       carry: before the first token, leaves `(*batch, ...)`.
-      begin: `(*batch,)` int32, the token before the first.
-      end: the token that ends a sequence.
-      length: tokens of a sequence, at most.
-      beams: how many.
-      penalty: strength of the length penalty, 0 or more; see `length_penalty`. Without any,
+      begin: `(*batch,)` int32, the begin token.
+      end: the end token.
+      max_length: maximum number of tokens.
+      beams: number of hypotheses.
+      length_penalty: exponent of the length penalty, 0 or more; see `length_normalizer`. At 0,
         short sequences are favoured.
-      allowed: restricts what may be written; see `Constraint`. Probabilities stay those of the
-        model. A beam that may not go on is lost; where all are, the row holds nothing.
-      state: of the constraint before the first token.
-      rows: `(*batch,)` bool, the rows that are wanted; the others, such as padding of a batch,
-        are done at once and hold nothing. None wants all.
+      allowed: restricts what may be generated; see `Constraint`. Probabilities stay those of the
+        model. A beam without an allowed token dies; where all do, nothing is found.
+      state: initial state of the constraint.
+      active: `(*batch,)` bool, the sequences to search for; the others, such as padding of the
+        batch, are done at once and stay empty. None searches for all.
 
     Raises:
-      ValueError: if a number makes no sense.
+      ValueError: if `beams`, `max_length` or `length_penalty` is out of range.
 
     Example:
       >>> import jax.numpy as jnp
       >>> from seqjax.decode.search import beam_search
       >>> chances = jnp.log(jnp.array([[1, 0, 0], [0.25, 0.25, 0.5], [0.75, 0.25, 0]]))
       >>> found = beam_search(
-      ...     lambda carry, token: (carry, chances[token]), (), jnp.int32(1), end=0, length=4,
+      ...     lambda carry, token: (carry, chances[token]), (), jnp.int32(1), end=0, max_length=4,
       ...     beams=2,
       ... )
       >>> found.tokens[0], jnp.exp(found.log_probability)
@@ -258,105 +148,105 @@ def beam_search(
 
     Source: Graves 2012, arXiv:1211.3711.
     """
-    if beams < 1 or length < 1 or not penalty >= 0:
+    if beams < 1 or max_length < 1 or not length_penalty >= 0:
         raise ValueError(
-            f"beam_search: beams and length must be at least 1 and penalty at least 0, got "
-            f"beams={beams}, length={length}, penalty={penalty}."
+            "beam_search: beams and max_length must be at least 1 and length_penalty at least 0, "
+            f"got beams={beams}, max_length={max_length}, length_penalty={length_penalty}."
         )
     begin = jnp.asarray(begin, jnp.int32)
-    axis = begin.ndim
-    wide = (*begin.shape, beams)
+    options = _Options(end, max_length, beams, length_penalty, begin.ndim)
+    start = _start(begin, carry, state, inactive(active, begin), options)
+    last = jax.lax.while_loop(
+        lambda now: (now.t < max_length) & ~now.done.all(),
+        lambda now: _extend(step, allowed, now, options),
+        all_varying(start),
+    )
+    return _result(last, options)
 
-    def spread(leaf):
+
+def _start(begin: Array, carry: Carry, state: PyTree, done: Array, options: _Options) -> _Search:
+    """One live beam, the empty prefix."""
+    axis, wide = options.axis, (*begin.shape, options.beams)
+
+    def repeat(leaf):
         return jnp.broadcast_to(jnp.expand_dims(leaf, axis), (*wide, *leaf.shape[axis:]))
 
-    nothing = jnp.full(wide, -jnp.inf)
-    zeros = jnp.zeros(wide, jnp.int32)
-    steps = jnp.zeros((length, *wide), jnp.int32)
-    start = _Search(
+    nothing, zeros = jnp.full(wide, -jnp.inf), jnp.zeros(wide, jnp.int32)
+    steps = jnp.zeros((options.max_length, *wide), jnp.int32)
+    return _Search(
         t=jnp.int32(0),
-        carry=jax.tree.map(spread, carry),
-        state=jax.tree.map(spread, state),
-        tokens=spread(begin),
+        carry=jax.tree.map(repeat, carry),
+        state=jax.tree.map(repeat, state),
+        tokens=repeat(begin),
         log_probability=nothing.at[..., 0].set(0.0),
-        complete=_Ended(nothing, nothing, zeros, zeros, jnp.zeros(wide, bool)),
-        done=_unwanted(rows, begin),
-        trace=Trace(steps, steps, jnp.full((length, *wide), -jnp.inf)),
+        complete=_Complete(nothing, nothing, zeros, zeros, jnp.zeros(wide, bool)),
+        done=done,
+        trace=Trace(steps, steps, jnp.full((options.max_length, *wide), -jnp.inf)),
     )
 
-    def going_on(now: _Search):
-        return (now.t < length) & ~now.done.all()
 
-    def body(now: _Search) -> _Search:
-        carry, logits = step(now.carry, now.tokens)
-        known = jax.nn.log_softmax(logits.astype(jnp.float32), -1)
-        state, known = _constrained(allowed, now.state, now.tokens, known)
-        count = known.shape[-1]
-        together = (now.log_probability[..., None] + known).reshape(*begin.shape, beams * count)
-        value, which = jax.lax.top_k(together, min(2 * beams, beams * count))
-        parent, token = which // count, (which % count).astype(jnp.int32)
-        ends = token == end
-
-        rank = jax.lax.broadcasted_iota(jnp.int32, ends.shape, axis)
-        taken = ends & (rank < beams) & ~now.done[..., None]
-        score = jnp.where(taken, value / length_penalty(now.t + 1.0, penalty), -jnp.inf)
-        new = _Ended(score, value, jnp.full_like(parent, now.t), parent, taken)
-        complete = _best(now.complete, new, beams, axis)
-
-        # Those that do not end, in order; of each beam at most one candidate ends.
-        order = jnp.argsort(ends, axis=-1, stable=True)[..., :beams]
-        token, parent, value, ends = (_pick(x, order, axis) for x in (token, parent, value, ends))
-        value = jnp.where(ends, -jnp.inf, value)
-        hope = value[..., 0] / length_penalty(jnp.float32(length), penalty)
-        worst = complete.scores[..., -1]
-        done = now.done | (hope <= worst)
-        if beams == 1:
-            # Greedy decoding stops at its first end, whatever a penalty promises for going on.
-            done |= worst > -jnp.inf
-        made = Trace(token, parent, value)
-        return _Search(
-            t=now.t + 1,
-            carry=jax.tree.map(lambda leaf: _pick(leaf, parent, axis), carry),
-            state=jax.tree.map(lambda leaf: _pick(leaf, parent, axis), state),
-            tokens=token,
-            log_probability=value,
-            complete=complete,
-            done=done,
-            trace=jax.tree.map(
-                lambda all_, one: jax.lax.dynamic_update_index_in_dim(all_, one, now.t, 0),
-                now.trace,
-                made,
-            ),
-        )
-
-    last = jax.lax.while_loop(going_on, body, all_varying(start))
-    # Beams for which there was no room left, in rows that are not done.
-    open_ = ~last.done[..., None] & (last.log_probability > -jnp.inf)
-    score = jnp.where(
-        open_, last.log_probability / length_penalty(jnp.float32(length), penalty), -jnp.inf
+def _extend(
+    step: NextToken, allowed: Constraint | None, now: _Search, options: _Options
+) -> _Search:
+    """All beams extended by one token."""
+    end, max_length, beams, length_penalty, axis = options
+    carry, logits = step(now.carry, now.tokens)
+    known = jax.nn.log_softmax(logits.astype(jnp.float32), -1)
+    state, known = constrained(allowed, now.state, now.tokens, known)
+    count = known.shape[-1]
+    extended = now.log_probability[..., None] + known
+    value, which = jax.lax.top_k(
+        extended.reshape(*now.done.shape, beams * count), min(2 * beams, beams * count)
     )
-    place = jnp.broadcast_to(jnp.arange(beams), wide)
-    left = _Ended(score, last.log_probability, jnp.full(wide, length), place, jnp.zeros(wide, bool))
-    found = _best(last.complete, left, beams, axis)
-    tokens = _follow(last.trace, found, end)
-    here = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -2), last.trace)
-    return Beams(tokens, found.lengths, found.scores, found.log_probability, found.ended, here)
+    parent, token = which // count, (which % count).astype(jnp.int32)
+    ends = token == end
+
+    rank = jax.lax.broadcasted_iota(jnp.int32, ends.shape, axis)
+    completed = ends & (rank < beams) & ~now.done[..., None]
+    score = jnp.where(completed, value / length_normalizer(now.t + 1.0, length_penalty), -jnp.inf)
+    new = _Complete(score, value, jnp.full_like(parent, now.t), parent, completed)
+    complete = _best(now.complete, new, options)
+
+    # The live ones, in order; of each beam at most one candidate ends.
+    order = jnp.argsort(ends, axis=-1, stable=True)[..., :beams]
+    token, parent, value, ends = (_pick(x, order, axis) for x in (token, parent, value, ends))
+    value = jnp.where(ends, -jnp.inf, value)
+    bound = value[..., 0] / length_normalizer(jnp.float32(max_length), length_penalty)
+    worst = complete.scores[..., -1]
+    done = now.done | (bound <= worst)
+    if beams == 1:
+        # Greedy decoding stops at its first end, whatever the length penalty promises.
+        done |= worst > -jnp.inf
+    return _Search(
+        t=now.t + 1,
+        carry=jax.tree.map(lambda leaf: _pick(leaf, parent, axis), carry),
+        state=jax.tree.map(lambda leaf: _pick(leaf, parent, axis), state),
+        tokens=token,
+        log_probability=value,
+        complete=complete,
+        done=done,
+        trace=jax.tree.map(
+            lambda steps, one: jax.lax.dynamic_update_index_in_dim(steps, one, now.t, 0),
+            now.trace,
+            Trace(token, parent, value),
+        ),
+    )
 
 
-def _unwanted(rows: Array | None, begin: Array) -> Array:
-    """The rows that are over before they begin."""
-    if rows is None:
-        return jnp.zeros(begin.shape, bool)
-    return jnp.broadcast_to(jnp.logical_not(rows), begin.shape)
-
-
-def _constrained(
-    allowed: Constraint | None, state: PyTree, token: Array, values: Array
-) -> tuple[PyTree, Array]:
-    if allowed is None:
-        return state, values
-    state, may = allowed(state, token)
-    return state, jnp.where(may, values, -jnp.inf)
+def _result(last: _Search, options: _Options) -> Beams:
+    """The best of the complete hypotheses and of the live ones cut off at the maximum length."""
+    length, wide = options.max_length, last.tokens.shape
+    live = ~last.done[..., None] & (last.log_probability > -jnp.inf)
+    normalizer = length_normalizer(jnp.float32(length), options.length_penalty)
+    score = jnp.where(live, last.log_probability / normalizer, -jnp.inf)
+    beam = jnp.broadcast_to(jnp.arange(options.beams), wide)
+    cut_off = _Complete(
+        score, last.log_probability, jnp.full(wide, length), beam, jnp.zeros(wide, bool)
+    )
+    found = _best(last.complete, cut_off, options)
+    tokens = _backtrace(last.trace, found, options.end)
+    trace = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -2), last.trace)
+    return Beams(tokens, found.lengths, found.scores, found.log_probability, found.ended, trace)
 
 
 def _pick(leaf: Array, which: Array, axis: int) -> Array:
@@ -365,23 +255,23 @@ def _pick(leaf: Array, which: Array, axis: int) -> Array:
     return jnp.take_along_axis(leaf, index, axis)
 
 
-def _best(old: _Ended, new: _Ended, beams: int, axis: int) -> _Ended:
+def _best(old: _Complete, new: _Complete, options: _Options) -> _Complete:
     both = jax.tree.map(lambda a, b: jnp.concatenate([a, b.astype(a.dtype)], -1), old, new)
-    _, which = jax.lax.top_k(both.scores, beams)
-    return jax.tree.map(lambda leaf: _pick(leaf, which, axis), both)
+    _, which = jax.lax.top_k(both.scores, options.beams)
+    return jax.tree.map(lambda leaf: _pick(leaf, which, options.axis), both)
 
 
-def _follow(trace: Trace, found: _Ended, end: int) -> Array:
-    """The tokens `(*batch, beams, length)` of sequences, from the last to the first."""
+def _backtrace(trace: Trace, found: _Complete, end: int) -> Array:
+    """The tokens `(*batch, beams, max_length)`, read from the last to the first."""
 
-    def back(place, now):
+    def back(beam, now):
         t, tokens, parents = now
         inside = t < found.lengths
-        token = jnp.where(inside, jnp.take_along_axis(tokens, place, -1), end)
-        return jnp.where(inside, jnp.take_along_axis(parents, place, -1), place), token
+        token = jnp.where(inside, jnp.take_along_axis(tokens, beam, -1), end)
+        return jnp.where(inside, jnp.take_along_axis(parents, beam, -1), beam), token
 
     times = jnp.arange(trace.tokens.shape[0])
     _, tokens = jax.lax.scan(
-        back, all_varying(found.places), (times, trace.tokens, trace.parents), reverse=True
+        back, all_varying(found.beam), (times, trace.tokens, trace.parents), reverse=True
     )
     return jnp.moveaxis(tokens, 0, -1)

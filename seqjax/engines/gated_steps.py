@@ -4,7 +4,8 @@ A `Recurrence` says which part of a step depends on the input alone, which produ
 it makes, and what the rest is.
 
 * Forward, the input part of a tile is one product; the loop inside makes the recurrent products
-  and the rest.
+  and the rest. Where nothing is kept but outputs, a step makes its input part by itself, by one
+  product with the recurrent one if the step sees only their sums.
 * The products of a tile have known operands, so for the backward pass they are made again as one
   product for all its steps, and so is everything that the tangents of the weights add. What remains
   for the loop is the update's own derivative and one product, with the tangent of the state.
@@ -27,6 +28,7 @@ from seqjax.engines.boundaries import Boundaries
 from seqjax.engines.bptt import Keep, Kept, bptt
 from seqjax.engines.methods import Auto, Recompute, Store
 from seqjax.engines.products import (
+    JointProduct,
     KnownProducts,
     RepeatedProducts,
     SeenProducts,
@@ -65,7 +67,9 @@ def gated_steps(
         small = step_bytes * time <= sizes.GATES_STORED.here
         method = Store() if small else Recompute()
     rows = max(1, xs[0, ..., 0].size)
-    forward = divisor(time, max(1, sizes.GATES_OF_FORWARD_TILE.here // step_bytes))
+    forward = 1
+    if rows <= sizes.ROWS_OF_FORWARD_TILES.here:
+        forward = divisor(time, max(1, sizes.GATES_OF_FORWARD_TILE.here // step_bytes))
     kind = GatedSteps(
         recurrence,
         tile=method.tile or tile_size(time, rows, step_bytes, steps.devices),
@@ -121,6 +125,8 @@ class GatedSteps:
         flags: Boundaries,
     ) -> tuple[Carry, Kept]:
         recurrence = self.recurrence
+        if keep == "outputs" and self.forward_tile == 1:
+            return self._outputs(reverse, params, carry, initial, xs, flags)
 
         def tile(carry, here):
             x, flags = here
@@ -149,6 +155,36 @@ class GatedSteps:
         if keep != "outputs":
             kept = kept._replace(ys=recurrence.output(kept.carries))
         return carry, kept
+
+    def _outputs(
+        self,
+        reverse: bool,
+        params: Params,
+        carry: Carry,
+        initial: Carry,
+        xs: Array,
+        flags: Boundaries,
+    ) -> tuple[Carry, Kept]:
+        """All steps, of which nothing is kept but outputs, each with its own input part."""
+        recurrence = self.recurrence
+        joint = None
+        if xs.dtype == recurrence.output(carry).dtype:
+            joint = recurrence.joint(params)
+
+        def body(carry, now):
+            x, flags = now
+
+            def advance(start):
+                if joint is None:
+                    inputs = recurrence.project_inputs(params, x)
+                    return recurrence.advance(params, start, inputs)
+                gates = JointProduct(x, *joint)
+                return recurrence.advance(params, start, gates.inputs, gates.multiply)
+
+            new, y = flags.step(advance, initial, carry)
+            return new, Kept(y)
+
+        return jax.lax.scan(body, carry, (xs, flags), reverse=reverse)
 
     def prepare(self, params: Params) -> Params:
         return jax.tree.map(transposed, params)

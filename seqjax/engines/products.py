@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seqjax.core.gates import Gates
+from seqjax.core.gates import Gates, add_bias, project
 from seqjax.core.recurrence import Recurrence, multiply
 from seqjax.core.types import Array, Params, PyTree
 
@@ -71,6 +71,34 @@ class SeenProducts:
             value + inputs[gate] if gate in self.summed else value
             for gate, value in enumerate(product, gates.start)
         )
+
+
+class JointProduct:
+    """The product for gates and their inputs in one: `[x, operand]` times the joined weights.
+
+    `inputs` is what to give `advance`: zeros.
+    """
+
+    def __init__(self, x: Array, weights: Array, bias: Array):
+        """`weights` and `bias` are from `Recurrence.joint`."""
+        gates, features = bias.shape
+        dtype = jnp.result_type(x, weights)
+        nothing = jnp.zeros((*x.shape[:-1], features), dtype)
+        self.inputs = Gates([nothing] * gates)
+        self._x, self._weights, self._bias = x, weights, bias
+
+    def multiply(
+        self,
+        product: Callable,
+        operand: Array,
+        weights: Array,
+        bias: Array | None = None,
+        gates: slice | None = None,
+    ) -> PyTree:
+        if gates is None:
+            return multiply(product, operand, weights, bias)
+        both = jnp.concatenate([self._x, operand], axis=-1)
+        return add_bias(project(both, self._weights), self._bias)
 
 
 class RepeatedProducts:

@@ -5,7 +5,7 @@ All are pure functions over cells and models, and cost nothing where they are no
 
 from seqjax.gradients.activations import (
     Activation,
-    Broken,
+    NotFinite,
     activations,
     first_not_finite,
     model_activations,
@@ -13,25 +13,25 @@ from seqjax.gradients.activations import (
 )
 from seqjax.gradients.checks import GradientCheck, check_gradient
 from seqjax.gradients.flow import LayerFlow, gradient_flow, model_flow, reach
+from seqjax.gradients.influence import Influence, effective_memory
 from seqjax.gradients.jacobian import (
     carry_jacobian,
     largest_singular_value,
     singular_values,
     spectral_radius,
 )
-from seqjax.gradients.layers import Layer, run_layers, watched
+from seqjax.gradients.layerwise import Layer, run_layers, watched
 from seqjax.gradients.lyapunov import Lyapunov, lyapunov_exponents
-from seqjax.gradients.memory import Influence, effective_memory
 from seqjax.gradients.truncation import TruncationCost, model_truncation_cost, truncation_cost
 
 __all__ = [
     "Activation",
-    "Broken",
     "GradientCheck",
     "Influence",
     "Layer",
     "LayerFlow",
     "Lyapunov",
+    "NotFinite",
     "TruncationCost",
     "activations",
     "carry_jacobian",

@@ -12,7 +12,7 @@ from seqjax.core.cell import Cell
 from seqjax.core.masks import expand
 from seqjax.core.steps import Run
 from seqjax.core.types import Array, Carry, Inputs, Params
-from seqjax.gradients.layers import Layer, Look, run_layers, watched
+from seqjax.gradients.layerwise import Layer, Look, run_layers, watched
 
 RANGES = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
 """What is looked at, and what it is when it is stuck."""
@@ -40,7 +40,7 @@ class Activation(NamedTuple):
     high: Array
 
 
-class Broken(NamedTuple):
+class NotFinite(NamedTuple):
     """Where a number first was NaN or infinite.
 
     Attributes:
@@ -124,7 +124,7 @@ def _activations(run: Callable[[Look], Any]) -> tuple[Activation, ...]:
 
 def first_not_finite(
     cell: Cell, params: Params, xs: Inputs, carry: Carry | None = None, **options: Any
-) -> Broken | None:
+) -> NotFinite | None:
     """The first step, and there the first layer and gate, at which a number breaks.
 
     Args:
@@ -141,12 +141,12 @@ def first_not_finite(
       >>> cell = sj.gru(4)
       >>> params = cell.init(jax.random.key(0), 3)
       >>> first_not_finite(cell, params, jnp.ones((5, 3)).at[2, 0].set(jnp.nan))
-      Broken(step=2, layer='1 gru(4)', name='input')
+      NotFinite(step=2, layer='1 gru(4)', name='input')
     """
     return _first_not_finite(lambda look: run_layers(look, cell, params, xs, carry, **options))
 
 
-def model_first_not_finite(model: Any, run: Callable[[Any], Any]) -> Broken | None:
+def model_first_not_finite(model: Any, run: Callable[[Any], Any]) -> NotFinite | None:
     """`first_not_finite` for all recurrent layers of a Flax model.
 
     Args:
@@ -164,8 +164,8 @@ def model_first_not_finite(model: Any, run: Callable[[Any], Any]) -> Broken | No
     return _first_not_finite(lambda look: run(watched(model, look)))
 
 
-def _first_not_finite(run: Callable[[Look], Any]) -> Broken | None:
-    found: list[tuple[int, int, Broken]] = []
+def _first_not_finite(run: Callable[[Look], Any]) -> NotFinite | None:
+    found: list[tuple[int, int, NotFinite]] = []
 
     def look(layer: Layer) -> Run:
         result, start = layer.run_recorded()
@@ -181,7 +181,7 @@ def _first_not_finite(run: Callable[[Look], Any]) -> Broken | None:
             if steps.size:
                 step = int(steps[-1] if layer.steps.reverse else steps[0])
                 order = layer.time - 1 - step if layer.steps.reverse else step
-                found.append((order, len(found), Broken(step, layer.name, name)))
+                found.append((order, len(found), NotFinite(step, layer.name, name)))
         return result
 
     run(look)

@@ -12,7 +12,7 @@ from seqjax.core.matrix import MatrixRecurrence, advance
 from seqjax.core.steps import Run
 from seqjax.core.trees import floats, put_floats
 from seqjax.core.types import Array, Carry, Float, Inputs, Params, PyTree
-from seqjax.gradients.layers import Layer, Look, run_layers, watched
+from seqjax.gradients.layerwise import Layer, Look, run_layers, watched
 
 
 class LayerFlow(NamedTuple):

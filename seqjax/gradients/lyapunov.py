@@ -12,7 +12,7 @@ from seqjax.core.masks import expand, select
 from seqjax.core.noise import restart, with_keys_of
 from seqjax.core.trees import floats, put_floats
 from seqjax.core.types import Array, Carry, Float, Inputs, Params, PRNGKeyArray
-from seqjax.gradients.layers import Layer, whole_cell
+from seqjax.gradients.layerwise import Layer, whole_cell
 
 FACTOR = 100.0
 """Over as many steps as one asks about, a gradient that changes by less than this is stable."""

@@ -13,7 +13,7 @@ from seqjax.core.cell import Cell
 from seqjax.core.steps import Run, cuts_every
 from seqjax.core.trees import floats, put_floats
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
-from seqjax.gradients.layers import Layer, Look, run_layers, watched
+from seqjax.gradients.layerwise import Layer, Look, run_layers, watched
 
 
 class TruncationCost(NamedTuple):

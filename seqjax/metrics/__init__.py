@@ -24,7 +24,7 @@ from seqjax.metrics.forecasting import (
 )
 from seqjax.metrics.spans import Span, SpanCounts, find_spans, span_counts, span_types
 from seqjax.metrics.sums import Mean, add
-from seqjax.metrics.text import (
+from seqjax.metrics.text_scores import (
     bits_per_character,
     compressed_bits_per_character,
     exact_matches,

@@ -1,4 +1,4 @@
-"""Writing tokens about what an encoder found."""
+"""A decoder that generates tokens conditioned on an encoder's output."""
 
 from typing import Any, NamedTuple
 
@@ -6,26 +6,23 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from seqjax.cells.attention import AttentiveState, attend_to, is_attentive, memory_features
-from seqjax.cells.slstm import SLSTMState
-from seqjax.core.affine import LogScaled
+from seqjax.cells.attentive import AttentiveState, attend_to, is_attentive, memory_features
 from seqjax.core.attention import map_memories
 from seqjax.core.cell import Cell, positive_int
 from seqjax.core.gates import like_features
-from seqjax.core.matrix import MatrixState
 from seqjax.core.noise import seed_carry
 from seqjax.core.recurrence import AnyStep
 from seqjax.core.stack import no_step
 from seqjax.core.trees import is_float
 from seqjax.core.types import Array, Carry, Params, PRNGKeyArray, PyTree, RowKeys
-from seqjax.decode.search import NextToken
+from seqjax.decode.autoregressive import NextToken
 from seqjax.engines.scan import trajectory
 from seqjax.nn.encoder import Encoded
 from seqjax.nn.rnn import RNN
 
 
-class FedBackState(NamedTuple):
-    """The carry of the cell inside, and the token that the model itself would have written."""
+class ScheduledSamplingState(NamedTuple):
+    """The carry of the cell inside, and the token that the model itself predicted last."""
 
     cell: Carry
     token: Array
@@ -36,24 +33,25 @@ class Decoder(nnx.Module):
 
         first carry = tanh(summary V + c)
         x_t         = embedding[token before t]
-        carry, y_t  = cell.step(x_t), a cell that may attend to the places of the encoder
+        carry, y_t  = cell.step(x_t), which may attend to the source positions
         logits_t    = y_t W + b                          W = embedding' if tied
 
     Args:
       vocabulary_size: number of tokens.
-      cell: any cell that has a step; one from `sj.attentive` attends. Of its first carry
-        those leaves are set that are vectors, except in states that are kept with a normaliser
-        or a scale: of an `sj.slstm` only the hidden state is, of a `sj.LogScaled` nothing.
+      cell: any cell that has a step; one from `sj.attentive` attends. All vectors of its initial
+        carry are set from the summary. A state of which only some fields may be set, because
+        others are normalizers, scales or a value relative to these, says so in a class attribute:
+        `settable = ("hidden",)`.
       summary_features: width of the encoder's summary.
       embedding_size: width of the embedding.
-      tied: use the embedding as the head's weights; a linear layer goes between if the cell's
-        output has another width.
+      tied: use the embedding as the weights of the output layer, after a linear layer if the widths
+        differ.
       rngs: the source of the parameters' keys.
 
     Raises:
       TypeError: if the cell has no step.
-      ValueError: if nothing of the encoder would reach the cell, because it neither attends nor
-        has a vector to set.
+      ValueError: if the encoder cannot reach the cell, which neither attends nor has a vector to
+        set; or `settable` of a state names no field.
 
     Example:
       >>> import jax.numpy as jnp
@@ -107,40 +105,39 @@ class Decoder(nnx.Module):
         *,
         lengths: Array | None = None,
         key: PRNGKeyArray | RowKeys | None = None,
-        own: Array | None = None,
+        predicted: Array | None = None,
     ) -> Array:
         """The logits `(*batch, time, vocabulary_size)` of the token after each of `tokens`.
 
         Args:
-          tokens: `(*batch, time)` ints, what was written so far: the begin token and then the
-            target (teacher forcing).
+          tokens: `(*batch, time)` ints: the begin token and then the target (teacher forcing).
           encoded: from the encoder.
-          lengths: `(*batch,)` ints, how many tokens count.
+          lengths: `(*batch,)` ints, valid tokens.
           key: switches dropout and zoneout on.
-          own: `(*batch, time)` bool: at such steps the model reads not the token given but the
-            one that it would have written itself (scheduled sampling, Bengio et al. 2015,
-            arXiv:1506.03099, with the likeliest token).
+          predicted: `(*batch, time)` bool, the steps at which the model reads its own most
+            probable prediction instead of the given token (scheduled sampling, Bengio et al. 2015,
+            arXiv:1506.03099).
         """
-        params, carry = self._begun(encoded, key)
-        if own is None:
+        params, carry = self._conditioned(encoded, key)
+        if predicted is None:
             vectors = self.embedding(tokens)
             _, ys = self.rnn.scan(self.rnn.cell, params, vectors, carry, lengths=lengths)
             return _logits(self._head(), ys)
-        begin = FedBackState(carry, tokens[..., 0])
+        begin = ScheduledSamplingState(carry, tokens[..., 0])
         weights = {"cell": params, "head": self._head()}
         weights["embedding"] = self.embedding.embedding.get_value()
-        own = own.at[..., 0].set(False)
-        return self.rnn.scan(self._fed_back(), weights, (tokens, own), begin, lengths=lengths)[1]
+        xs = (tokens, predicted.at[..., 0].set(False))
+        return self.rnn.scan(self._self_feeding(), weights, xs, begin, lengths=lengths)[1]
 
     def start(self, encoded: Encoded, *, beams: bool = False) -> tuple[NextToken, Carry]:
-        """`(step, carry)` for `seqjax.decode`: what comes next, token by token.
+        """`(step, carry)` for `seqjax.decode`: the next token's logits, token by token.
 
         Args:
           encoded: from the encoder.
-          beams: whether the step is called with one more dimension behind the batch, the
-            beams of a row, which share what the encoder found.
+          beams: whether the step is called with a trailing batch dimension for beams, which share
+            the encoder's output.
         """
-        params, carry = self._begun(encoded, None)
+        params, carry = self._conditioned(encoded, None)
         if beams:
             params = map_memories(lambda memory: memory.beside(0), params)
         head = self._head()
@@ -152,16 +149,16 @@ class Decoder(nnx.Module):
         return step, carry
 
     def alignment(self, tokens: Array, encoded: Encoded) -> Array:
-        """Where attention looks before each next token, `(*batch, time, places)`.
+        """The attention weights before each next token, `(*batch, time, source)`.
 
         Args:
-          tokens: `(*batch, time)`, the begin token and what is written after it.
+          tokens: `(*batch, time)`, the begin token and the target.
           encoded: from the encoder.
 
         Raises:
           ValueError: if the cell does not attend.
         """
-        params, carry = self._begun(encoded, None)
+        params, carry = self._conditioned(encoded, None)
         carries = trajectory(self.rnn.cell, params, self.embedding(tokens), carry)
         nodes = jax.tree.leaves(carries, is_leaf=lambda node: isinstance(node, AttentiveState))
         found = [node.weights for node in nodes if isinstance(node, AttentiveState)]
@@ -169,8 +166,10 @@ class Decoder(nnx.Module):
             raise ValueError(f"Decoder: {self.rnn.cell} does not attend; use sj.attentive.")
         return found[-1]
 
-    def _begun(self, encoded: Encoded, key: PRNGKeyArray | RowKeys | None) -> tuple[Params, Carry]:
-        """The cell's parameters with what it attends to, and its first carry."""
+    def _conditioned(
+        self, encoded: Encoded, key: PRNGKeyArray | RowKeys | None
+    ) -> tuple[Params, Carry]:
+        """The cell's parameters with the memory it attends to, and its first carry."""
         params = self.rnn.params
         if is_attentive(params):
             params = attend_to(params, encoded.values, encoded.valid)
@@ -191,21 +190,21 @@ class Decoder(nnx.Module):
             head["between_bias"] = value(self.between.bias)
         return head
 
-    def _fed_back(self) -> Cell:
-        """A cell over pairs `(token, own)` that reads its own last token where `own` is set."""
+    def _self_feeding(self) -> Cell:
+        """A cell over pairs `(token, predicted)` that reads its own prediction where told to."""
         cell = self.rnn.cell
 
         def step(params, carry, now):
-            given, own = now
-            token = jnp.where(own, carry.token, given)
+            given, predicted = now
+            token = jnp.where(predicted, carry.token, given)
             inner, y = cell.step(params["cell"], carry.cell, params["embedding"][token])
             logits = _logits(params["head"], y)
-            said = jnp.argmax(logits, -1).astype(carry.token.dtype)
-            return FedBackState(inner, said), logits
+            prediction = jnp.argmax(logits, -1).astype(carry.token.dtype)
+            return ScheduledSamplingState(inner, prediction), logits
 
         def initial_carry(params, batch_shape=()):
             inner = cell.initial_carry(params["cell"], batch_shape)
-            return FedBackState(inner, jnp.zeros(batch_shape, jnp.int32))
+            return ScheduledSamplingState(inner, jnp.zeros(batch_shape, jnp.int32))
 
         return Cell(
             init=lambda key, in_features: {},
@@ -226,32 +225,30 @@ def _logits(head: dict[str, Array], ys: Array) -> Array:
     return add(ys @ head["kernel"], head["bias"])
 
 
-_KNOWN_STATES = (AttentiveState, LogScaled, MatrixState, SLSTMState)
-
-
 def _settable(carry: Carry, batch_ndim: int) -> PyTree:
-    """For each leaf of a carry whether it is a hidden state that is a vector.
-
-    What means something else is left as it starts: where attention looked last, and numbers that
-    go with a normaliser or with a scale that is kept apart.
-    """
+    """For each leaf of a carry whether an encoder may set it; see `Decoder`."""
 
     def visit(node: Any) -> Any:
+        if not _declares(node):
+            return is_float(node) and node.ndim == batch_ndim + 1
+        if unknown := set(node.settable) - set(node._fields):
+            raise ValueError(
+                f"Decoder: `settable` of {type(node).__name__} must name fields of the state, "
+                f"{', '.join(node._fields)}; got {', '.join(sorted(unknown))}."
+            )
         none = jax.tree.map(lambda leaf: False, node)
-        match node:
-            case AttentiveState():
-                return none._replace(cell=_settable(node.cell, batch_ndim))
-            case SLSTMState():
-                return none._replace(hidden=True)
-            case LogScaled() | MatrixState():
-                return none
-        return is_float(node) and node.ndim == batch_ndim + 1
+        chosen = {name: _settable(getattr(node, name), batch_ndim) for name in node.settable}
+        return none._replace(**chosen)
 
-    return jax.tree.map(visit, carry, is_leaf=lambda node: isinstance(node, _KNOWN_STATES))
+    return jax.tree.map(visit, carry, is_leaf=_declares)
+
+
+def _declares(node: Any) -> bool:
+    return hasattr(type(node), "_fields") and hasattr(type(node), "settable")
 
 
 def _vector_features(cell: Cell, params: Params) -> int:
-    """How many numbers of the carry an encoder can set."""
+    """The total width of the vectors of the carry that an encoder may set."""
 
     def carry(params):
         if is_attentive(params):
@@ -264,7 +261,7 @@ def _vector_features(cell: Cell, params: Params) -> int:
 
 
 def _with_vectors(carry: Carry, batch_ndim: int, made: Array) -> Carry:
-    """The carry with its vectors cut, one after the other, from `(*batch, features)`."""
+    """The carry with its settable vectors sliced from `(*batch, features)`."""
     used = 0
 
     def fill(leaf: Array, settable: bool) -> Array:

@@ -6,10 +6,9 @@ read in grey. Arrays may be NumPy's or JAX's.
 """
 
 from seqjax.plots.alignment import alignment
-from seqjax.plots.attention import attention_over_series
+from seqjax.plots.annotated_text import spans_over_text
 from seqjax.plots.beams import beam_tree
 from seqjax.plots.confusion import confusion_matrix
-from seqjax.plots.ctc import ctc_posteriors
 from seqjax.plots.forecasts import forecast
 from seqjax.plots.frames import frames_with_labels
 from seqjax.plots.gradients import (
@@ -20,7 +19,8 @@ from seqjax.plots.gradients import (
     influence,
     truncation_cost,
 )
-from seqjax.plots.text import spans_over_text
+from seqjax.plots.label_posteriors import ctc_posteriors
+from seqjax.plots.pooling_weights import attention_over_series
 
 __all__ = [
     "alignment",

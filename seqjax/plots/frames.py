@@ -17,7 +17,7 @@ CHARACTERS_PER_INCH = 11
 def frames_with_labels(
     frames: Any,
     labels: Sequence[Any] | None = None,
-    right: Sequence[Any] | None = None,
+    targets: Sequence[Any] | None = None,
     *,
     title: str | None = None,
 ) -> Any:
@@ -27,7 +27,7 @@ def frames_with_labels(
       frames: `(time, height, width)` or `(time, height, width, channels)` with 1 or 3 channels,
         in 0..1.
       labels: one for each frame.
-      right: the right ones. Where they differ, both are written, and the frame gets a thick edge.
+      targets: the true labels. Where they differ, both are written and the frame has a thick edge.
       title: a line above all, such as what the clip shows.
 
     Returns:
@@ -52,7 +52,7 @@ def frames_with_labels(
             "frames_with_labels: expected frames (time, height, width[, 1 or 3 channels]), got "
             f"{frames.shape}."
         )
-    for name, given in (("labels", labels), ("right", right)):
+    for name, given in (("labels", labels), ("targets", targets)):
         if given is not None and len(given) != len(frames):
             raise ValueError(
                 f"frames_with_labels: expected {len(frames)} {name}, one a frame; got {len(given)}."
@@ -74,8 +74,8 @@ def frames_with_labels(
         text = str(number + 1) if len(frames) > 1 or labels is not None else ""
         if labels is not None:
             text += f": {shorten(labels[number], LONGEST_LABEL)}"
-            if right is not None and labels[number] != right[number]:
-                text += f", not {shorten(right[number], LONGEST_LABEL)}"
+            if targets is not None and labels[number] != targets[number]:
+                text += f", not {shorten(targets[number], LONGEST_LABEL)}"
                 for spine in axes.spines.values():
                     spine.set_linewidth(4)
         axes.set_title(text, fontsize=8)

@@ -46,7 +46,7 @@ def gradient_flow(flows: Sequence[Any], *, what: str = "carry", every: int | Non
     axes = figure.subplots()
     most = 1
     for number, flow in enumerate(flows):
-        norms = over_rows(getattr(flow, what))
+        norms = over_batch(getattr(flow, what))
         most = max(most, len(norms))
         shade = str(0.6 * number / max(1, len(flows) - 1))
         axes.plot(
@@ -198,7 +198,7 @@ def influence(by_lag: Mapping[str, Any], *, fraction: float = 0.01) -> Any:
     figure = new_figure(7.0, 3.2, layout="constrained")
     axes = figure.subplots()
     for number, (name, values) in enumerate(by_lag.items()):
-        line = over_rows(values)
+        line = over_batch(values)
         line = line / max(line.max(), np.finfo(float).tiny)
         axes.plot(
             np.arange(len(line)),
@@ -289,7 +289,7 @@ def gradient_norms(steps: Any, norms: Any, *, clip: float | None = None) -> Any:
     return figure
 
 
-def over_rows(values: Any) -> np.ndarray:
+def over_batch(values: Any) -> np.ndarray:
     """The root mean square over rows of `(*batch, time)`: `(time,)`."""
     values = np.asarray(values, np.float64)
     return np.sqrt(np.square(values.reshape(-1, values.shape[-1])).mean(0))

@@ -9,7 +9,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from seqjax.core.trees import cast
 from seqjax.core.types import Array, Carry, DTypeLike
-from seqjax.data.streams import scoring_rows
+from seqjax.data.streams import scoring_sequences
 from seqjax.data.vocabulary import BOUNDARY
 from seqjax.losses import cross_entropy
 from seqjax.metrics import bits_per_character
@@ -41,7 +41,7 @@ class Evaluator:
 
     def __init__(self, corpus: np.ndarray, mesh: Mesh, dtype: DTypeLike = jnp.float32):
         rows = mesh.size * max(1, ROWS // mesh.size)
-        tokens, scored = scoring_rows(corpus, rows, CONTEXT, TIME)
+        tokens, scored = scoring_sequences(corpus, rows, CONTEXT, TIME)
         scored &= tokens[:, 1:] != BOUNDARY
         self.characters = int(scored.sum())
         self.windows = scored.shape[1] // TIME

@@ -280,7 +280,7 @@ class Forecasting:
             batch["future"],
             self._covariates(batch),
             key=keys,
-            rows=batch["weights"] > 0,
+            mask=batch["weights"] > 0,
         )
 
     def outputs(self, model, batch):

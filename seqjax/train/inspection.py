@@ -22,8 +22,8 @@ from seqjax.gradients import (
     watched,
 )
 from seqjax.gradients.activations import STUCK
+from seqjax.gradients.influence import Influence, layer_influence
 from seqjax.gradients.lyapunov import FACTOR, layer_exponents
-from seqjax.gradients.memory import Influence, layer_influence
 from seqjax.train.devices import make_mesh
 from seqjax.train.diagnosis import Diagnose, Diagnosis, read_flows, sample_of
 from seqjax.train.run import Saved, load_model
@@ -66,7 +66,7 @@ class LayerReport(NamedTuple):
             steps = f"{math.log(FACTOR) / abs(exponent):,.0f} steps"
             does = "fades to a hundredth" if exponent < 0 else "grows a hundredfold"
             pace = f"a change of the state {does} in {steps}"
-        reach = int(self.influence.over_rows().steps(FRACTION))
+        reach = int(self.influence.over_batch().steps(FRACTION))
         return [
             f"gradient {verdict} over {self.steps} steps: {pace} (Lyapunov exponent "
             f"{exponent:+.4f})",
@@ -235,7 +235,7 @@ def _pictures(
     if found.gates:
         figures["gates"] = plots.gates(found.gates)
     if reports:
-        by_lag = {report.name: report.influence.over_rows().by_lag for report in reports}
+        by_lag = {report.name: report.influence.over_batch().by_lag for report in reports}
         figures["influence"] = plots.influence(by_lag, fraction=FRACTION)
     if cost is not None:
         figures["truncation"] = plots.truncation_cost(cost)

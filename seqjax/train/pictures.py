@@ -123,9 +123,9 @@ def _of_writing(problem: Writing, model, encoded, outputs) -> dict[str, Any]:
     if problem.beams > 1:
         found = model.search(
             inputs,
-            length=problem.max_length,
+            max_length=problem.max_length,
             beams=problem.beams,
-            penalty=problem.config.decoding.length_penalty,
+            length_penalty=problem.config.decoding.length_penalty,
             allowed=no_special_tokens(len(problem.vocabulary)),
         )
         # A sequence that has ended leaves the beams: after its last token it is not there.

@@ -168,11 +168,11 @@ class SupervisedTask:
         train = self.split.train
         batches = Batches(
             [without(example, hidden) for example in train] if hidden else train,
-            rows=self.rows,
+            batch_size=self.rows,
             seed=self.config.seed,
             bucket_lengths=self.lengths,
             sequences=self.problem.sequences,
-            answers=self.problem.answers,
+            targets=self.problem.answers,
         )
         by_row = NamedSharding(mesh, jax.P(AXIS))
         for step, batch in enumerate(batches.iterate(first), first):

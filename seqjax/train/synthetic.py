@@ -16,7 +16,7 @@ from seqjax.core.layers import dense
 from seqjax.core.stack import stack
 from seqjax.core.trees import cast
 from seqjax.core.types import Array
-from seqjax.data import tasks
+from seqjax.data import synthetic_tasks
 from seqjax.losses import cross_entropy, squared_error
 from seqjax.nn.rnn import RNN
 from seqjax.train.bounds import PositiveInt, ProbabilityBelowOne
@@ -27,15 +27,15 @@ from seqjax.train.run import Saved, load_model
 from seqjax.train.task import Criterion, EvaluateConfig, Report
 
 DRAW = {
-    "adding": tasks.adding,
-    "copying": tasks.copying,
-    "selective-copying": tasks.selective_copying,
-    "recall": tasks.associative_recall,
-    "parity": tasks.parity,
-    "arithmetic": tasks.modular_arithmetic,
-    "dyck": tasks.dyck,
-    "a5": tasks.permutations,
-    "s5": partial(tasks.permutations, even=False),
+    "adding": synthetic_tasks.adding,
+    "copying": synthetic_tasks.copying,
+    "selective-copying": synthetic_tasks.selective_copying,
+    "recall": synthetic_tasks.associative_recall,
+    "parity": synthetic_tasks.parity,
+    "arithmetic": synthetic_tasks.modular_arithmetic,
+    "dyck": synthetic_tasks.dyck,
+    "a5": synthetic_tasks.permutations,
+    "s5": partial(synthetic_tasks.permutations, even=False),
 }
 """`(random, rows, length, **options) -> Batch` for each task."""
 
@@ -109,7 +109,9 @@ class SyntheticConfig(RunConfig):
         return self.test_lengths or tuple(times * self.trained for times in (1, 2, 4, 8))
 
 
-def draw(config: SyntheticConfig, length: int, rows: int, part: int, number: int) -> tasks.Batch:
+def draw(
+    config: SyntheticConfig, length: int, rows: int, part: int, number: int
+) -> synthetic_tasks.Batch:
     """A batch, always the same one for the same arguments.
 
     Raises:
@@ -124,7 +126,7 @@ def draw(config: SyntheticConfig, length: int, rows: int, part: int, number: int
         raise InputError(f"--task {config.task}{said}, length {length}: {error}") from None
 
 
-def arrays(batch: tasks.Batch) -> dict[str, np.ndarray]:
+def arrays(batch: synthetic_tasks.Batch) -> dict[str, np.ndarray]:
     """What of a batch goes to the devices: tokens as one-hot vectors."""
     inputs = batch.inputs
     if batch.tokens:

@@ -12,7 +12,7 @@ from flax import nnx
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example
 from seqjax.data.formats import Fields
-from seqjax.data.formats.files import FlawError, check_text, lines_of
+from seqjax.data.formats.file_access import FlawError, check_text, lines_of
 from seqjax.data.pairs import load_pairs
 from seqjax.data.vocabulary import vocabulary_from_json
 from seqjax.nn.encoder import RecurrentEncoder

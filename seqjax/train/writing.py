@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 
 from seqjax import metrics
-from seqjax.cells.attention import attentive
+from seqjax.cells.attentive import attentive
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example
 from seqjax.data.padding import Encoded
@@ -22,7 +22,7 @@ from seqjax.data.vocabulary import (
     split_words,
     vocabulary_from_json,
 )
-from seqjax.decode.search import Constraint
+from seqjax.decode.autoregressive import Constraint
 from seqjax.nn.decoder import Decoder
 from seqjax.nn.encoder_decoder import EncoderDecoder
 from seqjax.train.bounds import NonNegativeFloat, PositiveInt, Probability, ProbabilityBelowOne
@@ -190,20 +190,20 @@ class Writing:
             target_lengths=lengths,
             key=keys,
             # The model learns from the right tokens first, and more and more from its own.
-            sampling=rate * batch["progress"] if rate else 0.0,
+            scheduled_sampling=rate * batch["progress"] if rate else 0.0,
         )
         return model.loss(
-            logits, batch["target"], lengths, counts=counts, smoothing=teaching.label_smoothing
+            logits, batch["target"], lengths, mask=counts, label_smoothing=teaching.label_smoothing
         )
 
     def outputs(self, model, batch):
         found = model.search(
             batch["inputs"],
-            length=self.max_length,
+            max_length=self.max_length,
             beams=self.beams,
-            penalty=self.config.decoding.length_penalty,
+            length_penalty=self.config.decoding.length_penalty,
             lengths=batch["lengths"] if self.sequences else None,
-            rows=batch["weights"] > 0,
+            active=batch["weights"] > 0,
             allowed=no_special_tokens(len(self.vocabulary)),
         )
         return {

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 import seqjax as sj
-from seqjax.cells.mamba import MambaParameters
 from seqjax.core.cell import Cell
 from seqjax.core.shift import ConvolutionParameters
 from tests.golden import make_cells
@@ -148,9 +147,12 @@ def mamba(p):
         "a": p["A_log"],
         "skip": p["D"],
     }
-    params = MambaParameters(
-        p["in_proj.weight"].T, convolution(p), recurrence, p["out_proj.weight"].T
-    )
+    inward, gate = np.split(p["in_proj.weight"].T, 2, axis=1)
+    memory = {"project": {"weights": inward}, "convolve": convolution(p), "memory": recurrence}
+    params = {
+        "branches": {"recurrent": memory, "gate": {"weights": gate}},
+        "output": {"weights": p["out_proj.weight"].T},
+    }
     return sj.mamba(F, state=3, rank=2), params
 
 

@@ -37,11 +37,11 @@ def examples_of(lengths):
     ]
 
 
-def batches_of(lengths, rows=4, seed=0, buckets=3, **options):
+def batches_of(lengths, batch_size=4, seed=0, buckets=3, **options):
     lengths_of_buckets = None if buckets is None else bucket_lengths(lengths, buckets)
     return Batches(
         examples_of(lengths),
-        rows=rows,
+        batch_size=batch_size,
         seed=seed,
         bucket_lengths=lengths_of_buckets,
         sequences=("inputs", "tags"),
@@ -69,8 +69,8 @@ def check_rows(batch, lengths):
 
 @settings(max_examples=12)
 @given(LENGTHS, st.integers(1, 5), st.integers(1, 4), st.integers(0, 3))
-def test_every_example_once_an_epoch(lengths, rows, buckets, seed):
-    batches = batches_of(lengths, rows, seed, buckets)
+def test_every_example_once_an_epoch(lengths, batch_size, buckets, seed):
+    batches = batches_of(lengths, batch_size, seed, buckets)
     for epoch in range(2):
         steps = range(epoch * batches.per_epoch, (epoch + 1) * batches.per_epoch)
         seen = [label for step in steps for label in check_rows(batches[step], lengths)]
@@ -106,7 +106,7 @@ def test_examples_meet_others_in_every_epoch():
 
 
 def test_without_shuffling_the_order_is_kept():
-    batches = batches_of([3, 3, 3, 3, 3], rows=2, shuffle=False)
+    batches = batches_of([3, 3, 3, 3, 3], batch_size=2, shuffle=False)
     assert [batches[step]["label"].tolist() for step in range(3)] == [[0, 1], [2, 3], [4, 0]]
     assert batches[2]["weights"].tolist() == [1.0, 0.0]
 
@@ -140,7 +140,7 @@ def test_a_run_compiles_no_more_programs_than_buckets(buckets):
     assert len(batches.shapes) == buckets
 
 
-def brute_force(lengths, buckets, rows):
+def brute_force(lengths, buckets, batch_size):
     distinct = sorted({max(1, length) for length in lengths})
     costs = []
     for count in range(1, min(buckets, len(distinct)) + 1):
@@ -148,20 +148,20 @@ def brute_force(lengths, buckets, rows):
             groups = dict.fromkeys((*chosen, distinct[-1]), 0)
             for length in lengths:
                 groups[min(end for end in groups if end >= length)] += 1
-            costs.append(sum(-(-n // rows) * rows * end for end, n in groups.items()))
+            costs.append(sum(-(-n // batch_size) * batch_size * end for end, n in groups.items()))
     return min(costs)
 
 
 @given(LENGTHS, st.integers(1, 4), st.integers(1, 3))
-def test_bucket_lengths_waste_the_least(lengths, buckets, rows):
-    chosen = bucket_lengths(lengths, buckets, rows)
+def test_bucket_lengths_waste_the_least(lengths, buckets, batch_size):
+    chosen = bucket_lengths(lengths, buckets, batch_size)
     assert chosen == sorted(set(chosen)) and len(chosen) <= buckets
     assert chosen[-1] == max(1, *lengths)
     groups = dict.fromkeys(chosen, 0)
     for length in lengths:
         groups[min(end for end in chosen if end >= length)] += 1
-    cost = sum(-(-count // rows) * rows * end for end, count in groups.items())
-    assert cost == brute_force(lengths, buckets, rows)
+    cost = sum(-(-count // batch_size) * batch_size * end for end, count in groups.items())
+    assert cost == brute_force(lengths, buckets, batch_size)
 
 
 def test_one_bucket_is_padding_to_the_longest():
@@ -176,7 +176,7 @@ def test_very_many_lengths_are_thinned_out():
 
 
 @given(LENGTHS, st.integers(1, 4), st.sampled_from([None, (4,), (2, 5, 9)]))
-def test_a_stream_comes_back_in_order(lengths, rows, buckets):
+def test_a_stream_comes_back_in_order(lengths, batch_size, buckets):
     """Each example once, few shapes, and never more than a window read ahead."""
     read = 0
 
@@ -188,9 +188,9 @@ def test_a_stream_comes_back_in_order(lengths, rows, buckets):
 
     def results():
         done = 0
-        found = in_order(stream(), rows, buckets, window=2, sequences=("inputs", "tags"))
+        found = in_order(stream(), batch_size, buckets, window=2, sequences=("inputs", "tags"))
         for positions, batch in found:
-            assert read - done <= 2 * rows
+            assert read - done <= 2 * batch_size
             done += len(positions)
             labels = check_rows(batch, lengths)
             assert labels == positions.tolist()
@@ -237,16 +237,16 @@ def test_truncation_keeps_head_or_tail_and_reports():
 @given(st.lists(st.integers(0, 7), min_size=1, max_size=20).filter(any))
 def test_packing_loses_nothing(lengths):
     examples = examples_of(lengths)
-    rows = pack(examples, 7, sequences=("inputs", "tags"))
+    packed = pack(examples, 7, sequences=("inputs", "tags"))
     for place, example in enumerate(examples):
-        mine = rows["example_ids"] == place
-        np.testing.assert_array_equal(rows["inputs"][mine], example["inputs"])
-        np.testing.assert_array_equal(rows["tags"][mine], example["tags"])
-        np.testing.assert_array_equal(rows["positions"][mine], np.arange(lengths[place]))
+        mine = packed["example_ids"] == place
+        np.testing.assert_array_equal(packed["inputs"][mine], example["inputs"])
+        np.testing.assert_array_equal(packed["tags"][mine], example["tags"])
+        np.testing.assert_array_equal(packed["positions"][mine], np.arange(lengths[place]))
         assert len(np.unique(np.nonzero(mine)[0])) <= 1
-    np.testing.assert_array_equal(rows["segment_ids"] > 0, rows["example_ids"] >= 0)
+    np.testing.assert_array_equal(packed["segment_ids"] > 0, packed["example_ids"] >= 0)
     # Any two rows hold more than fits into one.
-    filled = (rows["segment_ids"] > 0).sum(1)
+    filled = (packed["segment_ids"] > 0).sum(1)
     assert all(a + b > 7 for a, b in itertools.combinations(filled.tolist(), 2))
 
 
@@ -255,21 +255,21 @@ def test_nothing_bleeds_between_packed_sequences():
     examples = [
         {"inputs": rng.normal(size=(n, 2)).astype(np.float32)} for n in (3, 1, 5, 2, 4, 2, 7)
     ]
-    rows = pack(examples, 8)
+    packed = pack(examples, 8)
     cell = sj.gru(3)
     params = cell.init(jax.random.key(0), 2)
     _, ys = sj.scan(
         cell,
         params,
-        jnp.asarray(rows["inputs"]),
-        resets=sj.segment_starts(rows["segment_ids"]),
-        mask=jnp.asarray(rows["segment_ids"] > 0),
+        jnp.asarray(packed["inputs"]),
+        resets=sj.segment_starts(packed["segment_ids"]),
+        mask=jnp.asarray(packed["segment_ids"] > 0),
     )
     ys = np.asarray(ys)
     for place, example in enumerate(examples):
         _, alone = sj.scan(cell, params, jnp.asarray(example["inputs"]))
-        np.testing.assert_allclose(ys[rows["example_ids"] == place], alone, atol=1e-6)
-    assert len(rows["inputs"]) < len(examples)
+        np.testing.assert_allclose(ys[packed["example_ids"] == place], alone, atol=1e-6)
+    assert len(packed["inputs"]) < len(examples)
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_nothing_bleeds_between_packed_sequences():
     [
         (lambda: pad([]), "at least one example"),
         (lambda: pad(examples_of([3]), 2), "3 steps and the longest length is 2"),
-        (lambda: pad(examples_of([3, 3]), rows=1), "do not fit into 1 rows"),
+        (lambda: pad(examples_of([3, 3]), batch_size=1), "do not fit into a batch of 1"),
         (lambda: pad([{"x": np.zeros(2)}]), "no 'inputs'; it has x"),
         (lambda: pad([{"inputs": np.zeros(2)}, {"inputs": np.zeros((2, 3))}]), "has shape"),
         (lambda: pad([{"inputs": np.zeros(2)}, {"inputs": np.zeros(2), "x": 1}]), "entries"),
@@ -287,9 +287,12 @@ def test_nothing_bleeds_between_packed_sequences():
             ),
             "equally long",
         ),
-        (lambda: batches_of([1], rows=0), "rows must be at least 1"),
-        (lambda: Batches(examples_of([5]), rows=1, seed=0, bucket_lengths=[4]), "5 steps"),
-        (lambda: Batches(examples_of([5]), rows=1, seed=0, bucket_lengths=[9, 4]), "rise"),
+        (lambda: batches_of([1], batch_size=0), "batch_size must be at least 1"),
+        (lambda: Batches(examples_of([5]), batch_size=1, seed=0, bucket_lengths=[4]), "5 steps"),
+        (
+            lambda: Batches(examples_of([5]), batch_size=1, seed=0, bucket_lengths=[9, 4]),
+            "ascending",
+        ),
         (lambda: pack(examples_of([5]), 4), "5 steps and a row 4"),
         (lambda: pack(examples_of([0]), 4), "at least one step"),
         (lambda: truncate(examples_of([1]), 0), "at least 1"),
@@ -306,7 +309,7 @@ def test_mistakes(make, message):
 
 def test_no_example_at_all():
     with pytest.raises(InputError, match="no example"):
-        Batches([], rows=1, seed=0, bucket_lengths=None)
+        Batches([], batch_size=1, seed=0, bucket_lengths=None)
 
 
 def test_without_grain_it_says_what_to_install(monkeypatch):
@@ -330,14 +333,16 @@ def pairs():
 
 
 def test_answers_have_lengths_of_their_own():
-    batch = pad([{"inputs": np.ones(2), "target": np.ones(4)}], 3, rows=2, answers={"target": 5})
+    batch = pad(
+        [{"inputs": np.ones(2), "target": np.ones(4)}], 3, batch_size=2, targets={"target": 5}
+    )
     assert batch["inputs"].shape == (2, 3) and batch["target"].shape == (2, 5)
     assert batch["lengths"].tolist() == [2, 0] and batch["target_lengths"].tolist() == [4, 0]
 
 
 def test_buckets_are_as_long_as_the_longer_of_both():
     examples = pairs()
-    batches = Batches(examples, rows=4, seed=0, bucket_lengths=[4, 8], answers=("target",))
+    batches = Batches(examples, batch_size=4, seed=0, bucket_lengths=[4, 8], targets=("target",))
     shapes, seen = set(), []
     for step in range(batches.per_epoch):
         batch = batches[step]
@@ -358,7 +363,7 @@ def test_examples_without_sequences():
     """Pictures have no time axis; what is written about them has."""
     examples = [{"inputs": np.full((2, 2, 1), i), "target": np.ones(i + 1)} for i in range(4)]
     batches = Batches(
-        examples, rows=2, seed=0, bucket_lengths=[2, 4], sequences=(), answers=("target",)
+        examples, batch_size=2, seed=0, bucket_lengths=[2, 4], sequences=(), targets=("target",)
     )
     assert {batches[step]["target"].shape for step in range(2)} == {(2, 2), (2, 4)}
     assert batches[0]["inputs"].shape == (2, 2, 2, 1)

@@ -7,7 +7,7 @@ import pytest
 from seqjax.core.errors import InputError
 from seqjax.data import sources
 from seqjax.data.documents import Document, read_documents, split_documents
-from seqjax.data.streams import check_length, scoring_rows, start_positions, window
+from seqjax.data.streams import check_length, scoring_sequences, start_positions, window
 
 
 def test_a_folder_is_read_in_order_of_name(tmp_path):
@@ -75,7 +75,7 @@ def test_streams_read_every_character_once_in_a_round():
 @pytest.mark.parametrize(("length", "rows", "context"), [(1000, 8, 16), (50, 8, 4), (9, 8, 16)])
 def test_scoring_counts_every_target_once(length, rows, context):
     corpus = np.arange(1, length + 1, dtype=np.uint16)
-    tokens, scored = scoring_rows(corpus, rows, context, 7)
+    tokens, scored = scoring_sequences(corpus, rows, context, 7)
     assert tokens.shape == (rows, scored.shape[1] + 1) and scored.shape[1] % 7 == 0
     targets = tokens[:, 1:][scored]
     np.testing.assert_array_equal(np.sort(targets), corpus[1:])

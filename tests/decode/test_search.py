@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import seqjax as sj
-from seqjax.decode.search import beam_search, length_penalty, write
+from seqjax.decode.autoregressive import write
+from seqjax.decode.search import beam_search, length_normalizer
 
 END, TOKENS, LENGTH = 0, 4, 3
 
@@ -50,14 +51,14 @@ def test_a_beam_as_wide_as_the_space_finds_the_optimum(model, penalty):
     step, start = model
     everything = list(sequences())
     search = functools.partial(
-        beam_search, step, end=END, length=LENGTH, beams=len(everything), penalty=penalty
+        beam_search, step, end=END, max_length=LENGTH, beams=len(everything), length_penalty=penalty
     )
     found = jax.jit(search)(carry=start, begin=jnp.ones(5, jnp.int32))
     score = jax.jit(lambda carry: [log_probability(step, carry, s) for s in everything])
     for row in range(5):
         known = np.array(score(start[row]))
         lengths = jnp.array([len(s) for s in everything])
-        wanted = known / np.asarray(length_penalty(lengths, penalty))
+        wanted = known / np.asarray(length_normalizer(lengths, penalty))
         order = np.argsort(-wanted)
         for place in range(len(everything)):
             got = found.tokens[row, place].tolist()
@@ -76,7 +77,7 @@ def test_a_short_end_does_not_stop_what_is_better():
     """After A (.6) comes B (.8), and then the end; ending at once has .4, after A .12."""
     chances = jnp.log(jnp.array([[1, 0, 0, 0], [0.4, 0, 0.6, 0], [0.2, 0, 0, 0.8], [1, 0, 0, 0]]))
     step = lambda carry, token: (carry, chances[token])  # noqa: E731
-    found = beam_search(step, (), jnp.int32(1), end=0, length=5, beams=2)
+    found = beam_search(step, (), jnp.int32(1), end=0, max_length=5, beams=2)
     assert found.tokens.tolist() == [[2, 3, 0, 0, 0], [0] * 5]
     np.testing.assert_allclose(jnp.exp(found.scores), [0.48, 0.4], rtol=1e-6)
 
@@ -103,7 +104,7 @@ def beams_without_a_stop(step, carry, length, beams, penalty):
 @pytest.mark.parametrize("beams", [2, 3])
 def test_stopping_early_changes_nothing(model, beams, penalty):
     step, start = model
-    options = {"end": END, "length": 10, "beams": beams, "penalty": penalty}
+    options = {"end": END, "max_length": 10, "beams": beams, "length_penalty": penalty}
     found = jax.jit(functools.partial(beam_search, step, **options))(
         carry=start, begin=jnp.ones(5, jnp.int32)
     )
@@ -117,7 +118,7 @@ def test_stopping_early_changes_nothing(model, beams, penalty):
 def test_it_stops_when_nothing_can_become_better():
     """Every step ends with .5: after two, .5 and .15 are complete and .09 is the best left."""
     step = lambda carry, token: (carry, jnp.log(jnp.array([[0.5, 0.3, 0.2]] * len(token))))  # noqa: E731
-    found = beam_search(step, (), jnp.int32(1), end=0, length=50, beams=2)
+    found = beam_search(step, (), jnp.int32(1), end=0, max_length=50, beams=2)
     np.testing.assert_allclose(jnp.exp(found.scores), [0.5, 0.15], rtol=1e-6)
     assert (found.trace.log_probability > -np.inf).any(-1).sum() == 2
 
@@ -127,9 +128,9 @@ def test_it_stops_when_nothing_can_become_better():
 def test_a_beam_of_one_is_greedy(model, length, penalty):
     step, start = model
     begin = jnp.array([1, 2, 3, 1, 2], jnp.int32)
-    options = {"end": END, "length": length, "beams": 1, "penalty": penalty}
+    options = {"end": END, "max_length": length, "beams": 1, "length_penalty": penalty}
     one = jax.jit(functools.partial(beam_search, step, **options))
-    greedy = jax.jit(functools.partial(write, step, end=END, length=length))
+    greedy = jax.jit(functools.partial(write, step, end=END, max_length=length))
     found, written = one(carry=start, begin=begin), greedy(carry=start, begin=begin)
     np.testing.assert_array_equal(found.tokens[:, 0], written.tokens)
     np.testing.assert_array_equal(found.lengths[:, 0], written.lengths)
@@ -142,7 +143,7 @@ def test_more_beams_are_never_worse_here_and_rows_do_not_depend_on_each_other(mo
     step, start = model
     best = []
     for beams in (1, 3):
-        search = jax.jit(functools.partial(beam_search, step, end=END, length=8, beams=beams))
+        search = jax.jit(functools.partial(beam_search, step, end=END, max_length=8, beams=beams))
         together = search(carry=start, begin=jnp.ones(5, jnp.int32))
         alone = search(carry=start[2], begin=jnp.int32(1))
         np.testing.assert_array_equal(together.tokens[2], alone.tokens)
@@ -160,7 +161,7 @@ def test_a_constraint_holds_for_beams_and_for_draws(model):
         may = jnp.where((count % 2 == 0)[..., None], two, ~two)
         return count + 1, may & ((jnp.arange(TOKENS) != END) | (count >= 4)[..., None])
 
-    options = {"end": END, "length": 6, "allowed": alternate, "state": jnp.zeros(5, jnp.int32)}
+    options = {"end": END, "max_length": 6, "allowed": alternate, "state": jnp.zeros(5, jnp.int32)}
     with jax.numpy_rank_promotion("allow"):
         found = beam_search(step, start, begin, beams=3, **options).tokens.reshape(-1, 6)
         drawn = write(step, start, begin, key=jax.random.key(0), **options).tokens
@@ -174,7 +175,7 @@ def test_nothing_allowed_is_an_empty_beam():
     step = lambda carry, token: (carry, jnp.zeros((*token.shape, 3)))  # noqa: E731
     only_end = lambda state, token: (state, jnp.arange(3) == 0)  # noqa: E731
     with jax.numpy_rank_promotion("allow"):
-        found = beam_search(step, (), jnp.int32(1), end=0, length=4, beams=3, allowed=only_end)
+        found = beam_search(step, (), jnp.int32(1), end=0, max_length=4, beams=3, allowed=only_end)
     assert found.scores.tolist()[1:] == [-np.inf, -np.inf] and found.lengths[0] == 0
 
 
@@ -192,7 +193,7 @@ def always_alike(carry, token):
 def test_a_sequence_that_may_not_go_on_ends(drawn):
     begin, key = jnp.array([1, 2, 0]), jax.random.key(0) if drawn else None
     with jax.numpy_rank_promotion("allow"):
-        found = write(always_alike, (), begin, end=3, length=5, key=key, allowed=no_way_out)
+        found = write(always_alike, (), begin, end=3, max_length=5, key=key, allowed=no_way_out)
     assert found.tokens[:2].tolist() == [[2, 3, 3, 3, 3], [3] * 5]
     assert found.lengths[:2].tolist() == [1, 0] and found.ended[:2].all()
     np.testing.assert_allclose(jnp.exp(found.log_probability[:2]), [0.3 * 0.1, 0.1], rtol=1e-5)
@@ -202,7 +203,7 @@ def test_a_sequence_that_may_not_go_on_ends(drawn):
 @pytest.mark.parametrize("beams", [1, 3])
 def test_a_beam_that_may_not_go_on_is_lost(beams):
     begin = jnp.array([1, 2, 0])
-    options = {"end": 3, "length": 4, "penalty": 0.5, "allowed": no_way_out}
+    options = {"end": 3, "max_length": 4, "length_penalty": 0.5, "allowed": no_way_out}
     with jax.numpy_rank_promotion("allow"):
         found = beam_search(always_alike, (), begin, beams=beams, **options)
     assert not any(np.isnan(leaf).any() for leaf in jax.tree.leaves(found))
@@ -225,7 +226,7 @@ def test_rows_that_are_not_wanted_keep_nobody_waiting(beams):
 
     for rows, count in ((None, 30), (ends, 1 if beams in (None, 1) else 3), (ends & False, 0)):
         steps = []
-        found = search(step, ends, jnp.zeros(3, jnp.int32), end=0, length=30, rows=rows)
+        found = search(step, ends, jnp.zeros(3, jnp.int32), end=0, max_length=30, active=rows)
         jax.effects_barrier()
         assert len(steps) == count
         wanted = ends | True if rows is None else rows
@@ -240,27 +241,27 @@ def test_draws_follow_the_model():
     chances = jnp.log(jnp.array([[1.0, 0, 0], [0.2, 0.3, 0.5], [1.0, 0, 0]]))
     step = lambda carry, token: (carry, chances[token])  # noqa: E731
     many = jnp.ones(4000, jnp.int32)
-    drawn = write(step, (), many, end=0, length=3, key=jax.random.key(0))
+    drawn = write(step, (), many, end=0, max_length=3, key=jax.random.key(0))
     first = np.bincount(drawn.tokens[:, 0], minlength=3) / 4000
     np.testing.assert_allclose(first, [0.2, 0.3, 0.5], atol=0.03)
     assert set(drawn.lengths.tolist()) == {0, 1, 2, 3}
-    cold = write(step, (), many[:2], end=0, length=3, key=jax.random.key(0), temperature=0.0)
+    cold = write(step, (), many[:2], end=0, max_length=3, key=jax.random.key(0), temperature=0.0)
     assert cold.tokens.tolist() == [[2, 0, 0]] * 2
 
 
 def test_numbers_that_make_no_sense():
     step = lambda carry, token: (carry, jnp.zeros(3))  # noqa: E731
     with pytest.raises(ValueError, match="beams=0"):
-        beam_search(step, (), jnp.int32(1), end=0, length=4, beams=0)
-    with pytest.raises(ValueError, match="penalty=-1"):
-        beam_search(step, (), jnp.int32(1), end=0, length=4, beams=1, penalty=-1.0)
+        beam_search(step, (), jnp.int32(1), end=0, max_length=4, beams=0)
+    with pytest.raises(ValueError, match="length_penalty=-1"):
+        beam_search(step, (), jnp.int32(1), end=0, max_length=4, beams=1, length_penalty=-1.0)
 
 
 def test_a_step_costs_the_same_however_much_was_written():
     """Nothing in the loop but the trace grows with the length, and of that one row is written."""
     step = lambda carry, token: (carry + 1, jnp.zeros((*token.shape, 5)))  # noqa: E731
 
-    jaxpr = jax.make_jaxpr(functools.partial(beam_search, step, end=0, length=77, beams=4))(
+    jaxpr = jax.make_jaxpr(functools.partial(beam_search, step, end=0, max_length=77, beams=4))(
         jnp.zeros(2), jnp.ones(2, jnp.int32)
     )
     loop = next(eqn for eqn in jaxpr.jaxpr.eqns if eqn.primitive.name == "while")

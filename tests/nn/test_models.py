@@ -219,7 +219,7 @@ def test_missing_values_count_for_nothing():
         whole = 6 if isinstance(model, sj.nn.DirectForecaster) else 22
         assert count == whole - (1 if whole == 6 else 3)
         rows = jnp.array([True, False])
-        alone = model.loss(history, future, rows=rows)[0]
+        alone = model.loss(history, future, mask=rows)[0]
         close(alone, model.loss(history[:1], future[:1])[0])
 
 

@@ -1,4 +1,4 @@
-"""Readers and writers of the files that users have."""
+"""Readers and writers of file formats."""
 
 from pathlib import Path
 
@@ -8,20 +8,20 @@ from seqjax.data.formats.conllu import CONLLU
 from seqjax.data.formats.csv_files import CSV
 from seqjax.data.formats.json_lines import JSON_LINES
 from seqjax.data.formats.npz import NPZ
-from seqjax.data.formats.text import FOLDER, TEXT
+from seqjax.data.formats.text_files import FOLDER, TEXT
 from seqjax.data.formats.ts import TS
 
 __all__ = ["FORMATS", "Fields", "Format", "Writer", "find_format"]
 
 FORMATS = (CSV, JSON_LINES, CONLLU, TS, NPZ, TEXT)
-"""The formats that are told by how the name of a file ends."""
+"""The formats that are identified by the suffix of a file."""
 
 
 def find_format(path: str | Path) -> Format:
-    """The format of a file by how its name ends, `.gz` left aside; of a folder, its texts.
+    """The format of a file by its suffix, ignoring `.gz`; a folder is one of texts.
 
     Raises:
-      InputError: if no format ends so.
+      InputError: if no format has this suffix.
 
     Example:
       >>> from seqjax.data.formats import find_format

@@ -41,6 +41,8 @@ class AttentiveState(NamedTuple):
     attended: Any
     weights: Array
 
+    settable = ("cell",)
+
 
 @factory
 def attentive(

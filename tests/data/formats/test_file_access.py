@@ -143,9 +143,9 @@ def test_rows_after_a_malformed_one_are_read(sample, tmp_path):
 
 
 def test_a_line_that_never_ends(tmp_path, monkeypatch):
-    from seqjax.data.formats import files
+    from seqjax.data.formats import file_access
 
-    monkeypatch.setattr(files, "LONGEST_LINE", 100)
+    monkeypatch.setattr(file_access, "LONGEST_LINE", 100)
     path = tmp_path / "a.txt"
     path.write_text("short\n" + "x" * 200)
     assert "line 2: longer than 100 bytes" in complaint(path)

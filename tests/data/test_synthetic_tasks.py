@@ -1,4 +1,4 @@
-"""Synthetic tasks: targets by the definition, equal seeds, and what guessing scores."""
+"""Synthetic tasks: targets by the definition, equal seeds, and their chance level."""
 
 import itertools
 from functools import partial
@@ -6,23 +6,23 @@ from functools import partial
 import numpy as np
 import pytest
 
-from seqjax.data import groups, tasks
+from seqjax.data import groups, synthetic_tasks
 
 TASKS = {
-    "adding": partial(tasks.adding, time=21),
-    "copying": partial(tasks.copying, delay=7),
-    "selective_copying": partial(tasks.selective_copying, time=40),
-    "associative_recall": partial(tasks.associative_recall, time=64),
-    "parity": partial(tasks.parity, time=30),
-    "modular_arithmetic": partial(tasks.modular_arithmetic, time=31),
-    "dyck": partial(tasks.dyck, time=40, kinds=3, depth=4),
-    "permutations": partial(tasks.permutations, time=20),
-    "generators": partial(tasks.permutations, time=20, generators=True),
+    "adding": partial(synthetic_tasks.adding, time=21),
+    "copying": partial(synthetic_tasks.copying, delay=7),
+    "selective_copying": partial(synthetic_tasks.selective_copying, time=40),
+    "associative_recall": partial(synthetic_tasks.associative_recall, time=64),
+    "parity": partial(synthetic_tasks.parity, time=30),
+    "modular_arithmetic": partial(synthetic_tasks.modular_arithmetic, time=31),
+    "dyck": partial(synthetic_tasks.dyck, time=40, kinds=3, depth=4),
+    "permutations": partial(synthetic_tasks.permutations, time=20),
+    "generators": partial(synthetic_tasks.permutations, time=20, generators=True),
 }
 
 
-def draw(name, rows=400, seed=0):
-    return TASKS[name](np.random.default_rng(seed), rows)
+def draw(name, batch_size=400, seed=0):
+    return TASKS[name](np.random.default_rng(seed), batch_size)
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -39,29 +39,38 @@ def test_the_form_of_a_batch(name):
 
 
 @pytest.mark.parametrize("name", [name for name in TASKS if name != "adding"])
-def test_guessing_scores_what_it_says(name):
+def test_chance_is_the_frequency_of_the_likeliest_class(name):
     batch, other = draw(name), draw(name, seed=1)
     shares = np.bincount(other.targets[other.mask]) / other.mask.sum()
     assert abs(shares.max() - batch.chance) < 0.02
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_guessing_does_not_depend_on_the_batch(name):
-    assert len({draw(name, rows, seed).chance for rows in (1, 3, 50) for seed in range(3)}) == 1
+def test_chance_does_not_depend_on_the_batch(name):
+    assert (
+        len({draw(name, batch_size, seed).chance for batch_size in (1, 3, 50) for seed in range(3)})
+        == 1
+    )
 
 
 @pytest.mark.parametrize("time", [1, 8, 41])
 @pytest.mark.parametrize(
     ("task", "options"),
     [
-        *((tasks.modular_arithmetic, {"modulus": m}) for m in (2, 5, 6)),
-        *((tasks.dyck, {"kinds": k, "depth": d}) for k, d in ((1, 1), (2, 8), (3, 1), (4, 3))),
-        *((tasks.permutations, {"generators": True, "even": even}) for even in (True, False)),
+        *((synthetic_tasks.modular_arithmetic, {"modulus": m}) for m in (2, 5, 6)),
+        *(
+            (synthetic_tasks.dyck, {"kinds": k, "depth": d})
+            for k, d in ((1, 1), (2, 8), (3, 1), (4, 3))
+        ),
+        *(
+            (synthetic_tasks.permutations, {"generators": True, "even": even})
+            for even in (True, False)
+        ),
     ],
     ids=lambda value: " ".join(map(str, value.values())) if isinstance(value, dict) else None,
 )
-def test_guessing_where_classes_are_not_equally_likely(task, options, time):
-    """What is worked out against what is met in many rows, at each length."""
+def test_chance_where_classes_are_not_equally_likely(task, options, time):
+    """The closed form against the frequencies in many sequences, at each length."""
     batch = task(np.random.default_rng(0), 40_000, time, **options)
     met = np.bincount(batch.targets[batch.mask]) / batch.mask.sum()
     assert batch.chance == pytest.approx(met.max(), abs=0.006)
@@ -73,7 +82,7 @@ def test_adding():
     assert (marked[:, :10].sum(1) == 1).all() and (marked[:, 10:].sum(1) == 1).all()
     total = np.where(marked, batch.inputs[..., 0], 0).sum(1)
     np.testing.assert_allclose(batch.targets[batch.mask], total, rtol=1e-6)
-    error = np.square(draw("adding", rows=20_000).targets[:, -1] - 1).mean()
+    error = np.square(draw("adding", batch_size=20_000).targets[:, -1] - 1).mean()
     assert abs(error - batch.chance) < 0.005
 
 
@@ -110,7 +119,7 @@ def test_parity():
 
 
 def test_modular_arithmetic():
-    batch = draw("modular_arithmetic", rows=20)
+    batch = draw("modular_arithmetic", batch_size=20)
     for row, targets, mask in zip(*batch[:3], strict=True):
         text = str(row[0])
         for t in range(2, 31, 2):
@@ -143,7 +152,7 @@ def members_of_group(items, even):
 
 @pytest.mark.parametrize(("items", "even", "order"), [(5, True, 60), (5, False, 120), (3, True, 3)])
 def test_permutations(items, even, order):
-    batch = tasks.permutations(np.random.default_rng(0), 30, 12, items=items, even=even)
+    batch = synthetic_tasks.permutations(np.random.default_rng(0), 30, 12, items=items, even=even)
     members = members_of_group(items, even)
     assert batch.classes == len(members) == order
     for row, targets in zip(batch.inputs, batch.targets, strict=True):
@@ -165,7 +174,7 @@ def test_permutations(items, even, order):
     ],
 )
 def test_two_permutations_make_all_others(items, even, cycles):
-    batch = tasks.permutations(
+    batch = synthetic_tasks.permutations(
         np.random.default_rng(0), 2000, 40, items=items, even=even, generators=True
     )
     members = members_of_group(items, even)
@@ -191,16 +200,25 @@ def test_five_items_make_a_group_that_is_not_solvable():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda r: tasks.adding(r, 2, 1), "at least 2"),
-        (lambda r: tasks.selective_copying(r, 2, 8), "at least 16"),
-        (lambda r: tasks.associative_recall(r, 2, 17), "even"),
-        (lambda r: tasks.permutations(r, 2, 4, items=9), "between 2 and 6"),
-        (lambda r: tasks.permutations(r, 2, 4, items=3, generators=True), "at least 4.*got 3"),
-        (lambda r: tasks.permutations(r, 2, 4, generators="no"), "True or False, got 'no'"),
-        (lambda r: tasks.modular_arithmetic(r, 2, 4, modulus=1), "at least 2"),
-        (lambda r: tasks.parity(r, 0, 4), "rows"),
-        (lambda r: tasks.associative_recall(r, 2, 20, tokens=8.0), "`tokens`.*whole number"),
-        (lambda r: tasks.permutations(r, 2, 4, items=5.0), "`items`.*whole number"),
+        (lambda r: synthetic_tasks.adding(r, 2, 1), "at least 2"),
+        (lambda r: synthetic_tasks.selective_copying(r, 2, 8), "at least 16"),
+        (lambda r: synthetic_tasks.associative_recall(r, 2, 17), "even"),
+        (lambda r: synthetic_tasks.permutations(r, 2, 4, items=9), "between 2 and 6"),
+        (
+            lambda r: synthetic_tasks.permutations(r, 2, 4, items=3, generators=True),
+            "at least 4.*got 3",
+        ),
+        (
+            lambda r: synthetic_tasks.permutations(r, 2, 4, generators="no"),
+            "True or False, got 'no'",
+        ),
+        (lambda r: synthetic_tasks.modular_arithmetic(r, 2, 4, modulus=1), "at least 2"),
+        (lambda r: synthetic_tasks.parity(r, 0, 4), "batch_size"),
+        (
+            lambda r: synthetic_tasks.associative_recall(r, 2, 20, tokens=8.0),
+            "`tokens`.*whole number",
+        ),
+        (lambda r: synthetic_tasks.permutations(r, 2, 4, items=5.0), "`items`.*whole number"),
     ],
 )
 def test_mistakes(make, message):

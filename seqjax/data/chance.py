@@ -1,4 +1,4 @@
-"""What guessing scores: the share of the likeliest class where classes are not equally likely."""
+"""Chance level of the synthetic tasks whose classes are not equally likely."""
 
 import functools
 
@@ -9,34 +9,34 @@ from seqjax.data import groups
 
 @functools.cache
 def likeliest_result(modulus: int, digits: int) -> float:
-    """The share of the likeliest result of `modular_arithmetic` at so many digits."""
+    """The frequency of the most frequent target of `modular_arithmetic` with that many digits."""
     values = np.arange(modulus)
-    # Sums and differences are equally likely to be anything; products with 0 make 0 likelier.
-    step = np.full((modulus, modulus), 2 / 3 / modulus)
+    # Sums and differences are uniform; products with 0 make 0 more frequent.
+    transition = np.full((modulus, modulus), 2 / 3 / modulus)
     for digit in values:
-        step[values, values * digit % modulus] += 1 / 3 / modulus
-    shares = (now := np.full(modulus, 1 / modulus)) / digits
+        transition[values, values * digit % modulus] += 1 / 3 / modulus
+    frequencies = (now := np.full(modulus, 1 / modulus)) / digits
     for _ in range(digits - 1):
-        now = now @ step
-        shares += now / digits
-    return float(shares.max())
+        now = now @ transition
+        frequencies += now / digits
+    return float(frequencies.max())
 
 
 @functools.cache
 def likeliest_product(items: int, even: bool, time: int) -> float:
-    """The share of the likeliest target of `permutations` from generators."""
+    """The frequency of the most frequent target of `permutations` from generators."""
     following = groups.products(items, even=even)[:, groups.generators(items, even=even)]
     now = np.eye(len(following))[0]
-    shares = np.zeros_like(now)
+    frequencies = np.zeros_like(now)
     for _ in range(time):
         now = np.bincount(following.ravel(), np.repeat(now / 2, 2), len(following))
-        shares += now / time
-    return float(shares.max())
+        frequencies += now / time
+    return float(frequencies.max())
 
 
 @functools.cache
 def likeliest_bracket(kinds: int, depth: int, time: int) -> float:
-    """The share of the likeliest target of `dyck`: no open bracket, or any one kind of them."""
+    """The frequency of the most frequent target of `dyck`: no open bracket, or any one kind."""
     now, closed = np.eye(depth + 1)[0], 0.0
     for _ in range(time):
         up, down = now / 2, now / 2

@@ -1,4 +1,4 @@
-"""Numbers that say how well a text is predicted."""
+"""Metrics of texts and token sequences."""
 
 import bz2
 import lzma
@@ -14,11 +14,11 @@ Tokens = Sequence[Hashable]
 
 
 def bits_per_character(nats: float, characters: int) -> float:
-    """`nats / ln 2 / characters`: what a character costs to write down, in bits.
+    """`nats / ln 2 / characters`: the cross-entropy per character, in bits.
 
     Args:
       nats: negative log-likelihood of a text, in nats.
-      characters: how many characters it has, at least 1.
+      characters: length of the text, at least 1.
 
     Example:
       >>> import math
@@ -32,9 +32,9 @@ def bits_per_character(nats: float, characters: int) -> float:
 
 
 def compressed_bits_per_character(text: str) -> dict[str, float]:
-    """What `bz2` and `xz` need for the same text, in bits per character: a yardstick.
+    """The compression rates of `bz2` and `xz` in bits per character, as a baseline.
 
-    The compressors learn from the text itself, and count what they have learned from it.
+    The compressors adapt to the text itself, at a cost that is included.
 
     Example:
       >>> from seqjax.metrics import compressed_bits_per_character
@@ -47,21 +47,22 @@ def compressed_bits_per_character(text: str) -> dict[str, float]:
     return {name: 8 * size / len(text) for name, size in sizes.items()}
 
 
-def token_errors(written: Sequence[Tokens], right: Sequence[Sequence[Tokens]]) -> Mean:
-    """The token error rate: insertions, deletions and substitutions for each right token.
+def token_errors(hypotheses: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) -> Mean:
+    """The token error rate: insertions, deletions and substitutions per reference token.
 
-    With words as tokens this is the word error rate, with characters the character error rate,
-    with phonemes the phoneme error rate.
+    The word error rate if tokens are words, the character error rate if they are characters, the
+    phoneme error rate if they are phonemes.
 
     Args:
-      written: token sequences.
-      right: for each of them the right answers; the one with the fewest errors counts.
+      hypotheses: token sequences.
+      references: for each of them the alternative references; the one with the fewest errors
+        counts.
 
     Returns:
       A `Mean`; its value may be above 1.
 
     Raises:
-      ImportError: if rapidfuzz, which jiwer brings, is not installed.
+      ImportError: if rapidfuzz, a dependency of jiwer, is not installed.
 
     Example:
       >>> from seqjax.metrics import token_errors
@@ -70,34 +71,36 @@ def token_errors(written: Sequence[Tokens], right: Sequence[Sequence[Tokens]]) -
     """
     distance = extra_module("rapidfuzz.distance", "train").Levenshtein.distance
     errors = tokens = 0
-    for one, several in zip(written, right, strict=True):
-        found = [(distance(one, answer), -len(answer)) for answer in several]
+    for hypothesis, alternatives in zip(hypotheses, references, strict=True):
+        found = [(distance(hypothesis, one), -len(one)) for one in alternatives]
         fewest, length = min(found)
         errors, tokens = errors + fewest, tokens - length
     return Mean(jnp.float32(errors), jnp.float32(tokens))
 
 
-def exact_matches(written: Sequence[Tokens], right: Sequence[Sequence[Tokens]]) -> Mean:
-    """The share of sequences that are equal to a right answer.
+def exact_matches(hypotheses: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) -> Mean:
+    """The share of hypotheses that equal one of their references.
 
     Example:
       >>> from seqjax.metrics import exact_matches
       >>> float(exact_matches(["cat", "dgo"], [["cat"], ["dog", "god"]]).value)
       0.5
     """
-    pairs = zip(written, right, strict=True)
-    hits = sum(any(list(one) == list(answer) for answer in several) for one, several in pairs)
-    return Mean(jnp.float32(hits), jnp.float32(len(written)))
+    hits = sum(
+        any(list(hypothesis) == list(one) for one in alternatives)
+        for hypothesis, alternatives in zip(hypotheses, references, strict=True)
+    )
+    return Mean(jnp.float32(hits), jnp.float32(len(hypotheses)))
 
 
 def translation_scores(
-    texts: Sequence[str], references: Sequence[Sequence[str]]
+    hypotheses: Sequence[str], references: Sequence[Sequence[str]]
 ) -> dict[str, float]:
     """BLEU and chrF of translations, from 0 to 100, by sacrebleu.
 
     Args:
-      texts: one translation for each sentence.
-      references: for each of them the right translations.
+      hypotheses: one translation per sentence.
+      references: for each of them the alternative reference translations.
 
     Returns:
       `bleu` and `chrf`.
@@ -115,9 +118,9 @@ def translation_scores(
     """
     sacrebleu = extra_module("sacrebleu", "train")
     most = max(map(len, references))
-    # One list for each reference; a sentence that has fewer repeats its first.
-    columns = [[row[i] if i < len(row) else row[0] for row in references] for i in range(most)]
+    # One list per alternative; a sentence with fewer alternatives repeats its first.
+    columns = [[own[i] if i < len(own) else own[0] for own in references] for i in range(most)]
     return {
-        "bleu": float(sacrebleu.corpus_bleu(list(texts), columns).score),
-        "chrf": float(sacrebleu.corpus_chrf(list(texts), columns).score),
+        "bleu": float(sacrebleu.corpus_bleu(list(hypotheses), columns).score),
+        "chrf": float(sacrebleu.corpus_chrf(list(hypotheses), columns).score),
     }

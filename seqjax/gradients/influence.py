@@ -9,7 +9,7 @@ from seqjax.core.cell import Cell
 from seqjax.core.masks import expand
 from seqjax.core.trees import floats, put_floats
 from seqjax.core.types import Array, Carry, Float, Inputs, Params, PRNGKeyArray
-from seqjax.gradients.layers import Layer, whole_cell
+from seqjax.gradients.layerwise import Layer, whole_cell
 
 
 class Influence(NamedTuple):
@@ -28,7 +28,7 @@ class Influence(NamedTuple):
         lag = jnp.arange(self.by_lag.shape[-1]).reshape((1,) * (strong.ndim - 1) + (-1,))
         return jnp.where(strong & (self.by_lag > 0), lag, 0).max(-1)
 
-    def over_rows(self) -> "Influence":
+    def over_batch(self) -> "Influence":
         """One for the whole batch, as shares of the largest: at each lag the mean of the rows
         that are so long. Short rows say nothing of what is kept for longer."""
         rows = self.by_lag.reshape(-1, self.by_lag.shape[-1])
