@@ -148,7 +148,7 @@ def convolution(
       features: channels of the output.
       space: size of the inputs, as for `conv_lstm`.
       kernel: width of the convolution along each of them, an odd number.
-      stride: of so many pixels one is left, along each of them; see `strided`.
+      stride: every how many pixels the kernel is applied, along each axis; see `strided`.
       activation: applied to the sum; None for none.
 
     Returns:
@@ -289,7 +289,7 @@ def _as_product(x: Array, weights: Array, of: _Convolution) -> Array:
 
     It takes as many times the memory as a window has pixels, and on a CPU a fraction of the time:
     what XLA has for convolutions there, for their gradients above all, is slow; see
-    `seqjax/bench/README.md`.
+    `docs/measured/bench.md`.
     """
     reach, axes = of.kernel // 2, len(of.space)
     batch = x.ndim - axes - 1

@@ -72,12 +72,12 @@ def rwkv4_time_mix(features: int, *, layer: int = 0, layers: int = 1) -> Cell:
 
     def init(key, in_features):
         expect_width("rwkv4_time_mix", features, in_features)
-        place = jnp.arange(features) / features
-        early = place**rise
+        position = jnp.arange(features) / features
+        early = position**rise
         value = initializers.Orthogonal()(key, (features, features), jnp.result_type(float))
         nothing = jnp.zeros_like(value)
         return {
-            "mu": jnp.stack([place ** (0.5 * rise), early, early + 0.3 * depth]),
+            "mu": jnp.stack([position ** (0.5 * rise), early, early + 0.3 * depth]),
             "weights": jnp.stack([nothing, nothing, value]),
         }
 
@@ -95,10 +95,10 @@ def rwkv4_time_mix(features: int, *, layer: int = 0, layers: int = 1) -> Cell:
 def _wkv(features: int, *, depth: float) -> Cell:
     def init(key, in_features):
         dtype = jnp.result_type(float)
-        place = jnp.arange(features, dtype=dtype) / max(1, features - 1)
+        position = jnp.arange(features, dtype=dtype) / max(1, features - 1)
         zigzag = (jnp.arange(features) + 1) % 3 - 1
         return {
-            "decay": -5 + 8 * place ** (0.7 + 1.3 * depth),
+            "decay": -5 + 8 * position ** (0.7 + 1.3 * depth),
             "bonus": jnp.log(jnp.asarray(0.3, dtype)) + 0.5 * zigzag,
             "output": jnp.zeros((features, features), dtype),
         }

@@ -120,8 +120,8 @@ class _ForgetBias:
     depth: float
 
     def __call__(self, key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
-        place = jnp.tile(jnp.linspace(0.0, 1.0, self.width), shape[-1] // self.width)
-        forget = 5.0 - 12.0 * place ** (0.3 + 1.3 * self.depth)
+        position = jnp.tile(jnp.linspace(0.0, 1.0, self.width), shape[-1] // self.width)
+        forget = 5.0 - 12.0 * position ** (0.3 + 1.3 * self.depth)
         return jnp.zeros(shape, dtype).at[1].set(forget.astype(dtype))
 
 

@@ -157,7 +157,7 @@ def matrix_state(
     if stabilized and read_out is _flat:
         raise ValueError(
             "matrix_state: with `stabilized=True` a reading is an sj.Scaled, so `read_out` must "
-            "say what becomes of its `values` and its `log_scale`; got none."
+            "turn its `values` and its `log_scale` into the output; got none."
         )
     if features is not None and read_out is _flat and features != heads * values:
         raise ValueError(
@@ -323,7 +323,7 @@ class MatrixRecurrence:
 def _repeated(leaf: Array | None, head: tuple[int, ...], key: tuple[int, ...] = ()) -> Array | None:
     """A number, or one for each head or channel, at all steps. What does not fit stays as it is.
 
-    A matrix is not taken to lack axes: what it means would depend on the number of rows.
+    A matrix is not taken to lack axes: its meaning would depend on the batch size.
     """
     if leaf is None:
         return None
