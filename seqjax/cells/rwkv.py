@@ -7,7 +7,7 @@ from seqjax.cells.decay import log_decay
 from seqjax.core import initializers
 from seqjax.core.affine import NOTHING, LogScaled, Update, apply, log_scaled
 from seqjax.core.blocks import checkpointed, prenorm
-from seqjax.core.cell import Cell, expect_width, factory, place_in_stack, positive_int
+from seqjax.core.cell import Cell, expect_width, factory, position_in_stack, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.layers import draw, layer_norm
 from seqjax.core.linear import diagonal
@@ -60,7 +60,7 @@ def rwkv4_time_mix(features: int, *, layer: int = 0, layers: int = 1) -> Cell:
     `sj.residual`.
     """
     features = positive_int("rwkv4_time_mix", "features", features)
-    depth, rise = place_in_stack("rwkv4_time_mix", layer, layers)
+    depth, rise = position_in_stack("rwkv4_time_mix", layer, layers)
 
     def project(params, window):
         now, before = window
@@ -167,7 +167,7 @@ def rwkv4_channel_mix(
     """
     features = positive_int("rwkv4_channel_mix", "features", features)
     hidden = positive_int("rwkv4_channel_mix", "hidden", 4 * features if hidden is None else hidden)
-    _, rise = place_in_stack("rwkv4_channel_mix", layer, layers)
+    _, rise = position_in_stack("rwkv4_channel_mix", layer, layers)
 
     def init(key, in_features):
         expect_width("rwkv4_channel_mix", features, in_features)
