@@ -31,7 +31,7 @@ def from_heads(o: Array) -> Array:
 
 
 def head_width(owner: str, name: str, features: int, heads: int) -> int:
-    """The width of a head; an error, in the name of `owner`, if heads do not divide the features."""
+    """The width of a head; raises, in the name of `owner`, unless heads divide the features."""
     heads = positive_int(owner, "heads", heads)
     if features < 1 or features % heads:
         raise ValueError(f"{owner}: `heads={heads}` must divide `{name}`, which is {features}.")

@@ -28,8 +28,8 @@ class Access(NamedTuple):
         o = S' query                                    read
         o = S_before' (query) + (query . bonus key) value     with a `bonus`: before the write
 
-    Fields that are None leave their line out. A prime transposes; `S_before` is the memory before the step,
-    also before it forgets.
+    Fields that are None leave their line out. A prime transposes; `S_before` is the memory before
+    the step, also before it forgets.
 
     Args:
       query: `(*batch, heads, keys)`.
