@@ -81,6 +81,23 @@ def test_every_public_function_shows_how_it_is_used(module):
             assert ">>>" in item.__doc__, f"{module}.{name} shows no example"
 
 
+@pytest.mark.parametrize(
+    "page",
+    ["docs/architecture.md", "docs/algorithms.md", "docs/measured/bench.md", "CONTRIBUTING.md"],
+)
+def test_files_that_pages_name_exist(page):
+    named = re.findall(r"`([\w./]+/[\w.]+\.(?:py|md|csv))`", (DOCS.parent / page).read_text())
+    roots = (DOCS.parent, DOCS.parent / "seqjax")
+    missing = [name for name in named if not any((root / name).exists() for root in roots)]
+    assert not missing, f"{page} names {missing}"
+
+
+def test_the_picture_names_engines_that_exist(monkeypatch):
+    monkeypatch.syspath_prepend(str(DOCS / "pictures"))
+    for engine in importlib.import_module("architecture").ENGINES:
+        assert (DOCS.parent / "seqjax" / "engines" / engine.file).exists()
+
+
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
 def test_the_pages_run(page):
     """The Python on the pages."""

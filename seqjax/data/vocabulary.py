@@ -1,4 +1,4 @@
-"""Texts as numbers: characters, words, bytes or pieces of words."""
+"""Vocabularies: characters, words, bytes or subwords."""
 
 import base64
 import collections
@@ -18,14 +18,14 @@ from seqjax.core.extras import extra_module
 from seqjax.data.documents import Document
 
 PAD, UNKNOWN, BEGIN, END = 0, 1, 2, 3
-"""The tokens that every vocabulary begins with: padding, what it does not have, and what may
-stand before and after a sequence."""
+"""The special tokens that every vocabulary begins with: padding, unknown, and the begin and the end
+of a sequence."""
 
 SPECIAL = 4
-"""How many these are."""
+"""Number of special tokens."""
 
 BOUNDARY = BEGIN
-"""The token that stands before every document of a corpus: the state is reset at it."""
+"""The token before every document of a corpus, at which the state is reset."""
 
 Text = str | Sequence[str]
 """A text, or its tokens."""
@@ -34,7 +34,7 @@ WORD = re.compile(r"\w+|[^\w\s]")
 
 
 def split_words(text: str) -> list[str]:
-    """The words of a text, each sign of punctuation for itself.
+    """The words of a text; every punctuation mark is a word of its own.
 
     Example:
       >>> from seqjax.data.vocabulary import split_words
@@ -46,14 +46,14 @@ def split_words(text: str) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
-    """The characters, words or bytes that a model knows; token `i + 4` is the i-th.
+    """A vocabulary of characters, words or bytes; token `i + 4` is the i-th of them.
 
-    The first four are `PAD`, `UNKNOWN`, `BEGIN` and `END`.
+    The first four tokens are `PAD`, `UNKNOWN`, `BEGIN` and `END`.
 
     Args:
-      kind: `"characters"`, in order of code point; `"words"`, the most frequent first; or
-        `"bytes"` of UTF-8, all 256 of them, of which none is ever unknown.
-      tokens: what it has, each once; empty for bytes.
+      kind: `"characters"`, in order of code point; `"words"`, the most frequent first; or all 256
+        `"bytes"` of UTF-8, of which none is ever unknown.
+      tokens: its entries, each once; empty for bytes.
 
     Example:
       >>> from seqjax.data.vocabulary import Vocabulary
@@ -83,9 +83,9 @@ class Vocabulary:
         Args:
           texts: texts, or lists of tokens.
           kind: of the vocabulary.
-          minimum_count: how often something must occur to be taken up.
-          size: at most so many tokens, the four special ones included; the most frequent
-            are taken, of equally frequent ones those that sort first.
+          minimum_count: rarer tokens are unknown.
+          size: at most this many tokens, the four special ones included: the most frequent ones,
+            ties broken in sort order.
         """
         if kind == "bytes":
             return cls("bytes")
@@ -110,16 +110,16 @@ class Vocabulary:
         return _smallest_dtype(len(self))
 
     def encode(self, text: Text, begin: bool = False, end: bool = False) -> np.ndarray:
-        """The tokens of a text, `(n,)`; `UNKNOWN` for what the vocabulary does not have.
+        """The tokens of a text, `(n,)`; `UNKNOWN` for what is not in the vocabulary.
 
         Args:
-          text: a text; or tokens: words, or single characters.
+          text: a text; or its tokens: words, or single characters.
           begin: put `BEGIN` before it.
           end: put `END` after it.
 
         Raises:
-          ValueError: for tokens that are not single characters, or bytes of tokens: there
-            would not be one number for each.
+          ValueError: for tokens in a vocabulary of bytes, or of more than one character in one of
+            characters: they would not map to one number each.
         """
         if self.kind == "bytes":
             content = _text("bytes", text).encode("utf-8", "surrogatepass")
@@ -130,9 +130,9 @@ class Vocabulary:
             found = np.fromiter(words, self.dtype)
         else:
             points, known = _code_points(_characters(text)), self._known
-            place = np.searchsorted(known, points).clip(max=max(0, known.size - 1))
-            hit = known[place] == points if known.size else np.zeros(points.shape, bool)
-            found = np.where(hit, place + SPECIAL, UNKNOWN).astype(self.dtype)
+            index = np.searchsorted(known, points).clip(max=max(0, known.size - 1))
+            hit = known[index] == points if known.size else np.zeros(points.shape, bool)
+            found = np.where(hit, index + SPECIAL, UNKNOWN).astype(self.dtype)
         return _framed(found, begin, end)
 
     def decode(self, tokens: Sequence[int] | np.ndarray) -> str:
@@ -149,23 +149,23 @@ class Vocabulary:
         )
 
     def unknown(self, text: Text) -> tuple[str, ...]:
-        """The characters or words of a text that the vocabulary does not have, each once."""
+        """The characters or words of a text that are not in the vocabulary, each once."""
         if self.kind == "bytes":
             return ()
         split = _characters if self.kind == "characters" else _words
         return tuple(sorted(set(split(text)) - set(self.tokens)))
 
     def corpus(self, documents: Sequence[Document]) -> np.ndarray:
-        """All documents one after the other, each with the boundary token before it."""
+        """All documents concatenated, each after a boundary token."""
         return np.concatenate([self.encode(text, begin=True) for _, text in documents])
 
     def to_json(self) -> str:
-        """As text, for `vocabulary_from_json`."""
+        """The vocabulary as JSON, for `vocabulary_from_json`."""
         return json.dumps({"kind": self.kind, "tokens": self.tokens})
 
     @classmethod
     def from_json(cls, text: str) -> "Vocabulary":
-        """What `to_json` wrote; `ValueError` if it is something else."""
+        """The vocabulary that `to_json` wrote; `ValueError` for anything else."""
         found = _fields(text, "characters", "words", "bytes")
         tokens = found.get("tokens")
         if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
@@ -183,10 +183,10 @@ class Vocabulary:
 
 @dataclasses.dataclass(frozen=True)
 class SubwordVocabulary:
-    """Frequent words whole, rare ones in pieces, by sentencepiece.
+    """A subword vocabulary, by sentencepiece.
 
     Args:
-      model: what sentencepiece learned from texts, as bytes.
+      model: the trained sentencepiece model, serialized.
 
     Example:
       >>> from seqjax.data.vocabulary import SubwordVocabulary
@@ -202,12 +202,12 @@ class SubwordVocabulary:
 
     @classmethod
     def of(cls, texts: Iterable[Text], size: int = 8000) -> "SubwordVocabulary":
-        """The pieces that explain the texts best.
+        """Trains a unigram model.
 
         Args:
-          texts: to learn from; tokens count as a text with spaces between them.
-          size: tokens, the four special ones included. Fewer, if the texts do not have
-            as many pieces; more, if they have more characters.
+          texts: the training texts; tokens are joined by spaces.
+          size: number of tokens, the four special ones included: fewer if the texts do not have as
+            many subwords, more if they have more characters.
 
         Raises:
           ImportError: if sentencepiece is not installed.
@@ -229,9 +229,9 @@ class SubwordVocabulary:
             normalization_rule_name="identity",
             remove_extra_whitespaces=False,
             user_defined_symbols=["\n"],
-            # 10 is the least that sentencepiece takes.
+            # sentencepiece does not accept less than 10.
             max_sentence_length=max(10, 1 + max(len(line.encode()) for line in lines)),
-            # The pieces must not depend on how many cores there are.
+            # The result must not depend on the number of cores.
             num_threads=1,
             pad_id=PAD,
             unk_id=UNKNOWN,
@@ -264,7 +264,7 @@ class SubwordVocabulary:
         return "".join(texts).replace(" \u2047 ", _SPECIAL_TEXT[UNKNOWN])
 
     def unknown(self, text: Text) -> tuple[str, ...]:
-        """The characters of a text that no piece has, each once."""
+        """The characters of a text that are in no subword, each once."""
         return tuple(
             sorted(
                 character
@@ -274,16 +274,16 @@ class SubwordVocabulary:
         )
 
     def corpus(self, documents: Sequence[Document]) -> np.ndarray:
-        """All documents one after the other, each with the boundary token before it."""
+        """All documents concatenated, each after a boundary token."""
         return np.concatenate([self.encode(text, begin=True) for _, text in documents])
 
     def to_json(self) -> str:
-        """As text, for `vocabulary_from_json`; the model in base64."""
+        """The vocabulary as JSON, for `vocabulary_from_json`; the model in base64."""
         return json.dumps({"kind": self.kind, "model": base64.b64encode(self.model).decode()})
 
     @classmethod
     def from_json(cls, text: str) -> "SubwordVocabulary":
-        """What `to_json` wrote; `ValueError` if it is something else."""
+        """The vocabulary that `to_json` wrote; `ValueError` for anything else."""
         model = _fields(text, "subwords").get("model")
         if not isinstance(model, str):
             raise ValueError("a vocabulary of subwords must have a model")
@@ -296,7 +296,7 @@ class SubwordVocabulary:
 
 
 def vocabulary_from_json(text: str) -> Vocabulary | SubwordVocabulary:
-    """The vocabulary that `to_json` wrote, of whatever kind; `ValueError` for anything else."""
+    """The vocabulary of any kind that `to_json` wrote; `ValueError` for anything else."""
     kind = _fields(text, "characters", "words", "bytes", "subwords")["kind"]
     return (SubwordVocabulary if kind == "subwords" else Vocabulary).from_json(text)
 

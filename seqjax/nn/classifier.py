@@ -1,4 +1,4 @@
-"""One prediction for a whole sequence: a class, labels, or numbers."""
+"""Sequence classification and regression: one prediction per sequence."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from seqjax.nn.rnn import RNN
 
 
 class Classifier(nnx.Module):
-    """A recurrent classifier or regressor of whole sequences.
+    """A recurrent classifier or regressor of sequences.
 
         ys     = scan(cell, embedding(xs))
         pooled = last, mean, max or attention over the valid steps of ys
@@ -23,18 +23,16 @@ class Classifier(nnx.Module):
 
     Args:
       cell: any cell, bidirectional ones too.
-      in_features: width of what the cell reads: of the inputs, or of their embedding.
-      outputs: what is predicted: `Softmax`, `Sigmoid`, `Regression`, `Quantiles` or
+      in_features: width of the cell's inputs: of `xs`, or of their embedding.
+      outputs: the kind of prediction: `Softmax`, `Sigmoid`, `Regression`, `Quantiles` or
         `Gaussian`.
-      pooling: how steps are joined. `"last"` is the output of the last valid step; for a
-        cell that reads both ways that of the first beside it, where it has read all that
-        lies behind.
-      embedding: a module that makes vectors of the inputs, such as `nnx.Embed` for tokens;
-        None if they are vectors already.
+      pooling: over time. `"last"` is the output of the last valid step; for a bidirectional cell
+        concatenated with that of the first, where its backward pass ends.
+      embedding: a module that embeds the inputs, such as `nnx.Embed` for tokens; None for vectors.
       rngs: the source of the parameters' keys.
 
     Raises:
-      ValueError: if there is no such pooling.
+      ValueError: if the pooling is unknown.
 
     Example:
       >>> import jax.numpy as jnp
@@ -93,7 +91,7 @@ class Classifier(nnx.Module):
         return self.head(self._pooled(xs, lengths, mask, key, options)[0])
 
     def weights(self, xs: Any, *, lengths: Array | None = None, mask: Array | None = None) -> Array:
-        """The weight of every step in the pooled vector, `(*batch, time)`.
+        """The attention weight of every step in the pooled vector, `(*batch, time)`.
 
         Raises:
           ValueError: if the pooling is not by attention.

@@ -1,4 +1,4 @@
-"""Tokens as vectors: the word, and the characters it is written with."""
+"""Word embeddings with a character-level part."""
 
 import jax.numpy as jnp
 from flax import nnx
@@ -10,19 +10,19 @@ from seqjax.nn.rnn import RNN
 
 
 class WordEmbedding(nnx.Module):
-    """A vector for each word, from a table and from its spelling.
+    """An embedding of words, from a table and from their characters.
 
         spelled = ends of scan(gru, characters of the word)
         vector  = [table[word], spelled]
 
-    Endings and prefixes tell much of a word that was never seen in training.
+    Prefixes and suffixes inform the embedding of words that were never seen in training.
 
     Args:
-      words: number of words in the vocabulary.
-      characters: number of characters in theirs.
-      word_size: width of the table of words.
-      character_size: width of the table of characters.
-      spelling: width of the GRUs that read the characters, one forwards, one backwards.
+      words: size of the word vocabulary.
+      characters: size of the character vocabulary.
+      word_size: width of the word table.
+      character_size: width of the character table.
+      spelling: width of each of the two GRUs over the characters, forward and backward.
       rngs: the source of the parameters' keys.
 
     Attributes:
@@ -62,7 +62,7 @@ class WordEmbedding(nnx.Module):
 
         Args:
           tokens: `(words, characters)`: `(*batch, time)` ints, and `(*batch, time, letters)`
-            ints that are 0 behind the end of the word.
+            ints, padded with 0.
         """
         words, characters = tokens
         written = characters > 0

@@ -1,4 +1,4 @@
-"""What a decoder writes about: sequences, vectors and images, as places with a summary."""
+"""Encoders of sequences, vectors and images: vectors at source positions, and a summary."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -15,34 +15,34 @@ from seqjax.nn.rnn import RNN
 
 
 class Encoded(NamedTuple):
-    """What an encoder found.
+    """The output of an encoder.
 
     Attributes:
-      values: `(*batch, places, width)`, what attention may read.
-      valid: `(*batch, places)` bool, where it may.
-      summary: `(*batch, summary)`, what a decoder starts from.
+      values: `(*batch, source, width)`, a vector at each source position, for attention.
+      valid: `(*batch, source)` bool, False at padding.
+      summary: `(*batch, summary)`, sets the initial carry of a decoder.
     """
 
-    values: Float[Array, "*batch places width"]
-    valid: Bool[Array, "*batch places"]
+    values: Float[Array, "*batch source width"]
+    valid: Bool[Array, "*batch source"]
     summary: Float[Array, "*batch summary"]
 
 
 class RecurrentEncoder(nnx.Module):
-    """Reads a sequence: a place for each step.
+    """A recurrent encoder of sequences; source positions are steps.
 
         ys      = scan(cell, embedding(xs))
-        summary = last y; for a cell that reads both ways, the first beside it
+        summary = last y; for a bidirectional cell concatenated with the first
 
     Args:
-      cell: any cell; reading both ways is usual.
-      in_features: width of what the cell reads.
-      embedding: a module that makes vectors of the inputs, such as `nnx.Embed` for tokens;
-        None if the cell takes them as they are.
+      cell: any cell, usually bidirectional.
+      in_features: width of the cell's inputs.
+      embedding: a module that embeds the inputs, such as `nnx.Embed` for tokens; None if the cell
+        reads them as they are.
       rngs: the source of the parameters' keys.
 
     Attributes:
-      features: width of the places.
+      features: width of the values.
       summary_features: width of the summary.
 
     Example:
@@ -79,7 +79,7 @@ class RecurrentEncoder(nnx.Module):
 
         Args:
           xs: the inputs.
-          lengths: `(*batch,)` ints, how many steps count.
+          lengths: `(*batch,)` ints, valid steps.
           key: switches dropout and zoneout on.
         """
         vectors = xs if self.embedding is None else self.embedding(xs)
@@ -93,7 +93,7 @@ class RecurrentEncoder(nnx.Module):
 
 
 class VectorEncoder(nnx.Module):
-    """A vector as it is: one place, which is the summary too.
+    """The identity on a vector, which is both the only source position and the summary.
 
     Args:
       features: width of the vector.
@@ -120,15 +120,15 @@ class VectorEncoder(nnx.Module):
 
 
 class ImageEncoder(nnx.Module):
-    """A small convolutional network: a place for each cell of the grid that is left.
+    """A small convolutional encoder; source positions are the cells of the last feature map.
 
-        grid    = convolutions of 3 x 3, each followed by a norm, a relu and a halving
-        values  = grid + what is learned of each position
-        summary = all values, side by side, through a linear layer
+        grid    = 3 x 3 convolutions, each with layer norm, relu and 2 x 2 max pooling
+        values  = grid + learned position embeddings
+        summary = relu(flattened values through a linear layer)
 
     Args:
       shape: of the images, `(height, width, channels)`.
-      features: channels of each convolution; the last one is the width of the places.
+      features: channels of each convolution; the last one is the width of the values.
       summary_features: width of the summary.
       rngs: the source of the parameters' keys.
 
@@ -157,10 +157,10 @@ class ImageEncoder(nnx.Module):
             channels = width
             space = [(size + 1) // 2 for size in space]
         self.convolutions, self.norms = nnx.List(convolutions), nnx.List(norms)
-        places = space[0] * space[1]
-        start = 0.02 * jax.random.normal(rngs.params(), (places, channels))
+        count = space[0] * space[1]
+        start = 0.02 * jax.random.normal(rngs.params(), (count, channels))
         self.positions = nnx.Param(start)
-        self.head = nnx.Linear(places * channels, summary_features, rngs=rngs)
+        self.head = nnx.Linear(count * channels, summary_features, rngs=rngs)
         self.features, self.summary_features = channels, summary_features
 
     def __call__(

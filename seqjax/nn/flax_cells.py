@@ -1,4 +1,4 @@
-"""Flax cells as cells of ours, and ours as Flax's."""
+"""Flax cells as seqjax cells, and seqjax cells as Flax cells."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ from seqjax.nn.parameters import to_arrays, to_variables
 
 @factory
 def from_flax(build: Callable[..., nnx.RNNCellBase], features: int) -> Cell:
-    """A Flax NNX cell as a `Cell`: masks, resets, stacks and training come with it.
+    """A Flax NNX cell as a `Cell`, with masks, resets, combinators and training.
 
     The parameters are the Flax module itself, which is a pytree.
 
@@ -23,8 +23,8 @@ def from_flax(build: Callable[..., nnx.RNNCellBase], features: int) -> Cell:
       features: width of the cell's output.
 
     Returns:
-      A `Cell`. The initial carry is the one the Flax cell makes with key 0; all Flax cells
-      start from zeros by default.
+      A `Cell`. Its initial carry is that of the Flax cell with key 0; all Flax cells start from
+      zeros by default.
 
     Example:
       >>> import functools, jax, jax.numpy as jnp
@@ -62,12 +62,12 @@ def from_flax(build: Callable[..., nnx.RNNCellBase], features: int) -> Cell:
 
 
 class FlaxCell(nnx.RNNCellBase):
-    """One of our cells as a Flax cell, for `nnx.RNN`, `nnx.Bidirectional` and the like.
+    """A `Cell` as a Flax cell, for `nnx.RNN`, `nnx.Bidirectional` and the like.
 
     Args:
       cell: any cell over feature vectors that has a `step`.
       in_features: width of the inputs.
-      rngs: the parameters' key is drawn from its `params` stream.
+      rngs: the source of the parameters' key, its `params` stream.
 
     Example:
       >>> import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""What comes next in a series of numbers."""
+"""Probabilistic forecasting of series."""
 
 from typing import Any
 
@@ -12,19 +12,19 @@ from seqjax.nn.outputs import NumberOutputs
 from seqjax.nn.rnn import RNN
 
 ROUNDING = 1e-5
-"""A standard deviation of this share of the mean is what rounding leaves of a constant."""
+"""A standard deviation below this fraction of the mean is rounding error of a constant."""
 
 
 class Forecast(nnx.Module):
-    """What the forecasters share: scaling, the features of a step, the seasonal base.
+    """The base of forecasters: scaling, input features, seasonal differencing.
 
-        location, scale = mean and standard deviation of what was observed in the history
-        z[t]            = (history[t] - location) / scale,  0 where it is missing
+        location, scale = mean and standard deviation of the observed values of the history
+        z[t]            = (history[t] - location) / scale,  mean-imputed where missing
         x[t]            = [z[t], observed[t], z[t + 1 - season], covariates[t + 1]]
 
-    Everything is predicted on the scale of the series itself, so that one model serves
-    series of any size. With a `season`, the difference to the value one season before is
-    predicted, and the seasonal-naive forecast is where learning starts.
+    Predictions are on the scale of each series, so that one model serves series of any magnitude.
+    With a `season`, the model predicts the difference to the value one season before, and training
+    starts from the seasonal-naive forecast.
 
     Missing values are NaN in the history.
     """
@@ -58,8 +58,8 @@ class Forecast(nnx.Module):
     def scaled(self, history: Array) -> tuple[Array, Array, Array, Array]:
         """`(z, observed, location, scale)` of `history` `(*batch, time, targets)`.
 
-        Location and scale are `(*batch, 1, targets)`; a constant or empty history has scale 1,
-        and a history counts as constant if it varies by less than float32 can tell.
+        Location and scale are `(*batch, 1, targets)`; a constant or empty history has scale 1. A
+        history is constant if it varies by less than float32 resolves.
         """
         observed = ~jnp.isnan(history)
         values = jnp.where(observed, history, 0)
@@ -74,15 +74,14 @@ class Forecast(nnx.Module):
     def season_before(self, z: Array, steps: int) -> Array:
         """The values one season before the `steps` that follow `z`, zeros without a season.
 
-        Where the horizon is longer than a season, the last season repeats.
+        Beyond a season the last one repeats.
         """
         if not self.season:
             return jnp.zeros((*z.shape[:-2], steps, self.targets), z.dtype)
-        places = z.shape[-2] - self.season + jnp.arange(steps) % self.season
-        return z[..., places, :]
+        return z[..., z.shape[-2] - self.season + jnp.arange(steps) % self.season, :]
 
     def lagged(self, z: Array) -> Array:
-        """The value one season before the step after each of `z`, zeros where there is none."""
+        """The value one season before the step after each of `z`, zeros before the first season."""
         if not self.season:
             return jnp.zeros_like(z)
         known = jnp.arange(z.shape[-2])[:, None] >= self.season - 1
@@ -90,7 +89,7 @@ class Forecast(nnx.Module):
         return jnp.where(known, jnp.roll(z, self.season - 1, axis=-2), 0)
 
     def inputs(self, z: Array, observed: Array, covariates: Array | None) -> Array:
-        """What the cell reads; see the equations above.
+        """The inputs of the cell; see the equations of `Forecast`.
 
         Args:
           z, observed: `(*batch, time, targets)`.
@@ -125,7 +124,7 @@ class Forecast(nnx.Module):
         """Quantiles of the forecast, in units of the series.
 
         Args:
-          history: `(*batch, time, targets)`, NaN where nothing was observed.
+          history: `(*batch, time, targets)`, NaN where missing.
           covariates: `(*batch, time + horizon, covariates)`, None if there are none.
           levels: in (0, 1).
 
@@ -136,27 +135,27 @@ class Forecast(nnx.Module):
 
 
 class DirectForecaster(Forecast):
-    """Predicts all steps of the horizon at once from the state at the end of the history.
+    """Forecasts the whole horizon at once from the final state (direct multi-horizon forecasting).
 
         h       = last output of scan(cell, x)
         hidden  = gelu(h U + [base[k], covariates[k]] V + step[k])          k = 1 ... horizon
-        raw[k]  = hidden W + b,  moved by base[k]
+        raw[k]  = hidden W + b,  shifted by base[k]
         base[k] = the value one season before step k, 0 without a season
 
     on scaled values; see `Forecast`.
 
     Args:
-      cell: any cell that does not see the future.
-      outputs: what is predicted for a step: `Regression` for points, `Quantiles`, or
-        `Gaussian` for a distribution; each for `targets` numbers.
+      cell: any causal cell.
+      outputs: the kind of prediction per step: `Regression` for points, `Quantiles`, or `Gaussian`
+        for a distribution; each of `targets` numbers.
       targets: channels of the series.
-      covariates: channels that are known ahead (the hour, a price list).
-      horizon: how many steps to predict.
-      season: steps after which the series repeats, 0 for none.
+      covariates: channels that are known in advance (the hour, a price list).
+      horizon: number of steps to forecast.
+      season: seasonal period in steps, 0 for none.
       rngs: the source of the parameters' keys.
 
     Raises:
-      ValueError: if the cell sees the future, or a number makes no sense.
+      ValueError: if the cell sees the future, or a number is out of range.
 
     Example:
       >>> import jax.numpy as jnp
@@ -170,8 +169,8 @@ class DirectForecaster(Forecast):
       (1, 6, 1, 3)
     """
 
-    def __init__(self, cell: Cell, outputs: NumberOutputs, *, rngs: nnx.Rngs, **settings: Any):
-        super().__init__(cell, outputs, rngs=rngs, **settings)
+    def __init__(self, cell: Cell, outputs: NumberOutputs, *, rngs: nnx.Rngs, **options: Any):
+        super().__init__(cell, outputs, rngs=rngs, **options)
         width = cell.features
         known = self.targets + self.covariates
         self.state = nnx.Linear(width, width, rngs=rngs)
@@ -191,7 +190,7 @@ class DirectForecaster(Forecast):
         """`(raw, location, scale)`: raw outputs `(*batch, horizon, size)` on scaled values.
 
         Args:
-          history: `(*batch, time, targets)`, NaN where nothing was observed.
+          history: `(*batch, time, targets)`, NaN where missing.
           covariates: `(*batch, time + horizon, covariates)`, None if there are none.
           key: switches dropout and zoneout on.
         """
@@ -216,11 +215,11 @@ class DirectForecaster(Forecast):
         key: PRNGKeyArray | RowKeys | None = None,
         mask: Array | None = None,
     ) -> tuple[Array, Array]:
-        """`(total, count)` of the loss over all steps of the horizon that were observed.
+        """`(total, count)` of the loss over the observed steps of the horizon.
 
         Args:
           history, covariates, key: as for the call.
-          future: `(*batch, horizon, targets)`; a step with NaN in it does not count.
+          future: `(*batch, horizon, targets)`; a step with a missing value, NaN, does not count.
           mask: `(*batch,)` bool, the series that count; all if None.
         """
         raw, location, scale = self(history, covariates, key=key)
@@ -235,19 +234,19 @@ class DirectForecaster(Forecast):
 
 
 class RecursiveForecaster(Forecast):
-    """Predicts one step, and goes on from what it predicted.
+    """Forecasts one step at a time and feeds its samples back (autoregressive forecasting).
 
         h, y     = cell.step(h, x[t])
-        raw      = y W + b, moved by the value one season before
-        z[t + 1] = a draw from raw
+        raw      = y W + b, shifted by the value one season before
+        z[t + 1] = a sample from raw
 
-    on scaled values; see `Forecast`. It is trained to predict each next step from the true
-    ones. A forecast follows many drawn paths, and its quantiles are theirs.
+    on scaled values; see `Forecast`. It is trained by teacher forcing. Forecast quantiles are those
+    of many sample paths.
 
     Args:
-      cell, outputs, targets, covariates, horizon, season, rngs: as for `DirectForecaster`;
-        `horizon` may be changed in a forecast.
-      paths: how many paths to draw.
+      cell, outputs, targets, covariates, horizon, season, rngs: as for `DirectForecaster`; the
+        attribute `horizon` may be changed after training.
+      paths: number of sample paths.
 
     Source: Salinas et al. 2017 (DeepAR), arXiv:1704.04110.
     """
@@ -259,9 +258,9 @@ class RecursiveForecaster(Forecast):
         *,
         paths: int = 100,
         rngs: nnx.Rngs,
-        **settings: Any,
+        **options: Any,
     ):
-        super().__init__(cell, outputs, rngs=rngs, **settings)
+        super().__init__(cell, outputs, rngs=rngs, **options)
         self.paths = positive_int("RecursiveForecaster", "paths", paths)
         self.head = nnx.Linear(
             cell.features, outputs.size, kernel_init=nnx.initializers.zeros_init(), rngs=rngs
@@ -276,7 +275,7 @@ class RecursiveForecaster(Forecast):
         key: PRNGKeyArray | RowKeys | None = None,
         mask: Array | None = None,
     ) -> tuple[Array, Array]:
-        """`(total, count)` of the loss of every next step, of the history and the horizon.
+        """`(total, count)` of the one-step-ahead loss over the history and the horizon.
 
         Arguments as for `DirectForecaster.loss`.
         """
@@ -295,13 +294,13 @@ class RecursiveForecaster(Forecast):
     def sample(
         self, history: Array, covariates: Array | None = None, *, key: PRNGKeyArray
     ) -> Array:
-        """Paths `(paths, *batch, horizon, targets)`, in units of the series."""
+        """Sample paths `(paths, *batch, horizon, targets)`, in units of the series."""
         self.check(history, covariates)
         z, observed, location, scale = self.scaled(history)
         time = z.shape[-2]
         carry, ys = self.rnn(self.inputs(z, observed, covariates))
         later = None if covariates is None else covariates[..., time + 1 :, :]
-        # The lagged values that later steps read: of the history, then of the path itself.
+        # The lagged values that later steps read: from the history, then from the path itself.
         window = z[..., -self.season :, :] if self.season else None
 
         def path(key):
@@ -335,7 +334,7 @@ class RecursiveForecaster(Forecast):
     def quantiles(
         self, history: Array, covariates: Array | None, levels: tuple[float, ...]
     ) -> Array:
-        # The same paths every time: a forecast does not depend on chance.
+        # A fixed key: forecasts are deterministic.
         paths = self.sample(history, covariates, key=jax.random.key(0))
         return jnp.moveaxis(jnp.quantile(paths, jnp.asarray(levels), axis=0), 0, -1)
 

@@ -1,4 +1,4 @@
-"""Predicting the next token: embedding, cell, head."""
+"""Recurrent language models: embedding, cell, output layer."""
 
 from typing import Any
 
@@ -22,12 +22,12 @@ class LanguageModel(nnx.Module):
       vocabulary_size: number of tokens.
       cell: any cell with a `step`.
       embedding_size: width of the embedding.
-      tied: use the embedding as the head's weights; needs `embedding_size ==
+      tied: use the embedding as the weights of the output layer; needs `embedding_size ==
         cell.features`.
       rngs: the source of the parameters' keys.
 
     Raises:
-      ValueError: if the head is tied and the widths differ, or the cell sees the future.
+      ValueError: if the output layer is tied and the widths differ, or the cell sees the future.
 
     Example:
       >>> import jax.numpy as jnp
@@ -82,7 +82,7 @@ class LanguageModel(nnx.Module):
 
         Args:
           tokens: ints.
-          carry: where to start; by default the initial carry.
+          carry: before the first token; by default the initial carry.
           key: switches dropout and zoneout on.
           **options: `lengths`, `mask`, `resets` and the other options of `sj.scan`.
 

@@ -1,7 +1,7 @@
-"""What a model's last linear layer means: how it is scored, and what it predicts.
+"""Output distributions: the interpretation of a model's last linear layer.
 
-Each record says how many numbers it takes for a prediction (`size`), what loss they have, and
-what they predict. Records hold no arrays; the linear layer belongs to the model.
+Each record has the number of raw outputs (`size`), their loss, and the prediction they make.
+Records hold no arrays; the linear layer belongs to the model.
 """
 
 import dataclasses
@@ -17,50 +17,50 @@ from seqjax.losses import binary_cross_entropy, cross_entropy, gaussian_nll, pin
 
 @runtime_checkable
 class Outputs(Protocol):
-    """The meaning of `(*batch, size)` numbers."""
+    """The interpretation of raw outputs `(*batch, size)`."""
 
     @property
     def size(self) -> int:
-        """How many numbers a prediction takes."""
+        """The number of raw outputs of a prediction."""
         ...
 
     def loss(self, raw: Array, targets: Array, mask: Array | None = None) -> Array:
-        """The loss of raw numbers `(*batch, size)`, summed over what `mask` `(*batch,)` counts."""
+        """The loss of raw outputs `(*batch, size)`, summed where `mask` `(*batch,)` is True."""
         ...
 
     def predict(self, raw: Array) -> dict[str, Array]:
-        """What the numbers predict, by name."""
+        """The predictions, by name."""
         ...
 
 
 @runtime_checkable
 class NumberOutputs(Outputs, Protocol):
-    """Outputs that predict `targets` numbers, and how sure they are."""
+    """Outputs that predict `targets` numbers and their uncertainty."""
 
     def quantiles(self, raw: Array, levels: tuple[float, ...]) -> Array:
         """`(*batch, targets, levels)`."""
         ...
 
     def shifted(self, raw: Array, base: Array) -> Array:
-        """Raw numbers whose predictions are higher by `base` `(*batch, targets)`."""
+        """Raw outputs whose predictions are higher by `base` `(*batch, targets)`."""
         ...
 
     def sample(self, key: PRNGKeyArray, raw: Array) -> Array:
-        """A draw `(*batch, targets)`."""
+        """A sample `(*batch, targets)`."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Softmax:
-    """One class out of several.
+    """One class out of several: a categorical distribution.
 
         p = softmax(raw)
 
     Args:
-      classes: how many.
+      classes: number of classes.
 
     Targets are `(*batch,)` ints, the loss is the cross-entropy in nats. Predicts
-    `prediction` `(*batch,)`, the likeliest class, and `probability` `(*batch, classes)`.
+    `prediction` `(*batch,)`, the most probable class, and `probability` `(*batch, classes)`.
 
     Example:
       >>> import jax.numpy as jnp
@@ -92,12 +92,12 @@ class Softmax:
 
 @dataclasses.dataclass(frozen=True)
 class Sigmoid:
-    """Labels that hold or do not, each by itself; with one label a binary decision.
+    """Independent binary labels: multi-label classification; with one label, binary.
 
         p = sigmoid(raw)
 
     Args:
-      labels: how many.
+      labels: number of labels.
 
     Targets are `(*batch, labels)` bools or numbers in [0, 1], the loss is the binary
     cross-entropy in nats. Predicts `prediction`, bool where p is at least a half, and
@@ -122,10 +122,10 @@ class Sigmoid:
 
 @dataclasses.dataclass(frozen=True)
 class Regression:
-    """Numbers as they are, scored by squared error.
+    """Point predictions, scored by squared error.
 
     Args:
-      targets: how many.
+      targets: number of predicted numbers.
 
     Targets are `(*batch, targets)`; `prediction` too.
     """
@@ -146,31 +146,31 @@ class Regression:
         return {"prediction": raw}
 
     def quantiles(self, raw: Array, levels: tuple[float, ...]) -> Array:
-        """The prediction at every level: it says nothing of its error."""
+        """The prediction at every level: a point mass."""
         return jnp.repeat(raw[..., None], len(levels), -1)
 
     def shifted(self, raw: Array, base: Array) -> Array:
-        """Raw numbers whose predictions are higher by `base` `(*batch, targets)`."""
+        """Raw outputs whose predictions are higher by `base` `(*batch, targets)`."""
         return raw + base
 
     def sample(self, key: PRNGKeyArray, raw: Array) -> Array:
-        """The prediction: there is nothing to draw."""
+        """The prediction: a point mass."""
         return raw
 
 
 @dataclasses.dataclass(frozen=True)
 class Quantiles:
-    """Quantiles of a number, that never cross, scored by the pinball loss.
+    """Non-crossing quantiles, scored by the pinball loss.
 
         q[m] = raw[m]                                 m: the level nearest to a half
         q[i] = q[i - 1] + softplus(raw[i])  above it,  q[i + 1] - softplus(raw[i])  below it
 
     Args:
-      levels: rising, in (0, 1).
-      targets: how many numbers have such quantiles.
+      levels: ascending, in (0, 1).
+      targets: number of predicted numbers.
 
-    Targets are `(*batch, targets)`. Predicts `quantiles` `(*batch, targets, levels)`, and
-    as `prediction` `(*batch, targets)` the one at level m.
+    Targets are `(*batch, targets)`. Predicts `quantiles` `(*batch, targets, levels)`, and as
+    `prediction` `(*batch, targets)` that of level m.
 
     Source: Koenker and Bassett 1978, "Regression quantiles" (Econometrica).
     """
@@ -214,19 +214,19 @@ class Quantiles:
         return {"prediction": values[..., self._middle], "quantiles": values}
 
     def quantiles(self, raw: Array, levels: tuple[float, ...]) -> Array:
-        """`(*batch, targets, levels)`: those learned, between them on straight lines."""
+        """`(*batch, targets, levels)`, linearly interpolated between the learned ones."""
         values = self._values(raw)
         have, want = jnp.asarray(self.levels), jnp.asarray(levels)
         return jnp.vectorize(lambda q: jnp.interp(want, have, q), signature="(n)->(m)")(values)
 
     def shifted(self, raw: Array, base: Array) -> Array:
-        """Raw numbers whose predictions are higher by `base` `(*batch, targets)`."""
+        """Raw outputs whose predictions are higher by `base` `(*batch, targets)`."""
         return self._apart(raw).at[..., self._middle].add(base).reshape(raw.shape)
 
     def sample(self, key: PRNGKeyArray, raw: Array) -> Array:
-        """A draw for each target: a uniform level, its quantile.
+        """A sample per target: the quantile of a uniform level.
 
-        Below the first level and above the last one the lines go on straight.
+        Below the first level and above the last one quantiles are linearly extrapolated.
         """
         values, levels = self._values(raw), self.levels
         level = jax.random.uniform(key, values.shape[:-1])
@@ -245,12 +245,12 @@ class Quantiles:
 
 @dataclasses.dataclass(frozen=True)
 class Gaussian:
-    """A number with its uncertainty, scored by the likelihood.
+    """Independent normal distributions, scored by the negative log-likelihood.
 
         location = raw[0],  scale = softplus(raw[1]) + 1e-3
 
     Args:
-      targets: how many numbers.
+      targets: number of predicted numbers.
 
     Targets are `(*batch, targets)`, the loss is the negative log-likelihood in nats. Predicts
     `prediction` (the location) and `scale`, `(*batch, targets)`.
@@ -284,10 +284,10 @@ class Gaussian:
         return location[..., None] + scale[..., None] * z.reshape((1,) * location.ndim + z.shape)
 
     def shifted(self, raw: Array, base: Array) -> Array:
-        """Raw numbers whose predictions are higher by `base` `(*batch, targets)`."""
+        """Raw outputs whose predictions are higher by `base` `(*batch, targets)`."""
         return raw.at[..., : self.targets].add(base)
 
     def sample(self, key: PRNGKeyArray, raw: Array) -> Array:
-        """A draw for each target."""
+        """A sample per target."""
         location, scale = self._values(raw)
         return location + scale * jax.random.normal(key, location.shape, location.dtype)

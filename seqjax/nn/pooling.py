@@ -1,4 +1,4 @@
-"""From the outputs of all valid steps to one vector."""
+"""Pooling of the outputs over time."""
 
 from typing import Literal, get_args
 
@@ -25,9 +25,9 @@ def last(ys: Array, mask: Array) -> Array:
     """
     time = mask.shape[-1]
     steps = jnp.arange(1, time + 1).reshape((1,) * (mask.ndim - 1) + (time,))
-    place = jnp.where(mask, steps, 0).max(-1, initial=0)
-    chosen = jnp.take_along_axis(ys, jnp.maximum(place - 1, 0)[..., None, None], axis=-2)
-    return jnp.where(place[..., None] > 0, chosen[..., 0, :], 0)
+    index = jnp.where(mask, steps, 0).max(-1, initial=0)
+    chosen = jnp.take_along_axis(ys, jnp.maximum(index - 1, 0)[..., None, None], axis=-2)
+    return jnp.where(index[..., None] > 0, chosen[..., 0, :], 0)
 
 
 def first(ys: Array, mask: Array) -> Array:
@@ -49,7 +49,7 @@ def maximum(ys: Array, mask: Array) -> Array:
 
 
 class AttentionPooling(nnx.Module):
-    """A mean over valid steps with weights that are learned.
+    """Attention pooling: a weighted mean over valid steps with learned weights.
 
         score[t]  = v . tanh(W y[t] + b)
         weight[t] = softmax over valid t of score[t]
@@ -57,7 +57,7 @@ class AttentionPooling(nnx.Module):
 
     Args:
       features: width of the outputs.
-      hidden: width of the layer that scores, by default `features`.
+      hidden: width of the scoring layer, by default `features`.
       rngs: the source of the parameters' keys.
 
     Example:

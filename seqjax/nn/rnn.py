@@ -22,7 +22,7 @@ class RNN(nnx.Module):
       cell: any cell.
       in_features: width of the inputs.
       dtype: dtype of the parameters, by default JAX's own (float32).
-      rngs: the parameters' key is drawn from its `params` stream.
+      rngs: the source of the parameters' key, its `params` stream.
 
     Example:
       >>> import jax.numpy as jnp
@@ -35,7 +35,7 @@ class RNN(nnx.Module):
     """
 
     scan: Callable[..., Any] = staticmethod(scan)
-    """How it is run; `seqjax.gradients` puts in a scan that looks at every layer."""
+    """The scan; `seqjax.gradients` replaces it by one that intercepts every layer."""
 
     def __init__(
         self, cell: Cell, in_features: int, *, dtype: DTypeLike | None = None, rngs: nnx.Rngs
@@ -70,9 +70,8 @@ class RNN(nnx.Module):
         Args:
           xs, carry, lengths, mask, resets, reverse, truncate, checkpoint_every, method: as
             for `sj.scan`.
-          key: switches the noise of dropout and zoneout on, with new streams of random
-            numbers; one key, or `(*batch,)` of them. A carry that already has it on keeps it
-            on without a key.
+          key: switches dropout and zoneout on, with new random streams; one key, or `(*batch,)` of
+            them. With a carry that has them on already, they stay on without a key.
 
         Returns:
           `(carry, ys)`.

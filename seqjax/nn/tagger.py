@@ -1,4 +1,4 @@
-"""A tag for every step, each by itself or all of them together."""
+"""Sequence tagging: a tag per step, independently or by a conditional random field."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,14 +26,14 @@ class Tagger(nnx.Module):
 
         emissions = scan(cell, embedding(xs)) W + b
 
-    By themselves, emissions are the logits of each step's tag. `CRFTagger` joins them.
+    Emissions are the logits of independent tags; `CRFTagger` models their dependence.
 
     Args:
-      cell: any cell; reading both ways is usual.
-      in_features: width of what the cell reads.
+      cell: any cell, usually bidirectional.
+      in_features: width of the cell's inputs.
       tags: number of tags.
-      embedding: a module that makes vectors of the inputs, such as `nnx.Embed` or
-        `WordEmbedding`; None if they are vectors already.
+      embedding: a module that embeds the inputs, such as `nnx.Embed` or `WordEmbedding`; None for
+        vectors.
       rngs: the source of the parameters' keys.
 
     Example:
@@ -81,7 +81,7 @@ class Tagger(nnx.Module):
         Args:
           emissions: `(*batch, time, tags)`.
           tags: `(*batch, time)` ints.
-          mask: `(*batch, time)` bool, the steps that count.
+          mask: `(*batch, time)` bool, the valid steps.
         """
         return cross_entropy(emissions, tags, mask)
 
@@ -94,7 +94,7 @@ class Tagger(nnx.Module):
 
 
 class CRFTagger(Tagger):
-    """A tagger whose tags depend on their neighbours: a linear-chain CRF on the emissions.
+    """A tagger with a linear-chain conditional random field (CRF) on the emissions.
 
         score(tags) = sum over t of emissions[t, tags[t]] + between[tags[t - 1], tags[t]]
                       + start[tags[0]] + end[tags[-1]]
@@ -103,8 +103,8 @@ class CRFTagger(Tagger):
     Args:
       cell, in_features, embedding, rngs: as for `Tagger`.
       tags: the names of the tags, in the order of their numbers.
-      scheme: `"BIO"` or `"BIOES"`: sequences that the scheme forbids have probability 0 and
-        are never predicted. None allows all.
+      scheme: `"BIO"` or `"BIOES"`: invalid sequences have probability 0 and are never predicted.
+        None allows all.
 
     Raises:
       InputError: if a tag does not fit the scheme.
@@ -133,7 +133,7 @@ class CRFTagger(Tagger):
 
     @property
     def transitions(self) -> Transitions:
-        """The scores of transitions; those of the forbidden ones are out of reach."""
+        """The transition scores, with those of invalid transitions at -inf in effect."""
         learned = Transitions(
             self.between.get_value(), self.start.get_value(), self.end.get_value()
         )

@@ -1,4 +1,4 @@
-"""Labels for a sequence without knowing where they are: connectionist temporal classification."""
+"""Transcription of unsegmented sequences by connectionist temporal classification (CTC)."""
 
 from typing import Any
 
@@ -14,20 +14,20 @@ from seqjax.engines.placement import all_varying
 from seqjax.nn.rnn import RNN
 
 BLANK = 0
-"""The symbol that is no label."""
+"""The blank token."""
 
 
 class Transcriber(nnx.Module):
     """A recurrent transcriber.
 
-        logits = scan(cell, embedding(xs)) W + b           for the blank and all labels, each step
-        p(labels) = sum over the paths that stand for the labels of their probability
+        logits = scan(cell, embedding(xs)) W + b           of the blank and all labels, each step
+        p(labels) = sum of the probabilities of all paths that collapse to the labels
 
     Args:
-      cell: any cell; reading both ways is usual.
-      in_features: width of what the cell reads.
-      symbols: number of labels and the blank, which is symbol 0.
-      embedding: a module that makes vectors of the inputs; None if they are vectors already.
+      cell: any cell, usually bidirectional.
+      in_features: width of the cell's inputs.
+      symbols: number of labels plus one for the blank token, which is 0.
+      embedding: a module that embeds the inputs; None for vectors.
       rngs: the source of the parameters' keys.
 
     Example:
@@ -39,7 +39,7 @@ class Transcriber(nnx.Module):
       >>> logits = model(jnp.ones((2, 6, 3)), lengths=lengths)
       >>> labels, count = jnp.array([[1, 2, 0], [4, 4, 4]]), jnp.array([2, 3])
       >>> nats, used = model.loss(logits, lengths, labels, count)
-      >>> used                       # four steps do not suffice for 4, 4, 4: two blanks between
+      >>> used                       # four steps are too few for 4, 4, 4: two blanks between
       Array([ True, False], dtype=bool)
 
     Source: Graves et al. 2006, "Connectionist temporal classification" (ICML).
@@ -75,25 +75,24 @@ class Transcriber(nnx.Module):
     def loss(
         self, logits: Array, lengths: Array, labels: Array, label_lengths: Array
     ) -> tuple[Array, Array]:
-        """The negative log-likelihood of the labels of each row, in nats.
+        """The negative log-likelihood of the labels of each sequence, in nats.
 
-        Rows that have fewer steps than their labels need have no path: their loss is 0, and
-        they are told.
+        A sequence with fewer steps than its labels need has no path: its loss is 0.
 
         Args:
           logits: `(batch, time, symbols)`.
-          lengths: `(batch,)`, how many steps count.
+          lengths: `(batch,)`, valid steps.
           labels: `(batch, labels)` ints above 0.
-          label_lengths: `(batch,)`, how many labels count.
+          label_lengths: `(batch,)`, valid labels.
 
         Returns:
-          `(nats, used)`, both `(batch,)`; `used` is False for the rows left out.
+          `(nats, used)`, both `(batch,)`; `used` is False for sequences without a path.
         """
         used = frames_needed(labels, label_lengths) <= lengths
-        # A row without labels is possible whatever its length: it stands in for those left out.
+        # The empty labelling has a path at any length: it replaces impossible ones.
         counts = jnp.where(used, label_lengths, 0)
         logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-        # Optax makes the state of its loop of this number: inside `shard_map` it must vary.
+        # Optax initializes its loop from this number, which must be varying inside `shard_map`.
         log_epsilon: Any = all_varying((logits, jnp.float32(-1e5)))[1]
         nats = optax.ctc_loss(
             logits,
@@ -106,13 +105,13 @@ class Transcriber(nnx.Module):
         return jnp.where(used, nats, 0.0), used
 
     def transcribe(self, logits: Array, lengths: Array, *, beams: int = 1) -> Labelling:
-        """The labels of each row: of the likeliest path, or the likeliest of `beams`.
+        """The labels of each sequence, by best-path decoding or by prefix beam search.
 
         Args:
           logits: `(*batch, time, symbols)`.
           lengths: `(*batch,)`.
-          beams: 1 for the likeliest path (greedy decoding), more for prefix beam search, of
-            which the best labelling is returned.
+          beams: 1 for the most probable path, more for a prefix beam search, whose best labelling
+            is returned.
         """
         if beams == 1:
             return ctc_greedy(logits, lengths, blank=BLANK)

@@ -1,5 +1,7 @@
 """Gates by name, against the equations; where numbers break; the gradient check; truncation."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +18,21 @@ from seqjax.gradients import (
     model_truncation_cost,
     truncation_cost,
 )
+from tests.nn.drawn import drawn, drawn_params, normal
+
+
+def in_one_program(run):
+    """The names and kinds of the gates of a run, and their numbers, computed at once."""
+    names = []
+
+    @jax.jit
+    def compute():
+        gates = run()
+        names.extend((gate.name, gate.kind) for gate in gates)
+        return [gate[3:] for gate in gates]
+
+    numbers = compute()
+    return names, numbers
 
 
 def sigmoid(x):
@@ -24,18 +41,20 @@ def sigmoid(x):
 
 def test_gates_of_a_minimal_gated_unit(x64):
     cell = sj.minimal_gated(3)
-    params = cell.init(jax.random.key(0), 2)
+    params, step = drawn_params(cell, 2), jax.jit(cell.step)
     xs = 4 * np.random.default_rng(0).standard_normal((2, 6, 2))
     lengths, resets = np.array([6, 4]), np.zeros((2, 6), bool)
     resets[0, 3] = True
-    forget, candidate = activations(cell, params, xs, lengths=lengths, resets=resets)
+    names, (forget, _) = in_one_program(
+        lambda: activations(cell, params, jnp.asarray(xs), lengths=lengths, resets=resets)
+    )
     opened = []
     for row in range(2):
         h = np.zeros(3)
         for t in range(lengths[row]):
             h = np.zeros(3) if resets[row, t] else h
             # The cell says itself what the input and the recurrent part of a gate are.
-            _, y = cell.step(params, jnp.asarray(h), jnp.asarray(xs[row, t]))
+            _, y = step(params, jnp.asarray(h), jnp.asarray(xs[row, t]))
             x = np.einsum("i,igf->gf", xs[row, t], params["input"]) + params["bias"]
             r = np.einsum("i,igf->gf", h, params["recurrent"])
             if "recurrent_bias" in params:
@@ -45,30 +64,37 @@ def test_gates_of_a_minimal_gated_unit(x64):
             np.testing.assert_allclose(h, y, rtol=1e-10)
             opened.append(f)
     opened = np.array(opened)
-    assert (forget.name, forget.kind, candidate.name) == ("forget", "sigmoid", "candidate")
-    np.testing.assert_allclose(forget.mean, opened.mean(), rtol=1e-10)
-    np.testing.assert_allclose(forget.low, (opened < 0.05).mean())
-    np.testing.assert_allclose(forget.high, (opened > 0.95).mean())
+    assert names == [("forget", "sigmoid"), ("candidate", "tanh")]
+    mean, low, high = forget
+    np.testing.assert_allclose(mean, opened.mean(), rtol=1e-10)
+    np.testing.assert_allclose(low, (opened < 0.05).mean())
+    np.testing.assert_allclose(high, (opened > 0.95).mean())
 
 
 def test_gates_of_any_cell_and_of_models():
     cell = sj.stack(sj.lstm(3), sj.rwkv4_time_mix(3), sj.dropout(sj.gru(3), 0.1))
-    model = sj.nn.RNN(cell, 2, rngs=nnx.Rngs(0))
-    xs = jax.random.normal(jax.random.key(1), (2, 6, 2))
-    ours = model_activations(model, lambda model: model(xs))
-    names = [gate.name for gate in ours]
+    model, xs = drawn(lambda rngs: sj.nn.RNN(cell, 2, rngs=rngs)), normal(2, 6, 2)
+    both, numbers = in_one_program(
+        lambda: (
+            *model_activations(model, lambda model: model(xs)),
+            *activations(cell, model.params, xs),
+        )
+    )
+    count = len(both) // 2
+    names = [name for name, _ in both[:count]]
     assert names[:5] == ["input", "forget", "candidate", "output", "cell"]
     assert names[-3:] == ["reset", "update", "candidate"]
-    theirs = activations(cell, model.params, xs)
-    np.testing.assert_allclose([gate.mean for gate in ours], [gate.mean for gate in theirs])
+    assert both[:count] == both[count:]
+    np.testing.assert_allclose(numbers[:count], numbers[count:])
 
 
 def test_a_padded_step_is_not_looked_at():
     cell = sj.gru(3)
-    params = cell.init(jax.random.key(0), 2)
-    xs = jnp.ones((2, 5, 2)).at[1, 2:].set(jnp.nan)
-    found = activations(cell, params, xs, lengths=jnp.array([5, 2]))
-    assert all(np.isfinite([gate.mean, gate.low, gate.high]).all() for gate in found)
+    params, xs = drawn_params(cell, 2), np.ones((2, 5, 2), np.float32)
+    xs[1, 2:] = np.nan
+    xs = jnp.asarray(xs)
+    _, numbers = in_one_program(lambda: activations(cell, params, xs, lengths=jnp.array([5, 2])))
+    assert len(numbers) == 3 and np.isfinite(numbers).all()
     assert first_not_finite(cell, params, xs, lengths=jnp.array([5, 2])) is None
 
 
@@ -94,15 +120,13 @@ def test_the_first_number_that_breaks():
     # From the other end, the steps run the other way.
     assert first_not_finite(stack, params, xs, reverse=True).step == 2
     model = sj.nn.RNN(stack, 1, rngs=nnx.Rngs(0))
-    model.variables = sj.nn.RNN(stack, 1, rngs=nnx.Rngs(0)).variables
     assert model_first_not_finite(model, lambda model: model(xs)) is not None
     assert first_not_finite(stack, params, 0 * xs) is None
 
 
 @pytest.mark.parametrize("cell", [sj.lstm(3), sj.minimal_gru(3)])
 def test_right_gradients_pass_the_check(cell):
-    params = cell.init(jax.random.key(0), 2)
-    xs = jax.random.normal(jax.random.key(1), (2, 5, 2))
+    params, xs = drawn_params(cell, 2), normal(2, 5, 2)
     found = check_gradient(cell, params, xs, jax.random.key(2), lengths=jnp.array([5, 3]))
     assert found.finite_differences < 1e-7
     assert found.plain < 1e-12
@@ -119,32 +143,31 @@ def test_a_wrong_gradient_fails_it():
         return square(x[0] + r[0])
 
     cell = sj.gated(update, features=3, gates=1)
-    params = cell.init(jax.random.key(0), 2)
-    xs = jax.random.normal(jax.random.key(1), (5, 2))
+    params, xs = drawn_params(cell, 2), normal(5, 2)
     assert check_gradient(cell, params, xs, jax.random.key(2)).finite_differences > 0.01
 
 
 def test_truncation_against_the_gradients_themselves(x64):
     cell = sj.gru(3)
-    params = cell.init(jax.random.key(0), 2)
-    xs = jax.random.normal(jax.random.key(1), (2, 9, 2))
+    params, xs = drawn_params(cell, 2), normal(2, 9, 2, dtype=np.float64)
 
     def loss(carry, ys):
         return jnp.square(ys[:, -1]).sum()
 
+    @functools.partial(jax.jit, static_argnums=0)
     def gradient(truncate):
         value = lambda p: loss(*sj.scan(cell, p, xs, truncate=truncate, method="plain"))  # noqa: E731
-        return np.asarray(jax.flatten_util.ravel_pytree(jax.grad(value)(params))[0])
+        return jax.flatten_util.ravel_pytree(jax.grad(value)(params))[0]
 
     found = truncation_cost(cell, params, xs, loss, [1, 3, 9])
-    full = gradient(None)
+    full = np.asarray(gradient(None))
     for steps, cosine, ratio in zip(*found, strict=True):
-        cut = gradient(int(steps))
+        cut = np.asarray(gradient(int(steps)))
         expected = cut @ full / np.linalg.norm(cut) / np.linalg.norm(full)
         assert cosine == pytest.approx(expected, rel=1e-10)
         assert ratio == pytest.approx(np.linalg.norm(cut) / np.linalg.norm(full), rel=1e-10)
     assert found.cosine[-1] == pytest.approx(1)
-    model = sj.nn.RNN(cell, 2, rngs=nnx.Rngs(0))
+    model = drawn(lambda rngs: sj.nn.RNN(cell, 2, rngs=rngs))
     ours = model_truncation_cost(model, lambda model: loss(*model(xs)), [1, 3, 9])
     theirs = truncation_cost(cell, model.params, xs, loss, [1, 3, 9])
     np.testing.assert_allclose(ours.cosine, theirs.cosine, rtol=1e-6)

@@ -1,4 +1,4 @@
-"""Models whose parameters NumPy draws: building them compiles nothing."""
+"""Parameters that NumPy draws: making a model of them compiles nothing."""
 
 import jax
 import jax.numpy as jnp
@@ -6,17 +6,25 @@ import numpy as np
 from flax import nnx
 
 
-def drawn(build, seed=0, scale=0.5):
-    """What `build` makes, a module, with all of its parameters drawn anew.
+def drawn(build, seed=0):
+    """What `build` `rngs -> module` makes, all of its parameters drawn anew."""
+    return _drawn(nnx.eval_shape(lambda: build(nnx.Rngs(0))), seed)
 
-    Args:
-      build: `rngs -> module`. It is only traced.
-      seed: of the generator.
-      scale: standard deviation of the parameters.
-    """
+
+def drawn_params(cell, in_features, seed=0):
+    """Parameters of a cell, in the precision of `cell.init`."""
+    return _drawn(jax.eval_shape(lambda: cell.init(jax.random.key(0), in_features)), seed)
+
+
+def _drawn(shapes, seed):
     random = np.random.default_rng(seed)
 
-    def leaf(like):
-        return jnp.asarray((scale * random.standard_normal(like.shape)).astype(like.dtype))
+    def draw(like):
+        return jnp.asarray((0.5 * random.standard_normal(like.shape)).astype(like.dtype))
 
-    return jax.tree.map(leaf, nnx.eval_shape(lambda: build(nnx.Rngs(0))))
+    return jax.tree.map(draw, shapes)
+
+
+def normal(*shape, seed=0, dtype=np.float32):
+    """Standard normal numbers as a JAX array."""
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape).astype(dtype))

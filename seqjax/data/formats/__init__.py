@@ -1,4 +1,4 @@
-"""Readers and writers of the files that users have."""
+"""Readers and writers of file formats."""
 
 from pathlib import Path
 
@@ -14,14 +14,14 @@ from seqjax.data.formats.ts import TS
 __all__ = ["FORMATS", "Fields", "Format", "Writer", "find_format"]
 
 FORMATS = (CSV, JSON_LINES, CONLLU, TS, NPZ, TEXT)
-"""The formats that are told by how the name of a file ends."""
+"""The formats that are identified by the suffix of a file."""
 
 
 def find_format(path: str | Path) -> Format:
-    """The format of a file by how its name ends, `.gz` left aside; of a folder, its texts.
+    """The format of a file by its suffix, ignoring `.gz`; a folder is one of texts.
 
     Raises:
-      InputError: if no format ends so.
+      InputError: if no format has this suffix.
 
     Example:
       >>> from seqjax.data.formats import find_format

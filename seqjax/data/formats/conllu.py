@@ -23,17 +23,17 @@ EMPTY = "_"
 def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Example]:
     """The sentences of a CoNLL-U file.
 
-    The tokens are the forms of the words. Ranges of several words (`4-5`) and empty nodes
-    (`3.1`) are kept for the writer and are no tokens. The tags are those of the column
-    `fields.tag` (`"upos"`), or of that key of the last column (`"biose"`).
+    The tokens are the word forms. Multiword ranges (`4-5`) and empty nodes (`3.1`) are kept for the
+    writer and are no tokens. The tags are those of the column `fields.tag` (`"upos"`), or of that
+    key of the last column (`"biose"`).
 
     Args:
       path: of the file.
-      fields: `tag` and `require_target` count.
-      malformed: told of sentences that cannot be used, by their first wrong line.
+      fields: `tag` and `require_target` are used.
+      malformed: collects malformed sentences, by their first wrong line.
 
     Raises:
-      InputError: if it is no such file, has no sentence, or a sentence is malformed and must
+      InputError: if it is not a CoNLL-U file, has no sentence, or a sentence is malformed and may
         not be skipped.
     """
     found = False
@@ -67,7 +67,7 @@ class _LineError(Exception):
 
 
 def _blocks(path: str | Path) -> Iterator[tuple[int, list[str]]]:
-    """The lines of each sentence, with the blank lines after it, and where they begin."""
+    """The lines of each sentence, with the blank lines after it, and the number of the first."""
     start, lines, over = 1, [], False
     for number, line in lines_of(path, WHAT):
         blank = not line.strip("\r\n")
@@ -80,41 +80,41 @@ def _blocks(path: str | Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def words_of(lines: list[str] | tuple[str, ...]) -> list[tuple[int, list[str]]]:
-    """The words of a sentence: the place of each among the lines, and its ten cells."""
+    """The words of a sentence: the index of the line of each, and its ten cells."""
     words: list[tuple[int, list[str]]] = []
     until = 0
     _check_lines(lines)
-    for place, line in enumerate(lines):
+    for index, line in enumerate(lines):
         content = line.rstrip("\r\n")
         if not content or content.startswith("#"):
             continue
         cells = content.split("\t")
         if len(cells) != len(COLUMNS):
             hint = " (they must be separated by tabs)" if "\t" not in content else ""
-            raise _LineError(place, f"expected 10 columns, got {len(cells)}{hint}")
+            raise _LineError(index, f"expected 10 columns, got {len(cells)}{hint}")
         if cells[0] == str(len(words) + 1) and cells[1]:
-            words.append((place, cells))
+            words.append((index, cells))
             continue
         match = ID.match(cells[0])
         if match is None:
             raise _LineError(
-                place, f"expected a number, a range or n.m in column 1, got {cells[0]!r}"
+                index, f"expected a number, a range or n.m in column 1, got {cells[0]!r}"
             )
         number, kind, other = int(match[1]), match[2], match[3]
         expected = len(words) + 1
         if kind == "-":
             if number != expected or int(other) <= number or number <= until:
                 raise _LineError(
-                    place, f"expected a range that begins with {expected}, got {cells[0]!r}"
+                    index, f"expected a range that begins with {expected}, got {cells[0]!r}"
                 )
             until = int(other)
         elif kind == ".":
             if number != len(words):
-                raise _LineError(place, f"expected the empty node {len(words)}.n, got {cells[0]!r}")
+                raise _LineError(index, f"expected the empty node {len(words)}.n, got {cells[0]!r}")
         elif cells[0] != str(expected):
-            raise _LineError(place, f"expected the word number {expected}, got {cells[0]!r}")
+            raise _LineError(index, f"expected the word number {expected}, got {cells[0]!r}")
         else:
-            raise _LineError(place, "expected a word in column 2, got nothing")
+            raise _LineError(index, "expected a word in column 2, got nothing")
     if until > len(words):
         raise _LineError(0, f"expected {until} words, as a range says, got {len(words)}")
     return words
@@ -124,25 +124,25 @@ def _check_lines(lines: list[str] | tuple[str, ...]) -> None:
     try:
         check_text("".join(lines))
     except FlawError:
-        # Some line is flawed: this finds out which.
-        for place, line in enumerate(lines):
+        # This finds out which line is flawed.
+        for index, line in enumerate(lines):
             try:
                 check_text(line)
             except FlawError as flaw:
-                raise _LineError(place, str(flaw)) from None
+                raise _LineError(index, str(flaw)) from None
 
 
 def _tags(words: list[tuple[int, list[str]]], fields: Fields) -> tuple[str, ...] | None:
     if fields.tag is None:
         return None
     tags = []
-    for place, cells in words:
+    for index, cells in words:
         tag = _tag(cells, fields.tag)
         if tag is None:
             if not fields.require_target:
                 return None
             which = "column" if fields.tag in COLUMNS else "key of the last column"
-            raise _LineError(place, f"expected a tag in the {which} {fields.tag!r}, got none")
+            raise _LineError(index, f"expected a tag in the {which} {fields.tag!r}, got none")
         tags.append(tag)
     return tuple(tags)
 
@@ -160,7 +160,7 @@ def _tag(cells: list[str], tag: str) -> str | None:
 
 @contextlib.contextmanager
 def writer(path: str | Path, like: str | Path, fields: Fields) -> Iterator["ConlluWriter"]:
-    """Writes sentences again with the predicted tags; everything else byte for byte."""
+    """Writes the sentences with the predicted tags; everything else byte for byte."""
     with whole_file(path) as file:
         yield ConlluWriter(file, fields.tag or "upos")
 
@@ -176,9 +176,9 @@ class ConlluWriter:
 
         Args:
           example: from `read`.
-          prediction: `prediction`, the tags, goes where the tags are read from. Of others,
-            lists with one for each word become keys of the last column, and the rest
-            comments before the sentence.
+          prediction: `prediction`, the tags, goes where the tags are read from. Of the others,
+            lists with one value per word become keys of the last column, and the rest comments
+            before the sentence.
         """
         lines, words = list(example.raw), words_of(example.raw)
         ending = "\r\n" if lines[0].endswith("\r\n") else "\n"
@@ -193,9 +193,9 @@ class ConlluWriter:
             key = self._tag if name == "prediction" else name
             for (_, cells), item in zip(words, value, strict=True):
                 _put(cells, key, cell_text(item))
-        for place, cells in words:
-            end = lines[place][len(lines[place].rstrip("\r\n")) :]
-            lines[place] = "\t".join(cells) + end
+        for index, cells in words:
+            end = lines[index][len(lines[index].rstrip("\r\n")) :]
+            lines[index] = "\t".join(cells) + end
         self._file.writelines([*comments, *lines])
 
 
@@ -214,4 +214,4 @@ def _put(cells: list[str], key: str, value: str) -> None:
 
 
 CONLLU = Format("CoNLL-U", (".conllu", ".conll"), read, writer)
-"""Ten columns separated by tabs, a word in a line, a blank line after each sentence."""
+"""Ten tab-separated columns, a word per line, a blank line after each sentence."""

@@ -1,4 +1,4 @@
-"""Tables as CSV: one text, one series of numbers, or one time step in a row."""
+"""CSV tables: a row is a text, a univariate series, or a time step."""
 
 import contextlib
 import csv
@@ -23,19 +23,18 @@ LONGEST_FIELD = 1 << 24
 def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Example]:
     """The examples of a CSV file whose first line names the columns.
 
-    The columns are separated by whichever of `,` `;` tab and `|` the first line has most of.
-    A row is an example: its text, its tokens, or its numbers in the order of the columns
-    `(time, 1)`; or one time step of a series, see `Fields`, and then the numbers are the
-    channels `(time, channels)`.
+    The delimiter is whichever of `,` `;` tab and `|` the first line has most of. A row is an
+    example: its text, its tokens, or its numbers in the order of the columns `(time, 1)`; or it is
+    one time step of a series, see `Fields`, and the numbers are the channels `(time, channels)`.
 
     Args:
       path: of the file.
-      fields: which column means what.
-      malformed: told of rows that cannot be used.
+      fields: the roles of the columns.
+      malformed: collects malformed rows.
 
     Raises:
-      InputError: if it is no such file, a column is missing or there twice, or a row is
-        malformed and must not be skipped.
+      InputError: if it is not a CSV file, a column is missing or duplicated, or a row is malformed
+        and may not be skipped.
     """
     columns, lines = _table(path, malformed)
     first = list(itertools.islice(lines, FIRST_ROWS))
@@ -49,7 +48,7 @@ def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Exa
 
 
 def resolve(path: str | Path, fields: Fields) -> Fields:
-    """The fields with the columns of numbers named, after the first rows that are whole."""
+    """The fields with `values` filled in from the first well-formed rows."""
     columns, lines = _table(path, Malformed(skip=True))
     _check_columns(path, columns, fields)
     first = [line.row for line in itertools.islice(lines, FIRST_ROWS)]
@@ -89,7 +88,7 @@ def _table(path: str | Path, malformed: Malformed) -> tuple[list[str], Iterator[
 
 
 def _records(path: str | Path, malformed: Malformed) -> Iterator[tuple[int, list[str]]]:
-    """The cells of each row with the line where it begins; blank lines are left out."""
+    """The cells of each row with the number of its first line; blank lines are skipped."""
     lines = lines_of(path, WHAT)
     first = next(lines)
     texts = (text for _, text in itertools.chain([first], lines))
@@ -123,7 +122,7 @@ def _explain(error: str) -> str:
 
 
 def delimiter_of(path: str | Path, header: str) -> str:
-    """What separates the columns: a tab if the name says so, or what the header has most of."""
+    """The delimiter: a tab if the suffix says so, or the most frequent one of the header."""
     if Path(str(path).removesuffix(".gz")).suffix == ".tsv":
         return "\t"
     outside = "".join(header.split('"')[::2])
@@ -140,7 +139,7 @@ def _check_columns(path: str | Path, columns: list[str], fields: Fields) -> None
 
 @contextlib.contextmanager
 def writer(path: str | Path, like: str | Path, fields: Fields) -> Iterator["CsvWriter"]:
-    """Writes the rows of a CSV file again, with columns for what was predicted."""
+    """Writes the rows of a CSV file with additional columns for the predictions."""
     _, header = next(lines_of(like, WHAT))
     delimiter = delimiter_of(like, header)
     columns = [name.strip() for name in next(csv.reader([header], delimiter=delimiter))]
@@ -174,7 +173,7 @@ class CsvWriter:
         Args:
           example: from `read`.
           prediction: a value for each new column; for a series one for all of its rows,
-            or a list with one for each.
+            or a list with one per row.
         """
         self._begin(prediction)
         rows = example.raw if self._fields.by_step else [example.raw]
@@ -182,11 +181,11 @@ class CsvWriter:
             self._out.writerow([*cells, *values])
 
     def extend(self, example: Example, prediction: Mapping[str, Any]) -> None:
-        """Writes the steps that come after a series, and not the series itself.
+        """Writes the steps after a series, and not the series itself.
 
         Args:
-          example: from `read`, one time step in a row.
-          prediction: lists, each with a value for each future step.
+          example: from `read`, with one time step per row.
+          prediction: lists, each with a value per future step.
         """
         self._begin(prediction)
         steps = max(len(values) for values in prediction.values())

@@ -1,4 +1,4 @@
-"""Text files line by line, with one clear message for each that is not; and whole writing."""
+"""Reading text files line by line, with a clear message for any other file; atomic writing."""
 
 import contextlib
 import gzip
@@ -12,7 +12,7 @@ from typing import Any
 from seqjax.core.errors import InputError
 
 LONGEST_LINE = 1 << 26
-"""Bytes in a line, at most: a file without line ends must not fill the memory."""
+"""Maximum bytes in a line: a file without line ends must not fill the memory."""
 
 SIGNATURES = {
     b"\xff\xfe\0\0": "UTF-32 text",
@@ -36,14 +36,14 @@ class FlawError(Exception):
 
 
 def opened(path: str | Path, what: str) -> io.BufferedIOBase:
-    """A file to read bytes from, unpacked if its name ends in `.gz`.
+    """A binary file to read, decompressed if its name ends in `.gz`.
 
     Args:
       path: of the file.
-      what: it should be, `"a CSV file"`.
+      what: the expected kind of file, `"a CSV file"`.
 
     Raises:
-      InputError: if it is missing, a folder, empty, not to be read, or of another kind.
+      InputError: if it is missing, a folder, empty, unreadable, or of another kind.
     """
     path = Path(path)
     if path.is_dir():
@@ -69,13 +69,13 @@ def opened(path: str | Path, what: str) -> io.BufferedIOBase:
 
 
 def lines_of(path: str | Path, what: str) -> Iterator[tuple[int, str]]:
-    """The lines of a text file with their numbers from 1, line ends kept.
+    """The lines of a text file, numbered from 1, with their line ends.
 
-    Bytes that are not UTF-8 come as lone surrogates, for `check_text` to find, so that the
-    row they stand in can be named, or skipped.
+    Invalid UTF-8 becomes lone surrogates, which `check_text` finds, so that the malformed row can
+    be named, or skipped.
 
     Raises:
-      InputError: see `opened`; and for a damaged gzip file, with the line where it breaks.
+      InputError: see `opened`; and for a damaged gzip file, with the line of the damage.
     """
     with opened(path, what) as file:
         number = 0
@@ -103,41 +103,41 @@ def lines_of(path: str | Path, what: str) -> Iterator[tuple[int, str]]:
 
 
 def check_text(text: str) -> None:
-    """Raises `FlawError` if a text has zero bytes or was not UTF-8."""
+    """Raises `FlawError` if a text has zero bytes or was not valid UTF-8."""
     if "\0" in text:
         raise FlawError(
             f"expected text, got a zero byte at character {text.index(chr(0)) + 1} (UTF-16 must be "
             "converted to UTF-8, and binary files are not text)"
         )
-    # Texts in ASCII, the most common, are known to be so without a look at them.
+    # For ASCII texts, the most common ones, Python knows this without scanning them.
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            code, place = ord(text[error.start]), error.start + 1
+            code, position = ord(text[error.start]), error.start + 1
             if not 0xDC80 <= code <= 0xDCFF:
                 raise FlawError(
-                    f"expected text, got half a character ({code:#x}) at character {place}"
+                    f"expected text, got half a character ({code:#x}) at character {position}"
                 ) from None
             raise FlawError(
-                f"expected UTF-8, got the byte {code - 0xDC00:#04x} at character {place} (iconv -f "
-                "latin1 -t utf-8 converts a file that is Latin-1)"
+                f"expected UTF-8, got the byte {code - 0xDC00:#04x} at character {position} (iconv "
+                "-f latin1 -t utf-8 converts a file that is Latin-1)"
             ) from None
 
 
 @contextlib.contextmanager
 def whole_file(path: str | Path, mode: str = "w") -> Iterator[Any]:
-    """A file that appears under its name only when all of it has been written.
+    """Writes a file atomically: it appears under its name only when complete.
 
-    It is written to `path` and `.part`, and removed if the block raises. A name that ends
-    in `.gz` is compressed.
+    It is written to `path` with `.part` appended, and removed if the block raises. It is compressed
+    if its name ends in `.gz`.
 
     Args:
       path: of the file.
-      mode: `"w"` for text in UTF-8 with line ends as they are given, `"wb"` for bytes.
+      mode: `"w"` for UTF-8 text without translation of line ends, `"wb"` for bytes.
 
     Raises:
-      InputError: if there is no folder to put it into.
+      InputError: if the folder does not exist.
     """
     path = Path(path)
     if path.is_dir():

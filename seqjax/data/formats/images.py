@@ -1,4 +1,4 @@
-"""Vectors, pictures and clips, as numbers or as files."""
+"""Vectors, images and clips, as numbers or as files."""
 
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,21 @@ PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 
 
 def image_of(value: Any, name: str, folder: Path) -> np.ndarray:
-    """A vector, a picture or a clip as float32.
+    """A vector, an image or a clip as float32.
 
     Args:
-      value: lists of numbers in lists; or the path of a picture, of a folder whose pictures in
-        order of name are the frames of a clip, or of an `.npy` file.
+      value: nested lists of numbers; or the path of an image, of a folder whose images in order of
+        name are the frames of a clip, or of an `.npy` file.
       name: of the column.
-      folder: where relative paths begin.
+      folder: that relative paths are relative to.
 
     Returns:
-      `(width,)`, `(height, width, channels)` or `(time, height, width, channels)`. Grey pictures
-      have one channel; those of files are in 0..1.
+      `(width,)`, `(height, width, channels)` or `(time, height, width, channels)`. Greyscale images
+      have one channel; images from files are in [0, 1].
 
     Raises:
-      FlawError: if it cannot be read, or is of another shape.
+      FlawError: if it cannot be read, or has another rank.
+      ImportError: if Pillow, a dependency of matplotlib, is not installed.
     """
     if isinstance(value, str):
         found = _from_file(folder / value, name)

@@ -1,4 +1,4 @@
-"""JSON Lines: one object in a line."""
+"""JSON Lines: one object per line."""
 
 import contextlib
 import itertools
@@ -21,18 +21,18 @@ WHAT = "a file with a JSON object in every line"
 def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Example]:
     """The examples of a JSON Lines file.
 
-    An object is an example: its text, its list of tokens, or its numbers, which are a list
-    with a number or a list of channels for each step, several lists, one for each
-    channel, or single numbers; or one time step of a series, see `Fields`.
+    An object is an example: its text, its list of tokens, or its numbers: a list with a number or
+    a list of channels per step, one list per channel, or single numbers. Or it is one time step of
+    a series, see `Fields`.
 
     Args:
       path: of the file.
-      fields: which key means what.
-      malformed: told of lines that cannot be used.
+      fields: the roles of the keys.
+      malformed: collects malformed lines.
 
     Raises:
-      InputError: if it is no such file, no object has a key that is needed, or a line is
-        malformed and must not be skipped.
+      InputError: if it is not a JSON Lines file, a required key is missing, or a line is malformed
+        and may not be skipped.
     """
     lines = _objects(path, fields, malformed)
     first = list(itertools.islice(lines, FIRST_ROWS))
@@ -45,7 +45,7 @@ def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Exa
 
 
 def resolve(path: str | Path, fields: Fields) -> Fields:
-    """The fields with the keys of numbers named, after the first objects that are whole."""
+    """The fields with `values` filled in from the first well-formed objects."""
     lines = _objects(path, fields, Malformed(skip=True))
     first = [line.row for line in itertools.islice(lines, FIRST_ROWS)]
     return with_values(fields, first, path) if first else fields
@@ -67,7 +67,7 @@ def _objects(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator
 
 
 def _with_keys(lines: Iterable[Line], fields: Fields, malformed: Malformed) -> Iterator[Line]:
-    """The lines that have the keys of the values, found in the first ones, too."""
+    """The lines that also have the keys of `values`, which the first ones determined."""
     for line in lines:
         try:
             _check_keys(line.row, fields)
@@ -108,7 +108,7 @@ def _parse(text: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def writer(path: str | Path, like: str | Path, fields: Fields) -> Iterator["JsonWriter"]:
-    """Writes the objects of a JSON Lines file again, with keys for what was predicted."""
+    """Writes the objects of a JSON Lines file with additional keys for the predictions."""
     with whole_file(path) as file:
         yield JsonWriter(file, fields, like)
 
@@ -124,8 +124,8 @@ class JsonWriter:
 
         Args:
           example: from `read`.
-          prediction: a value for each new key; for a series one for all of its objects, or a
-            list with one for each.
+          prediction: a value for each new key; for a series one for all of its objects, or a list
+            with one per object.
         """
         if not self._fields.by_step:
             self._put(example.raw, prediction)
@@ -134,11 +134,11 @@ class JsonWriter:
             self._put(row, {name: _at(v, i, len(example.raw)) for name, v in prediction.items()})
 
     def extend(self, example: Example, prediction: Mapping[str, Any]) -> None:
-        """Writes the steps that come after a series, and not the series itself.
+        """Writes the steps after a series, and not the series itself.
 
         Args:
-          example: from `read`, one time step in a line.
-          prediction: lists, each with a value for each future step.
+          example: from `read`, with one time step per line.
+          prediction: lists, each with a value per future step.
         """
         steps = max(len(values) for values in prediction.values())
         for i, row in enumerate(future_rows(example.raw[-2:], steps, self._fields)):
@@ -160,4 +160,4 @@ def _at(value: Any, step: int, steps: int) -> Any:
 
 
 JSON_LINES = Format("JSON Lines", (".jsonl", ".ndjson", ".jsonlines"), read, writer, resolve)
-"""One JSON object in a line."""
+"""One JSON object per line."""

@@ -25,22 +25,22 @@ INPUTS, LENGTHS = "inputs", "lengths"
 
 
 def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Example]:
-    """The rows of the arrays in an `.npz` file, read a row at a time.
+    """The examples of an `.npz` file, read a row of its arrays at a time.
 
     The series are the array `inputs`, or the one that `fields.values` names, `(n, time)` or
-    `(n, time, channels)`; if there is an array `lengths`, `(n,)`, steps from there on are
-    padding. `fields.label`, `fields.number` and `fields.tag` name arrays with a row for
-    each series, `fields.text` one with texts instead of series, and `fields.image` one with
-    vectors `(n, width)`, pictures or clips `(n, [time,] height, width, channels)`.
+    `(n, time, channels)`; with an array `lengths`, `(n,)`, the steps from there on are padding.
+    `fields.label`, `fields.number` and `fields.tag` name arrays with a row per series,
+    `fields.text` one with texts instead of series, and `fields.image` one with vectors
+    `(n, width)`, images or clips `(n, [time,] height, width, channels)`.
 
     Args:
       path: of the file.
-      fields: which array means what.
-      malformed: told of rows that cannot be used.
+      fields: the roles of the arrays.
+      malformed: collects malformed rows.
 
     Raises:
-      InputError: if it is no such file, an array is missing or of a wrong kind (pickled
-        objects are never read), or a row is malformed and must not be skipped.
+      InputError: if it is not an `.npz` file, an array is missing or has the wrong dtype or rank
+        (pickled objects are never read), or a row is malformed and may not be skipped.
     """
     with _archive(path) as archive, contextlib.ExitStack() as stack:
         columns = {
@@ -53,11 +53,11 @@ def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Exa
             raise InputError(f"{path}: expected as many rows in every array, got {counts}.")
         if not count:
             raise InputError(f"{path} has no rows: its arrays have the first axis 0.")
-        for place in range(count):
-            where = f"{path}, row {place}"
-            row = {role: column.next(place) for role, column in columns.items()}
+        for number in range(count):
+            where = f"{path}, row {number}"
+            row = {role: column.next(number) for role, column in columns.items()}
             try:
-                example = Example(_inputs(row), _target(row, fields), where, place)
+                example = Example(_inputs(row), _target(row, fields), where, number)
             except FlawError as flaw:
                 malformed.report(where, str(flaw))
             else:
@@ -73,7 +73,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipExtFile:
 
 
 def _roles(path: str | Path, names: list[str], fields: Fields) -> dict[str, str]:
-    """Which array plays which part."""
+    """The array of each role."""
     if fields.values is not None and len(fields.values) != 1:
         raise InputError(f"{path}: expected one array of series, got {listed(fields.values)}.")
     inputs = fields.text or fields.image or (fields.values[0] if fields.values else INPUTS)
@@ -135,7 +135,7 @@ RANKS = {
 
 
 class _Column:
-    """An array in the archive, read row by row, so that no array must fit into memory."""
+    """An array of the archive, streamed row by row, because it may not fit into memory."""
 
     def __init__(self, path: str | Path, name: str, role: str, stream: zipfile.ZipExtFile):
         self.path, self.name, self.stream = path, name, stream
@@ -239,10 +239,9 @@ def _target(row: Mapping[str, np.ndarray], fields: Fields) -> Any:
 
 @contextlib.contextmanager
 def writer(path: str | Path, like: str | Path, fields: Fields) -> Iterator["NpzWriter"]:
-    """Writes the arrays of an `.npz` file again, and arrays with what was predicted.
+    """Writes the arrays of an `.npz` file and additional ones with the predictions.
 
-    The arrays that were there are copied as they are. Rows that were skipped have nan, or
-    the empty text, or -1 for whole numbers.
+    The predictions of skipped rows are NaN, the empty text, or -1 for integers.
     """
     with _archive(like) as archive:
         names = _names(archive)
@@ -270,24 +269,24 @@ def writer(path: str | Path, like: str | Path, fields: Fields) -> Iterator["NpzW
 
 
 class NpzWriter:
-    """See `writer`. What was predicted is kept until the end: it is small beside the series."""
+    """See `writer`. Predictions, small beside the series, are buffered until the end."""
 
     def __init__(self, rows: int):
         self._rows = rows
         self._found: dict[str, dict[int, np.ndarray]] = {}
 
     def write(self, example: Example, prediction: Mapping[str, Any]) -> None:
-        """Takes note of what was predicted of a row.
+        """Buffers the predictions for a row.
 
         Args:
           example: from `read`.
-          prediction: values or arrays; arrays of several lengths are padded.
+          prediction: values or arrays; arrays of different lengths are padded.
         """
         for name, value in prediction.items():
             self._found.setdefault(name, {})[example.raw] = np.asarray(plain(value))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """An array with a row for each row of the file, for each name."""
+        """For each name an array with a row per row of the file."""
         arrays = {}
         for name, found in self._found.items():
             dtype = np.result_type(*{value.dtype for value in found.values()})
@@ -301,4 +300,4 @@ class NpzWriter:
 
 
 NPZ = Format(".npz", (".npz",), read, writer)
-"""Arrays with a row for each example."""
+"""Arrays with a row per example."""

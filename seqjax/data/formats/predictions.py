@@ -1,4 +1,4 @@
-"""What was predicted, as cells of a table and as values of JSON."""
+"""Predictions as cells of a table and as JSON values."""
 
 import datetime
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from seqjax.data.formats.base import Fields
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: NumPy's numbers and arrays become Python's, six digits kept."""
+    """A value as JSON: NumPy numbers and arrays become Python's, rounded to six digits."""
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if isinstance(value, np.generic):
@@ -27,7 +27,7 @@ def plain(value: Any) -> Any:
 
 
 def cell_text(value: Any, separator: str = " ") -> str:
-    """A value as the text of a cell; several with a separator between them."""
+    """A value as the text of a cell; several are joined by a separator."""
     if isinstance(value, str):
         return value
     value = plain(value)
@@ -41,16 +41,16 @@ def cell_text(value: Any, separator: str = " ") -> str:
 
 
 def is_list_of(value: Any, length: int) -> bool:
-    """Whether a value is a list or an array of so many."""
+    """Whether a value is a list or an array of this length."""
     several = isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim > 0)
     return several and len(value) == length
 
 
 class Columns:
-    """The new columns of a table: the same in every row, and none that was there before.
+    """The additional columns of a table: the same in every row, and none that it has already.
 
     Args:
-      present: the columns that the file has.
+      present: the columns of the file.
       like: the file, for messages.
     """
 
@@ -59,7 +59,7 @@ class Columns:
         self.names: tuple[str, ...] | None = None
 
     def check(self, prediction: Mapping[str, Any]) -> None:
-        """Takes note of the names, and raises if they change.
+        """Records the names, and raises `ValueError` if they change.
 
         Raises:
           InputError: if the file has a column of that name already.
@@ -76,7 +76,7 @@ class Columns:
             raise ValueError(f"Expected predictions {self.names}, got {tuple(prediction)}.")
 
     def by_row(self, prediction: Mapping[str, Any], rows: int) -> Iterator[list[str]]:
-        """The new cells of each row; a value that is not a list of so many goes into all."""
+        """The new cells of each row; a value that is not a list of `rows` is repeated."""
         for row in range(rows):
             yield [
                 cell_text(value[row] if rows > 1 and is_list_of(value, rows) else value)
@@ -85,9 +85,9 @@ class Columns:
 
 
 def future_rows(rows: Sequence[Mapping[str, Any]], steps: int, fields: Fields) -> Iterator[dict]:
-    """The rows that come after the last of a series: its name, and the times that follow.
+    """The rows after the last one of a series: its name, and extrapolated times.
 
-    Times go on as the last two rows do, if they are numbers or dates; or else are left out.
+    Numbers and dates are extrapolated from the last two rows; other times are left empty.
     """
     for step in range(1, steps + 1):
         row = {} if fields.series is None else {fields.series: rows[-1][fields.series]}

@@ -1,4 +1,4 @@
-"""Examples from the rows of a table, whether its rows are CSV or JSON."""
+"""Examples from the rows of a table, CSV or JSON."""
 
 import dataclasses
 import datetime
@@ -24,14 +24,14 @@ from seqjax.data.formats.values import (
 )
 
 FIRST_ROWS = 100
-"""So many rows are looked at to find the columns that hold numbers."""
+"""Number of rows that determine the columns of numbers."""
 
 REMEMBERED = 100_000
-"""So many series are remembered, to notice when the rows of one are not together."""
+"""Number of series names that are kept, to detect a series whose rows are not contiguous."""
 
 
 class Line(NamedTuple):
-    """A row: where it stands, its values by column, and what its writer needs."""
+    """A row: file and line, its values by column, and whatever its writer needs."""
 
     where: str
     row: Row
@@ -39,8 +39,8 @@ class Line(NamedTuple):
 
 
 def with_values(fields: Fields, rows: Sequence[Row], path: str | Path) -> Fields:
-    """The fields with `values` named after the first rows: the first cell that is not empty
-    tells what a column holds.
+    """The fields with `values` determined from the first rows: the first nonempty cell of a column
+    determines its type.
 
     Raises:
       InputError: if no column has numbers.
@@ -62,19 +62,19 @@ def with_values(fields: Fields, rows: Sequence[Row], path: str | Path) -> Fields
 
 
 def listed(names: Iterable[str]) -> str:
-    """Some names, quoted."""
+    """Up to 12 names, quoted."""
     names = list(names)
     more = f" and {len(names) - 12} more" if len(names) > 12 else ""
     return ", ".join(map(repr, names[:12])) + more
 
 
 def to_examples(lines: Iterable[Line], fields: Fields, malformed: Malformed) -> Iterator[Example]:
-    """Examples from rows: one each, or one from the rows of each series.
+    """Examples from rows: one per row, or one per series.
 
     Args:
       lines: the rows.
-      fields: what the columns mean, with the values named.
-      malformed: told of rows that cannot be used.
+      fields: the roles of the columns, with `values` filled in.
+      malformed: collects malformed rows.
     """
     if fields.by_step:
         yield from _from_steps(lines, fields, malformed)
@@ -99,7 +99,7 @@ def to_examples(lines: Iterable[Line], fields: Fields, malformed: Malformed) -> 
 
 
 def inputs_of(row: Row, fields: Fields, where: str) -> Any:
-    """The text, the tokens, the picture or the numbers of the row that stands there."""
+    """The text, the tokens, the image or the numbers of a row."""
     if fields.image is not None:
         return image_of(
             row[fields.image], fields.image, Path(where.rpartition(", line ")[0]).parent
@@ -121,7 +121,7 @@ def inputs_of(row: Row, fields: Fields, where: str) -> Any:
 
 
 class _Series:
-    """The steps of a series, as they come."""
+    """Accumulates the steps of a series."""
 
     def __init__(self, key: Any, where: str):
         self.key, self.where = key, where
@@ -199,7 +199,7 @@ def _key(value: Any, name: str) -> str:
 
 
 def _moment(value: Any) -> Any:
-    """A time that can be compared with the next, or None."""
+    """A time as a comparable value, or None."""
     if isinstance(value, (int, float)):
         return float(value)
     try:

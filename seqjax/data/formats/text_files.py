@@ -1,4 +1,4 @@
-"""Texts: a folder for each label, or one text in a line."""
+"""Plain texts: a folder per label, or one text per line."""
 
 import contextlib
 import json
@@ -18,16 +18,16 @@ WHAT = "a text file with one text in a line"
 
 
 def read_lines(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Example]:
-    """One text in a line, without labels; or its tokens, if `fields.tokens` is named.
+    """One text per line, without labels; or its tokens, if `fields.tokens` is set.
 
     Args:
       path: of the file.
-      fields: labels and tags cannot be asked for.
-      malformed: told of lines that cannot be used, blank ones among them.
+      fields: may not require labels or tags.
+      malformed: collects malformed lines, blank ones included.
 
     Raises:
-      InputError: if it is no such file, labels are needed, or a line is malformed and must
-        not be skipped.
+      InputError: if it is not a text file, labels are required, or a line is malformed and may not
+        be skipped.
     """
     if fields.require_target and (fields.label or fields.number or fields.tag):
         raise InputError(
@@ -51,18 +51,18 @@ def read_lines(path: str | Path, fields: Fields, malformed: Malformed) -> Iterat
 
 
 def read_folder(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Example]:
-    """The texts in a folder, in order of name; the folder in which a text lies is its label.
+    """The texts of a folder, in order of name, labelled by their subfolders.
 
     Args:
-      path: of the folder. Its folders are labels and the `.txt` and `.md` files in these,
-        however deep, are texts; files beside folders are malformed. A folder without
-        folders has texts without labels.
-      fields: `require_target` with a `label` asks for labels.
-      malformed: told of files that are not texts.
+      path: of the folder. Its subfolders are labels, and the `.txt` and `.md` files in these, at
+        any depth, are texts; files beside subfolders are malformed. Without subfolders the texts
+        have no labels.
+      fields: `require_target` with a `label` requires labels.
+      malformed: collects files that are not texts.
 
     Raises:
-      InputError: if there is no text, labels are needed and there are none, or a file is
-        malformed and must not be skipped.
+      InputError: if there is no text, labels are required but missing, or a file is malformed and
+        may not be skipped.
     """
     path = Path(path)
     if not path.is_dir():
@@ -97,7 +97,7 @@ def read_folder(path: str | Path, fields: Fields, malformed: Malformed) -> Itera
 
 @contextlib.contextmanager
 def write_lines(path: str | Path, like: str | Path, fields: Fields) -> Iterator["LineWriter"]:
-    """Writes texts again, one in a line, and what was predicted after tabs."""
+    """Writes texts, one per line, followed by their tab-separated predictions."""
     with whole_file(path) as file:
         yield LineWriter(file)
 
@@ -109,17 +109,14 @@ class LineWriter:
         self._file = file
 
     def write(self, example: Example, prediction: Mapping[str, Any]) -> None:
-        """Writes a line: the text and each value, with tabs between them."""
+        """Writes a line: the text and the values, separated by tabs."""
         values = (" ".join(cell_text(value).split()) for value in prediction.values())
         self._file.write("\t".join([example.raw, *values]) + "\n")
 
 
 @contextlib.contextmanager
 def write_folder(path: str | Path, like: str | Path, fields: Fields) -> Iterator["ListWriter"]:
-    """Writes a JSON object in a line for each file of a folder: its name and what was predicted.
-
-    The texts themselves are not copied.
-    """
+    """Writes a JSON object per file of a folder, one a line: its name and the predictions."""
     with whole_file(path) as file:
         yield ListWriter(file)
 
@@ -137,7 +134,7 @@ class ListWriter:
 
 
 TEXT = Format("text", (".txt", ".text"), read_lines, write_lines)
-"""One text in a line."""
+"""One text per line."""
 
 FOLDER = Format("a folder of texts", (), read_folder, write_folder)
-"""A folder for each label."""
+"""A folder per label."""

@@ -1,4 +1,4 @@
-"""The `.ts` files of the archives for time series classification."""
+"""The `.ts` format of the UCR and UEA archives of time series classification."""
 
 import contextlib
 import dataclasses
@@ -27,7 +27,7 @@ KNOWN = (*FLAGS, "problemname", "dimensions", "dimension", "serieslength", "clas
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What the lines with an `@` say."""
+    """The header, lines that begin with an `@`."""
 
     labels: tuple[str, ...] | None = None
     targets: bool = False
@@ -36,24 +36,24 @@ class Header:
 
     @property
     def last(self) -> bool:
-        """Whether a line ends with what is to be predicted."""
+        """Whether a line ends with the target."""
         return self.labels is not None or self.targets
 
 
 def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Example]:
-    """The series of a `.ts` file, `(time, channels)`, with their class or their number.
+    """The series of a `.ts` file, `(time, channels)`, with their class or their target number.
 
-    Channels are separated by colons, steps by commas, and the class comes last. A missing
-    value, `?`, is read as NaN.
+    Channels are separated by colons, steps by commas, and the class comes last. `?` is a missing
+    value, NaN.
 
     Args:
       path: of the file.
-      fields: only `require_target` counts: whether `?`, or nothing, may stand for the class.
-      malformed: told of series that cannot be used.
+      fields: only `require_target` is used: whether the class may be `?` or missing.
+      malformed: collects malformed series.
 
     Raises:
-      InputError: if it is no such file, its header is wrong, it has no series, or one is
-        malformed and must not be skipped.
+      InputError: if it is not a `.ts` file, its header is malformed, it has no series, or one is
+        malformed and may not be skipped.
     """
     lines = lines_of(path, WHAT)
     header = _header(path, lines)
@@ -77,7 +77,7 @@ def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Exa
 
 
 def _header(path: str | Path, lines: Iterator[tuple[int, str]]) -> Header:
-    said: dict[str, list[str]] = {}
+    found: dict[str, list[str]] = {}
     for number, line in lines:
         content = line.strip()
         where = f"{path}, line {number}"
@@ -92,10 +92,10 @@ def _header(path: str | Path, lines: Iterator[tuple[int, str]]) -> Header:
         name, *words = content[1:].split()
         name = name.lower()
         if name == "data":
-            return _described(said, where)
+            return _described(found, where)
         if name not in KNOWN:
             raise InputError(f"{where}: there is no @{name} in {WHAT}.")
-        if name in said:
+        if name in found:
             raise InputError(f"{where}: @{name} stands there twice.")
         if name in FLAGS and (not words or words[0].lower() not in ("true", "false")):
             raise InputError(f"{where}: expected true or false after @{name}, got {words}.")
@@ -103,24 +103,24 @@ def _header(path: str | Path, lines: Iterator[tuple[int, str]]) -> Header:
             words and words[0].isdigit() and int(words[0]) > 0
         ):
             raise InputError(f"{where}: expected a number above 0 after @{name}, got {words}.")
-        said[name] = words
+        found[name] = words
     raise InputError(f"{path} has no line @data; expected {WHAT}.")
 
 
-def _described(said: dict[str, list[str]], where: str) -> Header:
+def _described(found: dict[str, list[str]], where: str) -> Header:
     def flag(name: str) -> bool:
-        return said.get(name, ["false"])[0].lower() == "true"
+        return found.get(name, ["false"])[0].lower() == "true"
 
     if flag("timestamps"):
         raise InputError(f"{where}: series with time stamps (@timeStamps true) are not read.")
-    labels = said.get("classlabel", ["false"])
+    labels = found.get("classlabel", ["false"])
     if not labels or labels[0].lower() not in ("true", "false"):
         raise InputError(f"{where}: expected true or false after @classLabel, got {labels}.")
     classes = tuple(labels[1:]) if labels[0].lower() == "true" else None
     if classes == ():
         raise InputError(f"{where}: expected the classes after @classLabel true, got none.")
-    channels = said.get("dimensions", said.get("dimension", [None]))[0]
-    length = said.get("serieslength", [None])[0]
+    channels = found.get("dimensions", found.get("dimension", [None]))[0]
+    length = found.get("serieslength", [None])[0]
     return Header(
         classes,
         flag("targetlabel"),
@@ -145,9 +145,9 @@ def _series(content: str, header: Header, require_target: bool) -> tuple[np.ndar
     return np.stack(channels, axis=1), _target(last, header, require_target)
 
 
-def _channel(part: str, place: int) -> np.ndarray:
+def _channel(part: str, number: int) -> np.ndarray:
     if not part.strip():
-        raise FlawError(f"expected at least one step, got none in channel {place}")
+        raise FlawError(f"expected at least one step, got none in channel {number}")
     if "(" in part:
         raise FlawError("expected values alone, got time stamps in parentheses")
     try:
@@ -161,7 +161,7 @@ def _channel(part: str, place: int) -> np.ndarray:
         pass
     return np.array(
         [
-            np.nan if cell.strip() == MISSING else number_of(cell, f"channel {place}")
+            np.nan if cell.strip() == MISSING else number_of(cell, f"channel {number}")
             for cell in part.split(",")
         ],
         np.float32,
@@ -187,14 +187,14 @@ def _target(last: str | None, header: Header, require_target: bool) -> Any:
 
 @contextlib.contextmanager
 def writer(path: str | Path, like: str | Path, fields: Fields) -> Iterator["TsWriter"]:
-    """Writes series again with the predicted class in the place of theirs."""
+    """Writes the series with the predicted class instead of theirs."""
     head = []
     for _, line in lines_of(like, WHAT):
         if line.strip().lower() == "@data":
             break
         head.append(line.rstrip("\r\n"))
     header = _header(like, lines_of(like, WHAT))
-    # The header names the classes, and which were predicted is known at the end only.
+    # The header lists the classes, and the predicted ones are known at the end only.
     with tempfile.TemporaryFile("w+", encoding="utf-8") as body, whole_file(path) as file:
         writer = TsWriter(body, header.last)
         yield writer

@@ -1,4 +1,4 @@
-"""Numbers, labels and tags from the cells of a table or the values of JSON."""
+"""Numbers, labels and tags from the cells of a table or from JSON values."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,11 +12,11 @@ from seqjax.data.formats.file_access import FlawError
 Row = Mapping[str, Any]
 
 LARGEST = float(np.finfo(np.float32).max)
-"""What is larger would become infinite in float32."""
+"""The largest finite float32."""
 
 
 def is_number(value: Any) -> bool:
-    """Whether a cell of a table, or a value of JSON, is a finite number."""
+    """Whether a cell of a table, or a JSON value, is a finite number."""
     try:
         number_of(value, "")
     except FlawError:
@@ -25,7 +25,7 @@ def is_number(value: Any) -> bool:
 
 
 def number_of(value: Any, name: str) -> float:
-    """A finite number; `FlawError` for anything else, nan and inf included."""
+    """A finite number; `FlawError` for anything else, NaN and inf included."""
     try:
         if isinstance(value, bool) or value is None or (isinstance(value, str) and "_" in value):
             raise ValueError
@@ -44,8 +44,8 @@ def number_of(value: Any, name: str) -> float:
 def matrix_of(row: Row, names: Sequence[str]) -> np.ndarray:
     """The series of a row, `(time, channels)` float32.
 
-    Several numbers are a series with one channel. One list is a series, with a list of
-    channels for each step or a single number; several lists are its channels.
+    Several numbers are a univariate series. One list is a series, with a number or a list of
+    channels per step; several lists are its channels.
     """
     found = [row[name] for name in names]
     quick = _cells(found)
@@ -62,7 +62,7 @@ def matrix_of(row: Row, names: Sequence[str]) -> np.ndarray:
 
 
 def _cells(values: list[Any]) -> np.ndarray | None:
-    """The numbers of a table's row, quickly; None if they must be looked at one by one."""
+    """The numbers of a table's row by a fast path; None if it does not apply."""
     try:
         if "_" in "".join(values):
             return None
@@ -91,7 +91,7 @@ def _series(value: Any, name: str) -> np.ndarray:
 
 
 def words_of(value: Any, name: str) -> tuple[str, ...]:
-    """Tokens or tags: a list of words, or words with spaces between them."""
+    """Tokens or tags: a list of words, or words separated by spaces."""
     words = value.split() if isinstance(value, str) else value
     if not isinstance(words, list) or not all(isinstance(word, str) and word for word in words):
         raise FlawError(f"{name!r}: expected a list of words, got {value!r}"[:200])
@@ -101,7 +101,7 @@ def words_of(value: Any, name: str) -> tuple[str, ...]:
 
 
 def label_of(value: Any, name: str, separator: str | None) -> Any:
-    """A label; a tuple of labels if there is a separator or a list; None if there is none."""
+    """A label; a tuple of labels for a separator or a list; None for an empty one."""
     if isinstance(value, list):
         return tuple(label_of(item, name, None) or "" for item in value)
     if isinstance(value, bool):
@@ -117,12 +117,12 @@ def label_of(value: Any, name: str, separator: str | None) -> Any:
 
 
 def target_of(row: Row, fields: Fields, tokens: int | None) -> Any:
-    """What is to be predicted of a row, or None.
+    """The target of a row, or None.
 
     Args:
       row: of the file.
       fields: of the file.
-      tokens: how many tags there must be; None if tags are not in this row.
+      tokens: the required number of tags; None if tags are not in this row.
     """
     target = None
     if fields.label is not None:
