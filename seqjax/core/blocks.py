@@ -16,13 +16,13 @@ from seqjax.core.trees import tree_bytes
 from seqjax.core.types import Inputs
 
 WHOLE_BYTES = 2**21
-"""Inputs of a checkpointed cell that are stored with everything computed from them."""
+"""Inputs of a checkpointed cell up to this size are one stretch."""
 
 STRETCH_BYTES = 2**19
-"""Longer ones go in stretches of so many, measured in `docs/measured/bench.md`."""
+"""Longer sequences go in stretches of this size; measured in `docs/measured/bench.md`."""
 
 FEWEST_STEPS = 128
-"""But in no shorter ones."""
+"""No stretch is shorter."""
 
 
 @factory

@@ -16,7 +16,7 @@ from seqjax.core.types import Array, Carry, Params, PRNGKeyArray, RowKeys
 
 
 class Randomness(NamedTuple):
-    """Where the random numbers of one cell come from, one stream for each row.
+    """Where the random numbers of one cell come from, one stream for each sequence.
 
     `key` is `(*batch,)` typed keys, or None: no noise. `draws` `(*batch,)` int32 counts the
     draws that were made. A masked step draws nothing; a reset moves on to the next draw.
@@ -43,12 +43,12 @@ class ZoneoutState(NamedTuple):
 def seed_carry(carry: Carry, key: PRNGKeyArray | RowKeys) -> Carry:
     """The carry with noise switched on.
 
-    Every dropout and zoneout inside gets a stream of its own, and so does every row, so a
-    row's noise does not depend on what else is in the batch.
+    Every dropout and zoneout inside gets a stream of its own, and so does every sequence, whose
+    noise then does not depend on the rest of the batch.
 
     Args:
       carry: from `cell.initial_carry`, or from an earlier scan.
-      key: a key from `jax.random.key`, or keys of the batch shape, one for each row.
+      key: a key from `jax.random.key`, or keys of the batch shape, one for each sequence.
 
     Returns:
       The carry with new keys; a carry of a cell without noise comes back as it is.
@@ -82,7 +82,7 @@ def seed_carry(carry: Carry, key: PRNGKeyArray | RowKeys) -> Carry:
 
 
 def restart(flags: Array, initial: Carry, carry: Carry) -> Carry:
-    """The initial carry where a row's flag is set, else the carry; keys stay."""
+    """The initial carry where the flag of a sequence is set, else the carry; keys stay."""
 
     def pick(start: Any, now: Any) -> Any:
         if _is_randomness(now):
@@ -315,7 +315,7 @@ def _spread(cell: Cell, rate: Any, carry: Carry) -> list[float]:
 
 
 def _draw(key: RowKeys, draws: Array, stream: int, rate: float, shape: tuple[int, ...]) -> Array:
-    """True with probability `rate`: `(*batch, *shape)`, each row from its own key."""
+    """True with probability `rate`: `(*batch, *shape)`, each sequence from its own key."""
 
     def draw(row_key, row_draws):
         row_key = jax.random.fold_in(jax.random.fold_in(row_key, row_draws), stream)

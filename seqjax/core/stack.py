@@ -156,7 +156,7 @@ class LearnedParameters(NamedTuple):
 def learned_initial_carry(cell: Cell) -> Cell:
     """A cell that starts, also after a reset, from a state that is trained.
 
-        carry_0 = params.initial_carry, the same for every row
+        carry_0 = params.initial_carry, the same for every sequence
 
     Args:
       cell: any cell.
