@@ -90,8 +90,6 @@ def gradient_map(norms: Any, steps: Sequence[int], *, name: str = "") -> Any:
       >>> gradient_map(np.ones((3, 20)), [100, 200, 300], name="lstm(8)").axes[0].get_title()
       'lstm(8)'
     """
-    from matplotlib.colors import LogNorm
-
     norms = np.asarray(norms, np.float64)
     if norms.ndim != 2 or len(steps) != len(norms) or not norms.size:
         raise ValueError(
@@ -99,6 +97,8 @@ def gradient_map(norms: Any, steps: Sequence[int], *, name: str = "") -> Any:
             f"{norms.shape} and {len(steps)} steps."
         )
     figure = new_figure(7.0, 3.4, layout="constrained")
+    from matplotlib.colors import LogNorm
+
     axes = figure.subplots()
     known = norms[np.isfinite(norms) & (norms > 0)]
     high = known.max() if known.size else 1.0
