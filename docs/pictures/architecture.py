@@ -170,7 +170,7 @@ def draw() -> Figure:
     told = "scan.py, request.py: checks; time-major from here on; valid steps, resets, cuts"
     bar(axes, 9.7, 0.78, call, told, dark=True)
     arrow(axes, (MIDDLE, 8.92), (MIDDLE, 8.66), INK)
-    told = "dispatch.py: the engine for what each part exposes; boundaries.py: cut, reset, step, hold"
+    told = "dispatch.py: the engine of each part; boundaries.py: cut, reset, step, hold"
     bar(axes, 8.66, 0.64, "run_cell", told, dark=False)
     words = "checkpoint_every:\nchunk by chunk"
     write(axes, LEFT + 0.16, 8.34, words, 8.5, GREY, ha="left")
