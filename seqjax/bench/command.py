@@ -24,7 +24,7 @@ SHAPES = (
     (256, 32, 128, 256),
     (512, 48, 256, 384),
 )
-"""Time, rows, inputs, features: tiny, small, long, wide, wider."""
+"""Time, batch, inputs, features: tiny, small, long, wide, wider."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,9 +32,9 @@ class BenchConfig:
     """Times one recurrent layer, forward and in training, in every library installed here, or
     with --cells the cells of seqjax beside their own step loop.
 
-    Everyone gets the same weights and inputs, must compute the same numbers, and then runs in
-    turn with the others in one process. JAX libraries run on one device and, if there are more,
-    with the rows split over all of them under jit; each is judged by its better time. PyTorch
+    All libraries get the same weights and inputs, must compute the same numbers, and run in turn
+    in one process. JAX libraries run on one device and, if there are more,
+    with the batch split over all of them under jit; the better time of each counts. PyTorch
     uses all cores.
     """
 
@@ -45,13 +45,13 @@ class BenchConfig:
     dtypes: tuple[Literal["float32", "bfloat16"], ...] = ("float32",)
     """Which dtypes; bfloat16 is very slow on most CPUs."""
     shapes: tuple[str, ...] = ()
-    """Time,rows,inputs,features such as 256,32,128,256; by default five from tiny to wide."""
+    """Time,batch,inputs,features such as 256,32,128,256; by default five from tiny to wide."""
     libraries: tuple[str, ...] = ()
     """Only these, besides seqjax; see the list the command prints."""
     seconds: PositiveFloat = 5.0
     """About how long each race lasts."""
     long: NonNegativeInt = 0
-    """Also the gradient through a sequence of so many steps, such as 1000000, each way in a
+    """Also the gradient through a sequence of this many steps, such as 1000000, each way in a
     process of its own: time and peak memory."""
     cells: tuple[str, ...] = ()
     """Instead: these cells (or `all`), one device, every method beside the plain loop over their
@@ -64,9 +64,9 @@ class BenchConfig:
     features: PositiveInt = 128
     """Width of these cells."""
     lengths: tuple[str, ...] = ()
-    """Time,rows that these cells are trained on; by default 512,8 4096,1 32768,1."""
+    """Time,batch of the inputs that these cells are trained on; by default 512,8 4096,1 32768,1."""
     methods: tuple[str, ...] = ()
-    """Only these, besides the plain loop; by default all that a cell can be run by."""
+    """Only these, besides the plain loop; by default every method that a cell supports."""
     generate: PositiveInt = 100_000
     """Tokens that each of these cells generates."""
     out: Path = Path("bench-results")
@@ -104,7 +104,9 @@ def bench(config: BenchConfig) -> int:
                 programs = _programs(layer, config)
                 complaints = agree({f"{n} on {d}": p for (n, d), p in programs.items()}, dtype)
                 if complaints:
-                    raise InputError("not everyone computes the same:\n" + "\n".join(complaints))
+                    raise InputError(
+                        "libraries differ in what they compute:\n" + "\n".join(complaints)
+                    )
                 new = list(timings(layer, programs, seconds=seconds, peak=peak))
                 print(table(new), flush=True)
                 results += new
@@ -121,7 +123,7 @@ def _cells(config: BenchConfig, here: dict) -> int:
     if config.diagnostics:
         diagnostics(families.chosen(config.cells), features=config.features, seconds=config.seconds)
         return 0
-    lengths = tuple(_numbers("--lengths", text, "time,rows") for text in config.lengths)
+    lengths = tuple(_numbers("--lengths", text, "time,batch") for text in config.lengths)
     families.families(
         families.chosen(config.cells),
         features=config.features,
@@ -137,7 +139,7 @@ def _cells(config: BenchConfig, here: dict) -> int:
 
 
 def _programs(layer: Layer, config: BenchConfig) -> dict:
-    devices = math.gcd(len(jax.devices()), layer.rows)
+    devices = math.gcd(len(jax.devices()), layer.batch)
     found = {}
     for name, build in LIBRARIES.items():
         if config.libraries and name not in ("seqjax", *config.libraries):
@@ -155,8 +157,8 @@ def _programs(layer: Layer, config: BenchConfig) -> dict:
 
 
 def _shape(text: str) -> tuple[int, int, int, int]:
-    time, rows, inputs, features = _numbers("--shapes", text, "time,rows,inputs,features")
-    return time, rows, inputs, features
+    time, batch, inputs, features = _numbers("--shapes", text, "time,batch,inputs,features")
+    return time, batch, inputs, features
 
 
 def _numbers(option: str, text: str, names: str) -> tuple[int, ...]:

@@ -15,13 +15,13 @@ from seqjax.gradients.activations import activations
 from seqjax.gradients.flow import gradient_flow
 
 SHAPE = (256, 16)
-"""Time and rows."""
+"""Time and batch size."""
 
 
-def programs(cell: Cell, features: int, time: int, rows: int) -> dict[str, Callable[[], Any]]:
+def programs(cell: Cell, features: int, time: int, batch: int) -> dict[str, Callable[[], Any]]:
     """The gradient of a loss, and what looks at the same loss; by name."""
     params = cell.init(jax.random.key(0), features)
-    xs = jax.random.normal(jax.random.key(1), (rows, time, features))
+    xs = jax.random.normal(jax.random.key(1), (batch, time, features))
 
     def loss(_, ys):
         return jnp.square(ys).mean()
@@ -50,7 +50,7 @@ def diagnostics(
     *,
     features: int,
     time: int = SHAPE[0],
-    rows: int = SHAPE[1],
+    batch: int = SHAPE[1],
     seconds: float,
 ) -> None:
     """Prints for each cell what the diagnostics of `--diagnose` cost, in units of a train step.
@@ -58,13 +58,15 @@ def diagnostics(
     Args:
       names: of the catalogue.
       features: width of inputs and outputs.
-      time, rows: of the inputs.
+      time, batch: of the inputs.
       seconds: about how long each race lasts.
     """
-    print(f"\n{time} steps of {rows} rows, {features} features; times a train step, with quartiles")
+    print(
+        f"\n{time} steps, batch of {batch}, {features} features; times a train step, with quartiles"
+    )
     print("| cell | step, ms | gradient flow | gates | both |\n|---|---|---|---|---|")
     for name in names:
-        took = race(programs(CELLS[name](features), features, time, rows), seconds=seconds)
+        took = race(programs(CELLS[name](features), features, time, batch), seconds=seconds)
         step = took.pop("step")
         columns = [
             f"{middle:.2f} ({low:.2f} to {high:.2f})"

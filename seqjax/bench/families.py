@@ -21,7 +21,7 @@ from seqjax.core.errors import InputError
 from seqjax.engines.methods import METHODS
 
 SHAPES = ((512, 8), (4096, 1), (32768, 1))
-"""Time and rows."""
+"""Time and batch size."""
 
 MOST_BYTES = 6e9
 """Train steps that need more temporary memory are not run."""
@@ -55,12 +55,12 @@ def families(
     out: Path,
     extra: dict[str, Any],
 ) -> None:
-    """Times training and generation of some cells, prints and saves what came out.
+    """Times training and generation of some cells, prints and saves the results.
 
     Args:
       names: of the catalogue.
       features: width of inputs and outputs.
-      shapes: times and rows to train on.
+      shapes: time and batch size of the inputs to train on.
       methods: those to try, the plain loop first.
       steps: length of the generated sequence.
       seconds: about how long each race lasts.
@@ -77,14 +77,14 @@ def families(
     print(f"\ntrain step, {features} features, one device\n{HEADER}")
     for name in names:
         cell = CELLS[name](features)
-        for time, rows in shapes:
+        for time, batch in shapes:
             try:
                 new = training(
                     name,
                     cell,
                     features,
                     time=time,
-                    rows=rows,
+                    batch=batch,
                     methods=methods,
                     seconds=seconds,
                     most_bytes=MOST_BYTES,
@@ -106,4 +106,4 @@ def families(
         print(f"\n{published_table(trained)}")
     print(f"\nsaved: {out / 'families.json'}")
     if complaints:
-        raise InputError("not every method computes the same:\n" + "\n".join(complaints))
+        raise InputError("methods differ in what they compute:\n" + "\n".join(complaints))

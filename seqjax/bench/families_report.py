@@ -12,7 +12,7 @@ from seqjax.bench.measure import quartiles
 from seqjax.bench.training import Training
 
 HEADER = (
-    f"{'cell':<24} {'time x rows':>11}  {'method':<12} {'tokens/s':>10} {'plain/it':>9} "
+    f"{'cell':<24} {'time x batch':>11}  {'method':<12} {'tokens/s':>10} {'plain/it':>9} "
     f"{'quartiles':>12} {'temp MB':>8} {'bytes/token':>12} {'compile s':>9} {'error':>8}"
 )
 
@@ -32,15 +32,15 @@ def against_plain(entry: Training, entries: Sequence[Training]) -> tuple[float, 
 
 def same_problem(entry: Training, entries: Sequence[Training]) -> list[Training]:
     """All methods on the cell and shape of one of them."""
-    key = (entry.cell, entry.time, entry.rows, entry.features)
-    return [e for e in entries if (e.cell, e.time, e.rows, e.features) == key]
+    key = (entry.cell, entry.time, entry.batch, entry.features)
+    return [e for e in entries if (e.cell, e.time, e.batch, e.features) == key]
 
 
 def training_lines(entries: Sequence[Training]) -> str:
     """One line for each method on each cell and shape; see `HEADER`."""
     lines = []
     for e in entries:
-        start = f"{e.cell:<24} {f'{e.time} x {e.rows}':>11}  {e.method:<12} "
+        start = f"{e.cell:<24} {f'{e.time} x {e.batch}':>11}  {e.method:<12} "
         if e.same_as is not None:
             lines.append(f"{start}the program of {e.same_as}")
             continue
@@ -74,8 +74,8 @@ def generation_line(entry: Generation) -> str:
 
 def main_table(trained: Sequence[Training], generated: Sequence[Generation]) -> str:
     """Markdown: one row for each cell, what `auto` gives at each length, and generation."""
-    shapes = sorted({(e.time, e.rows) for e in trained})
-    heads = [f"auto, {time} x {rows}: tokens/s, times plain" for time, rows in shapes]
+    shapes = sorted({(e.time, e.batch) for e in trained})
+    heads = [f"auto, {time} x {batch}: tokens/s, times plain" for time, batch in shapes]
     lines = [
         "| cell | " + " | ".join(heads) + " | bytes/token, auto (plain) | "
         "generates tokens/s | late/early | state bytes |",
@@ -99,8 +99,8 @@ def main_table(trained: Sequence[Training], generated: Sequence[Generation]) -> 
 
 def published_table(trained: Sequence[Training]) -> str:
     """Markdown: what `auto` gives beside somebody else's implementation of the cell."""
-    shapes = sorted({(e.time, e.rows) for e in trained if e.published})
-    heads = [f"{time} x {rows}: theirs, tokens/s; ours is faster by" for time, rows in shapes]
+    shapes = sorted({(e.time, e.batch) for e in trained if e.published})
+    heads = [f"{time} x {batch}: theirs, tokens/s; ours is faster by" for time, batch in shapes]
     lines = ["| cell | package | " + " | ".join(heads) + " |", "|---" * (len(heads) + 2) + "|"]
     for cell, package in dict.fromkeys((e.cell, e.method) for e in trained if e.published):
         here = [e for e in trained if e.cell == cell]
@@ -118,15 +118,15 @@ def published_table(trained: Sequence[Training]) -> str:
     return "\n".join(lines)
 
 
-def _ran(entries: Sequence[Training], method: str, time: int, rows: int) -> Training | None:
+def _ran(entries: Sequence[Training], method: str, time: int, batch: int) -> Training | None:
     """What ran for a method: the entry itself, or the one with the same program."""
-    here = {e.method: e for e in entries if (e.time, e.rows) == (time, rows)}
+    here = {e.method: e for e in entries if (e.time, e.batch) == (time, batch)}
     entry = here.get(method)
     return here[entry.same_as] if entry and entry.same_as else entry
 
 
-def _column(entries: Sequence[Training], time: int, rows: int) -> str:
-    entry = _ran(entries, "auto", time, rows)
+def _column(entries: Sequence[Training], time: int, batch: int) -> str:
+    entry = _ran(entries, "auto", time, batch)
     if entry is None or entry.tokens_per_second is None:
         return ""
     if entry.method == "plain":
@@ -138,8 +138,8 @@ def _column(entries: Sequence[Training], time: int, rows: int) -> str:
     return f"{entry.tokens_per_second:,.0f}, {times}"
 
 
-def _memory(entries: Sequence[Training], time: int, rows: int) -> str:
-    ours, plain = (_ran(entries, method, time, rows) for method in ("auto", "plain"))
+def _memory(entries: Sequence[Training], time: int, batch: int) -> str:
+    ours, plain = (_ran(entries, method, time, batch) for method in ("auto", "plain"))
     if ours is None or plain is None or ours.bytes_per_token is None:
         return "-"
     return f"{ours.bytes_per_token:,.0f} ({plain.bytes_per_token:,.0f})"
@@ -179,16 +179,16 @@ def plot_families(trained: Sequence[Training]) -> Any:
     from matplotlib.figure import Figure
 
     cells = list(dict.fromkeys(e.cell for e in trained))
-    shapes = sorted({(e.time, e.rows) for e in trained})
+    shapes = sorted({(e.time, e.batch) for e in trained})
     figure = Figure(figsize=(max(6.0, 0.45 * len(cells) + 1.5), 7.0), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
     width = 0.8 / len(shapes)
     shades = [str(0.15 + 0.65 * i / max(1, len(shapes) - 1)) for i in range(len(shapes))]
-    for place, (time, rows) in enumerate(shapes):
+    for place, (time, batch) in enumerate(shapes):
         xs, ratios, sizes, bars = [], [], [], []
         for x, cell in enumerate(cells):
             here = [e for e in trained if e.cell == cell]
-            entry = _ran(here, "auto", time, rows)
+            entry = _ran(here, "auto", time, batch)
             if entry is None:
                 continue
             xs.append(x + (place + 0.5) * width - 0.4)
@@ -197,7 +197,7 @@ def plot_families(trained: Sequence[Training]) -> Any:
             bars.append((middle - low, high - middle))
             sizes.append(entry.bytes_per_token or float("nan"))
         style = dict(
-            label=f"{time} steps x {rows} rows", color=shades[place], edgecolor="black",
+            label=f"{time} steps, batch of {batch}", color=shades[place], edgecolor="black",
             linewidth=0.5,
         )  # fmt: skip
         errors = list(zip(*bars, strict=True))

@@ -18,15 +18,15 @@ GATES = {"lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n")}
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """One recurrent layer on one batch: `(time, rows, inputs)` in, `(time, rows, features)` out.
+    """One recurrent layer on one batch: `(time, batch, inputs)` in, `(time, batch, features)` out.
 
     `weights` are NumPy arrays: `input` `(inputs, gates, features)`, `recurrent` `(features,
-    gates, features)`, `bias` `(gates, features)`; `xs` is `(time, rows, inputs)`.
+    gates, features)`, `bias` `(gates, features)`; `xs` is `(time, batch, inputs)`.
     """
 
     kind: Literal["lstm", "gru"]
     time: int
-    rows: int
+    batch: int
     inputs: int
     features: int
     dtype: str
@@ -34,7 +34,7 @@ class Layer:
     xs: np.ndarray
 
     @classmethod
-    def make(cls, kind: Any, time: int, rows: int, inputs: int, features: int, dtype: str):
+    def make(cls, kind: Any, time: int, batch: int, inputs: int, features: int, dtype: str):
         """A layer with random weights and inputs."""
         random = np.random.default_rng(0)
         gates = len(GATES[kind])
@@ -47,13 +47,13 @@ class Layer:
             "recurrent": draw(features, gates, features, scale=features**-0.5),
             "bias": draw(gates, features, scale=0.1),
         }
-        xs = draw(time, rows, inputs, scale=1.0)
-        return cls(kind, time, rows, inputs, features, dtype, weights, xs)
+        xs = draw(time, batch, inputs, scale=1.0)
+        return cls(kind, time, batch, inputs, features, dtype, weights, xs)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """`(time, rows, inputs, features)`."""
-        return self.time, self.rows, self.inputs, self.features
+        """`(time, batch, inputs, features)`."""
+        return self.time, self.batch, self.inputs, self.features
 
     def flat(self, name: str) -> np.ndarray:
         """Weights `(inputs, gates * features)`, the gates in our order."""
@@ -73,7 +73,7 @@ class Layer:
     def flops(self) -> float:
         """Multiplications and additions of the products, forward and in training."""
         inside = (self.inputs + self.features) * len(GATES[self.kind]) * self.features
-        return 2.0 * self.time * self.rows * inside
+        return 2.0 * self.time * self.batch * inside
 
 
 @dataclasses.dataclass
@@ -82,7 +82,7 @@ class Program:
 
     `forward()` returns the outputs, `train()` the loss `mean(outputs ** 2)` and its gradients
     with respect to weights and inputs. Both wait for nothing; `outputs_of` turns what forward
-    returned into NumPy `(time, rows, features)`, and `loss_of` what train returned into a number.
+    returned into NumPy `(time, batch, features)`, and `loss_of` what train returned into a number.
     """
 
     forward: Callable[[], Any]
@@ -102,12 +102,12 @@ def compiled(
     time_axis: int,
     devices: int,
 ) -> Program:
-    """A program of JAX: `run(params, xs) -> ys`, its rows split over so many devices."""
+    """A program of JAX: `run(params, xs) -> ys`, its batch split over `devices`."""
     if devices > 1:
         mesh = jax.make_mesh(
-            (devices,), ("rows",), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices]
+            (devices,), ("batch",), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices]
         )
-        spec = (None, "rows") if time_axis == 0 else ("rows",)
+        spec = (None, "batch") if time_axis == 0 else ("batch",)
         xs = jax.device_put(xs, NamedSharding(mesh, jax.P(*spec)))
         params = jax.device_put(params, NamedSharding(mesh, jax.P()))
 
@@ -119,15 +119,15 @@ def compiled(
     train = jax.jit(jax.value_and_grad(loss, (0, 1))).lower(params, xs).compile()
     seconds = time.perf_counter() - start
 
-    def rows_second(ys):
+    def time_first(ys):
         return np.moveaxis(np.asarray(ys, np.float32), time_axis, 0)
 
     return Program(
         forward=lambda: forward(params, xs),
         train=lambda: train(params, xs),
-        outputs_of=rows_second,
+        outputs_of=time_first,
         loss_of=lambda result: float(result[0]),
-        gradient_of_input=lambda result: rows_second(result[1][1]),
+        gradient_of_input=lambda result: time_first(result[1][1]),
         compile_seconds=seconds,
         temporary_bytes=temporary_bytes(train),
     )

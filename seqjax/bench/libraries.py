@@ -100,7 +100,7 @@ def flax_nnx(layer: Layer, devices: int) -> Program:
 
     def run(params, xs):
         # The RNN's own start draws from a stream of keys, which `grad` does not allow.
-        zeros = jnp.zeros((layer.rows, layer.features), dtype)
+        zeros = jnp.zeros((layer.batch, layer.features), dtype)
         start = (zeros, zeros) if layer.kind == "lstm" else zeros
         return nnx.merge(graph, params, rest, copy=True)(xs, initial_carry=start)
 
@@ -116,7 +116,7 @@ def haiku(layer: Layer, devices: int) -> Program:
 
     def net(xs):
         core = hk.LSTM(layer.features)
-        return hk.dynamic_unroll(core, xs, core.initial_state(layer.rows))[0]
+        return hk.dynamic_unroll(core, xs, core.initial_state(layer.batch))[0]
 
     apply = hk.without_apply_rng(hk.transform(net)).apply
     weights = layer.reordered("igfo")
@@ -144,7 +144,7 @@ def equinox(layer: Layer, devices: int) -> Program:
 
     def run(params, xs):
         step = jax.vmap(eqx.combine(params, static))
-        zeros = jnp.zeros((layer.rows, layer.features), xs.dtype)
+        zeros = jnp.zeros((layer.batch, layer.features), xs.dtype)
 
         def body(carry, x):
             carry = step(x, carry)
@@ -242,8 +242,8 @@ def cudnn(layer: Layer, devices: int) -> Program:
     xs = jnp.asarray(np.moveaxis(layer.xs, 0, 1), layer.dtype)
 
     def run(weights, xs):
-        zeros = jnp.zeros((1, layer.rows, layer.features), xs.dtype)
-        lengths = jnp.full((layer.rows,), layer.time, jnp.int32)
+        zeros = jnp.zeros((1, layer.batch, layer.features), xs.dtype)
+        lengths = jnp.full((layer.batch,), layer.time, jnp.int32)
         return rnn.lstm(
             xs, zeros, zeros, weights, lengths, layer.inputs, layer.features, 1, 0.0, False
         )[0]

@@ -11,7 +11,7 @@ WAYS = {
     "engine, checkpoints": {"method": "auto", "checkpoint_every": 4000},
     "engine, checkpoints, summed inside": {"checkpoint_every": 4000, "sum": True},
 }
-"""How the gradient of `mean(ys ** 2)` is asked for; `sum` means by `sj.scan_sum`."""
+"""Options of the gradient of `mean(ys ** 2)`; `sum` means by `sj.scan_sum`."""
 
 PROGRAM = """
 import json, pathlib, resource, sys, time
@@ -47,7 +47,7 @@ print(json.dumps({"seconds": min(took), "peak_bytes": peak, "loss": float(value)
 
 
 def long_sequence(steps: int, width: int = 64) -> dict[str, Any]:
-    """One row of `steps` steps through an LSTM, `width` inputs and features; prints a table.
+    """A sequence of `steps` steps through an LSTM, `width` inputs and features; prints a table.
 
     Args:
       steps: length of the sequence.
@@ -58,7 +58,7 @@ def long_sequence(steps: int, width: int = 64) -> dict[str, Any]:
       its process in bytes, the loss and the norm of the gradient (which must agree).
     """
     results = {}
-    print(f"\ngradient through {steps:,} steps, one row, LSTM {width} on {width} inputs")
+    print(f"\ngradient through {steps:,} steps, one sequence, LSTM {width} on {width} inputs")
     for name, options in WAYS.items():
         argument = json.dumps([steps, width, options])
         run = subprocess.run(

@@ -1,4 +1,4 @@
-"""Who is how fast: everyone in turn, many rounds, ratios within each round."""
+"""Timing: all programs in turn, many rounds, ratios within each round."""
 
 import dataclasses
 import random
@@ -62,8 +62,8 @@ def race(runs: dict[Any, Callable[[], Any]], *, seconds: float) -> dict[Any, lis
     """The time of every program in every round; all take part in each round.
 
     The order changes from round to round, and each program runs once untimed before it is
-    timed: whoever comes after a library that leaves threads spinning or caches cold would pay
-    for it otherwise. Who takes longer than the race is spared that: no cache matters there.
+    timed: a library that leaves threads spinning or caches cold would slow down the next one
+    otherwise. A program that takes longer than the race has no untimed run: no cache matters there.
 
     Args:
       runs: by name; each starts its program and returns the results.
@@ -106,7 +106,7 @@ def timings(
                 seconds=tuple(took),
                 compile_seconds=program.compile_seconds if mode == "train" else None,
                 temporary_bytes=program.temporary_bytes if mode == "train" else None,
-                tokens_per_second=layer.time * layer.rows / median,
+                tokens_per_second=layer.time * layer.batch / median,
                 share_of_peak=work / median / peak,
             )
 

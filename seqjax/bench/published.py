@@ -169,14 +169,14 @@ class _With:
 
 
 def published_step(
-    cell: str, features: int, time: int, rows: int
+    cell: str, features: int, time: int, batch: int
 ) -> tuple[str, Callable[[], Any]] | None:
     """A train step of somebody else's implementation, as `training.train_step` is one of ours.
 
     Args:
       cell: name in the catalogue.
       features: width of inputs and outputs.
-      time, rows: shape of the batch.
+      time, batch: length and number of the sequences.
 
     Returns:
       The package with its version and a function that computes the loss `mean(ys ** 2)` and its
@@ -192,7 +192,7 @@ def published_step(
     except ImportError:
         return None
     torch.manual_seed(0)
-    xs = torch.randn(rows, time, features, requires_grad=True)
+    xs = torch.randn(batch, time, features, requires_grad=True)
     weights = list(module.parameters())
 
     def step() -> Any:

@@ -68,7 +68,7 @@ def table(timings: Sequence[Timing]) -> str:
     """One line for each library on each layer; the ratio is their time over ours."""
     lines = []
     for (kind, shape, dtype, mode), those in groups(timings).items():
-        lines.append(f"\n{kind} {dtype} {mode}: time, rows, inputs, features = {shape}")
+        lines.append(f"\n{kind} {dtype} {mode}: time, batch, inputs, features = {shape}")
         lines.append(
             f"  {'library':<11} {'devices':>7} {'ms':>9} {'they/we':>8} {'quartiles':>13} "
             f"{'steps/s':>12} {'of peak':>8} {'compile s':>9} {'temp MB':>8}"
@@ -165,6 +165,6 @@ def plot(timings: Sequence[Timing]) -> Any:
     axes.set_ylabel("time of a train step / time of seqjax")
     labels = [f"{k} {d}\n{' x '.join(map(str, shape))}" for (k, shape, d, _), _ in trained]
     axes.set_xticks(range(len(trained)), labels, fontsize=8)
-    axes.set_xlabel("cell, dtype, time x rows x inputs x features")
+    axes.set_xlabel("cell, dtype, time x batch x inputs x features")
     axes.legend(fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, 1.16), frameon=False)
     return figure

@@ -34,7 +34,7 @@ class Training:
     cell: str
     method: str
     time: int
-    rows: int
+    batch: int
     features: int
     seconds: tuple[float, ...] | None
     same_as: str | None
@@ -46,17 +46,17 @@ class Training:
     @property
     def tokens_per_second(self) -> float | None:
         """By the median."""
-        return self.time * self.rows / statistics.median(self.seconds) if self.seconds else None
+        return self.time * self.batch / statistics.median(self.seconds) if self.seconds else None
 
     @property
     def bytes_per_token(self) -> float | None:
-        """Temporary memory of the compiled train step for each step of each row."""
+        """Temporary memory of the compiled train step for each step of each sequence."""
         known = self.temporary_bytes
-        return None if known is None else known / (self.time * self.rows)
+        return None if known is None else known / (self.time * self.batch)
 
 
-def problem(cell: Cell, features: int, time: int, rows: int) -> tuple[Params, Array]:
-    """Parameters and inputs `(rows, time, features)`.
+def problem(cell: Cell, features: int, time: int, batch: int) -> tuple[Params, Array]:
+    """Parameters and inputs `(batch, time, features)`.
 
     Parameters are drawn a little away from where they start: some start at zero, and then
     everyone agrees on zeros.
@@ -68,7 +68,7 @@ def problem(cell: Cell, features: int, time: int, rows: int) -> tuple[Params, Ar
         leaf + 0.01 * jax.random.normal(key, leaf.shape, leaf.dtype)
         for key, leaf in zip(keys, leaves, strict=True)
     ]
-    return structure.unflatten(moved), jax.random.normal(jax.random.key(2), (rows, time, features))
+    return structure.unflatten(moved), jax.random.normal(jax.random.key(2), (batch, time, features))
 
 
 def methods_of(cell: Cell, params: Params, xs: Array, methods: Sequence[str]) -> list[str]:
@@ -100,7 +100,7 @@ def training(
     features: int,
     *,
     time: int,
-    rows: int,
+    batch: int,
     methods: Sequence[str],
     seconds: float,
     most_bytes: float,
@@ -112,7 +112,7 @@ def training(
       name: of the cell.
       cell: takes and puts out `features`.
       features: width.
-      time, rows: shape of the batch.
+      time, batch: length and number of the sequences.
       methods: those to try, the plain loop first.
       seconds: about how long the race lasts.
       most_bytes: who needs more temporary memory is left out.
@@ -124,7 +124,7 @@ def training(
     Raises:
       InputError: if values or gradients differ.
     """
-    params, xs = problem(cell, features, time, rows)
+    params, xs = problem(cell, features, time, batch)
     texts: dict[str, str] = {}
     runs: dict[str, Callable[[], Any]] = {}
     found: dict[str, Training] = {}
@@ -133,7 +133,7 @@ def training(
         lowered = jax.jit(train_step(cell, method)).lower(params, xs)
         text = lowered.as_text()
         entry = Training(
-            name, method, time, rows, features, None, texts.get(text), None, None, None
+            name, method, time, batch, features, None, texts.get(text), None, None, None
         )
         if entry.same_as is None:
             texts[text] = method
@@ -151,12 +151,12 @@ def training(
     wrong = {m: e.error for m, e in found.items() if e.error is not None and e.error > TOLERANCE}
     if wrong:
         raise InputError(f"{name} at {time} steps: methods differ from the plain loop by {wrong}.")
-    other = published_step(name, features, time, rows) if published else None
+    other = published_step(name, features, time, batch) if published else None
     if other is not None:
         label, step = other
         runs[label] = step
         found[label] = Training(
-            name, label, time, rows, features, (), None, None, None, None, published=True
+            name, label, time, batch, features, (), None, None, None, None, published=True
         )
     for method, took in race(runs, seconds=seconds).items() if runs else ():
         found[method] = dataclasses.replace(found[method], seconds=tuple(took))

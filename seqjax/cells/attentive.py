@@ -1,4 +1,4 @@
-"""Cells that look something up at every step: decoders with attention."""
+"""Cells that read a memory at every step: decoders with attention."""
 
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from seqjax.core.layers import draw
 from seqjax.core.masks import processing_order
 from seqjax.core.recurrence import AnyStep
 from seqjax.core.stack import expect_cell, no_step
-from seqjax.core.steps import Run, zero_masked
+from seqjax.core.steps import Run, batch_major, batch_shape_of, time_major
 from seqjax.core.types import Array, Carry, Params, PyTree
 
 
@@ -31,10 +31,10 @@ class AttentiveParameters(NamedTuple):
 
 
 class AttentiveState(NamedTuple):
-    """The carry of the cell inside, what it put out last, and where it looked last.
+    """The carry of the cell inside, what it put out last, and its last attention weights.
 
     `attended` `(*batch, features)` is `()` unless it is fed to the next step. `weights`
-    `(*batch, places)` is the share of each place in the last reading.
+    `(*batch, positions)` are the attention weights of the last reading.
     """
 
     cell: Carry
@@ -60,7 +60,7 @@ def attentive(
         h_t      = cell.step([x_t, y_{t-1}])
         e_ts     = score . tanh(h_t query + value_s key)         additive, or
         e_ts     = (h_t query) . (value_s key)                   multiplicative
-        weights  = softmax over the valid places s of e_t
+        weights  = softmax over the valid source positions s of e_t
         c_t      = sum over s of weights_s value_s
         y_t      = tanh([h_t, c_t] output + bias)
 
@@ -82,7 +82,7 @@ def attentive(
 
     Returns:
       A cell with parameters `AttentiveParameters` and the carry `AttentiveState`. Take
-      `sj.trajectory(...).weights` `(*batch, time, places)` for an alignment.
+      `sj.trajectory(...).weights` `(*batch, time, positions)` for an alignment.
 
     Raises:
       TypeError: if the cell has no step.
@@ -160,7 +160,10 @@ def attentive(
 
     def sequence(scan, params, carry, initial, xs, steps):
         run = scan(cell, params.cell, carry.cell, initial.cell, xs, steps)
-        ys, where = look(params, run.ys, attend_in_tiles)
+        # A memory is read with all queries of a sequence at once.
+        batch_ndim = len(batch_shape_of(cell, xs))
+        found = look(params, batch_major(run.ys, batch_ndim), attend_in_tiles)
+        ys, where = time_major(found, batch_ndim)
         where = where.astype(carry.weights.dtype)
         order = processing_order(steps.valid, reverse=steps.reverse)
         taken = order.take(where)
@@ -168,7 +171,7 @@ def attentive(
         if steps.record:
             carries = AttentiveState(run.carries, (), order.held(taken, carry.weights))
         last = order.last(taken, carry.weights)
-        return Run(AttentiveState(run.carry, (), last), zero_masked(ys, steps.valid), carries)
+        return Run(AttentiveState(run.carry, (), last), ys, carries)
 
     return Cell(
         init=init,
@@ -187,13 +190,13 @@ def attend_to(params: PyTree, values: Array, valid: Array | None = None) -> PyTr
 
     Args:
       params: of `attentive`, or of a cell that has such cells inside; all of them get it.
-      values: `(*batch, places, width)`, the outputs of an encoder, say; `(places, width)` for
-        one memory that all rows share.
-      valid: `(*batch, places)` bool, the places that may be read, by default all of them. What
-        stands in the others, NaN included, changes nothing.
+      values: `(*batch, positions, width)`, such as the outputs of an encoder; `(positions, width)`
+        for one memory that all sequences share.
+      valid: `(*batch, positions)` bool, the source positions that may be read, by default all.
+        Values at the others, NaN included, change nothing.
 
     Returns:
-      Parameters of the same form. They hold data of the rows in the batch: use them for a scan
+      Parameters of the same form. They hold data of the batch: use them for a scan
       or for a search, and keep those without a memory.
 
     Raises:
@@ -211,7 +214,9 @@ def attend_to(params: PyTree, values: Array, valid: Array | None = None) -> PyTr
       Array([1., 0., 0.], dtype=float32)
     """
     if values.ndim < 2:
-        raise ValueError(f"attend_to: values must be (*batch, places, width), got {values.shape}.")
+        raise ValueError(
+            f"attend_to: values must be (*batch, positions, width), got {values.shape}."
+        )
     if valid is None:
         valid = jnp.ones(values.shape[:-1], bool)
     if valid.shape != values.shape[:-1] or valid.dtype != jnp.bool_:

@@ -13,7 +13,7 @@ from seqjax.core.layers import layer_norm
 from seqjax.core.stack import stack
 
 SCALAR_EVERY = 8
-"""One in every so many blocks of an xLSTM has scalar memories: the paper's xLSTM[7:1]."""
+"""One block of an xLSTM in eight has scalar memories: the paper's xLSTM[7:1]."""
 
 
 def _xlstm_block(features: int, *, layer: int, layers: int, **options: Any) -> Cell:

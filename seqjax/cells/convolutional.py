@@ -148,7 +148,7 @@ def convolution(
       features: channels of the output.
       space: size of the inputs, as for `conv_lstm`.
       kernel: width of the convolution along each of them, an odd number.
-      stride: of so many pixels one is left, along each of them; see `strided`.
+      stride: every how many pixels the kernel is applied, along each axis; see `strided`.
       activation: applied to the sum; None for none.
 
     Returns:

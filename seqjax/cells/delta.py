@@ -32,7 +32,7 @@ def delta_net(
     negative_eigenvalues: bool = False,
     weight_init: Initializer = initializers.LeCun(),
 ) -> Cell:
-    """DeltaNet: write what the memory does not say yet.
+    """DeltaNet: write the difference between a value and what the memory returns for its key.
 
         q, k, v = silu(convolve(W_q x, W_k x, W_v x))     for each head
         q = q / |q| / sqrt(K), k = k / |k|

@@ -37,7 +37,7 @@ def gru(
     Args:
       features: width of the hidden state `h` and of the output.
       reset: whether the reset gate acts after the recurrent product, as in PyTorch, cuDNN
-        and Keras (one product per step), or before it, as in the paper (two in a row).
+        and Keras (one product per step), or before it, as in the paper (two, one after the other).
         These are different functions, and weights do not carry over.
       blocks: diagonal blocks (heads) of U, see `sj.gated`.
       layer_norm: normalise `W x` and `U h`, see `sj.gated`.

@@ -101,13 +101,13 @@ class _Selective:
         expect_width("s6", features, in_features)
         dtype = jnp.result_type(float)
         selection, weights, bias = jax.random.split(key, 3)
-        rows = jnp.log(jnp.arange(1, state + 1, dtype=dtype))
+        first = jnp.log(jnp.arange(1, state + 1, dtype=dtype))
         inward = initializers.Uniform(features**-0.5)
         return {
             "selection": inward(selection, (features, rank + 2 * state), dtype),
             "step_weights": initializers.Uniform(rank**-0.5)(weights, (rank, features), dtype),
             "step_bias": initializers.TimeStep(*self.step_size)(bias, (features,), dtype),
-            "a": jnp.broadcast_to(rows, (features, state)),
+            "a": jnp.broadcast_to(first, (features, state)),
             "skip": jnp.ones((features,), dtype),
         }
 

@@ -35,7 +35,7 @@ def minimal_gated(
     Args:
       features: width of the hidden state `h` and of the output.
       reset: whether the gate acts after the recurrent product (one product per step) or
-        before it, as in the paper (two in a row).
+        before it, as in the paper (two, one after the other).
       blocks: diagonal blocks (heads) of U, see `sj.gated`.
       layer_norm: normalise `W x` and `U h`, see `sj.gated`.
       input_init: initializer of each gate's W.

@@ -7,7 +7,7 @@ from seqjax.cells.decay import log_decay
 from seqjax.core import initializers
 from seqjax.core.affine import NOTHING, LogScaled, Update, apply, log_scaled
 from seqjax.core.blocks import checkpointed, prenorm
-from seqjax.core.cell import Cell, expect_width, factory, place_in_stack, positive_int
+from seqjax.core.cell import Cell, expect_width, factory, position_in_stack, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.layers import draw, layer_norm
 from seqjax.core.linear import diagonal
@@ -60,7 +60,7 @@ def rwkv4_time_mix(features: int, *, layer: int = 0, layers: int = 1) -> Cell:
     `sj.residual`.
     """
     features = positive_int("rwkv4_time_mix", "features", features)
-    depth, rise = place_in_stack("rwkv4_time_mix", layer, layers)
+    depth, rise = position_in_stack("rwkv4_time_mix", layer, layers)
 
     def project(params, window):
         now, before = window
@@ -72,12 +72,12 @@ def rwkv4_time_mix(features: int, *, layer: int = 0, layers: int = 1) -> Cell:
 
     def init(key, in_features):
         expect_width("rwkv4_time_mix", features, in_features)
-        place = jnp.arange(features) / features
-        early = place**rise
+        position = jnp.arange(features) / features
+        early = position**rise
         value = initializers.Orthogonal()(key, (features, features), jnp.result_type(float))
         nothing = jnp.zeros_like(value)
         return {
-            "mu": jnp.stack([place ** (0.5 * rise), early, early + 0.3 * depth]),
+            "mu": jnp.stack([position ** (0.5 * rise), early, early + 0.3 * depth]),
             "weights": jnp.stack([nothing, nothing, value]),
         }
 
@@ -95,10 +95,10 @@ def rwkv4_time_mix(features: int, *, layer: int = 0, layers: int = 1) -> Cell:
 def _wkv(features: int, *, depth: float) -> Cell:
     def init(key, in_features):
         dtype = jnp.result_type(float)
-        place = jnp.arange(features, dtype=dtype) / max(1, features - 1)
+        position = jnp.arange(features, dtype=dtype) / max(1, features - 1)
         zigzag = (jnp.arange(features) + 1) % 3 - 1
         return {
-            "decay": -5 + 8 * place ** (0.7 + 1.3 * depth),
+            "decay": -5 + 8 * position ** (0.7 + 1.3 * depth),
             "bonus": jnp.log(jnp.asarray(0.3, dtype)) + 0.5 * zigzag,
             "output": jnp.zeros((features, features), dtype),
         }
@@ -167,7 +167,7 @@ def rwkv4_channel_mix(
     """
     features = positive_int("rwkv4_channel_mix", "features", features)
     hidden = positive_int("rwkv4_channel_mix", "hidden", 4 * features if hidden is None else hidden)
-    _, rise = place_in_stack("rwkv4_channel_mix", layer, layers)
+    _, rise = position_in_stack("rwkv4_channel_mix", layer, layers)
 
     def init(key, in_features):
         expect_width("rwkv4_channel_mix", features, in_features)

@@ -9,7 +9,7 @@ from seqjax.cells.decay import log_decay
 from seqjax.cells.rwkv_initializers import Bonus, NormGain, Power, Ramp
 from seqjax.core import initializers
 from seqjax.core.blocks import checkpointed, prenorm
-from seqjax.core.cell import Cell, expect_width, factory, place_in_stack
+from seqjax.core.cell import Cell, expect_width, factory, position_in_stack
 from seqjax.core.gates import like_features
 from seqjax.core.heads import from_heads, head_width, heads_of_64
 from seqjax.core.layers import draw, layer_norm, standardize
@@ -67,7 +67,7 @@ def rwkv6_time_mix(
     """
     heads = heads_of_64(features) if heads is None else heads
     width = head_width("rwkv6_time_mix", "features", features, heads)
-    depth, rise = place_in_stack("rwkv6_time_mix", layer, layers)
+    depth, rise = position_in_stack("rwkv6_time_mix", layer, layers)
     own = _TimeMix(
         features, heads, mix_rank, decay_rank, depth, rise, norm_gain=NormGain(layer, layers)
     )
@@ -199,7 +199,7 @@ def rwkv6_channel_mix(
     Source: Peng et al. 2024, arXiv:2404.05892.
     """
     wide = 7 * features // 2 if hidden is None else hidden
-    _, rise = place_in_stack("rwkv6_channel_mix", layer, layers)
+    _, rise = position_in_stack("rwkv6_channel_mix", layer, layers)
 
     def init(key, in_features):
         expect_width("rwkv6_channel_mix", features, in_features)

@@ -8,14 +8,13 @@ import jax.numpy as jnp
 from seqjax.cells.rwkv_initializers import NormGain, Power, Ramp, Zigzag
 from seqjax.core import initializers
 from seqjax.core.blocks import checkpointed, on_slice, prenorm
-from seqjax.core.cell import Cell, expect_width, factory, place_in_stack
+from seqjax.core.cell import Cell, expect_width, factory, position_in_stack
 from seqjax.core.gates import like_features
 from seqjax.core.heads import from_heads, head_width, heads_of_64
 from seqjax.core.layers import draw, layer_norm, standardize, unit_length
 from seqjax.core.matrix import Access, matrix_state
 from seqjax.core.shift import windowed
 from seqjax.core.stack import stack
-from seqjax.core.steps import zero_masked
 from seqjax.core.types import Array, Initializer, Params, PRNGKeyArray
 
 ZERO = initializers.Constant(0.0)
@@ -71,7 +70,7 @@ def rwkv7_time_mix(
     """
     heads = heads_of_64(features) if heads is None else heads
     width = head_width("rwkv7_time_mix", "features", features, heads)
-    depth, rise = place_in_stack("rwkv7_time_mix", layer, layers)
+    depth, rise = position_in_stack("rwkv7_time_mix", layer, layers)
     own = _TimeMix(
         features,
         heads,
@@ -246,7 +245,7 @@ def rwkv7_channel_mix(
     Source: Peng et al. 2025, arXiv:2503.14456.
     """
     wide = 4 * features if hidden is None else hidden
-    _, rise = place_in_stack("rwkv7_channel_mix", layer, layers)
+    _, rise = position_in_stack("rwkv7_channel_mix", layer, layers)
 
     def init(key, in_features):
         expect_width("rwkv7_channel_mix", features, in_features)
@@ -323,7 +322,7 @@ def _add_first(cell: Cell, width: int) -> Cell:
 
     def sequence(scan, params, carry, initial, xs, steps):
         run = scan(cell, params, carry, initial, xs, steps)
-        return run._replace(ys=zero_masked(add(xs, run.ys), steps.valid))
+        return run._replace(ys=add(xs, run.ys))
 
     return Cell(
         init=cell.init,

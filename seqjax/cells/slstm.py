@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from seqjax.core import initializers
 from seqjax.core.affine import LogScaled, log_scaled
 from seqjax.core.blocks import prenorm
-from seqjax.core.cell import Cell, expect_width, factory, place_in_stack, positive_int
+from seqjax.core.cell import Cell, expect_width, factory, position_in_stack, positive_int
 from seqjax.core.gated import gated
 from seqjax.core.gates import Gates, initialize_gates, like_features, project_blocks
 from seqjax.core.heads import from_heads, head_width
@@ -91,7 +91,7 @@ def slstm(
     """
     features = positive_int("slstm", "features", features)
     width = head_width("slstm", "features", features, heads)
-    depth, _ = place_in_stack("slstm", layer, layers)
+    depth, _ = position_in_stack("slstm", layer, layers)
     options: dict[str, Any] = {
         "features": features,
         "gates": 4,
@@ -120,8 +120,8 @@ class _ForgetBias:
     depth: float
 
     def __call__(self, key: Any, shape: tuple[int, ...], dtype: Any) -> Array:
-        place = jnp.tile(jnp.linspace(0.0, 1.0, self.width), shape[-1] // self.width)
-        forget = 5.0 - 12.0 * place ** (0.3 + 1.3 * self.depth)
+        position = jnp.tile(jnp.linspace(0.0, 1.0, self.width), shape[-1] // self.width)
+        forget = 5.0 - 12.0 * position ** (0.3 + 1.3 * self.depth)
         return jnp.zeros(shape, dtype).at[1].set(forget.astype(dtype))
 
 
@@ -186,7 +186,7 @@ def slstm_layer(
     features = positive_int("slstm_layer", "features", features)
     width = head_width("slstm_layer", "features", features, heads)
     convolution = positive_int("slstm_layer", "convolution", convolution)
-    depth, _ = place_in_stack("slstm_layer", layer, layers)
+    depth, _ = position_in_stack("slstm_layer", layer, layers)
     small = initializers.Normal((2 / (5 * features)) ** 0.5)
     short = short_convolution(
         features, width=convolution, bias_init=initializers.Uniform(convolution**-0.5)

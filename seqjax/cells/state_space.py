@@ -226,7 +226,7 @@ def s5(
     Args:
       features: width of the output.
       state: size of the state; modes come in pairs of which one is kept: `state / 2`.
-      blocks: the modes start as the eigenvalues of so many equal HiPPO-N matrices.
+      blocks: number of equal HiPPO-N matrices whose eigenvalues the modes start as.
       step_size: d starts between these, uniform in the logarithm, one for each mode.
 
     Returns:

@@ -1,4 +1,4 @@
-"""A memory that is read by attention: what a decoder looks at while it goes through time."""
+"""A memory that is read by attention, such as the outputs of an encoder."""
 
 import math
 from collections.abc import Callable
@@ -14,37 +14,37 @@ Score = Literal["additive", "multiplicative"]
 SCORES: tuple[Score, ...] = ("additive", "multiplicative")
 
 READ_BYTES = 2**24
-"""What many reads at once compare, at most, in the additive score."""
+"""Largest size of the comparisons of the additive score that are made at once."""
 
 
 class Memory(NamedTuple):
-    """Vectors in places, for every row its own or the same for all.
+    """Vectors at source positions, one memory for each sequence or one for all.
 
     It is data, not weights, but stands among the parameters of a cell that reads it: the cell
-    has no state of its own to keep it in. Engines that split rows over devices split it as well.
+    has no state of its own to keep it in. Engines that split the batch over devices split it too.
 
     Attributes:
-      values: `(*batch, places, width)`, what is read.
-      keys: `(*batch, places, attention)`, what queries are compared with.
-      valid: `(*batch, places)`, 1 at the places that may be read and 0 at others. Floats, as all
-        parameters are, so that a cell with its memory goes through `jax.grad` and `jax.tree.map`;
-        their gradient is zero.
+      values: `(*batch, positions, width)`, what is read.
+      keys: `(*batch, positions, attention)`, what queries are compared with.
+      valid: `(*batch, positions)`, 1 at the source positions that may be read and 0 elsewhere.
+        Floats, as all parameters are, so that a cell with its memory goes through `jax.grad` and
+        `jax.tree.map`; their gradient is zero.
     """
 
     values: Array
     keys: Array
-    valid: Float[Array, "*batch places"]
+    valid: Float[Array, "*batch positions"]
 
     @property
     def batch_ndim(self) -> int:
-        """Number of its batch dimensions; 0 if all rows share it."""
+        """Number of its batch dimensions; 0 if all sequences share it."""
         return self.valid.ndim - 1
 
     def beside(self, axis: int) -> "Memory":
         """With a new axis among the batch dimensions, over which everything is the same.
 
         Args:
-          axis: its place from the end of the batch dimensions: 0 puts it behind all of them.
+          axis: its position from the end of the batch dimensions: 0 puts it behind all of them.
         """
         at = self.batch_ndim - axis
         if at < 0:
@@ -65,15 +65,15 @@ def map_memories(function: Callable[[Memory], Memory], params: PyTree) -> PyTree
 
 def attend(
     memory: Memory, queries: Array, vector: Array | None
-) -> tuple[Float[Array, "*batch queries width"], Float[Array, "*batch queries places"]]:
-    """Reads a memory with several queries for each row.
+) -> tuple[Float[Array, "*batch queries width"], Float[Array, "*batch queries positions"]]:
+    """Reads a memory with several queries for each sequence.
 
         score[i, s]  = vector . tanh(query[i] + key[s])      additive, with a vector
         score[i, s]  = query[i] . key[s]                      multiplicative, without
-        weights[i]   = softmax over the valid places s of score[i]
+        weights[i]   = softmax over the valid positions s of score[i]
         reading[i]   = sum over s of weights[i, s] value[s]
 
-    Where no place is valid, the reading is zeros.
+    Without a valid position the reading is zeros.
 
     Args:
       memory: what is read.
@@ -84,7 +84,7 @@ def attend(
       `(readings, weights)`, the weights in float32 at least.
     """
     wide = jnp.promote_types(queries.dtype, jnp.float32)
-    # Rows may have more dimensions than the memory that they share.
+    # A batch may have more dimensions than the memory that it shares.
     values, keys = _like(memory.values, queries.ndim), _like(memory.keys, queries.ndim)
     if vector is None:
         score = jnp.matmul(queries, jnp.swapaxes(keys, -1, -2))
@@ -98,38 +98,38 @@ def attend(
 
 def attend_in_tiles(
     memory: Memory, queries: Array, vector: Array | None
-) -> tuple[Float[Array, "*batch queries width"], Float[Array, "*batch queries places"]]:
+) -> tuple[Float[Array, "*batch queries width"], Float[Array, "*batch queries positions"]]:
     """`attend` for many queries, in a working memory that does not grow with them.
 
-    What the additive score compares is `(*batch, queries, places, attention)`. It is made for as
-    many rows at a time as fit into `READ_BYTES`, and made again in the backward pass. Each row
-    has its own memory, so a loop over rows adds up no gradient but that of `vector`. Where a
-    single row does not fit, or all rows share one memory, a loop over queries goes inside; only
-    that one adds to the gradient of a memory, of the one that it reads.
+    The additive score compares `(*batch, queries, positions, attention)` numbers. They are computed
+    for as many sequences at a time as fit into `READ_BYTES`, and again in the backward pass. Each
+    sequence has its own memory, so a loop over sequences accumulates the gradient of `vector` only.
+    If one sequence does not fit, or all share one memory, a loop over queries goes inside; it
+    accumulates the gradient of the memory that it reads.
 
     Args and returns: see `attend`.
     """
     if vector is None:
         return attend(memory, queries, vector)
     *batch, count, width = queries.shape
-    places = memory.valid.shape[-1]
-    fit = max(1, READ_BYTES // max(1, places * width * queries.dtype.itemsize))
+    positions = memory.valid.shape[-1]
+    fit = max(1, READ_BYTES // max(1, positions * width * queries.dtype.itemsize))
     again = jax.checkpoint(attend, prevent_cse=False)
     if math.prod(batch) * count <= fit:
         return again(memory, queries, vector)
 
-    # Rows that share one memory are one row with more queries.
-    rows = 1 if math.prod(memory.valid.shape[:-1]) == 1 else math.prod(batch)
-    each = math.prod(batch) * count // rows
+    # Sequences that share one memory are one with more queries.
+    sequences = 1 if math.prod(memory.valid.shape[:-1]) == 1 else math.prod(batch)
+    each = math.prod(batch) * count // sequences
 
-    def by_row(leaf: Array) -> Array:
+    def by_sequence(leaf: Array) -> Array:
         entry = leaf.shape[memory.batch_ndim :]
-        if rows > 1:
+        if sequences > 1:
             leaf = jnp.broadcast_to(leaf, (*batch, *entry))
-        return leaf.reshape(rows, *entry)
+        return leaf.reshape(sequences, *entry)
 
-    def read(row: tuple[Memory, Array]) -> tuple[Array, Array]:
-        memory, queries = row
+    def read(sequence: tuple[Memory, Array]) -> tuple[Array, Array]:
+        memory, queries = sequence
         if each <= fit:
             return again(memory, queries, vector)
 
@@ -139,8 +139,8 @@ def attend_in_tiles(
 
         return jax.lax.map(read_one, queries, batch_size=fit)
 
-    by_rows = (jax.tree.map(by_row, memory), queries.reshape(rows, each, width))
-    found = jax.lax.map(read, by_rows, batch_size=max(1, fit // each))
+    apart = (jax.tree.map(by_sequence, memory), queries.reshape(sequences, each, width))
+    found = jax.lax.map(read, apart, batch_size=max(1, fit // each))
     return jax.tree.map(lambda leaf: leaf.reshape(*batch, count, leaf.shape[-1]), found)
 
 

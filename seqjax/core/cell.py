@@ -162,7 +162,7 @@ def positive_int(owner: str, name: str, value: Any) -> int:
     return value.__index__()
 
 
-def place_in_stack(owner: str, layer: int, layers: int) -> tuple[float, float]:
+def position_in_stack(owner: str, layer: int, layers: int) -> tuple[float, float]:
     """`layer / (layers - 1)`, from 0 to 1, and `1 - layer / layers`, from 1 to almost 0.
 
     Parameters of some cells start by them. Raises unless the layer is one of the layers.

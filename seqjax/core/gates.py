@@ -46,7 +46,7 @@ class Gates:
         return f"Gates({list(self.values)})"
 
     def map(self, function: Callable[..., Array], *others: Any) -> "Gates":
-        """`function` applied gate by gate, with the rows of `others` beside."""
+        """`function` applied gate by gate, with the entries of `others` as further arguments."""
         return Gates(map(function, self.values, *others))
 
     def tree_flatten(self):
@@ -92,9 +92,9 @@ def add_bias(gates: Gates, bias: Array) -> Gates:
 def like_features(parameter: Array, like: Array) -> Array:
     """A parameter, repeated along the leading axes of `like` that it has not itself.
 
-    With axes of size 1 in their place, its gradient would be a sum over those axes of `like` alone
-    that are longer: for one row, `(1, time, features)`, over time. That takes XLA on CPUs (jax
-    0.10.2) forty times as long as a sum over both.
+    With axes of size 1 instead, its gradient would be a sum over those axes of `like` alone
+    that are longer: for a batch of one sequence, `(1, time, features)`, over time. That takes XLA
+    on CPUs (jax 0.10.2) forty times as long as a sum over both.
     """
     leading = like.shape[: max(0, like.ndim - parameter.ndim)]
     return jnp.broadcast_to(parameter, (*leading, *parameter.shape))
@@ -107,7 +107,7 @@ def broadcasts(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
 
 
 def normalize(gates: Gates, gain: Array) -> Gates:
-    """Layer norm over all gates together: one mean and one variance for each row.
+    """Layer norm over all gates together: one mean and one variance for each sequence and step.
 
     Args:
       gates: arrays `(*batch, features)`.

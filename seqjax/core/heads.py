@@ -31,7 +31,7 @@ def from_heads(o: Array) -> Array:
 
 
 def head_width(owner: str, name: str, features: int, heads: int) -> int:
-    """What each head gets of some features, or an error that names who wanted it."""
+    """The width of a head; raises, in the name of `owner`, unless heads divide the features."""
     heads = positive_int(owner, "heads", heads)
     if features < 1 or features % heads:
         raise ValueError(f"{owner}: `heads={heads}` must divide `{name}`, which is {features}.")
@@ -39,5 +39,5 @@ def head_width(owner: str, name: str, features: int, heads: int) -> int:
 
 
 def heads_of_64(features: int) -> int:
-    """How many heads, of 64 features or little more, share the features evenly; at least one."""
+    """The largest number of heads that divides the features into widths of at least 64, or one."""
     return next((heads for heads in range(features // 64, 1, -1) if features % heads == 0), 1)

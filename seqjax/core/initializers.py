@@ -1,8 +1,8 @@
 """How parameters start: records that are called like `jax.nn.initializers`.
 
 Being frozen records, they compare by value and print as they were written, so cells built
-with equal initializers are equal. Any function from `jax.nn.initializers` works in their
-place. Weights are initialised one gate at a time, so `shape` is `(fan_in, fan_out)`;
+with equal initializers are equal. Any function from `jax.nn.initializers` works
+instead. Weights are initialised one gate at a time, so `shape` is `(fan_in, fan_out)`;
 biases all at once, so `shape` is `(gates, features)`.
 """
 

@@ -91,18 +91,18 @@ def diagonal(
     `*` and `+` are those of the kind of state (`seqjax.core.affine`): an array; a
     `Complex(real, imaginary)`; or a `LogScaled(values, maximum)`, for which `decay` is the
     logarithm of the decay. Such a cell runs in chunks of time, or all steps at once: see
-    `method` of `sj.scan`. `sj.linear` is shorter where a projection of the input is all there
-    is to learn.
+    `method` of `sj.scan`. `sj.linear` is shorter if the only weights are those of a projection
+    of the input.
 
     All functions take any number of batch dimensions, of which time may be one. Products with
-    weights belong into `project` and `output`, which see many steps at once; `coefficients` and
-    `read` should work unit by unit, and may sum over units. Of these, `read` decides what is
+    weights belong in `project` and `output`, which see many steps at once; `coefficients` and
+    `read` should work unit by unit, and may sum over units. Only what `read` returns is
     kept of a state: a state that is much larger than the inputs never exists for more than a
     chunk of time.
 
     Args:
       coefficients: `(params, inputs) -> (decay, value)`: `value` is like the state, `decay` a
-        number or what broadcasts against it.
+        number or an array that broadcasts against it.
       init: `(key, in_features) -> params`.
       initial_carry: `(params, batch_shape=()) -> state`. It should be in float32 at least.
       features: width of the output.

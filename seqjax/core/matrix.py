@@ -1,4 +1,4 @@
-"""Cells that remember in a matrix: what one step forgets, writes and reads, as one record."""
+"""Cells with a matrix-valued state: what one step forgets, writes and reads, as one record."""
 
 import dataclasses
 import math
@@ -28,8 +28,8 @@ class Access(NamedTuple):
         o = S' query                                    read
         o = S_before' (query) + (query . bonus key) value     with a `bonus`: before the write
 
-    What is None decides the rule. A prime transposes; `S_before` is the memory before the step,
-    also before it forgets.
+    Fields that are None leave their line out. A prime transposes; `S_before` is the memory before
+    the step, also before it forgets.
 
     Args:
       query: `(*batch, heads, keys)`.
@@ -101,17 +101,17 @@ def matrix_state(
     least_log_decay: float | None = None,
     weight_init: Initializer = initializers.LeCun(),
 ) -> Cell:
-    """A cell that remembers in a matrix, from what a step forgets, writes and reads.
+    """A cell with a matrix-valued state, from what a step forgets, writes and reads.
 
-        S, o = what access(params, x) says, see `sj.Access`
+        S, o = the update of S and the reading of it by access(params, x), see `sj.Access`
         y = read_out(params, o, x)
 
-    `access` sees the input alone, so a scan asks it for many steps at once and works through
+    `access` sees the input alone, so a scan calls it for many steps at once and works through
     time in chunks, with matrix products inside.
 
     Args:
       access: `(params, x) -> Access`, for any number of leading dimensions of `x`.
-      heads: number of memories.
+      heads: number of heads, each with a memory of its own.
       keys: width of queries and keys, per head.
       values: width of values, per head.
       init: `(key, in_features) -> params`; or a mapping from names to shapes, for a dict of
@@ -121,9 +121,9 @@ def matrix_state(
       features: width of `y`; `heads * values` unless given.
       stabilized: whether the memory has a scale of its own, so that `log_input` may have any
         size without an overflow.
-      least_log_decay: a bound, at most 0, that `log_decay` is held above, if there is one. Decays
-        per channel are then known to be mild or not when the program is compiled; without a
-        bound that is found out while it runs.
+      least_log_decay: a lower bound of `log_decay`, at most 0, or None. With a bound, the form of
+        the chunks for decays per channel is chosen when the program is compiled; without one,
+        while it runs.
       weight_init: initializer of the weights of an `init` that is a mapping.
 
     Returns:
@@ -157,7 +157,7 @@ def matrix_state(
     if stabilized and read_out is _flat:
         raise ValueError(
             "matrix_state: with `stabilized=True` a reading is an sj.Scaled, so `read_out` must "
-            "say what becomes of its `values` and its `log_scale`; got none."
+            "turn its `values` and its `log_scale` into the output; got none."
         )
     if features is not None and read_out is _flat and features != heads * values:
         raise ValueError(
@@ -323,7 +323,7 @@ class MatrixRecurrence:
 def _repeated(leaf: Array | None, head: tuple[int, ...], key: tuple[int, ...] = ()) -> Array | None:
     """A number, or one for each head or channel, at all steps. What does not fit stays as it is.
 
-    A matrix is not taken to lack axes: what it means would depend on the number of rows.
+    A matrix is not taken to lack axes: its meaning would depend on the batch size.
     """
     if leaf is None:
         return None

@@ -9,14 +9,14 @@ import jax.numpy as jnp
 
 from seqjax.core.cell import Cell, factory
 from seqjax.core.masks import select
-from seqjax.core.recurrence import Multiply, Recurrence, multiply
+from seqjax.core.recurrence import Recurrence, multiply
 from seqjax.core.stack import expect_cell, no_step
-from seqjax.core.steps import Run, zero_masked
+from seqjax.core.steps import Run
 from seqjax.core.types import Array, Carry, Params, PRNGKeyArray, RowKeys
 
 
 class Randomness(NamedTuple):
-    """Where the random numbers of one cell come from, one stream for each row.
+    """Where the random numbers of one cell come from, one stream for each sequence.
 
     `key` is `(*batch,)` typed keys, or None: no noise. `draws` `(*batch,)` int32 counts the
     draws that were made. A masked step draws nothing; a reset moves on to the next draw.
@@ -43,12 +43,12 @@ class ZoneoutState(NamedTuple):
 def seed_carry(carry: Carry, key: PRNGKeyArray | RowKeys) -> Carry:
     """The carry with noise switched on.
 
-    Every dropout and zoneout inside gets a stream of its own, and so does every row, so a
-    row's noise does not depend on what else is in the batch.
+    Every dropout and zoneout inside gets a stream of its own, and so does every sequence, whose
+    noise then does not depend on the rest of the batch.
 
     Args:
       carry: from `cell.initial_carry`, or from an earlier scan.
-      key: a key from `jax.random.key`, or keys of the batch shape, one for each row.
+      key: a key from `jax.random.key`, or keys of the batch shape, one for each sequence.
 
     Returns:
       The carry with new keys; a carry of a cell without noise comes back as it is.
@@ -82,7 +82,7 @@ def seed_carry(carry: Carry, key: PRNGKeyArray | RowKeys) -> Carry:
 
 
 def restart(flags: Array, initial: Carry, carry: Carry) -> Carry:
-    """The initial carry where a row's flag is set, else the carry; keys stay."""
+    """The initial carry where the flag of a sequence is set, else the carry; keys stay."""
 
     def pick(start: Any, now: Any) -> Any:
         if _is_randomness(now):
@@ -278,13 +278,16 @@ class _ZoneoutParts:
         return self.inner.project_inputs(params, x)
 
     def advance(
-        self, params: Params, carry: Carry, x: Any, multiply: Multiply = multiply
+        self, params: Params, carry: Carry, x: Any, multiply: Callable[..., Any] = multiply
     ) -> tuple[Carry, Array]:
         state = self.mix(carry, self.inner.advance(params, carry.cell, x, multiply)[0])
         return state, self.output(state)
 
     def output(self, carry: Carry) -> Array:
         return self.inner.output(carry.cell)
+
+    def joint(self, params: Params) -> tuple[Array, Array] | None:
+        return self.inner.joint(params)
 
 
 def _is_randomness(node: Any) -> bool:
@@ -312,7 +315,7 @@ def _spread(cell: Cell, rate: Any, carry: Carry) -> list[float]:
 
 
 def _draw(key: RowKeys, draws: Array, stream: int, rate: float, shape: tuple[int, ...]) -> Array:
-    """True with probability `rate`: `(*batch, *shape)`, each row from its own key."""
+    """True with probability `rate`: `(*batch, *shape)`, each sequence from its own key."""
 
     def draw(row_key, row_draws):
         row_key = jax.random.fold_in(jax.random.fold_in(row_key, row_draws), stream)
@@ -342,19 +345,18 @@ def _dropout_mask(features: int, rate: float, variational: bool) -> Cell:
         """All steps at once: which draw belongs to a step is known by counting."""
         key, draws = carry
         on = key is not None and rate > 0
-        time_axis = draws.ndim
         valid = jnp.ones(xs.shape[:-1], bool) if steps.valid is None else steps.valid
         fresh = jnp.zeros_like(valid) if steps.resets is None else valid & steps.resets
         used = valid & (on and not variational)
         made = fresh.astype(draws.dtype) + used
-        after = draws[..., None] + jax.lax.cumsum(made, time_axis, reverse=steps.reverse)
-        keys = None if key is None else jnp.broadcast_to(key[..., None], after.shape)
+        after = draws[None] + jax.lax.cumsum(made, reverse=steps.reverse)
+        keys = None if key is None else jnp.broadcast_to(key[None], after.shape)
         ys = xs
         if keys is not None and rate > 0:
             dropped = _draw(keys, after - used, 0, rate, xs.shape[-1:])
             ys = jnp.where(dropped, jnp.zeros_like(xs), xs / (1 - rate)).astype(xs.dtype)
-        end = draws + made.sum(time_axis, dtype=draws.dtype)
+        end = draws + made.sum(0, dtype=draws.dtype)
         carries = Randomness(keys, after)
-        return Run(Randomness(key, end), zero_masked(ys, steps.valid), carries)
+        return Run(Randomness(key, end), ys, carries)
 
     return Cell(lambda key, in_features: (), initial_carry, step, features, sequence=sequence)

@@ -1,23 +1,22 @@
-"""The linear-chain conditional random field: sequences of tags, scored as a whole.
+"""The linear-chain conditional random field (CRF).
 
-A sequence of tags over the steps that count, t = 1 ... n, has the score
+A sequence of tags over the unmasked steps, t = 1 ... n, has the score
 
     score = start[tag_1] + sum over t of emissions[t, tag_t]
             + sum over t > 1 of between[tag_{t-1}, tag_t] + end[tag_n]
 
-and the probability exp(score) / sum over all sequences of exp(their score). Everything here
-is a function of `emissions` `(*batch, time, tags)`, which a model makes, `transitions`,
-which are parameters, and `mask` `(*batch, time)`, the steps that count. A masked step is as
-if it were not there, wherever it stands: the steps around it become neighbours. What it
-holds, NaN included, reaches neither values nor gradients. A sequence without steps has one
-way to be tagged, with score 0.
+and the probability exp(score) / sum over all sequences of exp(their score). All functions take
+`emissions` `(*batch, time, tags)`, from a model, `transitions`, which are parameters, and `mask`
+`(*batch, time)`. A masked step, at any position, is removed: its neighbours become adjacent. Its
+emissions, NaN included, reach neither values nor gradients. A sequence without steps has one
+tagging, the empty one, with score 0.
 
-Scores of -inf, and the finite stand-in that `forbid` puts in, forbid. A sequence of tags
-that uses a forbidden score has score and log-likelihood -inf, and no gradient. Where no
-sequence is left, the log-partition and the score of `viterbi` are -inf, the marginals are
-zeros, and the tags of `viterbi` are those of a path with the fewest forbidden scores.
+Scores of -inf, or `FORBIDDEN`, their finite stand-in from `forbid`, exclude tags and transitions. A
+sequence that uses one has score and log-likelihood -inf, and no gradient. Where no valid sequence
+exists, the log-partition and the score of `viterbi` are -inf, the marginals are zeros, and the tags
+of `viterbi` are those of a path with the fewest forbidden scores.
 
-Everything is computed in float32 at least, whatever comes in.
+All computations are in float32 at least.
 """
 
 from typing import NamedTuple
@@ -28,9 +27,9 @@ import jax.numpy as jnp
 from seqjax.core.types import Array, Float, Int, Shaped, StepFlags
 
 FORBIDDEN = -1e30
-"""What stands for -inf: so low that it absorbs any score, and sums of it stay finite.
+"""A stand-in for -inf: so low that it absorbs any score, while sums of it stay finite.
 
-With -inf itself, gradients would be NaN wherever a tag can be reached in no way.
+With -inf itself, gradients would be NaN wherever a tag is unreachable.
 """
 
 Emissions = Float[Array, "*batch time tags"]
@@ -39,7 +38,7 @@ Scores = Float[Array, "*batch"]
 
 
 class Transitions(NamedTuple):
-    """What it costs to go on: `between[i, j]` scores tag j right after tag i."""
+    """Transition scores: `between[i, j]` is that of tag j right after tag i."""
 
     between: Shaped[Array, "tags tags"]
     start: Shaped[Array, " tags"]
@@ -53,14 +52,13 @@ def crf_score(
 
     Args:
       emissions: `(*batch, time, tags)`, the score of each tag at each step.
-      transitions: the scores of going on.
+      transitions: the transition scores.
       tags: `(*batch, time)` ints below the number of tags (else the result is NaN); at
         masked steps they may be anything.
-      mask: `(*batch, time)` bool, the steps that count; all of them if None.
+      mask: `(*batch, time)` bool, the valid steps; all of them if None.
 
     Returns:
-      `(*batch,)`, unnormalized log-probabilities in nats; 0 for no steps, -inf where
-      something forbidden is used.
+      `(*batch,)`, unnormalized log-probabilities in nats; 0 for no steps, -inf for invalid tags.
 
     Example:
       >>> import jax.numpy as jnp
@@ -79,9 +77,9 @@ def crf_score(
 
     def one(emissions, tags, mask):
         nothing = (jnp.zeros_like(tags.sum().astype(tags.dtype)), jnp.zeros_like(mask.any()))
-        # Only which tag came before is found step by step; it has no gradient.
+        # Only the previous tag, which has no gradient, is found step by step.
         (last, started), (before, after_start) = jax.lax.scan(remember, nothing, (tags, mask))
-        # Selections and a product, because a look-up has no definite place on a mesh.
+        # Selections and a product, because a gather has no definite sharding on a mesh.
         came_before = (before[:, None] == numbers[None]).astype(emissions.dtype)
         onward = jnp.dot(came_before, between, precision=jax.lax.Precision.HIGHEST)
         scores = emissions + jnp.where(after_start[:, None], onward, start[None])
@@ -97,7 +95,7 @@ def crf_score(
 def crf_log_partition(
     emissions: Emissions, transitions: Transitions, mask: StepFlags | None = None
 ) -> Scores:
-    """The logarithm of the sum, over all sequences of tags, of exp(score).
+    """The log-partition: log of the sum, over all sequences of tags, of exp(score).
 
         alpha[j] = start[j] + emissions[1, j]
         alpha[j] = logsumexp over i of (alpha[i] + between[i, j]) + emissions[t, j],   t > 1
@@ -105,11 +103,11 @@ def crf_log_partition(
 
     Args:
       emissions: `(*batch, time, tags)`.
-      transitions: the scores of going on.
-      mask: `(*batch, time)` bool, the steps that count; all of them if None.
+      transitions: the transition scores.
+      mask: `(*batch, time)` bool, the valid steps; all of them if None.
 
     Returns:
-      `(*batch,)`, in nats; 0 for no steps, -inf where everything is forbidden.
+      `(*batch,)`, in nats; 0 for no steps, -inf where no sequence is valid.
 
     Example:
       >>> import jax.numpy as jnp
@@ -128,8 +126,8 @@ def crf_log_partition(
         emission, counts = step
         onward = jax.nn.logsumexp(alpha[:, None] + transitions.between, axis=0)
         new = jnp.where(started, onward, transitions.start) + emission
-        # What all tags have in common goes into the total, so that the differences, which
-        # the marginals are made of, keep their digits however long the sequence is.
+        # The maximum goes into the total, so that the differences, of which the marginals are
+        # made, keep their precision however long the sequence is.
         common = jax.lax.stop_gradient(new.max())
         alpha = jnp.where(counts, new - common, alpha)
         return (alpha, total + jnp.where(counts, common, 0.0), started | counts), None
@@ -137,7 +135,7 @@ def crf_log_partition(
     def one(emissions, mask):
         nothing = jnp.zeros_like(emissions.sum(axis=0))
         state = (nothing, nothing.sum(), jnp.zeros_like(mask.any()))
-        # The backward pass makes the (tags, tags) terms of a step anew instead of keeping them.
+        # The backward pass recomputes the (tags, tags) terms of a step instead of storing them.
         body = jax.checkpoint(advance, prevent_cse=False)
         (alpha, total, started), _ = jax.lax.scan(body, state, (emissions, mask))
         final = jax.nn.logsumexp(alpha + transitions.end)
@@ -155,14 +153,14 @@ def crf_log_likelihood(
 
     Args:
       emissions: `(*batch, time, tags)`.
-      transitions: the scores of going on.
+      transitions: the transition scores.
       tags: `(*batch, time)` ints below the number of tags (else the result is NaN); at
         masked steps they may be anything.
-      mask: `(*batch, time)` bool, the steps that count; all of them if None.
+      mask: `(*batch, time)` bool, the valid steps; all of them if None.
 
     Returns:
-      `(*batch,)`, in nats, at most 0; 0 for no steps. Tags that are forbidden have -inf and
-      no gradient: a corpus that breaks its own scheme shows at once.
+      `(*batch,)`, in nats, at most 0; 0 for no steps. Invalid tags have -inf and no gradient, so
+      that a corpus that violates its own scheme shows at once.
 
     Example:
       >>> import jax.numpy as jnp
@@ -174,14 +172,14 @@ def crf_log_likelihood(
     score = crf_score(emissions, transitions, tags, mask)
     partition = crf_log_partition(emissions, transitions, mask)
     forbidden = score == -jnp.inf
-    # Both are -inf where nothing is possible, and their difference would be NaN.
+    # Both are -inf where no sequence is valid, and their difference would be NaN.
     return jnp.where(forbidden, -jnp.inf, score - jnp.where(forbidden, 0.0, partition))
 
 
 def crf_marginals(
     emissions: Emissions, transitions: Transitions, mask: StepFlags | None = None
 ) -> Float[Array, "*batch time tags"]:
-    """The probability of each tag at each step, the other steps summed out.
+    """The marginal probability of each tag at each step.
 
         marginals[t, j] = d log Z / d emissions[t, j]
 
@@ -189,12 +187,12 @@ def crf_marginals(
 
     Args:
       emissions: `(*batch, time, tags)`.
-      transitions: the scores of going on.
-      mask: `(*batch, time)` bool, the steps that count; all of them if None.
+      transitions: the transition scores.
+      mask: `(*batch, time)` bool, the valid steps; all of them if None.
 
     Returns:
-      `(*batch, time, tags)`; each step adds up to 1. Zeros at masked steps, and where
-      everything is forbidden. A tag that cannot be reached has exactly 0.
+      `(*batch, time, tags)`; each step adds up to 1. Zeros at masked steps, and where no sequence
+      is valid. An unreachable tag has exactly 0.
 
     Example:
       >>> import jax.numpy as jnp
@@ -221,13 +219,12 @@ def viterbi(
 
     Args:
       emissions: `(*batch, time, tags)`.
-      transitions: the scores of going on.
-      mask: `(*batch, time)` bool, the steps that count; all of them if None.
+      transitions: the transition scores.
+      mask: `(*batch, time)` bool, the valid steps; all of them if None.
 
     Returns:
       `(tags, score)`: `(*batch, time)` int32, 0 at masked steps, and `(*batch,)`, the
-      `crf_score` of these tags. A score of -inf says that every sequence is forbidden; else
-      the tags use nothing forbidden.
+      `crf_score` of these tags, -inf if and only if no sequence is valid.
 
     Example:
       >>> import jax.numpy as jnp
@@ -261,10 +258,10 @@ def viterbi(
 
 
 def forbid(transitions: Transitions, allowed: Transitions) -> Transitions:
-    """The transitions, with those that are not allowed made impossible.
+    """The transition scores with those of invalid transitions set to `FORBIDDEN`.
 
-    Gradients stay finite, `viterbi` never takes what is forbidden, and its probability is
-    exactly 0. Parameters that are forbidden get no gradient.
+    Gradients stay finite, `viterbi` never takes an invalid transition, and its probability is
+    exactly 0. Scores of invalid transitions get no gradient.
 
     Args:
       transitions: scores.
@@ -289,7 +286,7 @@ def forbid(transitions: Transitions, allowed: Transitions) -> Transitions:
 
 
 def _prepare(emissions, transitions, mask):
-    """Everything in one dtype, float32 at least, and finite."""
+    """All scores in one dtype, float32 at least, and finite."""
     if mask is None:
         mask = jnp.ones_like(emissions[..., 0], dtype=bool)
     emissions = jnp.where(mask[..., None], emissions, 0.0)
@@ -304,7 +301,7 @@ def _at_least_float32(x):
 
 
 def _infinite(score):
-    """-inf, without a gradient, where the score has absorbed something forbidden."""
+    """-inf, without a gradient, where the score has absorbed a forbidden one."""
     return jnp.where(score <= FORBIDDEN / 2, -jnp.inf, score)
 
 

@@ -1,8 +1,8 @@
-"""Decoding of connectionist temporal classification: from frames to labels.
+"""Decoding of connectionist temporal classification (CTC): from frames to labels.
 
-A model puts out a distribution over labels and a blank for every frame. A path is a symbol for
-every frame; it stands for the labels that are left when repeats are merged and blanks removed.
-The probability of a labelling is the sum over its paths.
+A model outputs a distribution over labels and the blank token for every frame. A path is a token
+per frame; merging repeats and removing blanks collapses it to a labelling. The probability of a
+labelling is the sum over its paths.
 """
 
 from typing import NamedTuple
@@ -16,13 +16,13 @@ from seqjax.engines.placement import all_varying
 
 
 class Labelling(NamedTuple):
-    """Labels found, the best first where there are several.
+    """Decoded labels, the best first where there are several.
 
     Attributes:
-      labels: `(*batch, time)` or `(*batch, beams, time)` int32; blanks behind the end.
+      labels: `(*batch, time)` or `(*batch, beams, time)` int32, padded with blanks.
       lengths: `(*batch,)` or `(*batch, beams)` int32.
-      log_probability: of the same shape, in nats: of the best path, or of the labelling as far
-        as the beams have seen its paths. -inf for a beam that holds nothing.
+      log_probability: of the same shape, in nats: of the best path, or of the labelling, summed
+        over the paths within the beam. -inf for an empty beam.
     """
 
     labels: Int[Array, "*batch time"]
@@ -31,11 +31,11 @@ class Labelling(NamedTuple):
 
 
 def frames_needed(labels: Array, lengths: Array) -> Array:
-    """The fewest frames that a labelling has a path through: one each, and a blank in repeats.
+    """The least number of frames of a labelling: one per label, and a blank between repeats.
 
     Args:
       labels: `(*batch, labels)` ints.
-      lengths: `(*batch,)`, how many of them count.
+      lengths: `(*batch,)`, valid labels.
 
     Example:
       >>> import jax.numpy as jnp
@@ -50,12 +50,12 @@ def frames_needed(labels: Array, lengths: Array) -> Array:
 
 
 def ctc_greedy(logits: Array, lengths: Array, *, blank: int = 0) -> Labelling:
-    """The labels of the likeliest path.
+    """The labels of the most probable path (best-path decoding).
 
     Args:
       logits: `(*batch, time, symbols)`.
-      lengths: `(*batch,)` ints, how many frames count.
-      blank: the symbol that is no label.
+      lengths: `(*batch,)` ints, valid frames.
+      blank: the blank token.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -79,19 +79,18 @@ def ctc_greedy(logits: Array, lengths: Array, *, blank: int = 0) -> Labelling:
 
 
 class _Prefixes(NamedTuple):
-    """Beams of one row, without their labels: those are put together at the end.
+    """Beams of one sequence, without their labels, which are read back at the end.
 
     Attributes:
-      name: `(beams, 2)`, a number of 64 bits that is made of all labels of the prefix. Prefixes
-        are compared by it; that two of a search share one is as good as impossible.
-      parent: the name without the last label.
+      hash: `(beams, 2)`, a 64-bit hash of all labels of the prefix, by which prefixes are compared.
+      parent: the hash without the last label.
       last: the last label.
-      lengths: how many labels there are.
+      lengths: number of labels.
       blank: log-probability of the paths that end in a blank.
       label: log-probability of the paths that end in the last label.
     """
 
-    name: Array
+    hash: Array
     parent: Array
     last: Array
     lengths: Array
@@ -104,21 +103,21 @@ class _Prefixes(NamedTuple):
 
 
 def ctc_beam_search(logits: Array, lengths: Array, *, beams: int = 10, blank: int = 0) -> Labelling:
-    """The likeliest labellings, summed over paths, by prefix beam search.
+    """The most probable labellings, summed over paths, by prefix beam search.
 
         blank'(p)     = (blank(p) + label(p)) P(blank)
         label'(p)     = label(p) P(last of p)
         label'(p + c) = (blank(p) + label(p)) P(c)        c another label than the last of p
         label'(p + c) = blank(p) P(c)                     c the last of p once more
 
-    A prefix that is reached in two ways, by staying and by an extension, is one prefix. Of all
-    the best `beams` go on.
+    A prefix that is reached both by staying and by an extension is merged. After each frame the
+    best `beams` prefixes are kept.
 
     Args:
       logits: `(*batch, time, symbols)`.
-      lengths: `(*batch,)` ints, how many frames count.
-      beams: prefixes kept after each frame. With as many as there are, nothing is lost.
-      blank: the symbol that is no label.
+      lengths: `(*batch,)` ints, valid frames.
+      beams: number of prefixes. With as many as there are, the search is exact.
+      blank: the blank token.
 
     Returns:
       All beams, the best first.
@@ -139,10 +138,10 @@ def ctc_beam_search(logits: Array, lengths: Array, *, beams: int = 10, blank: in
     known = jax.nn.log_softmax(logits.astype(jnp.float32), -1)
     time, symbols = known.shape[-2:]
 
-    def one_row(known, count):
+    def one_sequence(known, count):
         nothing = jnp.zeros((beams, 2), jnp.uint32)
         first = _Prefixes(
-            name=nothing,
+            hash=nothing,
             parent=nothing,
             last=jnp.full(beams, blank, jnp.int32),
             lengths=jnp.zeros(beams, jnp.int32),
@@ -165,12 +164,12 @@ def ctc_beam_search(logits: Array, lengths: Array, *, beams: int = 10, blank: in
 
     batch = known.shape[:-2]
     flat = known.reshape(-1, time, symbols)
-    found = jax.vmap(one_row)(flat, jnp.broadcast_to(lengths, batch).reshape(-1))
+    found = jax.vmap(one_sequence)(flat, jnp.broadcast_to(lengths, batch).reshape(-1))
     return jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), found)
 
 
 def _next_prefixes(now: _Prefixes, chance: Array, blank: int) -> tuple[_Prefixes, Array]:
-    """The beams after one frame, and which of the beams before it each goes on from."""
+    """The beams after one frame, and the index of the beam that each extends."""
     beams, symbols = now.last.shape[0], chance.shape[-1]
     empty = now.lengths == 0
     stay_blank = now.total + chance[blank]
@@ -180,9 +179,9 @@ def _next_prefixes(now: _Prefixes, chance: Array, blank: int) -> tuple[_Prefixes
     before = jnp.where(is_last & ~empty[:, None], now.blank[:, None], now.total[:, None])
     longer = jnp.where(symbol == blank, -jnp.inf, before + chance[None])
 
-    # Beam i extended by the last label of beam j is beam j: its paths belong there.
+    # Beam i extended by the last label of beam j is beam j: its paths are merged.
     alive = (now.total > -jnp.inf) & ~empty
-    same = (now.name[:, None] == now.parent[None]).all(-1) & alive[None]
+    same = (now.hash[:, None] == now.parent[None]).all(-1) & alive[None]
     moved = jnp.where(same, longer[:, now.last], -jnp.inf)
     stay_label = jnp.logaddexp(stay_label, jax.nn.logsumexp(moved, 0))
     gone = (same[:, :, None] & is_last[None]).any(1)
@@ -196,8 +195,8 @@ def _next_prefixes(now: _Prefixes, chance: Array, blank: int) -> tuple[_Prefixes
     old = jax.tree.map(lambda leaf: leaf[came_from], now)
     last = jnp.where(extends, (which - beams) % symbols, old.last).astype(jnp.int32)
     new = _Prefixes(
-        name=jnp.where(extends[:, None], _longer_name(old.name, last), old.name),
-        parent=jnp.where(extends[:, None], old.name, old.parent),
+        hash=jnp.where(extends[:, None], _extended_hash(old.hash, last), old.hash),
+        parent=jnp.where(extends[:, None], old.hash, old.parent),
         last=last,
         lengths=old.lengths + extends,
         blank=jnp.where(extends, -jnp.inf, stay_blank[came_from]),
@@ -206,9 +205,9 @@ def _next_prefixes(now: _Prefixes, chance: Array, blank: int) -> tuple[_Prefixes
     return new, came_from
 
 
-def _longer_name(name: Array, label: Array) -> Array:
-    """The name of a prefix with one label more: two mixes of 32 bits, as in MurmurHash3."""
-    mixed = name * jnp.array([[0x9E3779B1, 0xC2B2AE3D]], jnp.uint32)
+def _extended_hash(prefix: Array, label: Array) -> Array:
+    """The hash of a prefix with one more label: two mixes of 32 bits, as in MurmurHash3."""
+    mixed = prefix * jnp.array([[0x9E3779B1, 0xC2B2AE3D]], jnp.uint32)
     mixed += (label[:, None].astype(jnp.uint32) + 1) * jnp.array(
         [[0x27D4EB2F, 0x165667B1]], jnp.uint32
     )
@@ -218,15 +217,15 @@ def _longer_name(name: Array, label: Array) -> Array:
 
 
 def _follow(order: Array, steps: tuple[Array, Array, Array], blank: int) -> Array:
-    """The labels of the beams at places `order` after the last frame, read back from it."""
+    """The labels of the final beams `order`, read back from the last frame."""
     time = steps[0].shape[0]
 
-    def back(places, step):
-        came_from, last, lengths = (leaf[..., places] for leaf in step)
+    def back(beams, step):
+        came_from, last, lengths = (leaf[..., beams] for leaf in step)
         return came_from, (last, lengths)
 
     _, (last, lengths) = jax.lax.scan(back, *all_varying((order, steps)), reverse=True)
     rows = jnp.arange(order.shape[0])[None]
-    # A label is written once for every frame that the prefix ended in it: to the same place.
+    # A label is written once for every frame in which the prefix ended in it, to the same index.
     labels = jnp.full((order.shape[0], time + 1), blank, jnp.int32)
     return labels.at[rows, lengths].set(last)[:, 1:]

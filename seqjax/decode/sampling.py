@@ -1,4 +1,4 @@
-"""Drawing the next token, and text as it is drawn."""
+"""Sampling of the next token, and generation with a language model."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -14,7 +14,7 @@ from seqjax.core.types import Array, Carry, PRNGKeyArray
 
 @runtime_checkable
 class TokenModel(Protocol):
-    """What generation needs: logits of the next token, for many tokens or for one.
+    """A language model: logits of the next token, for a sequence or step by step.
 
     `sj.nn.LanguageModel` is one. It must be a pytree.
     """
@@ -26,7 +26,7 @@ class TokenModel(Protocol):
         ...
 
     def step(self, carry: Carry, token: Array) -> tuple[Carry, Array]:
-        """`(carry, logits)` for one token of each row."""
+        """`(carry, logits)` for one token per sequence."""
         ...
 
     def initial_carry(self, batch_shape: tuple[int, ...] = ()) -> Carry:
@@ -35,17 +35,17 @@ class TokenModel(Protocol):
 
 
 def sample(key: PRNGKeyArray, logits: Array, temperature: Any, top_k: Any, top_p: Any) -> Array:
-    """Draws one token from each row of logits.
+    """Samples one token from each vector of logits.
 
-        p = softmax(logits / temperature), restricted to the `top_k` likeliest tokens, and of
+        p = softmax(logits / temperature), restricted to the `top_k` most probable tokens, and of
         these to the fewest whose probability adds up to `top_p`
 
-    All settings are ordinary numbers, so changing them compiles nothing.
+    All options may be traced, so changing them does not recompile.
 
     Args:
       key: a key.
       logits: `(*batch, tokens)`.
-      temperature: 0 takes the likeliest token, 1 samples from the model as it is.
+      temperature: 0 takes the most probable token, 1 samples from the model.
       top_k: at least 1; the number of tokens or more is no restriction.
       top_p: in (0, 1]; 1 is no restriction.
 
@@ -75,7 +75,7 @@ def sample(key: PRNGKeyArray, logits: Array, temperature: Any, top_k: Any, top_p
 
 
 def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
-    """Raises `InputError` unless the settings make sense."""
+    """Raises `InputError` if an option of `sample` is out of range."""
     if not 0 <= temperature < float("inf"):
         raise InputError(f"The temperature must be 0 or more, got {temperature}.")
     if top_k is not None and top_k < 1:
@@ -85,7 +85,7 @@ def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -
 
 
 PIECE = 32
-"""How many tokens are drawn, or read from the prompt, in one compiled call."""
+"""Number of tokens that are sampled, or read from the prompt, per compiled call."""
 
 
 def generate(
@@ -103,9 +103,9 @@ def generate(
 
     Args:
       model: the language model.
-      prompt: `(n,)` tokens, which may be none; the boundary token is put before them.
+      prompt: `(n,)` tokens, possibly none; the boundary token is put before them.
       key: a key.
-      length: how many tokens to draw.
+      length: number of tokens to sample.
       boundary: the token at which a document begins; the state is reset at it.
       temperature: see `sample`.
       top_k: see `sample`; None is no restriction.
@@ -115,14 +115,14 @@ def generate(
       The new tokens, up to `PIECE` at a time.
     """
     check_sampling(temperature, top_k, top_p)
-    settings = (
+    options = (
         jnp.float32(temperature),
         jnp.int32(model.vocabulary_size if top_k is None else top_k),
         jnp.float32(1.0 if top_p is None else top_p),
     )
     tokens = np.concatenate([[boundary], prompt]).astype(np.int32)
     carry = model.initial_carry()
-    # All tokens but the last are read; the last one starts the drawing.
+    # All tokens but the last are read; the last one starts the sampling.
     for start in range(0, len(tokens) - 1, PIECE):
         part = tokens[start : min(start + PIECE, len(tokens) - 1)]
         padded = np.pad(part, (0, PIECE - len(part)))
@@ -130,7 +130,7 @@ def generate(
     token = jnp.int32(tokens[-1])
     for start in range(0, length, PIECE):
         key, piece_key = jax.random.split(key)
-        carry, token, drawn = _draw(model, carry, token, piece_key, settings, boundary)
+        carry, token, drawn = _draw(model, carry, token, piece_key, options, boundary)
         yield np.asarray(drawn)[: length - start]
 
 
@@ -140,7 +140,7 @@ def _read(model: Any, carry: Carry, tokens: Array, length: Array) -> Carry:
 
 
 @partial(jax.jit, static_argnames="boundary")
-def _draw(model, carry, token, key, settings, boundary):
+def _draw(model, carry, token, key, options, boundary):
     initial = model.initial_carry()
 
     def step(state, step_key):
@@ -149,7 +149,7 @@ def _draw(model, carry, token, key, settings, boundary):
             lambda start, now: jnp.where(token == boundary, start, now), initial, carry
         )
         carry, logits = model.step(carry, token)
-        token = sample(step_key, logits, *settings)
+        token = sample(step_key, logits, *options)
         return (carry, token), token
 
     (carry, token), drawn = jax.lax.scan(step, (carry, token), jax.random.split(key, PIECE))

@@ -1,4 +1,4 @@
-"""Tags that mark spans, and which of them may follow which."""
+"""Tag schemes of spans, and their valid transitions."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -10,10 +10,10 @@ from seqjax.core.errors import InputError
 from seqjax.decode.crf import Transitions
 
 Scheme = Literal["BIO", "BIOES"]
-"""How spans are written as tags.
+"""The encoding of spans as tags.
 
-BIO (also called IOB2): B- begins a span, I- goes on with it, O is outside. BIOES (also
-called IOBES): I- lies inside, E- ends, and a span of one step is S-.
+BIO (also called IOB2): B- begins a span, I- continues it, O is outside. BIOES (also called
+IOBES): I- is inside, E- ends a span, and S- is a span of one step.
 """
 
 
@@ -21,7 +21,7 @@ def split_tag(tag: str, scheme: Scheme) -> tuple[str, str]:
     """`"B-PER"` as `("B", "PER")`, `"O"` as `("O", "")`.
 
     Raises:
-      InputError: if the tag is none of the scheme's.
+      InputError: if the tag does not fit the scheme.
 
     Example:
       >>> from seqjax.decode.tag_schemes import split_tag
@@ -42,7 +42,7 @@ def split_tag(tag: str, scheme: Scheme) -> tuple[str, str]:
 
 
 def allowed_transitions(tags: Sequence[str], scheme: Scheme | None) -> Transitions:
-    """Which tag may follow which, begin and end a sequence.
+    """The valid transitions between tags, and from the start and to the end of a sequence.
 
         B-X or I-X may be followed by:  anything but I-Y (BIO);  I-X and E-X only (BIOES)
         anything else, and the start:   O, B-, S-
@@ -51,7 +51,7 @@ def allowed_transitions(tags: Sequence[str], scheme: Scheme | None) -> Transitio
     Args:
       tags: the names of the tags, in the order of their numbers.
       scheme: "BIO" (begin, inside, outside), "BIOES" (end and single too), or None, which
-        allows everything and takes any name.
+        allows all transitions and any tag names.
 
     Returns:
       `Transitions` of bool, for `seqjax.decode.crf.forbid`.

@@ -1,6 +1,6 @@
-"""Looking at learning: where gradients go, what a state forgets, which gates are stuck.
+"""Diagnostics of learning: gradient flow, memory of the state, saturation of gates.
 
-All are pure functions over cells and models, and cost nothing where they are not called.
+All are pure functions of cells and models.
 """
 
 from seqjax.gradients.activations import (
@@ -20,7 +20,7 @@ from seqjax.gradients.jacobian import (
     singular_values,
     spectral_radius,
 )
-from seqjax.gradients.layerwise import Layer, run_layers, watched
+from seqjax.gradients.layerwise import Layer, run_layers, with_hook
 from seqjax.gradients.lyapunov import Lyapunov, lyapunov_exponents
 from seqjax.gradients.truncation import TruncationCost, model_truncation_cost, truncation_cost
 
@@ -50,5 +50,5 @@ __all__ = [
     "singular_values",
     "spectral_radius",
     "truncation_cost",
-    "watched",
+    "with_hook",
 ]

@@ -1,4 +1,4 @@
-"""What the gates of a cell do: how open they are, how many are stuck, where numbers break."""
+"""Activations of the gates of a cell: means, saturation, and the first NaN or inf."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -12,24 +12,24 @@ from seqjax.core.cell import Cell
 from seqjax.core.masks import expand
 from seqjax.core.steps import Run
 from seqjax.core.types import Array, Carry, Inputs, Params
-from seqjax.gradients.layerwise import Layer, Look, run_layers, watched
+from seqjax.gradients.layerwise import Hook, Layer, run_layers, with_hook
 
 RANGES = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
-"""What is looked at, and what it is when it is stuck."""
+"""The recorded activation functions, and their ranges."""
 
 STUCK = 0.05
-"""A value that is nearer to an end of its range than this share of it is saturated."""
+"""A value within this fraction of the range from either end is saturated."""
 
 
 class Activation(NamedTuple):
-    """One squashing function of one layer, over all steps that count.
+    """One activation function of one layer, over all valid steps.
 
     Attributes:
-      layer: its number, where it stands, and how its cell prints.
-      name: what it is called in the cell (by `jax.named_scope`), or its kind and number.
+      layer: number, path in the model, and repr of the cell.
+      name: the name of its `jax.named_scope` in the cell, or its kind and number.
       kind: `"sigmoid"`, between 0 and 1, or `"tanh"`, between -1 and 1.
       mean: of its values.
-      low, high: the shares of values stuck at either end of the range.
+      low, high: the shares of values saturated at either end of the range.
     """
 
     layer: str
@@ -41,12 +41,12 @@ class Activation(NamedTuple):
 
 
 class NotFinite(NamedTuple):
-    """Where a number first was NaN or infinite.
+    """The first NaN or inf.
 
     Attributes:
-      step: of the sequence, in the order of processing.
-      layer: its number, where it stands, and how its cell prints.
-      name: of the gate, or what was computed.
+      step: of the sequence, the first in the order of processing.
+      layer: number, path in the model, and repr of the cell.
+      name: of the gate, or of the operation.
     """
 
     step: int
@@ -59,8 +59,8 @@ def activations(
 ) -> tuple[Activation, ...]:
     """The mean and the saturation of every sigmoid and tanh in every layer of a cell.
 
-    The step of each layer is traced, and what its sigmoids and tanhs put out is collected over
-    the whole sequence, whatever cell it is. A cell of your own names its gates by
+    The step of each layer is traced, and the outputs of its sigmoids and tanhs are collected over
+    the whole sequence; this works for any cell. A custom cell names its gates by
     `jax.named_scope`.
 
     Args:
@@ -68,8 +68,8 @@ def activations(
       **options: of `sj.scan`.
 
     Returns:
-      An `Activation` for each, in the order in which they are computed. A value counts as stuck
-      within 5 percent of an end of its range: beyond 0.05 and 0.95 for a sigmoid.
+      An `Activation` for each, in the order of computation. A value within 5 percent of an end of
+      its range is saturated: below 0.05 or above 0.95 for a sigmoid.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -81,7 +81,7 @@ def activations(
       >>> [gate.name for gate in found]
       ['reset', 'update', 'candidate']
     """
-    return _activations(lambda look: run_layers(look, cell, params, xs, carry, **options))
+    return _activations(lambda hook: run_layers(hook, cell, params, xs, carry, **options))
 
 
 def model_activations(model: Any, run: Callable[[Any], Any]) -> tuple[Activation, ...]:
@@ -89,7 +89,7 @@ def model_activations(model: Any, run: Callable[[Any], Any]) -> tuple[Activation
 
     Args:
       model: an `nnx.Module` with `sj.nn.RNN` in it.
-      run: `model -> anything`, which runs each of them once.
+      run: `model -> anything`, which runs each layer once.
 
     Example:
       >>> import jax.numpy as jnp
@@ -100,13 +100,13 @@ def model_activations(model: Any, run: Callable[[Any], Any]) -> tuple[Activation
       >>> len(model_activations(model, lambda model: model(jnp.ones((2, 5, 3)))))
       3
     """
-    return _activations(lambda look: run(watched(model, look)))
+    return _activations(lambda hook: run(with_hook(model, hook)))
 
 
-def _activations(run: Callable[[Look], Any]) -> tuple[Activation, ...]:
+def _activations(run: Callable[[Hook], Any]) -> tuple[Activation, ...]:
     found: list[Activation] = []
 
-    def look(layer: Layer) -> Run:
+    def hook(layer: Layer) -> Run:
         result, start = layer.run_recorded()
         for name, kind, value in squashed(layer.cell, layer.params, start, layer.xs):
             low, high = RANGES[kind]
@@ -114,18 +114,18 @@ def _activations(run: Callable[[Look], Any]) -> tuple[Activation, ...]:
             counts = jnp.broadcast_to(expand(layer.counts, value.ndim), value.shape)
             share = lambda flags, counts=counts: (flags & counts).sum() / counts.sum()  # noqa: E731
             mean = jnp.where(counts, value, 0).sum() / counts.sum()
-            stuck = share(value < low + margin), share(value > high - margin)
-            found.append(Activation(layer.name, name, kind, mean, *stuck))
+            saturated = share(value < low + margin), share(value > high - margin)
+            found.append(Activation(layer.name, name, kind, mean, *saturated))
         return result
 
-    run(look)
+    run(hook)
     return tuple(found)
 
 
 def first_not_finite(
     cell: Cell, params: Params, xs: Inputs, carry: Carry | None = None, **options: Any
 ) -> NotFinite | None:
-    """The first step, and there the first layer and gate, at which a number breaks.
+    """The first step, and in it the first layer and gate, with a NaN or inf.
 
     Args:
       cell, params, xs, carry: as for `activations`.
@@ -143,7 +143,7 @@ def first_not_finite(
       >>> first_not_finite(cell, params, jnp.ones((5, 3)).at[2, 0].set(jnp.nan))
       NotFinite(step=2, layer='1 gru(4)', name='input')
     """
-    return _first_not_finite(lambda look: run_layers(look, cell, params, xs, carry, **options))
+    return _first_not_finite(lambda hook: run_layers(hook, cell, params, xs, carry, **options))
 
 
 def model_first_not_finite(model: Any, run: Callable[[Any], Any]) -> NotFinite | None:
@@ -161,13 +161,13 @@ def model_first_not_finite(model: Any, run: Callable[[Any], Any]) -> NotFinite |
       >>> model_first_not_finite(model, lambda model: model(jnp.ones((2, 5, 3)))) is None
       True
     """
-    return _first_not_finite(lambda look: run(watched(model, look)))
+    return _first_not_finite(lambda hook: run(with_hook(model, hook)))
 
 
-def _first_not_finite(run: Callable[[Look], Any]) -> NotFinite | None:
+def _first_not_finite(run: Callable[[Hook], Any]) -> NotFinite | None:
     found: list[tuple[int, int, NotFinite]] = []
 
-    def look(layer: Layer) -> Run:
+    def hook(layer: Layer) -> Run:
         result, start = layer.run_recorded()
         inputs = [("input", "input", leaf) for leaf in jax.tree.leaves(layer.xs)]
         computed = squashed(layer.cell, layer.params, start, layer.xs, everything=True)
@@ -177,25 +177,24 @@ def _first_not_finite(run: Callable[[Look], Any]) -> NotFinite | None:
             if not (of_steps and jnp.issubdtype(value.dtype, jnp.inexact)):
                 continue
             bad = np.asarray(~jnp.isfinite(value) & expand(counts, value.ndim))
-            axes = tuple(axis for axis in range(bad.ndim) if axis != counts.ndim - 1)
-            steps = np.flatnonzero(bad.any(axes))
+            steps = np.flatnonzero(bad.any(tuple(range(1, bad.ndim))))
             if steps.size:
                 step = int(steps[-1] if layer.steps.reverse else steps[0])
                 order = layer.time - 1 - step if layer.steps.reverse else step
                 found.append((order, len(found), NotFinite(step, layer.name, name)))
         return result
 
-    run(look)
+    run(hook)
     return min(found)[2] if found else None
 
 
 PRIMITIVES = {"logistic": "sigmoid"}
-"""What JAX calls by another name."""
+"""Names of primitives that differ from the names of the functions."""
 
 INLINED = frozenset(
     ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "checkpoint", "remat2")
 )
-"""What is looked into: functions that are called as they stand."""
+"""Primitives that call a function, which is interpreted too."""
 
 
 def squashed(
@@ -206,7 +205,7 @@ def squashed(
     Args:
       cell: with a step.
       params, carry, x: of the step, with any batch dimensions.
-      everything: all that is computed, not only what squashes.
+      everything: all operations instead of only these.
     """
     closed = jax.make_jaxpr(cell.step)(params, carry, x)
     found: list[tuple[str, str, Array]] = []
@@ -241,7 +240,7 @@ def squashed(
 
 
 def _evaluate(jaxpr: Any, eqn: Any, inputs: Sequence[Any]) -> list[Any]:
-    """One equation of a program."""
+    """The outputs of one equation of a jaxpr."""
     given = [(v, x) for v, x in zip(eqn.invars, inputs, strict=True) if isinstance(v, core.Var)]
     variables = list(dict.fromkeys(variable for variable, _ in given))
     debug = jaxpr.debug_info._replace(arg_names=None, result_paths=None)

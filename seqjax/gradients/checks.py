@@ -1,4 +1,4 @@
-"""Whether the gradient of a cell is right."""
+"""Gradient checking: finite differences and the plain path."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,14 +11,15 @@ from seqjax.core.cell import Cell
 from seqjax.core.trees import cast, floats, put_floats
 from seqjax.core.types import Array, Carry, Inputs, Params, PRNGKeyArray, PyTree
 from seqjax.engines.methods import Method
+from seqjax.engines.request import shape_of_batch
 from seqjax.engines.scan import scan
 
 
 class GradientCheck(NamedTuple):
-    """Largest differences of directional derivatives, relative to the largest derivative.
+    """Largest errors of directional derivatives, relative to the largest derivative.
 
     Attributes:
-      finite_differences: between the gradient and differences of the loss.
+      finite_differences: between the gradient and finite differences of the loss.
       plain: between the gradient and that of the plain path.
     """
 
@@ -39,7 +40,7 @@ def check_gradient(
     method: Method | str = "auto",
     **options: Any,
 ) -> GradientCheck:
-    """Compares a cell's gradient, in float64, with differences and with the plain path.
+    """Compares a cell's gradient, in float64, with finite differences and with the plain path.
 
         (loss(p + h u) - loss(p - h u)) / 2 h     beside    u . gradient
 
@@ -47,11 +48,11 @@ def check_gradient(
       cell, params, xs, carry: as for `sj.scan`; computed in float64 whatever their dtype.
       key: for the directions and, without a loss, its weights.
       loss: `(carry, ys) -> scalar`; by default a random weighted sum of the outputs.
-      directions: in the space of all parameters, inputs and of the first state.
+      directions: number of random directions in the space of parameters, inputs and first carry.
       step: h.
       method: of `sj.scan`, whose gradient is checked.
-      **options: the other options of `sj.scan`; `truncate` changes gradients on purpose and
-        differs from differences.
+      **options: the other options of `sj.scan`. The truncated gradients of `truncate` are no
+        derivatives of the loss, and fail.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -66,7 +67,7 @@ def check_gradient(
     with jax.enable_x64(True):
         params, xs = cast((params, xs), jnp.float64)
         if carry is None:
-            carry = cell.initial_carry(params, _batch_shape(cell, xs))
+            carry = cell.initial_carry(params, shape_of_batch(cell, xs)[0])
         carry = cast(carry, jnp.float64)
         point, restore = jax.flatten_util.ravel_pytree(tuple(map(floats, (params, xs, carry))))
         weight_key, key = jax.random.split(key)
@@ -95,9 +96,3 @@ def check_gradient(
     largest = max(map(abs, by_gradient), default=0.0) or 1.0
     gap = lambda a, b: max(abs(x - y) for x, y in zip(a, b, strict=True)) / largest  # noqa: E731
     return GradientCheck(gap(by_difference, by_gradient), gap(by_plain, by_gradient))
-
-
-def _batch_shape(cell: Cell, xs: Inputs) -> tuple[int, ...]:
-    from seqjax.core.steps import batch_shape_of
-
-    return batch_shape_of(cell, xs)

@@ -1,4 +1,4 @@
-"""How much of the loss's gradient arrives at every step, layer by layer."""
+"""Gradient flow: the norm of the loss's gradient at every step of every layer."""
 
 import dataclasses
 from collections.abc import Callable
@@ -9,17 +9,17 @@ import jax.numpy as jnp
 
 from seqjax.core.cell import Cell, StepFn
 from seqjax.core.matrix import MatrixRecurrence, advance
-from seqjax.core.steps import Run, zero_masked
+from seqjax.core.steps import Run
 from seqjax.core.trees import floats, put_floats
 from seqjax.core.types import Array, Carry, Float, Inputs, Params, PyTree
-from seqjax.gradients.layerwise import Layer, Look, run_layers, watched
+from seqjax.gradients.layerwise import Hook, Layer, run_layers, with_hook
 
 
 class LayerFlow(NamedTuple):
     """The gradient of a loss at every step of one layer, as norms `(*batch, time)`.
 
     Attributes:
-      name: the layer's number, where it stands, and how its cell prints.
+      name: number, path in the model, and repr of the cell.
       carry: norm of the gradient with respect to the state that enters the step.
       inputs: norm of the gradient with respect to the input of the step.
     """
@@ -42,19 +42,19 @@ def gradient_flow(
         carry[t]  = || d loss / d (state that enters step t) ||
         inputs[t] = || d loss / d x_t ||
 
-    At masked steps, which nothing enters, both are 0. Across a reset or a truncation nothing
-    flows: what stands at a reset belongs to the initial state, with which that step begins.
+    At masked steps both are 0. No gradient crosses a reset or a truncation; the value at a reset is
+    that of the initial state, with which the step begins.
 
     Args:
-      cell: any cell; of composites every layer is looked at.
+      cell: any cell; composites are taken apart into layers.
       params: of the cell.
       xs: as for `sj.scan`.
       loss: `(carry, ys) -> scalar`, of what the scan returns.
-      carry: where to start.
+      carry: before the first step.
       **options: of `sj.scan`.
 
     Returns:
-      A `LayerFlow` for each layer, in the order in which they run.
+      A `LayerFlow` for each layer, in the order of execution.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -69,7 +69,7 @@ def gradient_flow(
 
     Source: Pascanu, Mikolov and Bengio 2012, arXiv:1211.5063.
     """
-    return _flow(lambda look: loss(*run_layers(look, cell, params, xs, carry, **options)))
+    return _flow(lambda hook: loss(*run_layers(hook, cell, params, xs, carry, **options)))
 
 
 def model_flow(model: Any, loss: Callable[[Any], Array]) -> tuple[LayerFlow, ...]:
@@ -77,10 +77,10 @@ def model_flow(model: Any, loss: Callable[[Any], Array]) -> tuple[LayerFlow, ...
 
     Args:
       model: an `nnx.Module` with `sj.nn.RNN` in it.
-      loss: `model -> scalar`, which runs each of them once.
+      loss: `model -> scalar`, which runs each layer once.
 
     Returns:
-      A `LayerFlow` for each layer, in the order in which they run.
+      A `LayerFlow` for each layer, in the order of execution.
 
     Example:
       >>> import jax.numpy as jnp
@@ -92,11 +92,11 @@ def model_flow(model: Any, loss: Callable[[Any], Array]) -> tuple[LayerFlow, ...
       >>> flow.carry.shape
       (4, 9)
     """
-    return _flow(lambda look: loss(watched(model, look)))
+    return _flow(lambda hook: loss(with_hook(model, hook)))
 
 
-def _flow(run: Callable[[Look], Array]) -> tuple[LayerFlow, ...]:
-    """The gradients with respect to the meters that stand at every input and every state."""
+def _flow(run: Callable[[Hook], Array]) -> tuple[LayerFlow, ...]:
+    """The gradients with respect to the meters at every input and every state."""
     layers: list[Layer] = []
 
     def note(layer: Layer) -> Run:
@@ -121,18 +121,21 @@ def _flow(run: Callable[[Look], Array]) -> tuple[LayerFlow, ...]:
         return run(metered)
 
     found = jax.grad(value)(meters)
-    return tuple(LayerFlow(name, *norms) for name, norms in zip(names, found, strict=True))
+    last = lambda norms: jnp.moveaxis(norms, 0, -1)  # noqa: E731
+    return tuple(
+        LayerFlow(name, *map(last, norms)) for name, norms in zip(names, found, strict=True)
+    )
 
 
 def reach(norms: Array, fraction: float = 0.01) -> Array:
-    """How many steps back a gradient stays above a fraction of what it is at the last step.
+    """The number of steps that a gradient reaches back, above a fraction of its last norm.
 
     Args:
       norms: `(*batch, time)`, from a loss of the last output alone.
       fraction: of the norm at the last step.
 
     Returns:
-      `(*batch,)` ints; as many as there are steps if it never falls below.
+      `(*batch,)` ints; the number of steps if it never falls below.
 
     Example:
       >>> import jax.numpy as jnp
@@ -145,7 +148,7 @@ def reach(norms: Array, fraction: float = 0.01) -> Array:
 
 
 class Meters(NamedTuple):
-    """Zeros whose gradients are the norms of other gradients, `(*batch, time)` each."""
+    """Zeros whose gradients are the norms of other gradients, `(time, *batch)` each."""
 
     carry: Array
     inputs: Array
@@ -153,12 +156,12 @@ class Meters(NamedTuple):
 
 def _meters(layer: Layer) -> Meters:
     dtype = jnp.finfo(jnp.result_type(*floats(layer.carry))).dtype  # Real, of complex states too.
-    zeros = jnp.zeros((*layer.batch_shape, layer.time), dtype)
+    zeros = jnp.zeros((layer.time, *layer.batch_shape), dtype)
     return Meters(zeros, zeros)
 
 
 def _run_metered(layer: Layer, meter: Array) -> Run:
-    """The run, step by step, with a meter at the state that enters each step."""
+    """The run, step by step, with a meter at the carry that enters each step."""
     structure = layer.cell.structure
     if isinstance(structure, MatrixRecurrence):
         return _run_memory(layer, structure, meter)
@@ -171,10 +174,9 @@ def _run_metered(layer: Layer, meter: Array) -> Run:
 
 
 def _run_memory(layer: Layer, recurrence: MatrixRecurrence, meter: Array) -> Run:
-    """`_run_metered` of a matrix memory: products with weights are made for all steps at once,
-    and only the memory goes step by step."""
-    valid = layer.steps.valid
-    xs = zero_masked(layer.xs, valid)
+    """`_run_metered` of a matrix memory: projections are computed for all steps at once, and only
+    the memory is updated step by step."""
+    xs = layer.xs
     access = recurrence.look(layer.params, xs)
     wide = jax.tree.map(lambda leaf: leaf.astype(layer.carry.memory.dtype), access)
 
@@ -184,7 +186,7 @@ def _run_memory(layer: Layer, recurrence: MatrixRecurrence, meter: Array) -> Run
 
     run = _with_step(layer, step, (wide, meter), 2)
     ys = recurrence.answer(layer.params, run.ys, access, xs)
-    return run._replace(ys=zero_masked(ys, valid))
+    return run._replace(ys=ys)
 
 
 def _with_step(layer: Layer, step: StepFn, xs: PyTree, input_ndim: PyTree) -> Run:
@@ -196,9 +198,9 @@ def _with_step(layer: Layer, step: StepFn, xs: PyTree, input_ndim: PyTree) -> Ru
 
 @jax.custom_vjp
 def _metered(leaves: list[Array], meter: Array) -> list[Array]:
-    """The leaves as they are; the "gradient" of the meter `(*batch,)` is the norm of theirs.
+    """The identity on the leaves; the "gradient" of the meter `(*batch,)` is the norm of theirs.
 
-    So norms are taken where the backward pass comes by, and no gradient of a state is stored.
+    So norms are computed within the backward pass, and no gradient of a state is stored.
     """
     return leaves
 

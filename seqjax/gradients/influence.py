@@ -1,4 +1,4 @@
-"""How far back an input still moves the output."""
+"""Effective memory: how far back an input still influences the output."""
 
 from typing import Any, NamedTuple
 
@@ -6,34 +6,35 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core.cell import Cell
+from seqjax.core.masks import expand
 from seqjax.core.trees import floats, put_floats
 from seqjax.core.types import Array, Carry, Float, Inputs, Params, PRNGKeyArray
 from seqjax.gradients.layerwise import Layer, whole_cell
 
 
 class Influence(NamedTuple):
-    """How much an input moves the last output.
+    """The influence of each input on the last output.
 
     Attributes:
-      by_lag: `(*batch, time)`: root of the mean square of `d y_last / d x_(last - lag)`, over
-        random directions of the output; lag 0 is the last step itself.
+      by_lag: `(*batch, time)`: root mean square of `d y_last / d x_(last - lag)` over random
+        directions of the output; lag 0 is the last step itself.
     """
 
     by_lag: Float[Array, "*batch time"]
 
     def steps(self, fraction: float = 0.01) -> Array:
-        """`(*batch,)` ints: the largest lag whose influence is above a fraction of the largest."""
+        """`(*batch,)` ints: the largest lag with at least a fraction of the largest influence."""
         strong = self.by_lag >= fraction * self.by_lag.max(-1, keepdims=True)
         lag = jnp.arange(self.by_lag.shape[-1]).reshape((1,) * (strong.ndim - 1) + (-1,))
         return jnp.where(strong & (self.by_lag > 0), lag, 0).max(-1)
 
     def over_batch(self) -> "Influence":
-        """One for the whole batch, as shares of the largest: at each lag the mean of the rows
-        that are so long. Short rows say nothing of what is kept for longer."""
-        rows = self.by_lag.reshape(-1, self.by_lag.shape[-1])
-        largest = rows.max(-1, keepdims=True)
-        share = rows / jnp.where(largest > 0, largest, 1)
-        return Influence(share.sum(0) / jnp.maximum((rows > 0).sum(0), 1))
+        """One for the whole batch, normalized by the largest of each sequence: at each lag the mean
+        over the sequences that are long enough."""
+        every = self.by_lag.reshape(-1, self.by_lag.shape[-1])
+        largest = every.max(-1, keepdims=True)
+        share = every / jnp.where(largest > 0, largest, 1)
+        return Influence(share.sum(0) / jnp.maximum((every > 0).sum(0), 1))
 
 
 def effective_memory(
@@ -46,7 +47,7 @@ def effective_memory(
     directions: int = 8,
     **options: Any,
 ) -> Influence:
-    """How much each input moves the last output, by how long ago it was.
+    """The influence of each input on the last output, by lag.
 
         by_lag[k] = sqrt(mean over random unit vectors u of || u' d y_last / d x_(last - k) ||^2)
 
@@ -55,11 +56,10 @@ def effective_memory(
       params: of the cell.
       xs: `(*batch, time, in_features)`.
       key: for the directions.
-      carry: where to start.
-      directions: of the output that are tried; the mean over more of them is more exact.
-      **options: of `sj.scan`. The last step is the last one that counts, in the order of
-        processing; lags are steps of the row, masked ones included, which have no influence. A
-        row without steps has none at all.
+      carry: before the first step.
+      directions: number of random directions of the output; more are more accurate.
+      **options: of `sj.scan`. The last step is the last valid one in the order of processing; lags
+        count masked steps, whose influence is 0. An empty sequence has no influence at all.
 
     Returns:
       An `Influence`.
@@ -79,18 +79,18 @@ def effective_memory(
 
 
 def layer_influence(layer: Layer, key: PRNGKeyArray, *, directions: int = 8) -> Influence:
-    """`effective_memory` of a layer as it was run."""
+    """`effective_memory` of a layer from a run."""
     counts, time, reverse = layer.counts, layer.time, layer.steps.reverse
-    place = jnp.arange(time).reshape((1,) * (counts.ndim - 1) + (-1,))
-    # The step processed last: the first that counts in a reversed scan.
-    last = jnp.where(counts, -place if reverse else place, -time).max(-1)
+    step = expand(jnp.arange(time), counts.ndim)
+    # The step processed last: in a reversed scan the first valid one.
+    last = jnp.where(counts, -step if reverse else step, -time).max(0)
     last = jnp.abs(last)
-    some = counts.any(-1)
+    some = counts.any(0)
 
     def final(inputs: list[Array]) -> Array:
         ys = layer._replace(xs=put_floats(layer.xs, inputs)).run().ys
-        at = jnp.where(some, last, 0)[..., None, None]
-        return jnp.take_along_axis(ys, at, -2)[..., 0, :]
+        at = jnp.where(some, last, 0)[None, ..., None]
+        return jnp.take_along_axis(ys, at, 0)[0]
 
     inputs = floats(layer.xs)
     y, pull = jax.vjp(final, inputs)
@@ -103,8 +103,8 @@ def layer_influence(layer: Layer, key: PRNGKeyArray, *, directions: int = 8) -> 
         return jnp.stack(squares).sum(0)
 
     squares = jax.vmap(one)(jax.random.split(key, directions)).mean(0)
-    lag = place if reverse else -place
-    at = last[..., None] + lag
-    inside = (at >= 0) & (at < time) & some[..., None]
-    found = jnp.take_along_axis(jnp.sqrt(squares), jnp.clip(at, 0, time - 1), -1)
-    return Influence(jnp.where(inside, found, 0.0))
+    lag = step if reverse else -step
+    at = last[None] + lag
+    inside = (at >= 0) & (at < time) & some[None]
+    found = jnp.take_along_axis(jnp.sqrt(squares), jnp.clip(at, 0, time - 1), 0)
+    return Influence(jnp.moveaxis(jnp.where(inside, found, 0.0), 0, -1))

@@ -1,4 +1,4 @@
-"""What a few steps do to small changes of the state."""
+"""Jacobians of the state over a few steps, and their spectra."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from seqjax.engines.scan import scan
 
 
 def carry_map(cell: Cell, params: Params, xs: Inputs, carry: Carry, **options: Any) -> Any:
-    """`(f, point)`: the state after all steps as a function of that before, both as vectors."""
+    """`(f, point)`: the state after all steps as a function of the one before, as vectors."""
     point, restore = jax.flatten_util.ravel_pytree(floats(carry))
 
     def after(vector: Array) -> Array:
@@ -33,9 +33,9 @@ def carry_jacobian(
     Args:
       cell: any cell.
       params: of the cell.
-      xs: `(k, in_features)`, one row without batch dimensions.
-      carry: the state before the first step; its floating-point leaves, one after the other,
-        are the rows and columns.
+      xs: `(k, in_features)`, without batch dimensions.
+      carry: the state before the first step; its floating-point leaves, concatenated, are the rows
+        and columns.
       **options: of `sj.scan`.
 
     Returns:
@@ -57,7 +57,7 @@ def carry_jacobian(
 
 
 def singular_values(jacobian: Array) -> Float[Array, "state"]:
-    """By how much the most and least lucky directions grow or shrink, the largest first.
+    """The singular values, by which directions of the state grow or shrink, in descending order.
 
     Args:
       jacobian: `(n, n)`, from `carry_jacobian`.
@@ -72,9 +72,9 @@ def singular_values(jacobian: Array) -> Float[Array, "state"]:
 
 
 def spectral_radius(jacobian: Array) -> Array:
-    """The largest modulus of an eigenvalue: the growth in each of many equal stretches of time.
+    """The spectral radius, the largest modulus of an eigenvalue: asymptotic growth per application.
 
-    Computed on the CPU, where alone JAX has eigenvalues of matrices that are not symmetric.
+    Computed on the CPU, the only backend on which JAX has nonsymmetric eigenvalue problems.
 
     Args:
       jacobian: `(n, n)`, from `carry_jacobian`.
@@ -105,9 +105,9 @@ def largest_singular_value(
 
     Args:
       cell, params, xs, carry: as for `carry_jacobian`.
-      key: for the direction to begin with.
-      iterations: products with J and with its transpose. The result is a lower bound, and
-        close unless the two largest values are.
+      key: for the first direction.
+      iterations: products with J and with its transpose. The result is a lower bound, and tight
+        unless the two largest values are close.
       **options: as for `carry_jacobian`.
 
     Example:

@@ -1,5 +1,6 @@
-"""How fast small changes of the state grow or die along a trajectory."""
+"""Lyapunov exponents: the growth of small perturbations of the state along a trajectory."""
 
+import itertools
 import math
 from typing import Any, NamedTuple
 
@@ -10,32 +11,31 @@ import jax.numpy as jnp
 from seqjax.core.cell import Cell
 from seqjax.core.masks import expand, select
 from seqjax.core.noise import restart, with_keys_of
-from seqjax.core.steps import time_major
 from seqjax.core.trees import floats, put_floats
 from seqjax.core.types import Array, Carry, Float, Inputs, Params, PRNGKeyArray
 from seqjax.gradients.layerwise import Layer, whole_cell
 
 FACTOR = 100.0
-"""Over as many steps as one asks about, a gradient that changes by less than this is stable."""
+"""A gradient that changes by less than this factor over the given steps is stable."""
 
 
 class Lyapunov(NamedTuple):
-    """The largest Lyapunov exponents of a trajectory, and the first as it was found.
+    """The largest Lyapunov exponents of a trajectory, and the convergence of the first.
 
     Attributes:
-      exponents: `(*batch, count)`, in nats per step, the largest first.
-      path: `(*batch, time)`, the estimate of the largest one after each step; NaN while no step
-        has counted.
+      exponents: `(*batch, count)`, in nats per step, in descending order.
+      path: `(*batch, time)`, the estimate of the largest one after each step; NaN before the first
+        step that counts.
     """
 
     exponents: Float[Array, "*batch count"]
     path: Float[Array, "*batch time"]
 
     def verdict(self, steps: int = 100) -> str:
-        """`"vanishing"`, `"stable"` or `"exploding"` for gradients over so many steps.
+        """`"vanishing"`, `"stable"` or `"exploding"` for gradients over this many steps.
 
-        A gradient changes about by `exp(exponent * steps)`; a factor of 100 either way counts.
-        Of several rows the mean of the largest exponents is taken.
+        A gradient changes by about `exp(exponent * steps)`; the threshold is a factor of 100 in
+        either direction. In a batch the largest exponents are averaged.
         """
         largest = jnp.nanmean(self.exponents[..., 0])
         growth = float(largest) * steps
@@ -65,18 +65,18 @@ def lyapunov_exponents(
       cell: any cell with a step.
       params: of the cell.
       xs: `(*batch, time, in_features)`.
-      key: for the directions to begin with.
+      key: for the initial directions.
       carry: the state before the first step.
-      count: how many exponents, at most the numbers in the state.
-      discard: steps that are run but not counted, until the directions have turned.
+      count: number of exponents, at most the size of the state.
+      discard: burn-in: steps that are not counted, until the directions have aligned.
       **options: `lengths`, `mask`, `resets`, `reverse` of `sj.scan`. Masked steps do not count. At
-        a reset, which no change of the state survives, the directions go on in the new sequence.
+        a reset, which no perturbation survives, the directions continue in the new sequence.
 
     Returns:
-      A `Lyapunov`; `.verdict()` says it in a word. A row of which no step counts has NaN.
+      A `Lyapunov`, with a `.verdict()` in a word. A sequence without a valid step has NaN.
 
     Raises:
-      ValueError: if the cell has no step, or numbers make no sense.
+      ValueError: if the cell has no step, or `count` or `discard` is out of range.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -100,7 +100,7 @@ def lyapunov_exponents(
 def layer_exponents(
     layer: Layer, key: PRNGKeyArray, *, count: int = 1, discard: int = 0
 ) -> Lyapunov:
-    """`lyapunov_exponents` of a layer as it was run."""
+    """`lyapunov_exponents` of a layer from a run."""
     cell, params, batch_shape = layer.cell, layer.params, layer.batch_shape
     batch_ndim = len(batch_shape)
     size = sum(math.prod(leaf.shape[batch_ndim:]) for leaf in floats(layer.carry))
@@ -109,18 +109,6 @@ def layer_exponents(
             f"lyapunov_exponents: expected count from 1 to {size} and discard below {layer.time} "
             f"steps, got {count} and {discard}."
         )
-
-    def to_rows(leaves: list[Array]) -> Array:
-        return jnp.concatenate([leaf.reshape(*batch_shape, -1) for leaf in leaves], -1)
-
-    def from_rows(vector: Array, like: list[Array]) -> list[Array]:
-        ends, parts = 0, []
-        for leaf in like:
-            width = math.prod(leaf.shape[batch_ndim:])
-            part = vector[..., ends : ends + width]
-            parts.append(part.reshape(leaf.shape).astype(leaf.dtype))
-            ends += width
-        return parts
 
     initial = with_keys_of(layer.initial, layer.carry)
 
@@ -135,8 +123,10 @@ def layer_exponents(
             return floats(new), new
 
         _, push, new = jax.linearize(step, leaves, has_aux=True)
-        moved = jax.vmap(lambda v: to_rows(push(from_rows(v, leaves))), -1, -1)(directions)
-        # Householder's: orthogonal even where a direction is forgotten altogether.
+        moved = jax.vmap(
+            lambda v: _to_vectors(push(_to_leaves(v, leaves, batch_ndim)), batch_ndim), -1, -1
+        )(directions)
+        # Householder QR is orthogonal even where a direction is forgotten completely.
         turned, triangle = jnp.linalg.qr(moved)
         growth = jnp.abs(jnp.diagonal(triangle, axis1=-2, axis2=-1))
         logs = jnp.log(jnp.maximum(growth, jnp.finfo(growth.dtype).tiny))
@@ -146,7 +136,7 @@ def layer_exponents(
         carry = jax.tree.map(lambda a, b: select(counts, a, b), new, carry)
         return (carry, directions, number), logs
 
-    inputs = time_major((layer.xs, layer.counts, layer.steps.resets), batch_ndim)
+    inputs = (layer.xs, layer.counts, layer.steps.resets)
     dtype = jnp.result_type(*floats(layer.carry), jnp.float32)
     start, _ = jnp.linalg.qr(jax.random.normal(key, (*batch_shape, size, count), dtype))
     none = jnp.zeros(batch_shape, jnp.int32)
@@ -155,7 +145,20 @@ def layer_exponents(
     (_, _, number), logs = jax.lax.scan(body, now, inputs, reverse=reverse)
     counted = jnp.maximum(number - discard, 0)
     exponents = logs.sum(0) / counted[..., None]
-    valid = time_major(layer.counts, batch_ndim)
-    so_far = jax.lax.cumsum(valid.astype(jnp.int32), reverse=reverse) - discard
+    so_far = jax.lax.cumsum(layer.counts.astype(jnp.int32), reverse=reverse) - discard
     path = jax.lax.cumsum(logs, reverse=reverse).max(-1) / jnp.maximum(so_far, 0)
     return Lyapunov(jnp.sort(exponents, descending=True), jnp.moveaxis(path, 0, -1))
+
+
+def _to_vectors(leaves: list[Array], batch_ndim: int) -> Array:
+    """Leaves `(*batch, ...)` as `(*batch, size)`."""
+    return jnp.concatenate([leaf.reshape(*leaf.shape[:batch_ndim], -1) for leaf in leaves], -1)
+
+
+def _to_leaves(vectors: Array, like: list[Array], batch_ndim: int) -> list[Array]:
+    """The inverse of `_to_vectors`."""
+    ends = list(itertools.accumulate(math.prod(leaf.shape[batch_ndim:]) for leaf in like))
+    parts = jnp.split(vectors, ends[:-1], -1)
+    return [
+        part.reshape(leaf.shape).astype(leaf.dtype) for part, leaf in zip(parts, like, strict=True)
+    ]

@@ -1,4 +1,4 @@
-"""What truncated backpropagation leaves out."""
+"""The bias of truncated backpropagation through time."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -13,16 +13,16 @@ from seqjax.core.cell import Cell
 from seqjax.core.steps import Run, cuts_every
 from seqjax.core.trees import floats, put_floats
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
-from seqjax.gradients.layerwise import Layer, Look, run_layers, watched
+from seqjax.gradients.layerwise import Hook, Layer, run_layers, with_hook
 
 
 class TruncationCost(NamedTuple):
-    """The truncated gradient of all parameters beside the full one, `(lengths,)` each.
+    """The truncated gradient of all parameters against the full one, `(lengths,)` each.
 
     Attributes:
-      every: after how many steps the gradient was cut.
-      cosine: of the angle between the two: 1 points the same way, 0 tells nothing.
-      norm_ratio: norm of the truncated gradient by that of the full one.
+      every: the truncation lengths.
+      cosine: of the angle between the two gradients: 1 is the same direction, 0 is orthogonal.
+      norm_ratio: norm of the truncated gradient over that of the full one.
     """
 
     every: np.ndarray
@@ -39,12 +39,12 @@ def truncation_cost(
     carry: Carry | None = None,
     **options: Any,
 ) -> TruncationCost:
-    """How the gradient of the parameters changes when it is cut every k steps.
+    """How truncation every k steps changes the gradient of the parameters.
 
     Args:
       cell, params, xs, carry: as for `sj.scan`.
       loss: `(carry, ys) -> scalar`.
-      every: the numbers of steps to try.
+      every: the truncation lengths.
       **options: of `sj.scan`, but for `truncate`.
 
     Returns:
@@ -65,9 +65,9 @@ def truncation_cost(
     arXiv:1705.08209.
     """
 
-    def value(leaves: list[Array], look: Look) -> Array:
+    def value(leaves: list[Array], hook: Hook) -> Array:
         weights = put_floats(params, leaves)
-        return loss(*run_layers(look, cell, weights, xs, carry, **options))
+        return loss(*run_layers(hook, cell, weights, xs, carry, **options))
 
     return _cost(value, floats(params), every)
 
@@ -75,12 +75,12 @@ def truncation_cost(
 def model_truncation_cost(
     model: Any, loss: Callable[[Any], Array], every: Sequence[int]
 ) -> TruncationCost:
-    """`truncation_cost` for a Flax model, all of whose recurrent layers are truncated.
+    """`truncation_cost` of a Flax model, all of whose recurrent layers are truncated.
 
     Args:
       model: an `nnx.Module` with `sj.nn.RNN` in it.
       loss: `model -> scalar`.
-      every: the numbers of steps to try.
+      every: the truncation lengths.
 
     Example:
       >>> import jax.numpy as jnp
@@ -93,18 +93,18 @@ def model_truncation_cost(
       np.float64(1.0)
     """
 
-    return _cost(lambda model, look: loss(watched(model, look)), model, every)
+    return _cost(lambda model, hook: loss(with_hook(model, hook)), model, every)
 
 
-def _cost(value: Callable[[Any, Look], Array], point: Any, every: Sequence[int]) -> TruncationCost:
+def _cost(value: Callable[[Any, Hook], Array], point: Any, every: Sequence[int]) -> TruncationCost:
     @jax.jit
     def gradient(truncate: Array) -> Array:
-        def look(layer: Layer) -> Run:
-            # Compiled once for all numbers of steps.
+        def hook(layer: Layer) -> Run:
+            # Traced, so that one program serves all truncation lengths.
             cuts = cuts_every(truncate, layer.counts, reverse=layer.steps.reverse)
             return layer._replace(steps=dataclasses.replace(layer.steps, cuts=cuts)).run()
 
-        found = jax.grad(lambda point: value(point, look))(point)
+        found = jax.grad(lambda point: value(point, hook))(point)
         return jax.flatten_util.ravel_pytree(found)[0]
 
     @jax.jit

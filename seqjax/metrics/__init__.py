@@ -1,8 +1,8 @@
-"""Numbers that say how good a model is, as sums that add up over batches and devices.
+"""Metrics, as sums that add up over batches and devices.
 
-A metric is made in two steps. A pure function of predictions, targets and a mask gives a
-NamedTuple of sums, inside `jit` if you like; `add` and `jax.lax.psum` put sums together. Its
-properties are the numbers: the value of the whole, not a mean of means.
+A metric is computed in two steps. A pure function of predictions, targets and a mask returns a
+NamedTuple of sums, also inside `jit`; `add` and `jax.lax.psum` accumulate them. Its properties are
+the values: of the whole data, not a mean of means.
 """
 
 from seqjax.metrics.classification import (

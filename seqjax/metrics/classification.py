@@ -1,7 +1,7 @@
-"""How often a classifier is right, where it errs, and whether it knows.
+"""Metrics of classifiers: accuracy, confusion matrix, calibration.
 
-`mask` has the leading dimensions of the targets; it is bool, or weights. What has weight 0
-never counts, and may be anything.
+`mask` has leading dimensions of the targets; it is bool, or weights. Entries of weight 0 never
+count, NaN included.
 """
 
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from seqjax.metrics.sums import Mean, clean, mean_of, ratio, weights_like
 
 
 def accuracy(predictions: Array, targets: Array, mask: Array | None = None) -> Mean:
-    """The share of predictions that are right.
+    """The share of correct predictions.
 
     Args:
       predictions: `(*shape)` ints, the predicted classes: `logits.argmax(-1)`.
@@ -36,7 +36,7 @@ def accuracy(predictions: Array, targets: Array, mask: Array | None = None) -> M
 
 
 class ConfusionMatrix(NamedTuple):
-    """How often each class was taken for which.
+    """Counts of predictions by target class and predicted class.
 
     Fields:
       counts: `(classes, classes)`, row = target, column = prediction.
@@ -46,17 +46,17 @@ class ConfusionMatrix(NamedTuple):
 
     @property
     def accuracy(self) -> Array:
-        """The share that is right, 0 if nothing counted."""
+        """The share of correct predictions, 0 if nothing counted."""
         return ratio(jnp.trace(self.counts), self.counts.sum())
 
     @property
     def precision(self) -> Array:
-        """`(classes,)`: of those predicted as a class, the share that are; 0 if none were."""
+        """`(classes,)`: the share of correct ones among the predictions of a class; 0 for none."""
         return ratio(jnp.diagonal(self.counts), self.counts.sum(axis=0))
 
     @property
     def recall(self) -> Array:
-        """`(classes,)`: of those of a class, the share predicted as it; 0 if there are none."""
+        """`(classes,)`: the share of correct ones among the targets of a class; 0 for none."""
         return ratio(jnp.diagonal(self.counts), self.counts.sum(axis=1))
 
     @property
@@ -77,13 +77,13 @@ class ConfusionMatrix(NamedTuple):
 def confusion_matrix(
     predictions: Array, targets: Array, mask: Array | None = None, *, classes: int
 ) -> ConfusionMatrix:
-    """Counts which class was taken for which; macro F1, precision and recall follow from it.
+    """The confusion matrix, from which macro F1, precision and recall follow.
 
     Args:
       predictions: `(*shape)` ints in [0, classes).
       targets: `(*shape)` ints in [0, classes).
       mask: what counts; everything if None.
-      classes: how many there are.
+      classes: number of classes.
 
     Returns:
       A `ConfusionMatrix`.
@@ -106,12 +106,12 @@ def confusion_matrix(
 
 
 class Calibration(NamedTuple):
-    """Confidence beside success, in bins of confidence.
+    """Confidence and accuracy in bins of confidence.
 
     Fields:
       confidence: `(bins,)`, the sum of the confidences in each bin.
-      correct: `(bins,)`, how many of the predictions were right.
-      count: `(bins,)`, how many there were.
+      correct: `(bins,)`, the number of correct predictions.
+      count: `(bins,)`, the number of predictions.
     """
 
     confidence: Any
@@ -137,7 +137,7 @@ class Calibration(NamedTuple):
 def calibration(
     probabilities: Array, targets: Array, mask: Array | None = None, *, bins: int = 15
 ) -> Calibration:
-    """Whether predictions are right as often as their probability says.
+    """Calibration: whether the accuracy of predictions equals their confidence.
 
         confidence = max over classes of the probability
         bin b holds confidences in (b / bins, (b + 1) / bins]
@@ -148,7 +148,7 @@ def calibration(
         of a CRF.
       targets: `(*shape)` ints.
       mask: what counts; everything if None.
-      bins: how many bins of equal width.
+      bins: number of bins of equal width.
 
     Returns:
       A `Calibration`.
@@ -165,9 +165,9 @@ def calibration(
     probabilities = clean(probabilities, mask)
     confidence = probabilities.max(axis=-1)
     correct = probabilities.argmax(axis=-1) == targets
-    place = jnp.clip(jnp.ceil(confidence * bins) - 1, 0, bins - 1).astype(jnp.int32)
+    index = jnp.clip(jnp.ceil(confidence * bins) - 1, 0, bins - 1).astype(jnp.int32)
     weights = weights_like(confidence, mask).reshape(-1, 1)
-    belongs = jax.nn.one_hot(place.reshape(-1), bins) * weights
+    belongs = jax.nn.one_hot(index.reshape(-1), bins) * weights
     return Calibration(
         (belongs * confidence.reshape(-1, 1)).sum(axis=0),
         (belongs * correct.reshape(-1, 1)).sum(axis=0),

@@ -1,7 +1,7 @@
-"""How far off a forecast is.
+"""Metrics of point and interval forecasts.
 
-`mask` has the leading dimensions of the targets; it is bool, or weights. What has weight 0
-never counts, and may be NaN.
+`mask` has leading dimensions of the targets; it is bool, or weights. Entries of weight 0 never
+count, NaN included.
 """
 
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from seqjax.metrics.sums import Mean, clean, mean_of, weights_like
 
 
 class RootMean(NamedTuple):
-    """The root of a mean on its way: sums of squares and how many they are."""
+    """The accumulator of a root mean square: the sum of squares and their count."""
 
     total: Any
     count: Any
@@ -27,12 +27,12 @@ class RootMean(NamedTuple):
 
 
 class ScaledMean(NamedTuple):
-    """A mean of scaled errors on its way.
+    """The accumulator of a mean of scaled errors.
 
     Fields:
       total: the sum of the scaled errors.
-      count: how many there are.
-      left_out: how many targets belong to series without a scale; they do not count.
+      count: their number.
+      left_out: number of targets of series without a scale, which do not count.
     """
 
     total: Any
@@ -90,15 +90,14 @@ def root_mean_squared_error(
 
 
 def seasonal_naive_scale(history: Array, season: int, mask: Array | None = None) -> Array:
-    """How far off the forecast "as one season ago" is on the history itself.
+    """The in-sample mean absolute error of the seasonal-naive forecast.
 
         scale = mean over t of |history[t] - history[t - season]|
 
     Args:
-      history: `(*batch, time)`, what was known when the forecast was made.
-      season: steps in a season, at least 1; 1 is "as it was last".
-      mask: `(*batch, time)` bool, the steps that were observed; a difference counts if both
-        of its steps were.
+      history: `(*batch, time)`, up to the forecast origin.
+      season: seasonal period in steps, at least 1; 1 is the naive forecast of the last value.
+      mask: `(*batch, time)` bool, the observed steps; a difference counts if both of its steps do.
 
     Returns:
       `(*batch,)`, in the unit of the series; NaN for a series without such a pair of steps.
@@ -124,11 +123,11 @@ def seasonal_naive_scale(history: Array, season: int, mask: Array | None = None)
 def mean_absolute_scaled_error(
     predictions: Array, targets: Array, scale: Array, mask: Array | None = None
 ) -> ScaledMean:
-    """The mean of `|prediction - target| / scale`: below 1 is better than the naive forecast.
+    """The mean of `|prediction - target| / scale` (MASE).
 
-    Better, that is, than the naive forecast was, one step ahead, on the history. A series
-    whose scale is 0 (it is constant) or NaN (it is too short) has no scaled error: its
-    targets do not count, and `left_out` says how many these are.
+    Below 1 is better than the in-sample, one-step-ahead naive forecast. A series whose scale is 0
+    (constant) or NaN (too short) has no scaled error: its targets do not count, and `left_out` is
+    their number.
 
     Args:
       predictions: `(*batch, horizon)`.
@@ -154,7 +153,7 @@ def mean_absolute_scaled_error(
     known = jnp.isfinite(scale) & (scale > 0)
     scaled = errors / expand(jnp.where(known, scale, 1.0), errors.ndim)
     counts = jnp.where(expand(known, errors.ndim), weights, 0.0)
-    # A NaN prediction for a series that is left out must not come back as 0 * NaN.
+    # A NaN prediction for a series that is left out must not return as 0 * NaN.
     total = jnp.where(counts != 0, scaled * counts, 0.0).sum()
     return ScaledMean(total, counts.sum(), weights.sum() - counts.sum())
 
@@ -194,7 +193,7 @@ def pinball_loss(
 def interval_coverage(
     lower: Array, upper: Array, targets: Array, mask: Array | None = None
 ) -> Mean:
-    """The share of targets inside an interval, its ends included.
+    """The share of targets inside a closed prediction interval.
 
     Args:
       lower: `(*shape)`.

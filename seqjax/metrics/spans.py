@@ -1,4 +1,4 @@
-"""Whether spans, such as names in a text, are found: precision, recall and F1, on the host."""
+"""Precision, recall and F1 of spans, such as named entities, on the host."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from seqjax.losses import check_shapes
 
 
 class Span(NamedTuple):
-    """The steps `start` to `stop`, `stop` not included, are of a kind."""
+    """The steps from `start` to `stop`, exclusive, are of a kind."""
 
     kind: str
     start: int
@@ -18,10 +18,10 @@ class Span(NamedTuple):
 
 
 class SpanCounts(NamedTuple):
-    """How many spans there are of each kind.
+    """Numbers of spans of each kind.
 
     Fields:
-      correct: `(kinds,)`, predicted with the right kind and both ends right.
+      correct: `(kinds,)`, predicted with the correct kind and boundaries.
       predicted: `(kinds,)`.
       true: `(kinds,)`.
     """
@@ -32,12 +32,12 @@ class SpanCounts(NamedTuple):
 
     @property
     def precision(self) -> float:
-        """Of the predicted spans of all kinds, the share that is right; 0 if there are none."""
+        """The share of correct ones among all predicted spans; 0 if there are none."""
         return _ratio(self.correct.sum(), self.predicted.sum())
 
     @property
     def recall(self) -> float:
-        """Of the true spans of all kinds, the share that was found; 0 if there are none."""
+        """The share of found ones among all true spans; 0 if there are none."""
         return _ratio(self.correct.sum(), self.true.sum())
 
     @property
@@ -65,17 +65,17 @@ def span_types(tags: Sequence[str], scheme: Scheme) -> list[str]:
 
 
 def find_spans(tags: Sequence[str], scheme: Scheme) -> list[Span]:
-    """The spans that a sequence of tags marks; strictly, so what breaks the scheme marks none.
+    """The spans of a sequence of tags; strictly: invalid runs of tags are no spans.
 
     BIO: B-X and every I-X that follows without a gap. BIOES: S-X, or B-X, any number of I-X,
-    and E-X. Tags that belong to no such run are passed over.
+    and E-X. Tags outside such a run are ignored.
 
     Args:
       tags: the tags of one sequence.
       scheme: "BIO" or "BIOES".
 
     Raises:
-      InputError: if a tag is none of the scheme's.
+      InputError: if a tag does not fit the scheme.
 
     Example:
       >>> from seqjax.metrics import find_spans
@@ -104,13 +104,12 @@ def find_spans(tags: Sequence[str], scheme: Scheme) -> list[Span]:
 def span_counts(
     predictions: Any, targets: Any, mask: Any = None, *, tags: Sequence[str], scheme: Scheme
 ) -> SpanCounts:
-    """Counts the spans of predicted and of true tags, and those that agree.
+    """Counts the predicted spans, the true spans, and those in both.
 
     Args:
       predictions: `(*batch, time)` ints, the numbers of tags.
       targets: `(*batch, time)` ints.
-      mask: `(*batch, time)` bool, the steps that count; all of them if None. Other steps are
-        as if they were not there.
+      mask: `(*batch, time)` bool, the valid steps; all of them if None. Others are removed.
       tags: the names of the tags, in the order of their numbers.
       scheme: "BIO" or "BIOES".
 

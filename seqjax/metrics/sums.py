@@ -1,4 +1,4 @@
-"""What metrics share: sums that count what the mask lets count, and adding them up."""
+"""Masked, weighted sums, the accumulators of metrics."""
 
 import operator
 from functools import reduce
@@ -14,11 +14,11 @@ Sums = TypeVar("Sums")
 
 
 class Mean(NamedTuple):
-    """A mean on its way.
+    """The accumulator of a mean.
 
     Fields:
-      total: the sum of what counts, times its weight; a scalar or one number per quantile.
-      count: how many count, or the sum of their weights.
+      total: the weighted sum; a scalar or one number per quantile.
+      count: the sum of the weights, or the number of terms.
     """
 
     total: Any
@@ -31,10 +31,10 @@ class Mean(NamedTuple):
 
 
 def add(first: Sums, *others: Sums) -> Sums:
-    """The sums of several batches as the sums of one: field by field.
+    """Adds the sums of several batches field by field.
 
-    (The sign + would put the fields of two NamedTuples one after the other.) Sums are in
-    float32, which counts by ones up to 16 million.
+    (`+` would concatenate two NamedTuples.) Sums are in float32, in which counts are exact up to
+    16 million.
 
     Example:
       >>> from seqjax.metrics import Mean, add
@@ -45,7 +45,7 @@ def add(first: Sums, *others: Sums) -> Sums:
 
 
 def weights_like(values: Array, mask: Array | None) -> Array:
-    """The mask, bool or weights, in float32 and with the shape of the values."""
+    """The mask, bool or weights, as float32 broadcast to the shape of the values."""
     if mask is None:
         return jnp.ones_like(values, jnp.float32)
     weights = expand(mask.astype(jnp.float32), values.ndim)
@@ -53,7 +53,7 @@ def weights_like(values: Array, mask: Array | None) -> Array:
 
 
 def clean(x: Array, mask: Array | None) -> Array:
-    """In float32 at least, with 0 wherever nothing counts, NaN included."""
+    """In float32 at least, with masked entries, NaN included, replaced by 0."""
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     return x if mask is None else jnp.where(expand(mask, x.ndim) != 0, x, 0.0)
 

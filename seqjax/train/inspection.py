@@ -19,7 +19,7 @@ from seqjax.gradients import (
     Lyapunov,
     model_first_not_finite,
     model_truncation_cost,
-    watched,
+    with_hook,
 )
 from seqjax.gradients.activations import STUCK
 from seqjax.gradients.influence import Influence, layer_influence
@@ -136,17 +136,17 @@ def layer_reports(model: Any, loss: Callable[[Any], Any]) -> list[LayerReport]:
     """What each recurrent layer of a model does with its state when the loss is computed."""
     layers: list[Layer] = []
 
-    def look(layer: Layer) -> Run:
+    def hook(layer: Layer) -> Run:
         if floats(layer.carry):
             layers.append(layer)
         return layer.run()
 
-    loss(watched(model, look))
+    loss(with_hook(model, hook))
     key = jax.random.key(0)
     return [
         LayerReport(
             layer.name,
-            int(layer.counts.sum(-1).max()),
+            int(layer.counts.sum(0).max()),
             jax.jit(lambda key, layer=layer: layer_exponents(layer, key))(key),
             jax.jit(lambda key, layer=layer: layer_influence(layer, key))(key),
         )

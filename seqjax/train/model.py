@@ -1,4 +1,4 @@
-"""From settings to a model and an optimizer."""
+"""From a configuration to a cell and an optimizer."""
 
 import importlib
 import inspect
@@ -65,10 +65,10 @@ def build_cell(
     both_ways: bool = False,
     inside: Callable[[Cell], Cell] = lambda cell: cell,
 ) -> Cell:
-    """The cell of the settings: layers, residual from the second on, with dropout; or blocks.
+    """The cell of a configuration: layers, residual from the second on, with dropout; or blocks.
 
     Args:
-      config: the settings.
+      config: of the cell.
       both_ways: whether every layer, or the stack of blocks, reads in both directions.
       inside: changes the last layer, or the stack of blocks, before dropout is put around it.
     """
@@ -94,7 +94,7 @@ def build_cell(
 
 
 def _trunk(config: CellConfig) -> Cell:
-    """The stack of blocks of the settings."""
+    """The stack of blocks of a configuration."""
     if config.cell != type(config).cell:
         raise InputError(f"Give --cell {config.cell} or --block {config.block}, not both.")
     options = parse_options("--cell-options", config.cell_options)
@@ -108,7 +108,7 @@ def _trunk(config: CellConfig) -> Cell:
 
 
 def _layer(config: CellConfig) -> Cell:
-    """A layer of the settings."""
+    """A layer of a configuration."""
     make = find_cell(config.cell)
     options = parse_options("--cell-options", config.cell_options)
     for name, parameter in inspect.signature(make).parameters.items():

@@ -68,7 +68,7 @@ def test_different_numbers_are_found(monkeypatch):
 
 def _train(cell, most_bytes=1e9):
     return training(
-        "minimal_gru", cell, 4, time=6, rows=2, methods=families.known(()), seconds=0.0,
+        "minimal_gru", cell, 4, time=6, batch=2, methods=families.known(()), seconds=0.0,
         most_bytes=most_bytes,
     )  # fmt: skip
 
@@ -148,7 +148,7 @@ def test_without_auto_there_is_no_picture(tmp_path):
 
 
 def test_the_cost_of_diagnostics(capsys):
-    diagnostics(["lstm", "delta_net"], features=4, time=5, rows=2, seconds=0.01)
+    diagnostics(["lstm", "delta_net"], features=4, time=5, batch=2, seconds=0.01)
     printed = capsys.readouterr().out
     assert "| lstm | " in printed and "| delta_net | " in printed
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import seqjax as sj
-from seqjax.gradients import gradient_flow, model_flow, reach, run_layers, watched
+from seqjax.gradients import gradient_flow, model_flow, reach, run_layers, with_hook
 from tests.nn.drawn import drawn, drawn_params, normal
 
 TIME = 5
@@ -101,7 +101,7 @@ def test_composites_are_taken_apart():
     for carry, inputs in flows:
         assert carry.shape == inputs.shape == (2, 6)
         assert not inputs[1].any() and inputs[0].all()
-    # The same numbers as without a look.
+    # The same numbers as without a hook.
     np.testing.assert_allclose(ys, wanted, rtol=1e-5)
 
 
@@ -110,7 +110,7 @@ def test_a_model_is_its_cell():
     model = drawn(lambda rngs: sj.nn.RNN(cell, 2, rngs=rngs))
     xs, names, seen = normal(2, 6, 2), [], []
 
-    def look(layer):
+    def hook(layer):
         seen.append(layer.name)
         return layer.run()
 
@@ -121,7 +121,7 @@ def test_a_model_is_its_cell():
         names.extend([flow.name for flow in flows] for flows in (ours, theirs))
         # The model itself is as before.
         assert model.scan is sj.scan
-        outputs = watched(model, look)(xs)[1], model(xs)[1]
+        outputs = with_hook(model, hook)(xs)[1], model(xs)[1]
         return [flow.carry for flow in ours], [flow.carry for flow in theirs], outputs
 
     ours, theirs, (copied, plain) = run(model)

@@ -6,6 +6,7 @@ BPTT = "tests/engines/test_bptt.py"
 CHUNKWISE = "tests/engines/test_chunkwise.py"
 DIAGONAL = "tests/engines/test_diagonal.py"
 EDGES = "tests/engines/test_edges.py"
+EVERY = "tests/engines/test_every_engine.py"
 STEPWISE = "tests/engines/test_stepwise.py"
 
 FAULTS = (
@@ -63,7 +64,7 @@ FAULTS = (
         "engines/bptt.py",
         "d_params = [d.astype(jnp.promote_types(d.dtype, jnp.float32)) for d in d_params]",
         "d_params = list(d_params)",
-        f"{BPTT} -k 'bfloat16 or dtypes'",
+        EVERY,
     ),
     Fault(
         "bptt: the gradient of the initial carry is dropped at a reset",
@@ -127,21 +128,21 @@ FAULTS = (
         "engines/stepwise.py",
         "fresh = d_initial or [jnp.zeros_like(d) for d in d_carry]",
         "fresh = [jnp.zeros_like(d) for d in d_carry]",
-        f"{laws('conv_lstm')} {STEPWISE}",
+        EVERY,
     ),
     Fault(
         "stepwise: gradients of weights are added up in bfloat16",
         "engines/stepwise.py",
         "d_params = [d.astype(jnp.promote_types(d.dtype, jnp.float32)) for d in d_params]",
         "d_params = list(d_params)",
-        f"{STEPWISE} tests/test_contract.py -k 'stepwise or (bfloat16 and (conv or attentive))'",
+        EVERY,
     ),
     Fault(
         "diagonal: gradients of weights are added up in bfloat16",
         "engines/diagonal.py",
         "wide = jax.tree.map(widen, params)",
         "wide = params",
-        f"{DIAGONAL} -k 'bfloat16 or float32'",
+        EVERY,
     ),
     Fault(
         "diagonal: the reset of a masked step happens",
@@ -198,7 +199,7 @@ FAULTS = (
         "engines/chunkwise.py",
         "wide = jax.tree.map(widen, params)",
         "wide = params",
-        f"{CHUNKWISE} tests/test_contract.py -k 'bfloat16 and (chunkwise or delta or mlstm)'",
+        EVERY,
     ),
     Fault(
         "chunkwise: the logarithm of a decay of 0 is not clamped",

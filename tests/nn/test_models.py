@@ -9,8 +9,9 @@ from flax import nnx
 
 import seqjax as sj
 from seqjax.nn import pooling
+from tests.nn.drawn import drawn, normal
 
-XS = jax.random.normal(jax.random.key(0), (3, 5, 2))
+XS = normal(3, 5, 2)
 LENGTHS = jnp.array([5, 2, 0])
 MASK = sj.length_mask(LENGTHS, 5)
 POISON = jnp.where(MASK[..., None], XS, jnp.nan)
@@ -30,53 +31,69 @@ def by_hand(name, ys, mask):
 
 @pytest.mark.parametrize("name", ["last", "first", "mean", "maximum"])
 def test_pooling(name):
+    @jax.jit
+    def pool(ys, mask):
+        pooled = getattr(pooling, name)
+        return pooled(ys, mask), jax.grad(lambda ys: pooled(ys, mask).sum())(ys)
+
     holes = MASK.at[0, 4].set(False).at[0, 0].set(False)
     for mask in (MASK, holes):
-        poison = jnp.where(mask[..., None], XS, jnp.nan)
-        pool = getattr(pooling, name)
-        close(pool(poison, mask), by_hand(name, XS, mask))
-        gradient = jax.grad(lambda ys, p=pool, m=mask: p(ys, m).sum())(poison)
+        poison = np.where(mask[..., None], XS, np.nan)
+        pooled, gradient = pool(poison, mask)
+        close(pooled, by_hand(name, XS, mask))
         assert np.isfinite(gradient).all()
         assert not np.where(mask[..., None], 0, gradient).any()
 
 
 def test_attention_pooling():
-    pool = sj.nn.AttentionPooling(2, rngs=nnx.Rngs(0))
-    pooled, weights = pool(POISON, MASK)
-    close(weights.sum(-1), jnp.array([1.0, 1.0, 0.0]))
-    close(pooled, jnp.einsum("bt,btf->bf", weights, jnp.where(MASK[..., None], XS, 0)))
-    gradient = jax.grad(lambda ys: pool(ys, MASK)[0].sum())(POISON)
+    pool = drawn(lambda rngs: sj.nn.AttentionPooling(2, rngs=rngs))
+
+    @jax.jit
+    def run(pool, ys):
+        return pool(ys, MASK), jax.grad(lambda ys: pool(ys, MASK)[0].sum())(ys)
+
+    (pooled, weights), gradient = run(pool, POISON)
+    close(weights.sum(-1), [1.0, 1.0, 0.0])
+    close(pooled, np.einsum("bt,btf->bf", weights, np.where(MASK[..., None], XS, 0)))
     assert np.isfinite(gradient).all()
 
 
 @pytest.mark.parametrize("name", ["last", "mean", "max", "attention"])
 @pytest.mark.parametrize("cell", [sj.gru(4), sj.bidirectional(sj.gru(4))])
 def test_a_classifier_does_not_see_padding(name, cell):
-    model = sj.nn.Classifier(cell, 2, sj.nn.Softmax(3), pooling=name, rngs=nnx.Rngs(0))
+    model = drawn(lambda rngs: sj.nn.Classifier(cell, 2, sj.nn.Softmax(3), pooling=name, rngs=rngs))
 
     def loss(model, xs, lengths):
         raw = model(xs, lengths=lengths)
         return model.outputs.loss(raw, jnp.array([0, 1, 2])), raw
 
-    (_, raw), gradient = jax.value_and_grad(loss, has_aux=True)(model, POISON, LENGTHS)
+    @jax.jit
+    def run(model):
+        cut, other = model(XS[1:2, :2]), model(jnp.where(MASK[..., None], XS, 7.0), mask=MASK)
+        return jax.value_and_grad(loss, has_aux=True)(model, POISON, LENGTHS), cut, other
+
+    ((_, raw), gradient), cut, other = run(model)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
-    close(raw[1:2], model(XS[1:2, :2]))
-    close(raw, model(jnp.where(MASK[..., None], XS, 7.0), mask=MASK))
+    close(raw[1:2], cut)
+    close(raw, other)
 
 
 def test_a_classifier_that_reads_both_ways_sees_both_ends():
     """With pooling "last", the first step moves the answer as the last one does."""
     cell = sj.bidirectional(sj.elman(4, recurrent_init=sj.initializers.Constant(0.0)))
     model = sj.nn.Classifier(cell, 2, sj.nn.Regression(), rngs=nnx.Rngs(0))
-    steps = jnp.abs(jax.jacobian(lambda xs: model(xs)[0])(XS[0])).sum(-1)
+    steps = np.abs(jax.jit(jax.grad(lambda xs: model(xs)[0]))(XS[0])).sum(-1)
     # Without memory, these two are all it can see.
     np.testing.assert_array_equal(steps > 0, [True, False, False, False, True])
 
 
 def test_weights_need_attention():
-    model = sj.nn.Classifier(sj.gru(4), 2, sj.nn.Softmax(3), pooling="attention", rngs=nnx.Rngs(0))
-    close(model.weights(XS, lengths=LENGTHS).sum(-1), jnp.array([1.0, 1.0, 0.0]))
-    model = sj.nn.Classifier(sj.gru(4), 2, sj.nn.Softmax(3), rngs=nnx.Rngs(0))
+    build = lambda pooling: drawn(  # noqa: E731
+        lambda rngs: sj.nn.Classifier(sj.gru(4), 2, sj.nn.Softmax(3), pooling=pooling, rngs=rngs)
+    )
+    weights = jax.jit(lambda model: model.weights(XS, lengths=LENGTHS))(build("attention"))
+    close(weights.sum(-1), [1.0, 1.0, 0.0])
+    model = build("last")
     with pytest.raises(ValueError, match="use pooling='attention'"):
         model.weights(XS)
 
@@ -86,21 +103,23 @@ OUTPUTS = [sj.nn.Regression(2), sj.nn.Quantiles((0.1, 0.5, 0.9), 2), sj.nn.Gauss
 
 @pytest.mark.parametrize("outputs", OUTPUTS, ids=lambda outputs: type(outputs).__name__)
 def test_outputs_of_numbers(outputs):
-    raw = jax.random.normal(jax.random.key(1), (4, outputs.size))
-    base = jnp.tile(jnp.array([[10.0, -3.0]]), (4, 1))
+    raw, base = normal(4, outputs.size), jnp.array([[10.0, -3.0]] * 4)
     levels = (0.05, 0.1, 0.5, 0.7, 0.9)
-    before, after = (
-        outputs.quantiles(raw, levels),
-        outputs.quantiles(outputs.shifted(raw, base), levels),
-    )
+
+    @jax.jit
+    def run(raw, key):
+        before = outputs.quantiles(raw, levels)
+        after = outputs.quantiles(outputs.shifted(raw, base), levels)
+        sample = jax.vmap(lambda key: outputs.sample(key, raw))(jax.random.split(key, 4000))
+        return before, after, outputs.predict(raw)["prediction"], sample
+
+    before, after, prediction, sample = jax.tree.map(np.asarray, run(raw, jax.random.key(2)))
     assert before.shape == (4, 2, 5)
-    close(after - before, jnp.broadcast_to(base[..., None], before.shape))
-    assert (jnp.diff(before, axis=-1) >= 0).all()
-    close(outputs.predict(raw)["prediction"], before[..., 2])
-    keys = jax.random.split(jax.random.key(2), 4000)
-    drawn = jax.vmap(lambda key: outputs.sample(key, raw))(keys)
+    close(after - before, np.broadcast_to(base[..., None], before.shape))
+    assert (np.diff(before, axis=-1) >= 0).all()
+    close(prediction, before[..., 2])
     if not isinstance(outputs, sj.nn.Regression):
-        share = (drawn[..., None] <= before[None, ..., 1:4]).mean(0)
+        share = (sample[..., None] <= before[None, ..., 1:4]).mean(0)
         # Draws stay between the outermost quantiles that were learned.
         lowest = 0.0 if isinstance(outputs, sj.nn.Quantiles) else 0.1
         np.testing.assert_allclose(share[..., 1], 0.5, atol=0.05)
@@ -111,22 +130,24 @@ def test_outputs_of_numbers(outputs):
 def test_the_quantile_loss_finds_quantiles():
     """What minimises the loss are the quantiles of the targets."""
     outputs = sj.nn.Quantiles((0.1, 0.5, 0.9))
-    targets = jax.random.exponential(jax.random.key(0), (2000, 1))
-    raw, optimizer = jnp.zeros(3), optax.adam(0.05)
+    targets = jnp.asarray(np.random.default_rng(0).exponential(size=(2000, 1)), jnp.float32)
+    optimizer = optax.adam(0.05)
 
-    @jax.jit
-    def update(raw, state):
+    def update(now, _):
+        raw, state = now
         gradient = jax.grad(
             lambda raw: outputs.loss(jnp.broadcast_to(raw[None], (2000, 3)), targets) / 2000
         )(raw)
         change, state = optimizer.update(gradient, state)
-        return optax.apply_updates(raw, change), state
+        return (optax.apply_updates(raw, change), state), None
 
-    state = optimizer.init(raw)
-    for _ in range(400):
-        raw, state = update(raw, state)
-    wanted = jnp.quantile(targets, jnp.array([0.1, 0.5, 0.9]))
-    np.testing.assert_allclose(outputs.predict(raw)["quantiles"][0], wanted, atol=0.05)
+    @jax.jit
+    def fit(raw):
+        (raw, _), _ = jax.lax.scan(update, (raw, optimizer.init(raw)), length=400)
+        return outputs.predict(raw)["quantiles"][0]
+
+    wanted = np.quantile(targets, [0.1, 0.5, 0.9])
+    np.testing.assert_allclose(fit(jnp.zeros(3)), wanted, atol=0.05)
 
 
 def test_mistakes_in_outputs():
@@ -140,68 +161,77 @@ TAGS = ("B-X", "I-X", "O")
 
 
 def test_taggers_do_not_see_padding():
-    for model in (
-        sj.nn.Tagger(sj.bidirectional(sj.gru(4)), 2, 3, rngs=nnx.Rngs(0)),
-        sj.nn.CRFTagger(sj.bidirectional(sj.gru(4)), 2, TAGS, scheme="BIO", rngs=nnx.Rngs(0)),
-    ):
-        tags = jnp.array([[2, 0, 1, 1, 2], [0, 1, 0, 0, 0], [0, 0, 0, 0, 0]])
+    tags = jnp.array([[2, 0, 1, 1, 2], [0, 1, 0, 0, 0], [0, 0, 0, 0, 0]])
 
-        def loss(model, xs, tags=tags):
-            return model.loss(model(xs, lengths=LENGTHS), tags, MASK)
+    def loss(model, xs):
+        return model.loss(model(xs, lengths=LENGTHS), tags, MASK)
 
-        value, gradient = jax.value_and_grad(loss)(model, POISON)
-        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+    @jax.jit
+    def run(model):
         apart = [
             model.loss(model(XS[i : i + 1, :n]), tags[i : i + 1, :n], MASK[i : i + 1, :n])
             for i, n in ((0, 5), (1, 2))
         ]
-        close(value, sum(apart))
         found = model.predict(model(POISON, lengths=LENGTHS), MASK)
-        close(found["probability"][0].sum(-1), jnp.ones(5))
+        return jax.value_and_grad(loss)(model, POISON), apart, found
+
+    both = sj.bidirectional(sj.gru(4))
+    for build in (
+        lambda rngs: sj.nn.Tagger(both, 2, 3, rngs=rngs),
+        lambda rngs: sj.nn.CRFTagger(both, 2, TAGS, scheme="BIO", rngs=rngs),
+    ):
+        (value, gradient), apart, found = run(drawn(build))
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+        close(value, sum(apart))
+        close(found["probability"][0].sum(-1), np.ones(5))
 
 
 def test_a_crf_tagger_never_breaks_the_scheme():
-    model = sj.nn.CRFTagger(sj.gru(4), 2, TAGS, scheme="BIO", rngs=nnx.Rngs(0))
-    emissions = 10 * jax.random.normal(jax.random.key(3), (200, 6, 3))
-    tags = np.asarray(model.predict(emissions, jnp.ones((200, 6), bool))["prediction"])
+    model = drawn(lambda rngs: sj.nn.CRFTagger(sj.gru(4), 2, TAGS, scheme="BIO", rngs=rngs))
+    emissions, mask = 10 * normal(200, 6, 3), jnp.ones((200, 6), bool)
+    tags = np.asarray(jax.jit(lambda model: model.predict(emissions, mask)["prediction"])(model))
     assert (tags[:, 0] != 1).all()
     assert not ((tags[:, :-1] == 2) & (tags[:, 1:] == 1)).any()
     assert (tags == 1).any()
 
 
 def test_word_embedding_reads_spelling():
-    embed = sj.nn.WordEmbedding(10, 8, word_size=3, spelling=4, rngs=nnx.Rngs(0))
+    embed = drawn(lambda rngs: sj.nn.WordEmbedding(10, 8, word_size=3, spelling=4, rngs=rngs))
     words = jnp.array([[1, 1, 1]])
     letters = jnp.array([[[2, 3, 0, 0], [3, 2, 0, 0], [0, 0, 0, 0]]])
-    vectors = embed((words, letters))
+    vectors, cut = jax.jit(
+        lambda embed: (embed((words, letters)), embed((words, letters[..., :2])))
+    )(embed)
     assert vectors.shape == (1, 3, embed.features) == (1, 3, 11)
     assert not np.allclose(vectors[0, 0], vectors[0, 1])
-    close(vectors[0, 2, 3:], jnp.zeros(8))
-    close(embed((words, letters[..., :2]))[0, :2], vectors[0, :2])
+    close(vectors[0, 2, 3:], np.zeros(8))
+    close(cut[0, :2], vectors[0, :2])
 
 
 def forecasters(**options):
     settings = {"horizon": 3, "season": 4, "targets": 2} | options
     outputs = sj.nn.Quantiles((0.1, 0.5, 0.9), settings["targets"])
     for kind in (sj.nn.DirectForecaster, sj.nn.RecursiveForecaster):
-        yield kind(sj.gru(4), outputs, **settings, rngs=nnx.Rngs(0))
+        yield drawn(lambda rngs, kind=kind: kind(sj.gru(4), outputs, **settings, rngs=rngs))
 
 
-HISTORY = jax.random.normal(jax.random.key(4), (2, 9, 2))
-FUTURE = jax.random.normal(jax.random.key(5), (2, 3, 2))
+HISTORY, FUTURE = normal(2, 9, 2, seed=4), normal(2, 3, 2, seed=5)
 
 
 @pytest.mark.parametrize("covariates", [0, 2])
 def test_forecasts_scale_with_the_series(covariates):
     """Metres or feet, above sea level or not: the forecast is the same one."""
-    known = jax.random.normal(jax.random.key(6), (2, 12, 2)) if covariates else None
+    known = normal(2, 12, 2, seed=6) if covariates else None
+
+    @jax.jit
+    def run(model, history, future):
+        return model.quantiles(history, known, (0.1, 0.5, 0.9)), model.loss(history, future, known)
+
     for model in forecasters(covariates=covariates):
-        found = model.quantiles(HISTORY, known, (0.1, 0.5, 0.9))
+        found, (total, count) = run(model, HISTORY, FUTURE)
         assert found.shape == (2, 3, 2, 3)
-        moved = model.quantiles(3 * HISTORY + 100, known, (0.1, 0.5, 0.9))
+        moved, (other, _) = run(model, 3 * HISTORY + 100, 3 * FUTURE + 100)
         close(moved, 3 * found + 100, 1e-3)
-        total, count = model.loss(HISTORY, FUTURE, known)
-        other, _ = model.loss(3 * HISTORY + 100, 3 * FUTURE + 100, known)
         close(total, other, 1e-3)
         assert count == (2 * 3 if isinstance(model, sj.nn.DirectForecaster) else 2 * 11)
 
@@ -209,70 +239,90 @@ def test_forecasts_scale_with_the_series(covariates):
 def test_missing_values_count_for_nothing():
     history = HISTORY.at[0, 2:4].set(jnp.nan)
     future = FUTURE.at[1, 1, 0].set(jnp.nan)
+    rows = jnp.array([True, False])
+
+    @jax.jit
+    def run(model):
+        loss = jax.value_and_grad(lambda model: model.loss(history, future), has_aux=True)
+        alone = model.loss(history, future, mask=rows)[0], model.loss(history[:1], future[:1])[0]
+        return loss(model), alone
+
     for model in forecasters():
-        (total, count), gradient = jax.value_and_grad(
-            lambda model: model.loss(history, future), has_aux=True
-        )(model)
+        ((total, count), gradient), alone = run(model)
         assert np.isfinite(total) and all(
             np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient)
         )
         whole = 6 if isinstance(model, sj.nn.DirectForecaster) else 22
         assert count == whole - (1 if whole == 6 else 3)
-        rows = jnp.array([True, False])
-        alone = model.loss(history, future, mask=rows)[0]
-        close(alone, model.loss(history[:1], future[:1])[0])
+        close(*alone)
 
 
 def test_learning_starts_at_the_seasonal_naive_forecast():
     for kind in (sj.nn.DirectForecaster, sj.nn.RecursiveForecaster):
         model = kind(sj.gru(4), sj.nn.Regression(), horizon=6, season=4, rngs=nnx.Rngs(0))
         history = HISTORY[..., :1]
-        naive = history[:, [5, 6, 7, 8, 5, 6]]
-        close(model.quantiles(history, None, (0.5,))[..., 0], naive, 1e-4)
+        naive = np.asarray(history)[:, [5, 6, 7, 8, 5, 6]]
+        forecast = jax.jit(lambda model: model.quantiles(history, None, (0.5,)))  # noqa: B023
+        close(forecast(model)[..., 0], naive, 1e-4)
 
 
 def test_a_recursive_forecast_reads_what_it_predicted():
     """Step by step with the cell: the same numbers, with points that are not drawn."""
-    model = sj.nn.RecursiveForecaster(
-        sj.gru(4), sj.nn.Regression(), horizon=3, season=2, covariates=1, paths=1, rngs=nnx.Rngs(0)
+    options = {"horizon": 3, "season": 2, "covariates": 1, "paths": 1}
+    model = drawn(
+        lambda rngs: sj.nn.RecursiveForecaster(sj.gru(4), sj.nn.Regression(), **options, rngs=rngs)
     )
-    model.head.kernel.set_value(jax.random.normal(jax.random.key(9), (4, 1)))
-    history, known = HISTORY[:1, :, :1], jax.random.normal(jax.random.key(7), (1, 12, 1))
-    z, _, location, scale = model.scaled(history)
-    path = list(z[0, :, 0])
-    for _ in range(3):
-        series = jnp.array(path)[None, :, None]
-        ahead = known[:, : len(path) + 1]
-        ys = model.rnn(model.inputs(series, jnp.ones(series.shape, bool), ahead))[1]
-        path.append((model.head(ys)[0, -1] + path[-2])[0])
-    wanted = jnp.array(path[-3:]) * scale[0, 0] + location[0, 0]
-    close(model.quantiles(history, known, (0.5,))[0, :, 0, 0], wanted, 1e-4)
+    history, known = HISTORY[:1, :, :1], normal(1, 12, 1, seed=7)
+
+    @jax.jit
+    def run(model):
+        z, _, location, scale = model.scaled(history)
+        path = list(z[0, :, 0])
+        for _ in range(3):
+            series = jnp.stack(path)[None, :, None]
+            ahead = known[:, : len(path) + 1]
+            ys = model.rnn(model.inputs(series, jnp.ones(series.shape, bool), ahead))[1]
+            path.append((model.head(ys)[0, -1] + path[-2])[0])
+        wanted = jnp.stack(path[-3:]) * scale[0, 0] + location[0, 0]
+        return model.quantiles(history, known, (0.5,))[0, :, 0, 0], wanted
+
+    close(*run(model), 1e-4)
 
 
 def test_a_constant_history_has_scale_one():
     """What rounding leaves of a constant is no scale: the next change would count for millions."""
     history = jnp.full((1, 168, 1), 0.1)
+
+    @jax.jit
+    def run(model):
+        return model.scaled(history)[-1], model.loss(history, jnp.full((1, 3, 1), 0.2))[0]
+
     for model in forecasters(targets=1):
-        *_, scale = model.scaled(history)
+        scale, total = run(model)
         assert scale == 1
-        total, _ = model.loss(history, jnp.full((1, 3, 1), 0.2))
         assert total < 100
 
 
 def test_one_step_ahead_with_covariates():
-    known = jax.random.normal(jax.random.key(6), (2, 10, 1))
+    forecast = jax.jit(lambda model: model.quantiles(HISTORY, normal(2, 10, 1), (0.5,)))
     for model in forecasters(horizon=1, covariates=1):
-        assert model.quantiles(HISTORY, known, (0.5,)).shape == (2, 1, 2, 1)
+        found = forecast(model)
+        assert found.shape == (2, 1, 2, 1) and np.isfinite(found).all()
 
 
 def test_draws_reach_beyond_the_outer_quantiles():
     outputs = sj.nn.Quantiles((0.1, 0.5, 0.9))
-    raw = jnp.zeros((4000, 3))
-    low, _, high = outputs.predict(raw)["quantiles"][0, 0]
-    drawn = outputs.sample(jax.random.key(0), raw)
-    assert abs((drawn < low).mean() - 0.1) < 0.02 and abs((drawn > high).mean() - 0.1) < 0.02
     one = sj.nn.Quantiles((0.5,))
-    assert one.sample(jax.random.key(0), jnp.ones((1,))) == 1
+
+    @jax.jit
+    def run(raw, key):
+        quantiles = outputs.predict(raw)["quantiles"][0, 0]
+        return quantiles, outputs.sample(key, raw), one.sample(key, jnp.ones((1,)))
+
+    (low, _, high), sample, alone = run(jnp.zeros((4000, 3)), jax.random.key(0))
+    sample = np.asarray(sample)
+    assert abs((sample < low).mean() - 0.1) < 0.02 and abs((sample > high).mean() - 0.1) < 0.02
+    assert alone == 1
 
 
 def test_mistakes_in_forecasters():
@@ -291,8 +341,13 @@ def test_mistakes_in_forecasters():
 
 
 def test_noise_of_a_row_does_not_depend_on_the_others():
-    rnn = sj.nn.RNN(sj.dropout(sj.gru(4), 0.5), 2, rngs=nnx.Rngs(0))
-    keys = jax.random.split(jax.random.key(0), 3)
-    together = rnn(XS, key=keys)[1]
-    close(together[1:2], rnn(XS[1:2], key=keys[1:2])[1])
+    rnn = drawn(lambda rngs: sj.nn.RNN(sj.dropout(sj.gru(4), 0.5), 2, rngs=rngs))
+
+    @jax.jit
+    def run(rnn, key):
+        keys = jax.random.split(key, 3)
+        return rnn(XS, key=keys)[1], rnn(XS[1:2], key=keys[1:2])[1]
+
+    together, alone = run(rnn, jax.random.key(0))
+    close(together[1:2], alone)
     assert (together == 0).any()

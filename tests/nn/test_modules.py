@@ -11,8 +11,9 @@ from flax import nnx
 
 import seqjax as sj
 from seqjax.nn.parameters import to_arrays
+from tests.nn.drawn import drawn, normal
 
-xs = jax.random.normal(jax.random.key(1), (2, 5, 3))
+xs = normal(2, 5, 3)
 
 
 def close(got, wanted, tolerance=1e-6):
@@ -25,29 +26,42 @@ def close(got, wanted, tolerance=1e-6):
 
 def test_rnn_is_a_scan():
     cell = sj.stack(sj.lstm(4), sj.gru(3))
-    rnn = sj.nn.RNN(cell, 3, rngs=nnx.Rngs(0))
+    rnn = drawn(lambda rngs: sj.nn.RNN(cell, 3, rngs=rngs))
     lengths = jnp.array([5, 2])
-    carry, ys = rnn(xs, lengths=lengths)
-    close((carry, ys), sj.scan(cell, rnn.params, xs, lengths=lengths), 0)
-    again, _ = rnn(xs, carry)
-    close(again, sj.scan(cell, rnn.params, xs, carry)[0], 0)
-    close(rnn.step(carry, xs[:, 0]), cell.step(rnn.params, carry, xs[:, 0]), 0)
-    assert jax.tree.structure(rnn.params) == jax.tree.structure(cell.init(jax.random.key(0), 3))
+
+    @functools.partial(jax.jit, static_argnums=(1, 2))
+    def run(given, scan, step):
+        carry, ys = scan(given, xs, lengths=lengths)
+        return carry, ys, scan(given, xs, carry)[0], step(given, carry, xs[:, 0])
+
+    close(
+        run(rnn, sj.nn.RNN.__call__, sj.nn.RNN.step),
+        run(rnn.params, functools.partial(sj.scan, cell), cell.step),
+        0,
+    )
+    init = jax.eval_shape(lambda: cell.init(jax.random.key(0), 3))
+    assert jax.tree.structure(rnn.params) == jax.tree.structure(init)
 
 
 def test_rnn_in_bfloat16():
     rnn = sj.nn.RNN(sj.lstm(4), 3, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
-    carry, ys = rnn(xs.astype(jnp.bfloat16))
+    carry, ys = jax.jit(lambda rnn: rnn(xs.astype(jnp.bfloat16)))(rnn)
     assert ys.dtype == carry.cell.dtype == jnp.bfloat16
 
 
 def test_noise_is_on_with_a_key_only():
-    rnn = sj.nn.RNN(sj.dropout(sj.gru(32), 0.5), 3, rngs=nnx.Rngs(0))
-    assert not (rnn(xs)[1] == 0).any()
-    carry, ys = rnn(xs, key=jax.random.key(0))
-    assert 0.3 < (ys == 0).mean() < 0.7
-    # The carry brings its keys along.
-    assert (rnn(xs, carry)[1] == 0).any()
+    rnn = drawn(lambda rngs: sj.nn.RNN(sj.dropout(sj.gru(32), 0.5), 3, rngs=rngs))
+
+    @jax.jit
+    def run(rnn, key):
+        carry, ys = rnn(xs, key=key)
+        # The carry brings its keys along.
+        return rnn(xs)[1], ys, rnn(xs, carry)[1]
+
+    quiet, loud, again = map(np.asarray, run(rnn, jax.random.key(0)))
+    assert not (quiet == 0).any()
+    assert 0.3 < (loud == 0).mean() < 0.7
+    assert (again == 0).any()
 
 
 def test_modules_train_with_plain_jax_and_optax():
@@ -63,8 +77,8 @@ def test_modules_train_with_plain_jax_and_optax():
 
     model = Classifier(rngs=nnx.Rngs(0))
     optimizer = optax.adam(0.02)
-    inputs = jax.random.normal(jax.random.key(1), (32, 6, 3))
-    labels = (inputs[:, 0, 0] > 0).astype(int)
+    inputs = normal(32, 6, 3)
+    labels = jnp.asarray(np.asarray(inputs)[:, 0, 0] > 0, int)
 
     @jax.jit
     def update(model, state):
@@ -76,7 +90,7 @@ def test_modules_train_with_plain_jax_and_optax():
         change, state = optimizer.update(gradient, state, model)
         return optax.apply_updates(model, change), state, value
 
-    state = optimizer.init(model)
+    state = jax.jit(optimizer.init)(model)
     for _ in range(60):
         model, state, value = update(model, state)
     assert value < 0.1
@@ -87,13 +101,19 @@ def test_a_flax_cell_as_a_cell(kind):
     """The same values as `nnx.RNN`, and a working state at length 0 besides."""
     build = functools.partial(kind, hidden_features=4)
     cell = sj.nn.from_flax(build, 4)
-    module = cell.init(jax.random.key(0), 3)
-    _, ys = sj.scan(cell, module, xs)
-    close(ys, nnx.RNN(module)(xs))
-    carry, _ = sj.scan(cell, module, xs, lengths=jnp.array([0, 3]))
+    module = drawn(lambda rngs: build(3, rngs=rngs))
+    rnn = drawn(lambda rngs: sj.nn.RNN(sj.stack(cell, sj.gru(2)), 3, rngs=rngs))
+
+    @jax.jit
+    def run(module, rnn):
+        carry, _ = sj.scan(cell, module, xs, lengths=jnp.array([0, 3]))
+        gradient = jax.grad(lambda rnn: rnn(xs)[1].sum())(rnn)
+        return sj.scan(cell, module, xs)[1], nnx.RNN(module)(xs), carry, gradient
+
+    ys, wanted, carry, gradient = run(module, rnn)
+    close(ys, wanted)
     assert not any(leaf[0].any() for leaf in jax.tree.leaves(carry))
-    rnn = sj.nn.RNN(sj.stack(cell, sj.gru(2)), 3, rngs=nnx.Rngs(0))
-    assert jax.grad(lambda rnn: rnn(xs)[1].sum())(rnn) is not None
+    assert all(np.any(leaf) for leaf in jax.tree.leaves(gradient))
 
 
 def test_a_linen_cell_is_refused():
@@ -106,25 +126,33 @@ def test_a_linen_cell_is_refused():
 
 @pytest.mark.parametrize("cell", [sj.lstm(4), sj.stack(sj.gru(4), sj.zoneout(sj.gru(4), 0.1))])
 def test_a_cell_inside_flax(cell):
-    flax_cell = sj.nn.FlaxCell(cell, 3, rngs=nnx.Rngs(0))
-    params = to_arrays(flax_cell.variables)
-    carry, ys = nnx.RNN(flax_cell, return_carry=True)(xs)
-    close((carry, ys), sj.scan(cell, params, xs))
+    flax_cell = drawn(lambda rngs: sj.nn.FlaxCell(cell, 3, rngs=rngs))
+
+    @jax.jit
+    def run(flax_cell):
+        params = to_arrays(flax_cell.variables)
+        return nnx.RNN(flax_cell, return_carry=True)(xs), sj.scan(cell, params, xs)
+
+    close(*run(flax_cell))
     with pytest.raises(ValueError, match="carry_init"):
         flax_cell.initialize_carry((2, 3), nnx.Rngs(0), nnx.initializers.ones)
 
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_language_model(tied):
-    model = sj.nn.LanguageModel(11, sj.gru(6), embedding_size=6, tied=tied, rngs=nnx.Rngs(0))
-    tokens = jax.random.randint(jax.random.key(1), (2, 7), 0, 11)
-    carry, logits = model(tokens)
+    model = drawn(
+        lambda rngs: sj.nn.LanguageModel(11, sj.gru(6), embedding_size=6, tied=tied, rngs=rngs)
+    )
+    tokens = jnp.asarray(np.random.default_rng(0).integers(0, 11, (2, 7)))
+
+    @jax.jit
+    def run(model):
+        state, stepwise = jax.lax.scan(model.step, model.initial_carry((2,)), tokens.T)
+        return model(tokens), (state, jnp.moveaxis(stepwise, 0, 1))
+
+    (carry, logits), wanted = run(model)
     assert logits.shape == (2, 7, 11)
-    state = model.initial_carry((2,))
-    for t in range(7):
-        state, one = model.step(state, tokens[:, t])
-        close(one, logits[:, t], 1e-5)
-    close(state, carry, 1e-5)
+    close((carry, logits), wanted, 1e-5)
     shapes = {leaf.shape for leaf in jax.tree.leaves(model)}
     assert ((6, 11) in shapes) is not tied
 

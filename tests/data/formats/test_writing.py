@@ -289,4 +289,4 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
         assert len(written) == rows + 1 and written[2] == "xx,2"
         return found
 
-    assert peak(6000) < 1.2 * peak(1500)
+    assert peak(3200) < 1.2 * peak(800)

@@ -1,0 +1,75 @@
+"""Of every engine: gradients of weights add up in float32, learned initial states get theirs."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import pytest
+
+import seqjax as sj
+from seqjax.core.recurrence import AnyStep
+
+STEPS, TILE, WIDTH = 4096, 8, 2
+
+
+def _leaky():
+    """A cell of which nothing is known but that its step takes time as a batch dimension."""
+
+    def step(params, carry, x):
+        y = jnp.tanh(0.5 * carry + x @ params["weights"])
+        return y, y
+
+    return sj.Cell(
+        init=lambda key, in_features: {"weights": 0.5 * jnp.eye(WIDTH)},
+        initial_carry=lambda params, batch_shape=(): jnp.zeros(
+            (*batch_shape, WIDTH), params["weights"].dtype
+        ),
+        step=step,
+        features=WIDTH,
+        structure=AnyStep(),
+    )
+
+
+ENGINES = {
+    "recompute": (sj.elman(WIDTH), sj.Recompute(tile=TILE)),
+    "store": (sj.elman(WIDTH), sj.Store(tile=TILE)),
+    "any step": (_leaky(), sj.Recompute(tile=TILE)),
+    "linear": (sj.minimal_gru(WIDTH), sj.Chunked(tile=TILE)),
+    "matrix": (sj.linear_attention(WIDTH), sj.Chunked(chunk=TILE, tile=TILE)),
+}
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_gradients_add_up_in_float32(name):
+    """In bfloat16 the terms of a tile would be lost beside the sum of hundreds of others."""
+    cell, method = ENGINES[name]
+    params = sj.cast(cell.init(jax.random.key(0), WIDTH), jnp.bfloat16)
+    xs = jax.random.uniform(jax.random.key(1), (1, STEPS, WIDTH), jnp.bfloat16)
+
+    def gradient(dtype):
+        def loss(params):
+            ys = sj.scan(cell, sj.cast(params, dtype), xs.astype(dtype), method=method)[1]
+            return ys.astype(jnp.float32).sum()
+
+        return jax.tree.leaves(jax.jit(jax.grad(loss))(params))
+
+    for got, exact in zip(gradient(jnp.bfloat16), gradient(jnp.float32), strict=True):
+        error = jnp.abs(got.astype(jnp.float32) - exact.astype(jnp.float32))
+        assert error.max() < 0.02 * jnp.abs(exact).max().astype(jnp.float32)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_learned_start_gets_its_gradient_at_every_reset(name, x64):
+    cell, method = ENGINES[name]
+    cell = sj.learned_initial_carry(cell)
+    params = cell.init(jax.random.key(0), WIDTH)
+    xs = jax.random.normal(jax.random.key(1), (2, 11, WIDTH))
+    resets = jnp.zeros((2, 11), bool).at[0, jnp.array([3, 9])].set(True)
+
+    def gradient(method):
+        def loss(start):
+            given = params._replace(initial_carry=start)
+            return jnp.square(sj.scan(cell, given, xs, resets=resets, method=method)[1]).sum()
+
+        return jax.jit(jax.grad(loss))(params.initial_carry)
+
+    chex.assert_trees_all_close(gradient(method), gradient("plain"), rtol=1e-10, atol=1e-12)
