@@ -17,13 +17,15 @@ from tests.jaxprs import array_bytes, loops
 FORMS = {
     "additive": {"score": "additive"},
     "multiplicative": {"score": "multiplicative"},
-    "additive_feeding": {"score": "additive", "feeding": True},
-    "multiplicative_feeding": {"score": "multiplicative", "feeding": True},
+    "additive_feeding": {"score": "additive", "input_feeding": True},
+    "multiplicative_feeding": {"score": "multiplicative", "input_feeding": True},
 }
 
 
-def made(score="additive", feeding=False, batch=(2,), places=5):
-    cell = sj.attentive(sj.gru(3), 4, features=3, attention=6, score=score, feeding=feeding)
+def made(score="additive", input_feeding=False, batch=(2,), places=5):
+    cell = sj.attentive(
+        sj.gru(3), 4, features=3, attention=6, score=score, input_feeding=input_feeding
+    )
     params = cell.init(jax.random.key(0), 2)
     values = jax.random.normal(jax.random.key(1), (*batch, places, 4))
     lengths = jnp.array([places, 2])[: batch[0]] if batch else jnp.int32(places)
