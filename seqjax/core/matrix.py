@@ -76,7 +76,7 @@ class Scaled(NamedTuple):
     """A reading of a stabilized cell: `exp(log_scale) * values` is meant.
 
     `values` `(*batch, heads, values)`, `log_scale` `(*batch, heads)`, which carries no gradient:
-    it is a free choice that leaves what is meant as it is.
+    any scale stands for the same numbers.
     """
 
     values: Array
@@ -321,7 +321,7 @@ class MatrixRecurrence:
 
 
 def _repeated(leaf: Array | None, head: tuple[int, ...], key: tuple[int, ...] = ()) -> Array | None:
-    """A number, or one for each head or channel, at all steps. What does not fit stays as it is.
+    """A number, or one for each head or channel, at all steps. An array that does not fit is returned unchanged.
 
     A matrix is not taken to lack axes: its meaning would depend on the batch size.
     """

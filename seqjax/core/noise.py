@@ -51,7 +51,7 @@ def seed_carry(carry: Carry, key: PRNGKeyArray | BatchKeys) -> Carry:
       key: a key from `jax.random.key`, or keys of the batch shape, one for each sequence.
 
     Returns:
-      The carry with new keys; a carry of a cell without noise comes back as it is.
+      The carry with new keys; a carry of a cell without noise is returned unchanged.
 
     Example:
       >>> import jax, jax.numpy as jnp
