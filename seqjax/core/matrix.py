@@ -73,10 +73,10 @@ class MatrixState(NamedTuple):
 
 
 class Scaled(NamedTuple):
-    """A reading of a stabilized cell: `exp(log_scale) * values` is meant.
+    """A reading of a stabilized cell: it stands for `exp(log_scale) * values`.
 
-    `values` `(*batch, heads, values)`, `log_scale` `(*batch, heads)`, which carries no gradient:
-    any scale stands for the same numbers.
+    `values` `(*batch, heads, values)`, `log_scale` `(*batch, heads)`, which carries no gradient,
+    as the numbers do not depend on it.
     """
 
     values: Array
@@ -321,7 +321,8 @@ class MatrixRecurrence:
 
 
 def _repeated(leaf: Array | None, head: tuple[int, ...], key: tuple[int, ...] = ()) -> Array | None:
-    """A number, or one for each head or channel, at all steps. An array that does not fit is returned unchanged.
+    """A number, or one for each head or channel, at all steps; an array that does not fit is
+    returned unchanged.
 
     A matrix is not taken to lack axes: its meaning would depend on the batch size.
     """
