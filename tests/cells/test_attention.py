@@ -18,13 +18,15 @@ from tests.parameters import drawn
 FORMS = {
     "additive": {"score": "additive"},
     "multiplicative": {"score": "multiplicative"},
-    "additive_feeding": {"score": "additive", "feeding": True},
-    "multiplicative_feeding": {"score": "multiplicative", "feeding": True},
+    "additive_feeding": {"score": "additive", "input_feeding": True},
+    "multiplicative_feeding": {"score": "multiplicative", "input_feeding": True},
 }
 
 
-def made(score="additive", feeding=False, batch=(2,), places=5):
-    cell = sj.attentive(sj.gru(3), 4, features=3, attention=6, score=score, feeding=feeding)
+def made(score="additive", input_feeding=False, batch=(2,), places=5):
+    cell = sj.attentive(
+        sj.gru(3), 4, features=3, attention=6, score=score, input_feeding=input_feeding
+    )
     params, random = drawn(cell, 2), np.random.default_rng(1)
     dtype = params.weights["query"].dtype
     values, xs = (
