@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from flax import nnx
 
 from seqjax.core.errors import InputError
-from seqjax.core.types import Array, RowKeys
+from seqjax.core.types import Array, BatchKeys
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats import Fields
 from seqjax.data.padding import Encoded, truncate
@@ -111,7 +111,7 @@ class ExampleTask(abc.ABC):
         """A new model."""
 
     @abc.abstractmethod
-    def loss(self, model: Any, batch: Batch, keys: RowKeys) -> tuple[Array, Array]:
+    def loss(self, model: Any, batch: Batch, keys: BatchKeys) -> tuple[Array, Array]:
         """`(total, weight)` of a batch.
 
         Its `lengths` and `weights` tell padding from data; `progress` `(batch,)` is the share of
