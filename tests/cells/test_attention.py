@@ -211,7 +211,7 @@ def test_beams_share_the_memory_of_their_row():
             lambda: sj.attend_to(made()[1], jnp.ones((2, 5, 3))),
             "4 wide, its memory_features; got 3",
         ),
-        (lambda: sj.attend_to(made()[1], jnp.ones(4)), r"must be \(\*batch, places, width\)"),
+        (lambda: sj.attend_to(made()[1], jnp.ones(4)), r"must be \(\*batch, positions, width\)"),
         (
             lambda: sj.attend_to(made()[1], jnp.ones((2, 5, 4)), jnp.ones((2, 4), bool)),
             r"bool of the shape \(2, 5\)",
