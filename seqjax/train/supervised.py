@@ -12,7 +12,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
 from seqjax.core.trees import cast
-from seqjax.core.types import Array, DTypeLike, PyTree, RowKeys
+from seqjax.core.types import Array, BatchKeys, DTypeLike, PyTree
 from seqjax.data.batching import Batches, in_order, longest_of, restore_order
 from seqjax.data.bucketing import bucket_lengths
 from seqjax.data.padding import Encoded
@@ -52,7 +52,7 @@ class Problem(Protocol):
         """A new model."""
         ...
 
-    def loss(self, model: Any, batch: Batch, keys: RowKeys) -> tuple[Array, Array]:
+    def loss(self, model: Any, batch: Batch, keys: BatchKeys) -> tuple[Array, Array]:
         """`(total, weight)` of a batch.
 
         Its `lengths` and `weights` say what counts; `progress` `(rows,)` is the share of the

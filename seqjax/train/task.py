@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from flax import nnx
 from jax.sharding import Mesh
 
-from seqjax.core.types import Array, PyTree, RowKeys
+from seqjax.core.types import Array, BatchKeys, PyTree
 from seqjax.train.bounds import PositiveInt, check_bounds
 
 
@@ -106,7 +106,7 @@ class Task(Protocol):
         ...
 
     def loss(
-        self, model: Any, memory: PyTree, batch: PyTree, keys: RowKeys
+        self, model: Any, memory: PyTree, batch: PyTree, keys: BatchKeys
     ) -> tuple[Array, Array, PyTree]:
         """`(total, weight, memory)` of the rows of one device: the loss is total / weight.
 

@@ -177,7 +177,7 @@ class Writing:
         config = self.config.model
         if config.attention == "none":
             return cell
-        return attentive(cell, width, score=config.attention, feeding=config.input_feeding)
+        return attentive(cell, width, score=config.attention, input_feeding=config.input_feeding)
 
     def loss(self, model, batch, keys):
         teaching = self.config.teaching
