@@ -3,11 +3,11 @@
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 import seqjax as sj
 from seqjax.core.errors import InputError
 from seqjax.decode.sampling import PIECE, check_sampling, generate, sample
-from tests.nn.drawn import drawn
 
 LOGITS = np.tile(np.log(np.array([0.5, 0.1, 0.3, 0.1], np.float32)), (20_000, 1))
 compiled = jax.jit(sample)
@@ -50,7 +50,7 @@ def test_settings_that_make_no_sense(settings, message):
 
 @pytest.fixture(scope="module")
 def model():
-    return drawn(lambda rngs: sj.nn.LanguageModel(9, sj.gru(8), embedding_size=4, rngs=rngs))
+    return sj.nn.LanguageModel(9, sj.gru(8), embedding_size=4, rngs=nnx.Rngs(0))
 
 
 @jax.jit

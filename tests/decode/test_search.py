@@ -11,7 +11,6 @@ import pytest
 import seqjax as sj
 from seqjax.decode.autoregressive import write
 from seqjax.decode.search import beam_search, length_normalizer
-from tests.nn.drawn import drawn_params, normal
 
 END, TOKENS, LENGTH = 0, 4, 3
 
@@ -20,14 +19,14 @@ END, TOKENS, LENGTH = 0, 4, 3
 def model():
     """A recurrent model of sequences whose logits depend on all that was written."""
     cell = sj.gru(6)
-    params = drawn_params(cell, TOKENS)
-    head = 3 * normal(6, TOKENS, seed=1)
+    params = cell.init(jax.random.key(0), TOKENS)
+    head = 3 * jax.random.normal(jax.random.key(1), (6, TOKENS))
 
     def step(carry, token):
         carry, y = cell.step(params, carry, jax.nn.one_hot(token, TOKENS))
         return carry, y @ head
 
-    start = normal(5, 6, seed=2)
+    start = jax.random.normal(jax.random.key(2), (5, 6))
     return step, start
 
 
@@ -232,7 +231,8 @@ def test_rows_that_are_not_wanted_keep_nobody_waiting(beams):
 
     @jax.jit
     def run(rows):
-        return search(step, ends, jnp.zeros(3, jnp.int32), end=0, max_length=30, active=rows)
+        begin = jnp.zeros(3, jnp.int32)
+        return search(step, jnp.asarray(ends), begin, end=0, max_length=30, active=rows)
 
     few = 1 if beams in (None, 1) else 3
     for rows, count in ((None, 30), (ends, few), (np.zeros(3, bool), 0)):
