@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import seqjax as sj
+from tests.parameters import drawn
 
 F, IN, TIME = 4, 3, 6
 
@@ -287,27 +288,22 @@ CASES = {
 }  # fmt: skip
 
 
-def drawn(cell, in_features=IN):
-    """Random parameters around where they start, and inputs."""
-    random = np.random.default_rng(0)
-    params = jax.tree.map(
-        lambda leaf: np.asarray(leaf) + 0.5 * random.standard_normal(leaf.shape),
-        cell.init(jax.random.key(0), in_features),
-    )
-    return params, random.standard_normal((TIME, in_features))
+def arguments(cell, in_features=IN):
+    """Random parameters and inputs."""
+    return drawn(cell, in_features), np.random.default_rng(1).standard_normal((TIME, in_features))
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_equations(name, x64):
     cell, loop, options = CASES[name]
-    params, xs = drawn(cell, F if loop is slstm_layer else IN)
+    params, xs = arguments(cell, F if loop is slstm_layer else IN)
     ys = sj.scan(cell, jax.tree.map(jnp.asarray, params), xs)[1]
     np.testing.assert_allclose(ys, loop(params, xs, **options), rtol=1e-10, atol=1e-12)
 
 
 def test_lmu(x64):
     cell = sj.lmu(F, memory=3, window=5.0)
-    params, xs = drawn(cell)
+    params, xs = arguments(cell)
     ys = sj.scan(cell, jax.tree.map(jnp.asarray, params), xs)[1]
     np.testing.assert_allclose(ys, lmu(params, xs, 3, 5.0), atol=1e-4)
 
