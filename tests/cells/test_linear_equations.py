@@ -146,14 +146,15 @@ def s6(p, xs, decay=np.exp):
 
 
 def mamba(p, xs):
-    u, z = np.split(xs @ p.input, 2, axis=1)
-    kernel, bias = p.convolution
+    own, gate = p["branches"]["recurrent"], p["branches"]["gate"]
+    u, z = xs @ own["project"]["weights"], xs @ gate["weights"]
+    kernel, bias = own["convolve"]
     width = len(kernel)
     padded = np.concatenate([np.zeros((width - 1, u.shape[1])), u])
     u = np.array([(kernel * padded[t : t + width]).sum(0) + bias for t in range(len(xs))])
     u = u * sigmoid(u)
-    u = np.array(s6(p.recurrence, u))
-    return (u * z * sigmoid(z)) @ p.output
+    u = np.array(s6(own["memory"], u))
+    return (u * z * sigmoid(z)) @ p["output"]["weights"]
 
 
 def lmu(p, xs, memory, window):
