@@ -1,4 +1,4 @@
-"""The engine for any step: the numbers of the plain path, and the program it promises."""
+"""The engine for any step: what is attended to, sizes of tiles, and the program it promises."""
 
 import math
 from functools import partial
@@ -13,35 +13,10 @@ from jax.test_util import check_grads
 import seqjax as sj
 from seqjax.core import attention
 from seqjax.engines import any_steps, sizes
-from seqjax.testing.case import Weights, make_case, numbers, with_gradient
 from tests.jaxprs import loops
-from tests.table import ANY_STEP, IN_FEATURES, ROWS
-
-CELLS = {name: row.cell for name, row in ROWS.items() if row.methods == ANY_STEP}
-
 
 TILES = sj.Recompute(tile=3)
 """A few steps, also for tests' short sequences; the last tile is shorter."""
-
-
-@pytest.mark.parametrize("name", CELLS)
-@pytest.mark.parametrize(
-    "options",
-    [{"reverse": True, "truncate": 2}, {"checkpoint_every": 4}],
-    ids=["reverse_truncated", "checkpoints"],
-)
-def test_equal_to_the_plain_path(name, options, x64):
-    case = make_case(CELLS[name], IN_FEATURES, None, 1)
-    weights = Weights(case)
-    got, wanted = (
-        with_gradient(case.cell, weights, **options, method=method)(
-            case.params, case.carry, case.xs, mask=case.mask, resets=case.resets
-        )
-        for method in (TILES, "plain")
-    )
-    chex.assert_trees_all_close(
-        jax.tree.map(numbers, got), jax.tree.map(numbers, wanted), rtol=1e-10, atol=1e-10
-    )
 
 
 def attentive(batch=2, time=19, places=6):

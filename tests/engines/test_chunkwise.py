@@ -13,8 +13,6 @@ import seqjax as sj
 from seqjax.core.matrix import Access, MatrixState
 from seqjax.engines import triangular
 from seqjax.engines.decays import Decays
-from seqjax.testing import check_cell
-from seqjax.testing.case import Weights, make_case, numbers, with_gradient
 from tests.matrix_cells import FORMS, form
 
 IN = 3
@@ -22,71 +20,6 @@ IN = 3
 
 FOURS = sj.Chunked(chunk=4, tile=4)
 """Each a tile of its own."""
-
-BY_STEPS = sj.Chunked(inside="steps", tile=4)
-
-SIZES = {
-    "one": sj.Chunked(chunk=1, tile=1),
-    "two": sj.Chunked(chunk=2),
-    "all": sj.Chunked(chunk=64),
-}
-"""Chunks of one step in tiles of their own, of two steps together, and one for all steps."""
-
-
-SETTINGS = (
-    dict(),
-    dict(reverse=True, truncate=2),
-    dict(truncate=3, checkpoint_every=4),
-)
-
-
-def compare(cell, settings=SETTINGS[1:2], flagged=(True,), method=FOURS):
-    """Values and gradients of everything, equal to those of the plain path.
-
-    Every setting is compiled anew, and so it is with masks and resets and without them.
-    """
-    with jax.enable_x64(True):
-        case = make_case(cell, IN, None, 1)
-        weights = Weights(case)
-        for setting in settings:
-            run, plain = (
-                with_gradient(cell, weights, method=each, **setting) for each in (method, "plain")
-            )
-            for some in flagged:
-                flags = {"mask": case.mask, "resets": case.resets} if some else {}
-                got, wanted = (
-                    jax.tree.map(numbers, f(case.params, case.carry, case.xs, **flags))
-                    for f in (run, plain)
-                )
-                chex.assert_trees_all_close(got, wanted, rtol=1e-10, atol=1e-10)
-
-
-@pytest.mark.parametrize("name", FORMS)
-def test_every_form_equals_the_plain_path(name):
-    """With masks, resets and truncation, in reverse; the laws of all cells have the rest."""
-    compare(form(**FORMS[name]))
-
-
-@pytest.mark.parametrize("name", ["channel-low_rank", "head-stabilized"])
-def test_any_setting_equals_the_plain_path(name):
-    compare(form(**FORMS[name]), SETTINGS, flagged=(True, False))
-
-
-@pytest.mark.parametrize("name", FORMS)
-def test_one_step_after_the_other_equals_the_plain_path(name):
-    compare(form(**FORMS[name]), method=BY_STEPS)
-
-
-@pytest.mark.parametrize("name", ["channel-low_rank", "head-stabilized"])
-def test_laws_of_one_step_after_the_other(name):
-    """Also without masks and resets, whole and in parts, short and long."""
-    check_cell(form(**FORMS[name]), IN, methods=(BY_STEPS,))
-
-
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", ["channel-add-before", "channel-delta", "head-stabilized"])
-def test_numbers_do_not_depend_on_the_chunks(name, size):
-    compare(form(**FORMS[name]), method=SIZES[size])
 
 
 @pytest.mark.parametrize("name", ["channel-add", "channel-low_rank", "head-delta"])
@@ -148,11 +81,19 @@ def test_scores_with_mild_and_strong_decays(decay, before, x64):
     )
 
 
-@pytest.mark.parametrize("gain", [-100.0, 100.0])
-@pytest.mark.parametrize("name", FORMS)
-def test_extreme_gates(name, gain):
+EXTREMES = [
+    "head-delta",
+    "channel-add-before",
+    "channel-low_rank",
+    "bounded-low_rank",
+    "head-stabilized",
+]
+
+
+@pytest.mark.parametrize("name", EXTREMES)
+def test_extreme_gates(name):
     """Finite in float32, forward and backward; in float64 equal to single steps."""
-    cell = form(**FORMS[name], gain=gain)
+    cell = form(**FORMS[name], gain=100.0)
     params = cell.init(jax.random.key(0), IN)
     xs = jax.random.normal(jax.random.key(1), (40, IN))
 
@@ -244,24 +185,6 @@ def test_mlstm_does_not_depend_on_its_scale(x64):
     for scale in (-50.0, 5.0):
         carry = empty._replace(log_scale=empty.log_scale + scale)
         np.testing.assert_allclose(run(carry)[1], wanted, rtol=1e-10)
-
-
-@pytest.mark.parametrize("value", [-100.0, 100.0])
-def test_mlstm_with_extreme_gates(value):
-    cell = sj.mlstm(4, heads=2)
-    params = cell.init(jax.random.key(0), IN)
-    xs = jax.random.normal(jax.random.key(1), (30, IN))
-    for forget in (-100.0, 100.0):
-        p = params | {
-            "input_bias": jnp.full(2, value),
-            "forget_bias": jnp.full(2, forget),
-        }
-        for method in ("plain", "chunked"):
-            got = jax.value_and_grad(
-                lambda p, x, method=method: jnp.square(sj.scan(cell, p, x, method=method)[1]).sum(),
-                (0, 1),
-            )(p, xs)
-            assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(got))
 
 
 def test_what_the_backward_pass_stores():
