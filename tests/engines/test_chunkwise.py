@@ -22,7 +22,7 @@ FOURS = sj.Chunked(chunk=4, tile=4)
 """Each a tile of its own."""
 
 
-@pytest.mark.parametrize("name", ["channel-add", "channel-low_rank", "head-delta"])
+@pytest.mark.parametrize("name", ["channel-low_rank", "head-delta"])
 def test_long_chunks(name, x64):
     """Several blocks of decays, several levels of the inverse, and a rest."""
     cell = form(**FORMS[name])
@@ -49,7 +49,8 @@ def test_one_chunk_from_nothing(make):
     cell = make(64)
     keys = jax.random.split(jax.random.key(0))
     params = jax.tree.map(
-        lambda leaf: leaf + 0.1 * jax.random.normal(keys[0], leaf.shape), cell.init(keys[1], 64)
+        lambda leaf: leaf + 0.1 * jax.random.normal(keys[0], leaf.shape),
+        jax.jit(cell.init, static_argnums=1)(keys[1], 64),
     )
     for rows in (1, 16):
         xs = jax.random.normal(jax.random.key(1), (rows, 64, 64))
@@ -84,7 +85,6 @@ def test_scores_with_mild_and_strong_decays(decay, before, x64):
 EXTREMES = [
     "head-delta",
     "channel-add-before",
-    "channel-low_rank",
     "bounded-low_rank",
     "head-stabilized",
 ]
@@ -112,7 +112,7 @@ def test_extreme_gates(name):
             assert jnp.abs(a - b).max() <= 1e-9 * max(1.0, float(jnp.abs(b).max()))
 
 
-@pytest.mark.parametrize("name", ["head-delta", "channel-add", "head-stabilized"])
+@pytest.mark.parametrize("name", ["head-delta", "head-stabilized"])
 def test_no_drift_over_a_long_time(name):
     """100,000 steps in float32 against float64."""
     cell = form(**FORMS[name])
@@ -128,7 +128,7 @@ def test_no_drift_over_a_long_time(name):
     assert np.median(error[-1000:]) < 3 * np.median(error[:1000]) + 1e-7
 
 
-@pytest.mark.parametrize("name", ["head-delta", "channel-low_rank", "head-stabilized"])
+@pytest.mark.parametrize("name", ["channel-low_rank", "head-stabilized"])
 def test_higher_derivatives_equal_the_plain_path(name, x64):
     cell = form(**FORMS[name])
     params = cell.init(jax.random.key(0), IN)
@@ -214,7 +214,8 @@ def test_what_the_backward_pass_stores():
 
 def test_bfloat16_keeps_a_wide_memory():
     cell = sj.gated_delta_net(8, heads=2)
-    params = sj.cast(cell.init(jax.random.key(0), IN), jnp.bfloat16)
+    init = jax.jit(cell.init, static_argnums=1)
+    params = sj.cast(init(jax.random.key(0), IN), jnp.bfloat16)
     xs = jax.random.normal(jax.random.key(1), (40, IN), jnp.bfloat16)
     results = [sj.scan(cell, params, xs, method=method) for method in ("plain", "chunked")]
     for carry, ys in results:
@@ -227,7 +228,7 @@ def test_bfloat16_keeps_a_wide_memory():
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
 def test_on_a_mesh(kind):
     cell = sj.gated_delta_net(8, heads=2)
-    params = cell.init(jax.random.key(0), IN)
+    params = jax.jit(cell.init, static_argnums=1)(jax.random.key(0), IN)
     xs = jax.random.normal(jax.random.key(1), (4, 20, IN))
     mask = jax.random.bernoulli(jax.random.key(2), 0.7, (4, 20))
 
@@ -248,8 +249,8 @@ def test_vmap_over_parameters(x64):
     cell = form("channel", "delta")
     params = jax.vmap(lambda key: cell.init(key, IN))(jax.random.split(jax.random.key(0)))
     xs = jax.random.normal(jax.random.key(1), (2, 3, 9, IN))
-    run = lambda p, x: sj.scan(cell, p, x, method="chunked")[1]  # noqa: E731
-    got = jax.vmap(run)(params, xs)
+    run = jax.jit(lambda p, x: sj.scan(cell, p, x, method="chunked")[1])
+    got = jax.jit(jax.vmap(run))(params, xs)
     for n in range(2):
         one = run(jax.tree.map(lambda leaf, n=n: leaf[n], params), xs[n])
         np.testing.assert_allclose(got[n], one, rtol=1e-10, atol=1e-12)
@@ -271,10 +272,10 @@ def test_vmap_over_mild_and_strong_decays():
     chex.assert_trees_all_close(got, wanted, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("size", [1, 2, 8, 16, 64])
+@pytest.mark.parametrize("size", [1, 8, 32])
 def test_inverses(size, x64):
     strict = jnp.tril(jax.random.normal(jax.random.key(size), (3, size, size)), -1)
-    got = triangular.inverse(strict)
+    got = jax.jit(triangular.inverse)(strict)
     one = np.eye(size)[None].repeat(3, 0)
     np.testing.assert_allclose(got @ (strict + one), one, atol=1e-12 * float(jnp.abs(got).max()))
 
@@ -337,7 +338,8 @@ def test_auto_goes_step_by_step_through_small_memories():
     """On a CPU, where heads are small, or all of the memory and chunks are dear."""
 
     def by_steps(cell, rows=1):
-        params, xs = cell.init(jax.random.key(0), IN), jnp.zeros((rows, 20, IN))
+        params = jax.eval_shape(lambda: cell.init(jax.random.key(0), IN))
+        xs = jax.ShapeDtypeStruct((rows, 20, IN), jnp.float32)
         texts = [
             jax.jit(lambda p, x, m=method: sj.scan(cell, p, x, method=m))
             .lower(params, xs)

@@ -10,14 +10,15 @@ import pytest
 from jax.test_util import check_grads
 
 import seqjax as sj
-from seqjax.testing.case import Weights, make_case, numbers, with_gradient
-from seqjax.testing.loop import Loop
-from tests.table import CORE, IN_FEATURES
+from seqjax.testing.case import ROWS, STEPS, Program, make_case, make_weights, numbers
+from seqjax.testing.reference import Reference
+from tests.engines.test_edges import EACH
+from tests.table import CELLS, IN_FEATURES
 
 
-@pytest.mark.parametrize("name", CORE)
+@pytest.mark.parametrize("name", [*EACH, "gru"])
 def test_finite_differences(name, x64):
-    cell = CORE[name]
+    cell = CELLS[name]
     params = cell.init(jax.random.key(0), IN_FEATURES)
     xs = jax.random.normal(jax.random.key(1), (2, 4, IN_FEATURES))
     start = jax.tree.map(lambda leaf: leaf + 0.2, cell.initial_carry(params, (2,)))
@@ -32,7 +33,7 @@ def test_finite_differences(name, x64):
 
 @pytest.mark.parametrize("name", ["lstm", "gru"])
 def test_second_derivatives(name, x64):
-    cell = CORE[name]
+    cell = CELLS[name]
     params = cell.init(jax.random.key(0), IN_FEATURES)
     xs = jax.random.normal(jax.random.key(1), (3, IN_FEATURES))
 
@@ -43,7 +44,6 @@ def test_second_derivatives(name, x64):
     check_grads(run, (xs,), order=2, modes=("rev",), atol=1e-5, rtol=1e-5)
 
 
-ROWS, STEPS = 4, 7
 flags = st.lists(st.booleans(), min_size=ROWS * STEPS, max_size=ROWS * STEPS).map(
     lambda values: np.array(values).reshape(ROWS, STEPS)
 )
@@ -53,14 +53,14 @@ flags = st.lists(st.booleans(), min_size=ROWS * STEPS, max_size=ROWS * STEPS).ma
 def tools():
     with jax.enable_x64(True):
         case = make_case(sj.learned_initial_carry(sj.lstm(2)), 2, None, 0)
-        weights = Weights(case)
+        weights = make_weights(case)
         settings = [
             {"reverse": reverse, "truncate": truncate}
             for reverse in (False, True)
             for truncate in (None, 2)
         ]
-        runs = [with_gradient(case.cell, weights, **setting) for setting in settings]
-        return case, weights, Loop(case), list(zip(settings, runs, strict=True))
+        runs = [Program(case.cell, weights, **setting) for setting in settings]
+        return case, weights, Reference(case), list(zip(settings, runs, strict=True))
 
 
 @hypothesis.given(mask=flags, resets=flags, which=st.integers(0, 3))
