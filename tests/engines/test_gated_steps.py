@@ -395,3 +395,25 @@ def test_tiles_divide_the_time_if_they_can():
     assert gated_steps.tile_size(1, 1, 10**9, devices=1) == 1
     sizes = [gated_steps.tile_size(t, 3, 10**5, devices=2) for t in range(1, 50)]
     assert all(1 <= size <= time for time, size in enumerate(sizes, 1))
+
+
+@pytest.mark.parametrize(
+    ("cell", "products"), [(sj.lstm(5), 1), (sj.lstm(5, projection=3), 2), (sj.gru(5), 2)], ids=str
+)
+def test_a_forward_pass_is_one_loop_that_transposes_nothing(cell, products):
+    """Input and recurrent part are one product where the step sees their sum."""
+    params = cell.init(jax.random.key(0), 7)
+    xs = jnp.ones((4, 6, 7))
+    program = jax.jit(lambda params, xs: sj.scan(cell, params, xs)[1]).lower(params, xs).compile()
+    text = program.as_text()
+    assert text.count(" while(") == 1
+    assert text.count(" dot(") == products
+    assert " transpose(" not in text
+
+
+def test_one_sequence_has_input_products_of_many_steps():
+    """It would read all weights at every step."""
+    cell = sj.lstm(5)
+    program = jax.make_jaxpr(lambda p, xs: sj.scan(cell, p, xs))
+    (loop,) = loops(program(cell.init(jax.random.key(0), 7), jnp.ones((1, 6, 7))).jaxpr)
+    assert len(loop.products) == 1
