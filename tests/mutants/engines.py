@@ -2,12 +2,12 @@
 
 from tests.mutants.fault import Fault, laws
 
-BPTT = "tests/engines/test_bptt.py"
-CHUNKWISE = "tests/engines/test_chunkwise.py"
-DIAGONAL = "tests/engines/test_diagonal.py"
+BPTT = "tests/engines/test_mechanisms.py tests/engines/test_gated_steps.py"
+CHUNKWISE = "tests/engines/test_mechanisms.py tests/engines/test_chunkwise.py"
+DIAGONAL = "tests/engines/test_mechanisms.py tests/engines/test_diagonal.py"
 EDGES = "tests/engines/test_edges.py"
 EVERY = "tests/engines/test_every_engine.py"
-STEPWISE = "tests/engines/test_stepwise.py"
+STEPWISE = "tests/engines/test_any_steps.py"
 
 FAULTS = (
     Fault(
@@ -43,21 +43,21 @@ FAULTS = (
         "engines",
         "leaf[:rest] if reverse else leaf[-rest:]",
         "leaf[-rest:]",
-        f"{laws('gru')} {BPTT} -k 'laws or equal_to_the_plain_path'",
+        f"{laws('gru')} {BPTT} -k 'laws or mechanisms'",
     ),
     Fault(
         "a tile starts from the carry after its first step",
         "engines",
         "edge = steps[-1] + 1 if reverse else steps[0] - 1",
         "edge = steps[-1] + 1 if reverse else steps[0]",
-        f"{laws('gru')} {BPTT} -k 'laws or equal_to_the_plain_path'",
+        f"{laws('gru')} {BPTT} -k 'laws or mechanisms'",
     ),
     Fault(
         "in reverse a tile starts from the carry after its last step",
         "engines",
         "edge = steps[-1] + 1 if reverse else steps[0] - 1",
         "edge = steps[-1] if reverse else steps[0] - 1",
-        f"{laws('gru')} {BPTT} -k 'laws or equal_to_the_plain_path'",
+        f"{laws('gru')} {BPTT} -k 'laws or mechanisms'",
     ),
     Fault(
         "bptt: gradients of weights are added up in bfloat16",
@@ -149,35 +149,35 @@ FAULTS = (
         "engines",
         "new = jax.tree.map(partial(select, flags.valid), new, carry)",
         "new = jax.tree.map(partial(select, flags.valid), new, start)",
-        f"{laws('minimal_gru', 'lru')} {DIAGONAL} -k 'laws or equal'",
+        f"{laws('minimal_gru', 'lru')} {DIAGONAL} -k 'laws or mechanisms'",
     ),
     Fault(
         "associative: in reverse the masks stay as they are",
         "engines",
         "inputs, flags = turn((inputs, flags))",
         "inputs = turn(inputs)",
-        f"{laws('minimal_gru', 'lru')} {DIAGONAL} -k 'laws or equal'",
+        f"{laws('minimal_gru', 'lru')} {DIAGONAL} -k 'laws or mechanisms'",
     ),
     Fault(
         "associative: the reset of a masked step happens",
         "engines",
         "resets = None if resets is None else resets & valid",
         "resets = None if resets is None else resets | False",
-        f"{laws('minimal_gru', 'lru')} {DIAGONAL} -k 'laws or equal'",
+        f"{laws('minimal_gru', 'lru')} {DIAGONAL} -k 'laws or mechanisms'",
     ),
     Fault(
         "associative: what was before a reset is not forgotten",
         "engines",
         "return forgets_first | forgets, jax.tree.map(partial(select, forgets), two, both)",
         "return forgets_first | forgets, both",
-        f"{laws('minimal_gru', 'lru')} {DIAGONAL} -k 'laws or equal'",
+        f"{laws('minimal_gru', 'lru')} {DIAGONAL} -k 'laws or mechanisms'",
     ),
     Fault(
         "associative: the gradient of the decay meets the state after the step",
         "engines",
         "change = apply(Update(d_updates.decay, d_updates.value), before)",
         "change = apply(Update(d_updates.decay, d_updates.value), after)",
-        f"{laws('minimal_gru', 'lru')} {DIAGONAL} -k 'laws or equal'",
+        f"{laws('minimal_gru', 'lru')} {DIAGONAL} -k 'laws or mechanisms'",
     ),
     Fault(
         "chunkwise: a masked step forgets",
@@ -185,14 +185,14 @@ FAULTS = (
         "log_input=None if log_input is None else keep(log_input, -jnp.inf)",
         "log_decay=access.log_decay,\n        log_input=None if log_input is None else"
         " keep(log_input, -jnp.inf),",
-        f"{CHUNKWISE} -k 'every_form or any_setting'",
+        f"{CHUNKWISE} -k 'mechanisms or any_setting'",
     ),
     Fault(
         "chunkwise: a cut lies at the end of its chunk",
         "engines",
         "cuts[:: plan.chunk]",
         "cuts[plan.chunk - 1 :: plan.chunk]",
-        f"{CHUNKWISE} -k 'every_form or any_setting or chunks'",
+        f"{CHUNKWISE} -k 'mechanisms or any_setting or chunks'",
     ),
     Fault(
         "chunkwise: gradients of weights are added up in bfloat16",
@@ -220,42 +220,42 @@ FAULTS = (
         "engines",
         "after = jax.tree.map(partial(select, valid), after, state)",
         "after = jax.tree.map(partial(select, valid), after, start)",
-        f"{CHUNKWISE} -k 'one_step_after_the_other'",
+        f"{CHUNKWISE} -k 'mechanisms'",
     ),
     Fault(
         "windows of truncation: none for a sequence that begins within one",
         "engines",
         "windows = -(-time // steps.cuts_apart) + 1",
         "windows = -(-time // steps.cuts_apart)",
-        f"{CHUNKWISE} -k 'every_form or any_setting or laws'",
+        f"{CHUNKWISE} -k 'mechanisms or any_setting or laws'",
     ),
     Fault(
         "chunks: the delta rule adds what it should take away",
         "engines",
         "readers = readers - weights @ seen",
         "readers = readers + weights @ seen",
-        f"{laws('delta_net')} {CHUNKWISE} -k 'laws or every_form'",
+        f"{laws('delta_net')} {CHUNKWISE} -k 'laws or mechanisms'",
     ),
     Fault(
         "chunks: the write of a step before a reset reaches the end",
         "engines",
         "rows if which is None else jnp.where(which[..., None], rows, 0.0)",
         "rows",
-        f"{laws('delta_net')} {CHUNKWISE} -k 'laws or every_form'",
+        f"{laws('delta_net')} {CHUNKWISE} -k 'laws or mechanisms'",
     ),
     Fault(
         "stabilized: the write of a step before a reset reaches the end",
         "engines",
         "ends = jnp.where(last, ends, -jnp.inf)",
         "pass",
-        f"{laws('mlstm')} {CHUNKWISE} -k 'laws or every_form'",
+        f"{laws('mlstm')} {CHUNKWISE} -k 'laws or mechanisms'",
     ),
     Fault(
         "decays: a step decays what it writes",
         "engines",
         "return self._sums(j > i)",
         "return self._sums(j >= i)",
-        f"{laws('retention')} {CHUNKWISE} -k 'laws or every_form'",
+        f"{laws('retention')} {CHUNKWISE} -k 'laws or mechanisms'",
     ),
     Fault(
         "decays: strong ones are taken to be mild",
