@@ -149,40 +149,55 @@ def apart(
     steps = dataclasses.replace(steps, devices=shares * split_over)
     parts = (params, carry, with_keys_of(initial, carry), xs, steps)
     if axes:
-        own, timed = jax.P(*rows), jax.P(None, *rows)
-        specs = (_memories(params, batch_ndim, own, jax.P()), own, own, timed, timed)
-        parts = tuple(
-            jax.tree.map(
-                lambda spec, part: jax.tree.map(
-                    partial(_with_spec, spec=spec, axes=axes, like=first), part
-                ),
-                spec,
-                part,
-            )
-            for part, spec in zip(parts, specs, strict=True)
-        )
-        call = jax.shard_map(
-            lambda *parts: run(cell, *all_varying(parts)),
-            mesh=mesh,
-            in_specs=specs,
-            out_specs=Run(own, timed, timed),
-            axis_names=axes,
-        )
-        return call(*parts)
+        return _on_mesh(call, mesh, axes, rows, first, parts)
     parts = all_varying(parts)
-    if shares == 1:
-        return call(*parts)
+    return call(*parts) if shares == 1 else _in_shares(call, shares, batch_ndim, parts)
+
+
+def _on_mesh(
+    call: Callable[..., Run],
+    mesh: Any,
+    axes: set[str],
+    rows: tuple,
+    like: Array,
+    parts: tuple,
+) -> Run:
+    """The shares of an Explicit mesh, which splits the batch as `rows` says."""
+    own, timed = jax.P(*rows), jax.P(None, *rows)
+    specs = (_memories(parts[0], len(rows), own, jax.P()), own, own, timed, timed)
+    parts = tuple(
+        jax.tree.map(
+            lambda spec, part: jax.tree.map(
+                partial(_with_spec, spec=spec, axes=axes, like=like), part
+            ),
+            spec,
+            part,
+        )
+        for part, spec in zip(parts, specs, strict=True)
+    )
+    run = jax.shard_map(
+        lambda *parts: call(*all_varying(parts)),
+        mesh=mesh,
+        in_specs=specs,
+        out_specs=Run(own, timed, timed),
+        axis_names=axes,
+    )
+    return run(*parts)
+
+
+def _in_shares(call: Callable[..., Run], shares: int, batch_ndim: int, parts: tuple) -> Run:
+    """The batch in equal shares, one more batch dimension, which the compiler splits."""
 
     def split(leaf: Array, axis: int = 0) -> Array:
         before, rows, after = leaf.shape[:axis], leaf.shape[axis], leaf.shape[axis + 1 :]
         return leaf.reshape(*before, shares, rows // shares, *after)
 
     copy = lambda leaf: jnp.broadcast_to(leaf, (shares, *leaf.shape))  # noqa: E731
+    params, carry, initial, *timed = parts
     by_row = _memories(params, batch_ndim, True, False)
     copies = jax.tree.map(lambda leaf, rows: (split if rows else copy)(leaf), params, by_row)
-    _, carry, initial, *timed = parts
-    run_shares = jax.vmap(call, in_axes=(0, 0, 0, 1, 1), out_axes=Run(0, 1, 1))
-    made = run_shares(
+    run = jax.vmap(call, in_axes=(0, 0, 0, 1, 1), out_axes=Run(0, 1, 1))
+    made = run(
         copies,
         *jax.tree.map(split, (carry, initial)),
         *jax.tree.map(partial(split, axis=1), timed),

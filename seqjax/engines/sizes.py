@@ -23,7 +23,7 @@ class Size(NamedTuple):
         return self._asdict().get(jax.default_backend(), self.gpu)
 
 
-# Gated cells: `bptt.py`.
+# Gated cells: `gated_steps.py`.
 
 GATES_STORED = Size(cpu=2**22, gpu=2**22, tpu=2**22)
 """Bytes of the gates of a sequence that are stored rather than computed again. Storing is 0 to 10 %
@@ -52,7 +52,7 @@ Haiku's speed at 64, 8, 32, 64 and 200, 16, 32, 64 lstm has 0.98 and 0.97 so, wi
 GATES_OF_FORWARD_TILE = Size(cpu=2**16, gpu=2**16, tpu=2**16)
 """Bytes of the gates of such a tile."""
 
-# Any step: `stepwise.py`.
+# Any step: `any_steps.py`.
 
 STEPS_OF_TILE = Size(cpu=2**22, gpu=2**22, tpu=2**22)
 """Bytes that the steps of a tile make, which are computed again at once."""
@@ -79,7 +79,7 @@ On a CPU tiles of 32 to 128 steps were level."""
 FEWEST_LINEAR_STEPS = Size(cpu=16, gpu=16, tpu=16)
 """Steps of such a tile, at least: fewer make slow products."""
 
-# Matrix memories: `chunkwise.py`.
+# Matrix memories: `chunkwise.py`, `matrix_tile.py`.
 
 SHORT = Size(cpu=4, gpu=4, tpu=4)
 """Sequences, or stretches between two cuts, that are shorter than this go step by step."""
