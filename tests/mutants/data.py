@@ -102,7 +102,7 @@ FAULTS = (
         "data",
         "last[number] - horizon + 1, stride)",
         "last[number] - horizon + 2, stride)",
-        "tests/data tests/train/test_supervised.py -k 'forecast or window'",
+        "seqjax/data/windows.py",
     ),
     Fault(
         "parity is counted over sequences instead of over time",
