@@ -4,26 +4,59 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import seqjax as sj
 from seqjax.testing import check_cell
-from tests.table import CELLS, GATED, IN_FEATURES, LINEAR, MATRIX, ROWS
+from tests.table import CELLS, IN_FEATURES, LINEAR, MATRIX, ROWS
 
-METHODS = {
-    GATED: ("plain", "auto"),
-    LINEAR: ("associative", "chunked"),
-    MATRIX: ("auto", "chunked"),
+METHODS = {LINEAR: "chunked", MATRIX: "chunked"}
+"""The engine of the cell's own; `auto` is for all others."""
+
+THOROUGH = {
+    "lstm": ("plain", "auto"),
+    "not_gated": ("plain",),
+    "short_convolution": ("auto",),
+    "minimal_gru": ("associative", "chunked"),
+    "lru": ("associative", "chunked"),
+    "gated_delta_net": ("auto", "chunked"),
+    "attentive": ("auto",),
+    "conv_lstm": ("auto",),
+    "all_together": ("auto",),
+    "bidirectional": ("auto",),
+    "dropout_variational": ("plain", "auto"),
 }
-"""Those that differ; `tests/engines/` compares the others with the plain path."""
+"""Every engine, and every way in which cells are put together, once."""
 
 
-@pytest.mark.parametrize("name", CELLS)
+def parameters(cell):
+    """Drawn from the shapes alone: the many small programs of `init` take long to compile."""
+    random = np.random.default_rng(0)
+
+    def draw(leaf):
+        if leaf.dtype == bool:
+            return random.permutation(np.arange(leaf.size) > 0).reshape(leaf.shape)
+        return 0.5 * random.standard_normal(leaf.shape)
+
+    with jax.enable_x64(True):
+        shapes = jax.eval_shape(lambda: cell.init(jax.random.key(0), IN_FEATURES))
+    return jax.tree.map(draw, shapes)
+
+
+def check(name, methods, thorough):
+    cell = ROWS[name].cell
+    check_cell(cell, IN_FEATURES, params=parameters(cell), methods=methods, thorough=thorough)
+
+
+@pytest.mark.parametrize("name", [name for name in CELLS if name not in THOROUGH])
 def test_laws(name):
-    row = ROWS[name]
-    methods = METHODS.get(row.methods, ("plain", "auto"))
-    # What all have in common is checked on a few; the last method is the cell's own engine.
-    check_cell(row.cell, IN_FEATURES, methods=methods if row.core else methods[-1:])
+    check(name, (METHODS.get(ROWS[name].methods, "auto"),), thorough=False)
+
+
+@pytest.mark.parametrize("name", THOROUGH)
+def test_all_laws(name):
+    check(name, THOROUGH[name], thorough=True)
 
 
 def _broken(**changes):

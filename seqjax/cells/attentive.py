@@ -13,7 +13,7 @@ from seqjax.core.layers import draw
 from seqjax.core.masks import processing_order
 from seqjax.core.recurrence import AnyStep
 from seqjax.core.stack import expect_cell, no_step
-from seqjax.core.steps import Run, zero_masked
+from seqjax.core.steps import Run, batch_major, batch_shape_of, time_major
 from seqjax.core.types import Array, Carry, Params, PyTree
 
 
@@ -160,7 +160,10 @@ def attentive(
 
     def sequence(scan, params, carry, initial, xs, steps):
         run = scan(cell, params.cell, carry.cell, initial.cell, xs, steps)
-        ys, where = look(params, run.ys, attend_in_tiles)
+        # A memory is read with all queries of a sequence at once.
+        batch_ndim = len(batch_shape_of(cell, xs))
+        found = look(params, batch_major(run.ys, batch_ndim), attend_in_tiles)
+        ys, where = time_major(found, batch_ndim)
         where = where.astype(carry.weights.dtype)
         order = processing_order(steps.valid, reverse=steps.reverse)
         taken = order.take(where)
@@ -168,7 +171,7 @@ def attentive(
         if steps.record:
             carries = AttentiveState(run.carries, (), order.held(taken, carry.weights))
         last = order.last(taken, carry.weights)
-        return Run(AttentiveState(run.carry, (), last), zero_masked(ys, steps.valid), carries)
+        return Run(AttentiveState(run.carry, (), last), ys, carries)
 
     return Cell(
         init=init,

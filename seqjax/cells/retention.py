@@ -16,7 +16,7 @@ from seqjax.core.layers import dense, draw, layer_norm, standardize
 from seqjax.core.masks import processing_order
 from seqjax.core.matrix import Access, matrix_state
 from seqjax.core.stack import stack
-from seqjax.core.steps import Run, zero_masked
+from seqjax.core.steps import Run
 from seqjax.core.types import Array, PRNGKeyArray
 
 GAIN = 2**-2.5
@@ -207,18 +207,14 @@ def rotation(features: int, *, width: int, base: float = 10000.0) -> Cell:
 
     def sequence(scan, params, carry, initial, xs, steps):
         order = processing_order(steps.valid, reverse=steps.reverse)
-        start = carry[..., None]
-        n = jax.lax.broadcasted_iota(jnp.int32, xs.shape[:-1], xs.ndim - 2)
-        before = start + n
+        n = jax.lax.broadcasted_iota(jnp.int32, xs.shape[:-1], 0)
+        before = carry[None] + n
         if steps.resets is not None:
-            resets = order.take(steps.resets[..., None])[..., 0]
-            latest = jax.lax.cummax(jnp.where(resets, n, -1), axis=n.ndim - 1)
-            before = jnp.where(latest < 0, before, initial[..., None] + n - latest)
-        before = before[..., None]
-        ys = rotate(order.put_back(before)[..., 0], zero_masked(xs, steps.valid))
-        carries = order.held(before + 1, start)[..., 0] if steps.record else None
-        end = order.last(before + 1, start)[..., 0]
-        return Run(end, zero_masked(ys, steps.valid), carries)
+            latest = jax.lax.cummax(jnp.where(order.take(steps.resets), n, -1))
+            before = jnp.where(latest < 0, before, initial[None] + n - latest)
+        ys = rotate(order.put_back(before), xs)
+        carries = order.held(before + 1, carry) if steps.record else None
+        return Run(order.last(before + 1, carry), ys, carries)
 
     return Cell(
         init=init,

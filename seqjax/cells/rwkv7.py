@@ -15,7 +15,6 @@ from seqjax.core.layers import draw, layer_norm, standardize, unit_length
 from seqjax.core.matrix import Access, matrix_state
 from seqjax.core.shift import windowed
 from seqjax.core.stack import stack
-from seqjax.core.steps import zero_masked
 from seqjax.core.types import Array, Initializer, Params, PRNGKeyArray
 
 ZERO = initializers.Constant(0.0)
@@ -323,7 +322,7 @@ def _add_first(cell: Cell, width: int) -> Cell:
 
     def sequence(scan, params, carry, initial, xs, steps):
         run = scan(cell, params, carry, initial, xs, steps)
-        return run._replace(ys=zero_masked(add(xs, run.ys), steps.valid))
+        return run._replace(ys=add(xs, run.ys))
 
     return Cell(
         init=cell.init,

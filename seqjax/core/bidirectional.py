@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from seqjax.core.cell import Cell, factory
 from seqjax.core.stack import expect_cell, no_step
-from seqjax.core.steps import Run, zero_masked
+from seqjax.core.steps import Run
 from seqjax.core.types import Array, Carry, Params
 
 
@@ -48,7 +48,7 @@ def bidirectional(
       backward: the cell that goes from the last step to the first; by default a cell like
         `forward` with parameters of its own.
       merge: `"concatenate"` (features add up), `"sum"`, or a function
-        `(*batch, time, features)` x 2 -> `(*batch, time, any)` of the two outputs.
+        `(..., features)` x 2 -> `(..., any)` of the two outputs, for any leading dimensions.
 
     Returns:
       A cell that needs the whole sequence: `sj.scan` runs it, it has no `step`. Its
@@ -103,7 +103,7 @@ def bidirectional(
         )
         return Run(
             carry=BidirectionalState(ahead.carry, back.carry),
-            ys=zero_masked(join(ahead.ys, back.ys), steps.valid),
+            ys=join(ahead.ys, back.ys),
             carries=BidirectionalState(ahead.carries, back.carries),
         )
 

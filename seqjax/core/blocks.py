@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from seqjax.core.cell import Cell, factory
 from seqjax.core.layers import rms_norm
 from seqjax.core.stack import by_name, expect_cell, no_step, residual, stack
-from seqjax.core.steps import Run, batch_shape_of, zero_masked
+from seqjax.core.steps import Run, time_of
 from seqjax.core.trees import tree_bytes
 from seqjax.core.types import Inputs
 
@@ -171,7 +171,7 @@ def on_slice(cell: Cell, *, width: int, rest: int) -> Cell:
 
     def sequence(scan, params, carry, initial, xs, steps):
         run = scan(cell, params, carry, initial, xs[..., :width], steps)
-        return run._replace(ys=zero_masked(join(run.ys, xs), steps.valid))
+        return run._replace(ys=join(run.ys, xs))
 
     return Cell(
         init=init,
@@ -224,16 +224,15 @@ def checkpointed(cell: Cell) -> Cell:
 
     def sequence(scan, params, carry, initial, xs, steps):
         if steps.checkpoint_every is None:
-            steps = dataclasses.replace(steps, checkpoint_every=_stretch(cell, xs))
+            steps = dataclasses.replace(steps, checkpoint_every=_stretch(xs))
         return scan(cell, params, carry, initial, xs, steps)
 
     return dataclasses.replace(cell, sequence=sequence, structure=None, call="")
 
 
-def _stretch(cell: Cell, xs: Inputs) -> int | None:
+def _stretch(xs: Inputs) -> int | None:
     """Steps of a stretch, or None if there is one only."""
-    time = jax.tree.leaves(xs)[0].shape[len(batch_shape_of(cell, xs))]
-    size = tree_bytes(xs)
+    time, size = time_of(xs), tree_bytes(xs)
     if size <= WHOLE_BYTES or time <= FEWEST_STEPS:
         return None
     most = max(FEWEST_STEPS, time * STRETCH_BYTES // size)

@@ -20,7 +20,7 @@ from seqjax.core.gates import (
     project,
     project_blocks,
 )
-from seqjax.core.recurrence import Affine, Multiply, multiply
+from seqjax.core.recurrence import multiply
 from seqjax.core.types import Array, Carry, Initializer, Params, PRNGKeyArray, PyTree
 
 
@@ -336,8 +336,18 @@ class Gated:
             gates = normalize(gates, params["input_gain"])
         return add_bias(gates, params["bias"])
 
+    def joint(self, params: Params) -> tuple[Array, Array] | None:
+        """Weights `[input; recurrent]` and bias, where all gates see `x + r` of one product."""
+        apart = len(self.summed_gates) < self.gates or self.modulated or self.blocks > 1
+        if apart or not self.input_weights:
+            return None
+        bias = params["bias"]
+        if self.recurrent_bias:
+            bias = bias + params["recurrent_bias"]
+        return jnp.concatenate([params["input"], params["recurrent"]]), bias
+
     def advance(
-        self, params: Params, carry: Carry, x: Gates, multiply: Multiply = multiply
+        self, params: Params, carry: Carry, x: Gates, multiply: Callable[..., Any] = multiply
     ) -> tuple[Carry, Array]:
         """One step from the input part of the gates."""
         early = self.gates - self.modulated
@@ -350,19 +360,21 @@ class Gated:
             r = Gates([*r, *late])
         state = self.update(carry, x, r, *extra)
         if self.projection is not None:
-            projected = multiply(jnp.matmul, self.output(state), Affine(params["projection"]), None)
+            projected = multiply(jnp.matmul, self.output(state), params["projection"])
             field = self.hidden_field
             state = projected if field is None else state._replace(**{field: projected})
         state = self._settle(state, carry)
         return state, self.output(state)
 
-    def _recur(self, params: Params, hidden: Array, which: slice, multiply: Multiply) -> Gates:
+    def _recur(
+        self, params: Params, hidden: Array, which: slice, multiply: Callable[..., Any]
+    ) -> Gates:
         product = project if self.blocks == 1 else project_blocks
         bias = params["recurrent_bias"][which] if self.recurrent_bias else None
         weights = params["recurrent"][..., which, :]
         if not self.layer_norm:
-            return multiply(product, hidden, Affine(weights, bias), which)
-        r = multiply(product, hidden, Affine(weights), which)
+            return multiply(product, hidden, weights, bias, which)
+        r = multiply(product, hidden, weights, None, which)
         r = normalize(r, params["recurrent_gain"][which])
         return r if bias is None else add_bias(r, bias)
 

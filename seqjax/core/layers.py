@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from seqjax.core import initializers
 from seqjax.core.cell import Cell, InitFn, expect_inputs, expect_width, factory, positive_int
 from seqjax.core.gates import like_features
-from seqjax.core.steps import Run, zero_masked
+from seqjax.core.steps import Run
 from seqjax.core.trees import narrow
 from seqjax.core.types import Activation, Array, Initializer, Params, PRNGKeyArray
 
@@ -72,8 +72,7 @@ def pointwise(
         return carry, function(params, x)
 
     def sequence(scan, params, carry, initial, xs, steps):
-        ys = function(params, zero_masked(xs, steps.valid))
-        return Run(carry, zero_masked(ys, steps.valid), carry if steps.record else None)
+        return Run(carry, function(params, xs), carry if steps.record else None)
 
     return Cell(
         init=init,

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax.core.types import Array, StepFlags
+from seqjax.core.types import Array, StepFlags, TimeFlags
 
 
 def length_mask(lengths: Any, time: int) -> StepFlags:
@@ -64,7 +64,7 @@ def segment_starts(segment_ids: Any, *, reverse: bool = False) -> StepFlags:
     return jnp.concatenate([change, edge] if reverse else [edge, change], axis=-1)
 
 
-def opposite_resets(resets: StepFlags, valid: StepFlags | None, *, reverse: bool) -> StepFlags:
+def opposite_resets(resets: TimeFlags, valid: TimeFlags | None, *, reverse: bool) -> TimeFlags:
     """The resets, for a pass in the other direction, that mark the same boundaries.
 
     A reset before step t separates t from the valid step processed before it. A pass in
@@ -72,35 +72,30 @@ def opposite_resets(resets: StepFlags, valid: StepFlags | None, *, reverse: bool
     earlier step.
 
     Args:
-      resets: `(*batch, time)` bool, flags of the given direction.
-      valid: `(*batch, time)` bool or None; masked steps count for nothing.
+      resets: `(time, *batch)` bool, flags of the given direction.
+      valid: `(time, *batch)` bool or None; masked steps count for nothing.
       reverse: the direction of `resets`: True if they belong to a reversed pass.
     """
     if reverse:
-        flipped = opposite_resets(
-            resets[..., ::-1], None if valid is None else valid[..., ::-1], reverse=False
-        )
-        return flipped[..., ::-1]
-    time = resets.shape[-1]
-    last = jnp.zeros_like(resets[..., :1])
+        flipped = None if valid is None else valid[::-1]
+        return opposite_resets(resets[::-1], flipped, reverse=False)[::-1]
+    time = resets.shape[0]
+    padded = jnp.concatenate([resets, jnp.zeros_like(resets[:1])])
     if valid is None:
-        return jnp.concatenate([resets[..., 1:], last], axis=-1)
-    steps = jax.lax.broadcasted_iota(jnp.int32, resets.shape, resets.ndim - 1)
-    next_valid = jax.lax.cummin(jnp.where(valid, steps, time), axis=resets.ndim - 1, reverse=True)
-    after = jnp.concatenate(
-        [next_valid[..., 1:], jnp.full_like(next_valid[..., :1], time)], axis=-1
-    )
-    padded = jnp.concatenate([resets, last], axis=-1)
-    return jnp.take_along_axis(padded, after, axis=-1)
+        return padded[1:]
+    steps = jax.lax.broadcasted_iota(jnp.int32, resets.shape, 0)
+    next_valid = jax.lax.cummin(jnp.where(valid, steps, time), reverse=True)
+    after = jnp.concatenate([next_valid[1:], jnp.full_like(next_valid[:1], time)])
+    return jnp.take_along_axis(padded, after, axis=0)
 
 
 def expand(flags: Array, ndim: int) -> Array:
-    """`flags` with trailing axes of size 1 up to rank `ndim`, to select whole rows."""
+    """`flags` with trailing axes of size 1 up to rank `ndim`, to select whole entries."""
     return flags.reshape(flags.shape + (1,) * (ndim - flags.ndim))
 
 
 def select(flags: Array, new: Array, old: Array) -> Array:
-    """`new` where the row's flag is set, else `old`: a selection, so no NaN crosses it."""
+    """`new` where the flag is set, else `old`: a selection, so no NaN crosses it."""
     return jnp.where(expand(flags, new.ndim), new, old)
 
 
@@ -109,7 +104,7 @@ class Order(NamedTuple):
 
     `counted` is, for each step, how many steps up to and with it count, in the order of
     processing; `place` where it goes, those that do not count behind all that do; `step` is
-    the inverse of `place`. All are `(*batch, time)`, and None if every step counts.
+    the inverse of `place`. All are `(time, *batch)`, and None if every step counts.
     """
 
     reverse: bool
@@ -118,47 +113,50 @@ class Order(NamedTuple):
     step: Array | None = None
 
     def take(self, values: Array) -> Array:
-        """`(*batch, time, width)` in the order of processing, without holes."""
+        """`(time, *batch, ...)` in the order of processing, without holes."""
         if self.step is None:
-            return jnp.flip(values, -2) if self.reverse else values
-        return jnp.take_along_axis(values, self.step[..., None], axis=-2)
+            return jnp.flip(values, 0) if self.reverse else values
+        return _take(values, self.step)
 
     def put_back(self, values: Array) -> Array:
         """The opposite of `take`."""
         if self.place is None:
-            return jnp.flip(values, -2) if self.reverse else values
-        return jnp.take_along_axis(values, self.place[..., None], axis=-2)
+            return jnp.flip(values, 0) if self.reverse else values
+        return _take(values, self.place)
 
     def last(self, values: Array, start: Array) -> Array:
-        """Of `(*batch, time, width)` in order the entry of the last step that counts, or
+        """Of `(time, *batch, ...)` in order the entry of the last step that counts, or
         `start` if none does."""
         if self.counted is None:
-            return values[..., -1, :]
-        count = self.counted.max(-1)[..., None]
-        entry = jnp.take_along_axis(values, jnp.maximum(count - 1, 0)[..., None], axis=-2)
-        return jnp.where(count > 0, entry[..., 0, :], start)
+            return values[-1]
+        count = self.counted.max(0)
+        entry = _take(values, jnp.maximum(count - 1, 0)[None])[0]
+        return select(count > 0, entry, start)
 
     def held(self, values: Array, start: Array) -> Array:
         """For each step, in the order of time, the entry of the last step that counts so far."""
         if self.counted is None:
             return self.put_back(values)
-        count = self.counted[..., None]
-        entry = jnp.take_along_axis(values, jnp.maximum(count - 1, 0), axis=-2)
-        return jnp.where(count > 0, entry, start[..., None, :])
+        entry = _take(values, jnp.maximum(self.counted - 1, 0))
+        return select(self.counted > 0, entry, start[None])
 
 
-def processing_order(valid: StepFlags | None, *, reverse: bool) -> Order:
+def _take(values: Array, index: Array) -> Array:
+    """`values[index[t]]` for each t and each sequence by itself."""
+    return jnp.take_along_axis(values, expand(index, values.ndim), axis=0)
+
+
+def processing_order(valid: TimeFlags | None, *, reverse: bool) -> Order:
     """The order in which the steps that count are processed.
 
     Args:
-      valid: `(*batch, time)` bool, or None if all steps count.
+      valid: `(time, *batch)` bool, or None if all steps count.
       reverse: the last step comes first.
     """
     if valid is None:
         return Order(reverse)
-    axis = valid.ndim - 1
-    counted = jax.lax.cumsum(valid.astype(jnp.int32), axis=axis, reverse=reverse)
-    others = jax.lax.cumsum((~valid).astype(jnp.int32), axis=axis, reverse=reverse)
-    total = valid.sum(-1, keepdims=True, dtype=jnp.int32)
+    counted = jax.lax.cumsum(valid.astype(jnp.int32), reverse=reverse)
+    others = jax.lax.cumsum((~valid).astype(jnp.int32), reverse=reverse)
+    total = valid.sum(0, keepdims=True, dtype=jnp.int32)
     place = jnp.where(valid, counted, total + others) - 1
-    return Order(reverse, counted, place, jnp.argsort(place, axis=-1))
+    return Order(reverse, counted, place, jnp.argsort(place, axis=0))

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 
 from seqjax.core.cell import Cell, factory
 from seqjax.core.masks import select
-from seqjax.core.recurrence import Multiply, Recurrence, multiply
+from seqjax.core.recurrence import Recurrence, multiply
 from seqjax.core.stack import expect_cell, no_step
-from seqjax.core.steps import Run, zero_masked
+from seqjax.core.steps import Run
 from seqjax.core.types import Array, Carry, Params, PRNGKeyArray, RowKeys
 
 
@@ -278,13 +278,16 @@ class _ZoneoutParts:
         return self.inner.project_inputs(params, x)
 
     def advance(
-        self, params: Params, carry: Carry, x: Any, multiply: Multiply = multiply
+        self, params: Params, carry: Carry, x: Any, multiply: Callable[..., Any] = multiply
     ) -> tuple[Carry, Array]:
         state = self.mix(carry, self.inner.advance(params, carry.cell, x, multiply)[0])
         return state, self.output(state)
 
     def output(self, carry: Carry) -> Array:
         return self.inner.output(carry.cell)
+
+    def joint(self, params: Params) -> tuple[Array, Array] | None:
+        return self.inner.joint(params)
 
 
 def _is_randomness(node: Any) -> bool:
@@ -342,19 +345,18 @@ def _dropout_mask(features: int, rate: float, variational: bool) -> Cell:
         """All steps at once: which draw belongs to a step is known by counting."""
         key, draws = carry
         on = key is not None and rate > 0
-        time_axis = draws.ndim
         valid = jnp.ones(xs.shape[:-1], bool) if steps.valid is None else steps.valid
         fresh = jnp.zeros_like(valid) if steps.resets is None else valid & steps.resets
         used = valid & (on and not variational)
         made = fresh.astype(draws.dtype) + used
-        after = draws[..., None] + jax.lax.cumsum(made, time_axis, reverse=steps.reverse)
-        keys = None if key is None else jnp.broadcast_to(key[..., None], after.shape)
+        after = draws[None] + jax.lax.cumsum(made, reverse=steps.reverse)
+        keys = None if key is None else jnp.broadcast_to(key[None], after.shape)
         ys = xs
         if keys is not None and rate > 0:
             dropped = _draw(keys, after - used, 0, rate, xs.shape[-1:])
             ys = jnp.where(dropped, jnp.zeros_like(xs), xs / (1 - rate)).astype(xs.dtype)
-        end = draws + made.sum(time_axis, dtype=draws.dtype)
+        end = draws + made.sum(0, dtype=draws.dtype)
         carries = Randomness(keys, after)
-        return Run(Randomness(key, end), zero_masked(ys, steps.valid), carries)
+        return Run(Randomness(key, end), ys, carries)
 
     return Cell(lambda key, in_features: (), initial_carry, step, features, sequence=sequence)

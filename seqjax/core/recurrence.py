@@ -1,45 +1,34 @@
 """What a cell tells an engine that arranges its work in time by itself."""
 
 import dataclasses
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
 
 from seqjax.core.gates import add_bias
 from seqjax.core.types import Array, Carry, Params, PyTree
 
 
-@runtime_checkable
-class Product(Protocol):
-    """`(operand, weights) -> product`, linear in each: `(*batch, inputs)` times weights."""
-
-    def __call__(self, operand: Array, weights: Array, /) -> PyTree: ...
-
-
-class Affine(NamedTuple):
-    """The weights of one product and the bias added to it, one row for each gate."""
-
-    weights: Array
-    bias: Array | None = None
-
-
-@runtime_checkable
-class Multiply(Protocol):
-    """How a step makes a product and adds its bias: `multiply` does just that.
-
-    `gates` are the positions of the gates which the product is for, None if it is for none.
-    An engine passes its own, to see every operand and to put in products that it has already.
-    """
-
-    def __call__(
-        self, product: Product, operand: Array, parameters: Affine, gates: slice | None, /
-    ) -> PyTree: ...
-
-
 def multiply(
-    product: Product, operand: Array, parameters: Affine, gates: slice | None = None
+    product: Callable[[Array, Array], PyTree],
+    operand: Array,
+    weights: Array,
+    bias: Array | None = None,
+    gates: slice | None = None,
 ) -> PyTree:
-    """`product(operand, weights) + bias`."""
-    value = product(operand, parameters.weights)
-    return value if parameters.bias is None else add_bias(value, parameters.bias)
+    """`product(operand, weights) + bias`: how a step makes a product.
+
+    An engine passes a function of its own in place of this one, to see every operand and to put
+    in products that it has already.
+
+    Args:
+      product: linear in each argument.
+      operand: `(*batch, inputs)`.
+      weights: of any shape that the product takes.
+      bias: one row for each gate, or None.
+      gates: the positions of the gates which the product is for, None if it is for none.
+    """
+    value = product(operand, weights)
+    return value if bias is None else add_bias(value, bias)
 
 
 @runtime_checkable
@@ -66,7 +55,7 @@ class Recurrence(Protocol):
         ...
 
     def advance(
-        self, params: Params, carry: Carry, x: Any, multiply: Multiply = multiply
+        self, params: Params, carry: Carry, x: Any, multiply: Callable[..., PyTree] = multiply
     ) -> tuple[Carry, Array]:
         """One step from the input part. Weights are used in `multiply` and nowhere else."""
         ...
@@ -75,13 +64,21 @@ class Recurrence(Protocol):
         """The output of the step that led to this carry."""
         ...
 
+    def joint(self, params: Params) -> tuple[Array, Array] | None:
+        """Weights and bias of one product that makes the input part and the product of all gates.
+
+        `project([x, operand], weights) + bias` for the operand of the step's one product for
+        gates, where the step sees only their sums; None where it sees more.
+        """
+        ...
+
 
 @dataclasses.dataclass(frozen=True)
 class AnyStep:
     """Nothing is shown but that `step` takes time as one more batch dimension, in front.
 
     As the `structure` of a cell it asks for the engine that keeps the gradients of everything
-    the step uses, but for the state, out of the time loop (`engines/stepwise.py`). The step must
+    the step uses, but for the state, out of the time loop (`engines/any_steps.py`). The step must
     not tell batch dimensions apart, and its work with the parameters must be worth doing for
     many steps at once.
     """

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from seqjax.core import initializers
 from seqjax.core.cell import Cell, InitFn, expect_width, factory, positive_int
 from seqjax.core.gates import like_features
-from seqjax.core.masks import processing_order
-from seqjax.core.steps import Run, zero_masked
+from seqjax.core.masks import processing_order, select
+from seqjax.core.steps import Run
 from seqjax.core.trees import floats
 from seqjax.core.types import Activation, Array, Initializer, Params
 
@@ -96,21 +96,18 @@ def windowed(
         _expect_width(xs, carry)
         order = processing_order(steps.valid, reverse=steps.reverse)
         resets, cuts = (
-            None if flags is None else order.take(flags[..., None])
-            for flags in (steps.resets, steps.cuts)
+            None if flags is None else order.take(flags) for flags in (steps.resets, steps.cuts)
         )
         starts = [carry.inputs[..., -j, :] for j in range(1, width)]
         fresh = [initial.inputs[..., -j, :] for j in range(1, width)]
-        window = [order.take(zero_masked(xs, steps.valid))]
+        window = [order.take(xs)]
         for start, anew in zip(starts, fresh, strict=True):
             # What a step sees j steps back, the one before it sees j - 1 steps back.
-            before = jnp.concatenate(
-                [start[..., None, :], window[-1][..., :-1, :].astype(start.dtype)], axis=-2
-            )
+            before = jnp.concatenate([start[None], window[-1][:-1].astype(start.dtype)])
             if cuts is not None:
-                before = jnp.where(cuts, jax.lax.stop_gradient(before), before)
+                before = select(cuts, jax.lax.stop_gradient(before), before)
             if resets is not None:
-                before = jnp.where(resets, anew[..., None, :], before)
+                before = select(resets, jnp.broadcast_to(anew[None], before.shape), before)
             window.append(before)
         ys = order.put_back(function(params, tuple(window)))
 
@@ -124,7 +121,7 @@ def windowed(
         carries = None
         if steps.record:
             carries = remembered(order.held, jnp.zeros_like(xs[..., None, :][..., :0, :]))
-        return Run(remembered(order.last, carry.inputs), zero_masked(ys, steps.valid), carries)
+        return Run(remembered(order.last, carry.inputs), ys, carries)
 
     return Cell(
         init=init,

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core.cell import Cell, factory
-from seqjax.core.steps import Run, zero_masked
+from seqjax.core.steps import Run
 from seqjax.core.types import Carry
 
 
@@ -130,7 +130,7 @@ def residual(cell: Cell) -> Cell:
 
     def sequence(scan, params, carry, initial, xs, steps):
         run = scan(cell, params, carry, initial, xs, steps)
-        return run._replace(ys=zero_masked(xs + run.ys, steps.valid))
+        return run._replace(ys=xs + run.ys)
 
     return Cell(
         init=init,

@@ -1,4 +1,4 @@
-"""What every engine is told about a run, and what it gives back."""
+"""What every engine is told about a run, and what it gives back. Time is the first axis."""
 
 import dataclasses
 import math
@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core.cell import Cell
-from seqjax.core.masks import opposite_resets
-from seqjax.core.types import Array, Carry, Inputs, Params, PyTree, StepFlags
+from seqjax.core.masks import opposite_resets, select
+from seqjax.core.types import Array, Carry, Inputs, Params, PyTree, TimeFlags
 
 
 @jax.tree_util.register_dataclass
@@ -18,21 +18,21 @@ class Steps:
     """Which steps count, where the state starts anew, in which order and at what cost.
 
     Args:
-      valid: `(*batch, time)` bool, or None if all steps count.
-      resets: `(*batch, time)` bool, or None for no reset.
-      reverse: process the last step first.
-      cuts: `(*batch, time)` bool, the steps before which the gradient is cut, or None for
+      valid: `(time, *batch)` bool, or None if all steps count.
+      resets: `(time, *batch)` bool, or None for no reset.
+      cuts: `(time, *batch)` bool, the steps before which the gradient is cut, or None for
         none: what becomes of `truncate` when the steps are counted.
-      truncate: cut the gradient every so many valid steps; None for never.
+      reverse: process the last step first.
+      truncate: cut the gradient every k valid steps; None for never.
       cuts_apart: at least how many valid steps lie between two cuts.
-      checkpoint_every: store the carry every so many steps only; None for every step.
-      devices: how many devices run rows of their own at the same time.
+      checkpoint_every: store the carry every k steps only; None for every step.
+      devices: how many devices run sequences of their own at the same time.
       record: also return the carry after every step.
     """
 
-    valid: StepFlags | None = None
-    resets: StepFlags | None = None
-    cuts: StepFlags | None = None
+    valid: TimeFlags | None = None
+    resets: TimeFlags | None = None
+    cuts: TimeFlags | None = None
     reverse: bool = dataclasses.field(default=False, metadata={"static": True})
     truncate: int | None = dataclasses.field(default=None, metadata={"static": True})
     cuts_apart: int = dataclasses.field(default=1, metadata={"static": True})
@@ -41,7 +41,7 @@ class Steps:
     record: bool = dataclasses.field(default=False, metadata={"static": True})
 
     @property
-    def flags(self) -> tuple[StepFlags | None, StepFlags | None, StepFlags | None]:
+    def flags(self) -> tuple[TimeFlags | None, TimeFlags | None, TimeFlags | None]:
         """All that has a time axis: `(valid, resets, cuts)`."""
         return self.valid, self.resets, self.cuts
 
@@ -59,29 +59,29 @@ class Steps:
             resets = opposite_resets(resets, self.valid, reverse=self.reverse)
         return dataclasses.replace(self, resets=resets, reverse=not self.reverse)
 
-    def counted(self, batch_shape: tuple[int, ...], time: int) -> "Steps":
-        """With `cuts` in place of `truncate`: every so many steps in the order of processing.
+    def counted(self, time: int, batch_shape: tuple[int, ...]) -> "Steps":
+        """With `cuts` in place of `truncate`: every k steps in the order of processing.
 
         A masked step is as if it were not there, so it is not counted.
         """
         if self.truncate is None:
             return self
-        valid = jnp.ones((*batch_shape, time), bool) if self.valid is None else self.valid
+        valid = jnp.ones((time, *batch_shape), bool) if self.valid is None else self.valid
         cuts = cuts_every(self.truncate, valid, reverse=self.reverse)
         return dataclasses.replace(self, cuts=cuts, cuts_apart=self.truncate, truncate=None)
 
 
-def cuts_every(truncate: int | Array, valid: StepFlags, *, reverse: bool) -> StepFlags:
-    """The steps before which the gradient is cut: every so many of those that count."""
-    count = jax.lax.cumsum(valid.astype(jnp.int32), axis=valid.ndim - 1, reverse=reverse) - 1
+def cuts_every(truncate: int | Array, valid: TimeFlags, *, reverse: bool) -> TimeFlags:
+    """The steps before which the gradient is cut: every k of those that count."""
+    count = jax.lax.cumsum(valid.astype(jnp.int32), reverse=reverse) - 1
     return valid & (count > 0) & (count % truncate == 0)
 
 
 class Run(NamedTuple):
     """The result of running a cell over a sequence.
 
-    `carry` after the last step, `ys` `(*batch, time, features)` with zeros at masked
-    steps, `carries` the carry after every step (`(*batch, time, ...)`) if recorded.
+    `carry` after the last step, `ys` `(time, *batch, features)` with zeros at masked
+    steps, `carries` the carry after every step (`(time, *batch, ...)`) if recorded.
     """
 
     carry: Carry
@@ -91,7 +91,8 @@ class Run(NamedTuple):
 
 @runtime_checkable
 class ScanFn(Protocol):
-    """Runs a cell over a sequence; `initial` is the carry that a reset goes back to."""
+    """Runs a cell over a sequence, its inputs `(time, *batch, ...)` with zeros at masked steps;
+    `initial` is the carry that a reset goes back to."""
 
     def __call__(
         self, cell: Cell, params: Params, carry: Carry, initial: Carry, xs: Inputs, steps: Steps
@@ -100,7 +101,10 @@ class ScanFn(Protocol):
 
 @runtime_checkable
 class SequenceFn(Protocol):
-    """How a composite cell runs over a sequence, given the `scan` for its parts."""
+    """How a composite cell runs over a sequence, given the `scan` for its parts.
+
+    What it puts out at masked steps is replaced by zeros.
+    """
 
     def __call__(
         self,
@@ -114,21 +118,21 @@ class SequenceFn(Protocol):
 
 
 def zero_masked(values: PyTree, valid: Array | None) -> PyTree:
-    """Zeros at the masked steps of `(*batch, time, ...)` arrays, by selection."""
+    """Zeros at the masked steps of `(time, *batch, ...)` arrays, by selection."""
     if valid is None:
         return values
-
-    def zero(leaf: Array) -> Array:
-        flags = valid.reshape(valid.shape + (1,) * (leaf.ndim - valid.ndim))
-        return jnp.where(flags, leaf, jnp.zeros_like(leaf))
-
-    return jax.tree.map(zero, values)
+    return jax.tree.map(lambda leaf: select(valid, leaf, jnp.zeros_like(leaf)), values)
 
 
 def batch_shape_of(cell: Cell, xs: Inputs) -> tuple[int, ...]:
-    """The batch dimensions of inputs `(*batch, time, *step_shape)`."""
+    """The batch dimensions of inputs `(time, *batch, *step_shape)`."""
     leaf, step_ndim = jax.tree.leaves(xs)[0], jax.tree.leaves(cell.input_ndim)[0]
-    return leaf.shape[: leaf.ndim - 1 - step_ndim]
+    return leaf.shape[1 : leaf.ndim - step_ndim]
+
+
+def time_of(xs: Inputs) -> int:
+    """The number of steps."""
+    return jax.tree.leaves(xs)[0].shape[0]
 
 
 def time_major(tree: Any, batch_ndim: int) -> Any:
@@ -144,6 +148,6 @@ def batch_major(tree: Any, batch_ndim: int) -> Any:
 def _move(leaf: Array, source: int, target: int, batch_ndim: int) -> Array:
     moved = jnp.moveaxis(leaf, source, target)
     if leaf.size == math.prod(leaf.shape[source : source + 1] + leaf.shape[batch_ndim + 1 :]):
-        # One row: nothing moves in memory, but for a transposition XLA would copy it all.
+        # One sequence: nothing moves in memory, but for a transposition XLA would copy it all.
         return leaf.reshape(moved.shape)
     return moved

@@ -26,6 +26,9 @@ Carry = PyTree
 Lengths = Int[Array, "*batch"]
 RowKeys = Key[Array, "*batch"]
 StepFlags = Bool[Array, "*batch time"]
+TimeFlags = Bool[Array, "time *batch"]
+"""Inside a scan, where time is the first axis."""
+
 Inputs = PyTree
 """One array `(*batch, time, *step_shape)`, or a pytree of such arrays."""
 
@@ -60,4 +63,5 @@ __all__ = [
     "RowKeys",
     "Shaped",
     "StepFlags",
+    "TimeFlags",
 ]

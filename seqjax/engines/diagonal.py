@@ -19,23 +19,21 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core.affine import Update, apply
-from seqjax.core.cell import Cell
 from seqjax.core.linear import Diagonal
 from seqjax.core.masks import select
-from seqjax.core.steps import Run, Steps, batch_major, batch_shape_of, time_major, zero_masked
+from seqjax.core.steps import Run, Steps, time_of
 from seqjax.core.trees import tree_bytes, widen
 from seqjax.core.types import Carry, Inputs, Params, PyTree
 from seqjax.engines import sizes
+from seqjax.engines.boundaries import Boundaries
 from seqjax.engines.methods import Associative, Auto, Chunked
 from seqjax.engines.prefix import states_of
-from seqjax.engines.tangents import Flags
 from seqjax.engines.tiles import divisor, over_tiles
 
 
 def diagonal(
     method: Auto | Associative | Chunked,
     structure: Diagonal,
-    cell: Cell,
     params: Params,
     carry: Carry,
     initial: Carry,
@@ -48,12 +46,10 @@ def diagonal(
       method: `Auto` is `Chunked()`; unless told, a CPU goes step by step inside a tile, and
         elsewhere all steps of it run at once.
       structure: the parts of the cell.
-      cell, params, carry, initial, xs, steps: as for every engine.
+      params, carry, initial, xs, steps: as for every engine.
     """
-    batch_ndim = len(batch_shape_of(cell, xs))
-    inputs, flags = time_major((zero_masked(xs, steps.valid), Flags(*steps.flags)), batch_ndim)
-    time = jax.tree.leaves(inputs)[0].shape[0]
-    step_bytes = max(1, tree_bytes((xs, jax.eval_shape(structure.project, params, inputs))) // time)
+    time, flags = time_of(xs), Boundaries(*steps.flags)
+    step_bytes = max(1, tree_bytes((xs, jax.eval_shape(structure.project, params, xs))) // time)
     step_bytes += tree_bytes(carry)
     if isinstance(method, Auto):
         method = Chunked()
@@ -89,12 +85,11 @@ def diagonal(
         # Inside a loop nothing can be merged across the checkpoint, so no barrier is needed.
         tile if tile_size >= time else jax.checkpoint(tile, prevent_cse=False),
         carry,
-        (inputs, flags),
+        (xs, flags),
         size=tile_size,
         reverse=steps.reverse,
     )
-    ys, carries = batch_major(outputs, batch_ndim)
-    return Run(carry, zero_masked(ys, steps.valid), carries)
+    return Run(carry, *outputs)
 
 
 def steps_of_tile(time: int, step_bytes: int) -> int:
@@ -116,7 +111,7 @@ def _by_steps(
     initial: Carry,
     carry: Carry,
     inputs: PyTree,
-    flags: Flags,
+    flags: Boundaries,
     reverse: bool,
     record: bool,
 ) -> tuple[Carry, tuple[PyTree, Carry | None]]:
@@ -126,16 +121,8 @@ def _by_steps(
     @partial(jax.checkpoint, prevent_cse=False)
     def body(carry, now):
         inputs, flags = now
-        if flags.cuts is not None:
-            carry = jax.tree.map(
-                lambda leaf: select(flags.cuts, jax.lax.stop_gradient(leaf), leaf), carry
-            )
-        start = carry
-        if flags.resets is not None:
-            start = jax.tree.map(partial(select, flags.resets), initial, carry)
-        new, values = structure.advance(params, start, inputs)
-        if flags.valid is not None:
-            new = jax.tree.map(partial(select, flags.valid), new, carry)
+        advance = lambda start: structure.advance(params, start, inputs)  # noqa: E731
+        new, values = flags.step(advance, initial, carry)
         return new, (values, new if record else None)
 
     return jax.lax.scan(body, carry, (inputs, flags), reverse=reverse)
@@ -147,7 +134,7 @@ def _at_once(
     initial: Carry,
     carry: Carry,
     inputs: PyTree,
-    flags: Flags,
+    flags: Boundaries,
     reverse: bool,
     record: bool,
 ) -> tuple[Carry, tuple[PyTree, Carry | None]]:

@@ -1,6 +1,6 @@
 """What a gradient through time takes, before it is computed."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from seqjax.core.cell import Cell
 from seqjax.core.trees import floats, put_floats
 from seqjax.core.types import Inputs, Params
+from seqjax.engines.request import ScanOptions
 from seqjax.engines.scan import scan
 
 
@@ -29,7 +30,9 @@ class MemoryReport(NamedTuple):
         return f"saved for the backward pass {self.saved / 1e6:,.1f} MB, temporaries {known}"
 
 
-def memory_report(cell: Cell, params: Params, xs: Inputs, **options: Any) -> MemoryReport:
+def memory_report(
+    cell: Cell, params: Params, xs: Inputs, **options: Unpack[ScanOptions]
+) -> MemoryReport:
     """The memory of the gradient of `sj.scan`, for some cell, shape and setting.
 
     Nothing is run and no array is made: the gradient of `sum(ys ** 2)` with respect to

@@ -22,11 +22,11 @@ def place_rows(carries: PyTree, xs: PyTree, batch_ndim: int) -> PyTree:
 
     Args:
       carries: leaves `(*batch, ...)`.
-      xs: leaves `(*batch, time, ...)`.
+      xs: leaves `(time, *batch, ...)`.
       batch_ndim: number of batch dimensions.
     """
     _, spec = _placement(jax.tree.leaves(xs)[0])
-    rows = spec[:batch_ndim]
+    rows = spec[1 : 1 + batch_ndim]
     if not any(rows):
         return carries
 
@@ -106,7 +106,7 @@ def _place_like(value: Array, like: Array | jax.ShapeDtypeStruct) -> Array:
 
 def split_by_rows(params: Params, xs: Inputs, batch_ndim: int) -> bool:
     """Whether an Explicit mesh splits rows and nothing else."""
-    specs = [_placement(leaf)[1][batch_ndim:] for leaf in jax.tree.leaves(xs)]
+    specs = [(spec[0], *spec[1 + batch_ndim :]) for _, spec in map(_placement, jax.tree.leaves(xs))]
     by_row = _memories(params, batch_ndim, True, False)
     specs += [
         _placement(leaf)[1][batch_ndim if rows else 0 :]
@@ -141,7 +141,7 @@ def apart(
     batch_ndim = len(batch_shape_of(cell, xs))
     call = partial(run, cell)
     varying, spec = _placement(first)
-    rows = spec[:batch_ndim]
+    rows = spec[1 : 1 + batch_ndim]
     axes = {axis for entry in rows for axis in _axes(entry)}
     mesh = jax.typeof(first).sharding.mesh
     shares = _shares(first, batch_ndim)
@@ -149,7 +149,8 @@ def apart(
     steps = dataclasses.replace(steps, devices=shares * split_over)
     parts = (params, carry, with_keys_of(initial, carry), xs, steps)
     if axes:
-        specs = (_memories(params, batch_ndim, jax.P(*rows), jax.P()), *(jax.P(*rows),) * 4)
+        own, timed = jax.P(*rows), jax.P(None, *rows)
+        specs = (_memories(params, batch_ndim, own, jax.P()), own, own, timed, timed)
         parts = tuple(
             jax.tree.map(
                 lambda spec, part: jax.tree.map(
@@ -164,19 +165,31 @@ def apart(
             lambda *parts: run(cell, *all_varying(parts)),
             mesh=mesh,
             in_specs=specs,
-            out_specs=jax.P(*rows),
+            out_specs=Run(own, timed, timed),
             axis_names=axes,
         )
         return call(*parts)
     parts = all_varying(parts)
     if shares == 1:
         return call(*parts)
-    split = lambda leaf: leaf.reshape(shares, leaf.shape[0] // shares, *leaf.shape[1:])  # noqa: E731
+
+    def split(leaf: Array, axis: int = 0) -> Array:
+        before, rows, after = leaf.shape[:axis], leaf.shape[axis], leaf.shape[axis + 1 :]
+        return leaf.reshape(*before, shares, rows // shares, *after)
+
     copy = lambda leaf: jnp.broadcast_to(leaf, (shares, *leaf.shape))  # noqa: E731
     by_row = _memories(params, batch_ndim, True, False)
     copies = jax.tree.map(lambda leaf, rows: (split if rows else copy)(leaf), params, by_row)
+    _, carry, initial, *timed = parts
+    run_shares = jax.vmap(call, in_axes=(0, 0, 0, 1, 1), out_axes=Run(0, 1, 1))
+    made = run_shares(
+        copies,
+        *jax.tree.map(split, (carry, initial)),
+        *jax.tree.map(partial(split, axis=1), timed),
+    )
     join = lambda leaf: leaf.reshape(-1, *leaf.shape[2:])  # noqa: E731
-    return jax.tree.map(join, jax.vmap(call)(copies, *jax.tree.map(split, parts[1:])))
+    join_timed = lambda leaf: leaf.reshape(leaf.shape[0], -1, *leaf.shape[3:])  # noqa: E731
+    return Run(jax.tree.map(join, made.carry), *jax.tree.map(join_timed, (made.ys, made.carries)))
 
 
 def _memories(params: Params, batch_ndim: int, own: Any, shared: Any) -> PyTree:
@@ -194,11 +207,11 @@ def _shares(first: Array, batch_ndim: int) -> int:
     mesh = jax.typeof(first).sharding.mesh
     if mesh.empty:
         mesh = jax.sharding.get_abstract_mesh()
-    if not batch_ndim or mesh.empty or not first.shape[0]:
+    if not batch_ndim or mesh.empty or not first.shape[1]:
         return 1
     kinds = zip(mesh.axis_sizes, mesh.axis_types, strict=True)
     devices = math.prod(size for size, kind in kinds if kind is AxisType.Auto)
-    return math.gcd(devices, first.shape[0])
+    return math.gcd(devices, first.shape[1])
 
 
 def all_varying(tree: PyTree) -> PyTree:

@@ -12,8 +12,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seqjax.core.gates import Gates
-from seqjax.core.recurrence import Affine, Product, Recurrence, multiply
+from seqjax.core.gates import Gates, add_bias, project
+from seqjax.core.recurrence import Recurrence, multiply
 from seqjax.core.types import Array, Params, PyTree
 
 
@@ -37,11 +37,16 @@ class SeenProducts:
         self._places: list[slice | None] = []
 
     def multiply(
-        self, product: Product, operand: Array, parameters: Affine, gates: slice | None
+        self,
+        product: Callable,
+        operand: Array,
+        weights: Array,
+        bias: Array | None = None,
+        gates: slice | None = None,
     ) -> PyTree:
         value = next(self._known, None)
         if value is None:
-            value = by_rows(multiply)(product, operand, parameters)
+            value = by_rows(multiply)(product, operand, weights, bias)
             value = self._sum(value, self._inputs, gates)
         self.operands.append(operand)
         self.products.append(value)
@@ -53,9 +58,10 @@ class SeenProducts:
         places = zip(products, self._places, strict=True)
         return [self._sum(product, inputs, gates) for product, gates in places]
 
-    def to_store(self, products: list) -> list:
-        """None for products that are not of gates: those are cheaper to make again."""
-        places = zip(products, self._places, strict=True)
+    def to_store(self, products: list | None = None) -> list:
+        """The products, or those given, with None in place of those that are not of gates: these
+        are cheaper to make again."""
+        places = zip(self.products if products is None else products, self._places, strict=True)
         return [None if gates is None else product for product, gates in places]
 
     def _sum(self, product: Any, inputs: Gates, gates: slice | None) -> Any:
@@ -65,6 +71,34 @@ class SeenProducts:
             value + inputs[gate] if gate in self.summed else value
             for gate, value in enumerate(product, gates.start)
         )
+
+
+class JointProduct:
+    """The product for gates and their inputs in one: `[x, operand]` times the joined weights.
+
+    `inputs` is what to give `advance`: zeros.
+    """
+
+    def __init__(self, x: Array, weights: Array, bias: Array):
+        """`weights` and `bias` are from `Recurrence.joint`."""
+        gates, features = bias.shape
+        dtype = jnp.result_type(x, weights)
+        nothing = jnp.zeros((*x.shape[:-1], features), dtype)
+        self.inputs = Gates([nothing] * gates)
+        self._x, self._weights, self._bias = x, weights, bias
+
+    def multiply(
+        self,
+        product: Callable,
+        operand: Array,
+        weights: Array,
+        bias: Array | None = None,
+        gates: slice | None = None,
+    ) -> PyTree:
+        if gates is None:
+            return multiply(product, operand, weights, bias)
+        both = jnp.concatenate([self._x, operand], axis=-1)
+        return add_bias(project(both, self._weights), self._bias)
 
 
 class RepeatedProducts:
@@ -78,10 +112,15 @@ class RepeatedProducts:
         self._before = iter(zip(gates.operands, gates.products, strict=True))
 
     def multiply(
-        self, product: Product, operand: Array, parameters: Affine, gates: slice | None
+        self,
+        product: Callable,
+        operand: Array,
+        weights: Array,
+        bias: Array | None = None,
+        gates: slice | None = None,
     ) -> PyTree:
         operand, value = next(self._before)
-        self.products.append(by_rows(multiply)(product, operand, parameters))
+        self.products.append(by_rows(multiply)(product, operand, weights, bias))
         return value
 
 
@@ -93,21 +132,26 @@ class KnownProducts:
         self._known = iter(zip(products, changes, strict=True))
 
     def multiply(
-        self, product: Product, operand: Array, parameters: Affine, gates: slice | None
+        self,
+        product: Callable,
+        operand: Array,
+        weights: Array,
+        bias: Array | None = None,
+        gates: slice | None = None,
     ) -> PyTree:
         value, change = next(self._known)
-        self.products.append(_known_product(product, value, parameters.weights, operand, change))
+        self.products.append(_known_product(product, value, weights, operand, change))
         return self.products[-1]
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _known_product(product: Product, value: Any, weights: Array, operand: Array, change: Any):
+def _known_product(product: Callable, value: Any, weights: Array, operand: Array, change: Any):
     """`value`, which moves with the operand and, besides, with `change`."""
     return value
 
 
 @_known_product.defjvp
-def _known_product_jvp(product: Product, primals: tuple, tangents: tuple) -> tuple:
+def _known_product_jvp(product: Callable, primals: tuple, tangents: tuple) -> tuple:
     value, weights, _, _ = primals
     _, _, d_operand, d_change = tangents
     d_product = product(d_operand, weights)

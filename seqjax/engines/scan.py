@@ -1,23 +1,19 @@
-"""One scan for every cell: the public functions, what they check, and who runs them."""
+"""One scan for every cell: the door through which time comes first, and leaves as it came."""
 
 from functools import partial
 from typing import Any
 
 import jax
-import jax.core
-import jax.numpy as jnp
-import numpy as np
 
 from seqjax.core.cell import Cell
 from seqjax.core.masks import length_mask
-from seqjax.core.noise import Randomness, with_dtypes_of
-from seqjax.core.stack import expect_cell
-from seqjax.core.steps import Run, Steps
-from seqjax.core.trees import is_float
-from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
+from seqjax.core.noise import with_dtypes_of
+from seqjax.core.steps import Run, Steps, batch_major, batch_shape_of, time_major, zero_masked
+from seqjax.core.types import Carry, Inputs, Params, PyTree
 from seqjax.engines.dispatch import run_cell
-from seqjax.engines.methods import Auto, Method, Plain, as_method
+from seqjax.engines.methods import Auto, Method, Plain
 from seqjax.engines.placement import apart, split_by_rows
+from seqjax.engines.request import Request, checked
 
 
 def scan(
@@ -92,20 +88,21 @@ def scan(
       >>> more.shape
       (2, 6, 4)
     """
-    xs, carry, steps, batch_shape, _ = checked(
-        cell,
-        params,
-        xs,
-        carry,
-        lengths=lengths,
-        mask=mask,
-        resets=resets,
-        reverse=reverse,
-        truncate=truncate,
-        checkpoint_every=checkpoint_every,
-        record=False,
+    run = run_request(
+        checked(
+            cell,
+            params,
+            xs,
+            carry,
+            lengths=lengths,
+            mask=mask,
+            resets=resets,
+            reverse=reverse,
+            truncate=truncate,
+            checkpoint_every=checkpoint_every,
+            method=method,
+        )
     )
-    run = run_checked(cell, as_method(method), params, carry, xs, steps, batch_shape)
     return run.carry, run.ys
 
 
@@ -145,191 +142,70 @@ def trajectory(
       >>> sj.trajectory(cell, params, jnp.ones((5, 3))).cell.shape
       (5, 4)
     """
-    xs, carry, steps, batch_shape, _ = checked(
-        cell,
-        params,
-        xs,
-        carry,
-        lengths=lengths,
-        mask=mask,
-        resets=resets,
-        reverse=reverse,
-        truncate=truncate,
-        checkpoint_every=checkpoint_every,
-        record=True,
+    run = run_request(
+        checked(
+            cell,
+            params,
+            xs,
+            carry,
+            lengths=lengths,
+            mask=mask,
+            resets=resets,
+            reverse=reverse,
+            truncate=truncate,
+            checkpoint_every=checkpoint_every,
+            method=method,
+            record=True,
+        )
     )
-    return run_checked(cell, as_method(method), params, carry, xs, steps, batch_shape).carries
-
-
-def checked(
-    cell: Cell,
-    params: Params,
-    xs: Inputs,
-    carry: Carry | None,
-    *,
-    lengths: Any,
-    mask: Any,
-    resets: Any,
-    reverse: bool,
-    truncate: int | None,
-    checkpoint_every: int | None,
-    record: bool,
-) -> tuple[Inputs, Carry | None, Steps, tuple[int, ...], int]:
-    """The inputs, the carry and the steps in the form that engines take, with the batch shape
-    and the number of steps; or an error."""
-    expect_cell("scan", cell)
-    if not isinstance(reverse, (bool, np.bool_)):
-        raise TypeError(f"scan: `reverse` must be True or False, got {reverse!r}.")
-    truncate = _every("truncate", truncate)
-    checkpoint_every = _every("checkpoint_every", checkpoint_every)
-    xs = jax.tree.map(jnp.asarray, xs)
-    batch_shape, time = shape_of_batch(cell, xs)
-    valid = _flags("mask", mask, batch_shape, time)
-    if lengths is not None:
-        within = length_mask(_lengths(lengths, batch_shape, time), time)
-        valid = within if valid is None else within & valid
-    steps = Steps(
-        valid=valid,
-        resets=_flags("resets", resets, batch_shape, time),
-        reverse=bool(reverse),
-        truncate=truncate,
-        checkpoint_every=checkpoint_every,
-        record=record,
-    )
-    if carry is not None:
-        carry = jax.tree.map(jnp.asarray, carry)
-        _check_carry(cell, params, carry, batch_shape)
-    return xs, carry, steps, batch_shape, time
+    return run.carries
 
 
 # Compiled by itself so that calls outside `jit` are traced and compiled once for each cell
 # and shape; inlined so that calls inside `jit` leave no trace of it.
-@partial(jax.jit, static_argnames=("cell", "method", "batch_shape"), inline=True)
-def run_checked(
-    cell: Cell,
+@partial(jax.jit, inline=True)
+def run_request(request: Request) -> Run:
+    """The run itself, by the method asked for, with `(*batch, time, ...)` outputs."""
+    run = run_opened(request.method, request.cell, *opened(request))
+    return Run(run.carry, *batch_major((run.ys, run.carries), len(request.batch_shape)))
+
+
+def opened(request: Request) -> tuple[Params, Carry, Carry, Inputs, Steps]:
+    """What engines take: parameters, the carry to start from and the one after a reset, inputs with
+    time in front and zeros at masked steps, and the steps."""
+    batch_shape, time = request.batch_shape, request.time
+    valid = request.mask
+    if request.lengths is not None:
+        within = length_mask(request.lengths, time)
+        valid = within if valid is None else within & valid
+    xs, valid, resets = time_major((request.xs, valid, request.resets), len(batch_shape))
+    steps = Steps(
+        valid=valid,
+        resets=resets,
+        reverse=request.reverse,
+        truncate=request.truncate,
+        checkpoint_every=request.checkpoint_every,
+        record=request.record,
+    )
+    initial = request.cell.initial_carry(request.params, batch_shape)
+    start = initial if request.carry is None else request.carry
+    return request.params, start, with_dtypes_of(initial, start), zero_masked(xs, valid), steps
+
+
+def run_opened(
     method: Method,
+    cell: Cell,
     params: Params,
-    carry: Carry | None,
+    carry: Carry,
+    initial: Carry,
     xs: Inputs,
     steps: Steps,
-    batch_shape: tuple[int, ...],
 ) -> Run:
-    """The run itself, by the method asked for."""
-    initial = cell.initial_carry(params, batch_shape)
-    start = initial if carry is None else carry
-    initial = with_dtypes_of(initial, start)
-    # What is split otherwise than by rows is left to the compiler.
-    mixed = isinstance(method, Auto) and not split_by_rows(params, xs, len(batch_shape))
+    """The run, sequences on several devices each where they lie."""
+    parts = (cell, params, carry, initial, xs, steps)
+    # What is split otherwise than by sequences is left to the compiler.
+    batch_ndim = len(batch_shape_of(cell, xs))
+    mixed = isinstance(method, Auto) and not split_by_rows(params, xs, batch_ndim)
     if mixed or isinstance(method, Plain):
-        return run_cell(Plain(), cell, params, start, initial, xs, steps)
-    return apart(partial(run_cell, method), cell, params, start, initial, xs, steps)
-
-
-def _every(name: str, value: Any) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value.__index__() < 1:
-        raise ValueError(
-            f"scan: `{name}` must be a positive whole number of steps, or None; got {value!r}."
-        )
-    return value.__index__()
-
-
-def shape_of_batch(cell: Cell, xs: Inputs) -> tuple[tuple[int, ...], int]:
-    """The batch shape and the number of steps, on which all inputs must agree."""
-    if not jax.tree.leaves(xs):
-        raise ValueError("scan: `xs` holds no arrays.")
-    try:
-        ranks = jax.tree.map(
-            lambda rank, part: jax.tree.map(lambda _: rank, part), cell.input_ndim, xs
-        )
-    except (ValueError, TypeError):
-        raise ValueError(
-            f"scan: {cell} takes inputs of structure {cell.input_ndim}, got "
-            f"{jax.tree.map(jnp.shape, xs)}."
-        ) from None
-    found = set()
-    for rank, leaf in zip(jax.tree.leaves(ranks), jax.tree.leaves(xs), strict=True):
-        if leaf.ndim < rank + 1:
-            raise ValueError(
-                f"scan: {cell} takes xs of shape (*batch, time, *step) with a step of rank "
-                f"{rank}, so at least {rank + 1} dimensions; got shape {leaf.shape}. For one "
-                "step use cell.step."
-            )
-        found.add(leaf.shape[: leaf.ndim - rank])
-    if len(found) > 1:
-        raise ValueError(
-            "scan: all arrays in `xs` must share their batch and time dimensions; got "
-            f"{sorted(found)}."
-        )
-    *batch_shape, time = found.pop()
-    return tuple(batch_shape), time
-
-
-def _flags(name: str, value: Any, batch_shape: tuple[int, ...], time: int) -> Array | None:
-    if value is None:
-        return None
-    value = jnp.asarray(value)
-    if value.dtype != jnp.bool_:
-        raise TypeError(
-            f"scan: `{name}` must be bool, got dtype {value.dtype}. Write `{name} != 0` for "
-            "numbers, and for lengths use `lengths=`."
-        )
-    expected = (*batch_shape, time)
-    if value.shape != expected:
-        raise ValueError(
-            f"scan: `{name}` must be (*batch, time) = {expected} like xs; got {value.shape}."
-        )
-    return value
-
-
-def _lengths(value: Any, batch_shape: tuple[int, ...], time: int) -> Any:
-    lengths = value if isinstance(value, jax.Array) else np.asarray(value)
-    if not jnp.issubdtype(lengths.dtype, jnp.integer):
-        raise TypeError(
-            f"scan: `lengths` must be whole numbers, got dtype {lengths.dtype}. A bool "
-            "array of steps goes to `mask=`."
-        )
-    if lengths.shape != batch_shape:
-        raise ValueError(
-            f"scan: `lengths` must be one number for each row, shape {batch_shape}; got shape "
-            f"{lengths.shape}."
-        )
-    if not isinstance(lengths, jax.core.Tracer) and lengths.size:
-        # In NumPy, because inside `jit` even known numbers become tracers in jax.numpy.
-        known = np.asarray(lengths)
-        low, high = known.min(), known.max()
-        if low < 0 or high > time:
-            raise ValueError(
-                f"scan: `lengths` must lie between 0 and the {time} steps of xs; got values "
-                f"from {low} to {high}."
-            )
-    return lengths
-
-
-def _check_carry(cell: Cell, params: Params, carry: Carry, batch_shape: tuple) -> None:
-    expected = jax.eval_shape(lambda p: cell.initial_carry(p, batch_shape), params)
-    is_noise = lambda node: isinstance(node, Randomness)  # noqa: E731
-    # Keys are there only when noise is on, so only the counts of draws are compared.
-    counts = lambda node: node.draws if is_noise(node) else node  # noqa: E731
-    wanted, got = (
-        jax.tree_util.tree_flatten_with_path(jax.tree.map(counts, tree, is_leaf=is_noise))
-        for tree in (expected, carry)
-    )
-    if wanted[1] != got[1]:
-        raise ValueError(
-            f"scan: `carry` does not have the structure of this cell's state. {cell} carries "
-            f"{wanted[1]}; got {got[1]}. Start from cell.initial_carry(params, {batch_shape}) "
-            "or from the carry of an earlier scan."
-        )
-    for (path, want), (_, have) in zip(wanted[0], got[0], strict=True):
-        if want.shape != have.shape:
-            raise ValueError(
-                f"scan: `carry{jax.tree_util.keystr(path)}` must have shape {want.shape} for "
-                f"the batch shape {batch_shape} of xs; got {have.shape}."
-            )
-        if is_float(want) != is_float(have):
-            raise TypeError(
-                f"scan: `carry{jax.tree_util.keystr(path)}` must have a dtype like {want.dtype}, "
-                f"got {have.dtype}."
-            )
+        return run_cell(Plain(), *parts)
+    return apart(partial(run_cell, method), *parts)

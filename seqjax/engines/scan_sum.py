@@ -1,16 +1,17 @@
 """Sums over time that never hold all of time."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Unpack
 
 import jax
 import jax.numpy as jnp
 
 from seqjax.core.cell import Cell
+from seqjax.core.steps import batch_major, time_major
 from seqjax.core.types import Carry, Inputs, Params, PyTree
-from seqjax.engines.dispatch import in_chunks
-from seqjax.engines.methods import Method, as_method
-from seqjax.engines.scan import checked, run_checked
+from seqjax.engines.dispatch import in_stretches
+from seqjax.engines.request import SumOptions, checked
+from seqjax.engines.scan import opened, run_opened
 
 
 def scan_sum(
@@ -22,12 +23,7 @@ def scan_sum(
     carry: Carry | None = None,
     *,
     checkpoint_every: int = 1024,
-    lengths: Any = None,
-    mask: Any = None,
-    resets: Any = None,
-    reverse: bool = False,
-    truncate: int | None = None,
-    method: Method | str = "auto",
+    **options: Unpack[SumOptions],
 ) -> tuple[Carry, PyTree]:
     """A loss over a sequence whose outputs need not be stored.
 
@@ -42,12 +38,12 @@ def scan_sum(
       terms: `(ys, *others) -> sums`, for any number of steps: `ys` `(*batch, steps, features)`,
         zeros at masked steps; the result is a pytree of numbers or arrays that do not depend
         on the number of steps. It may close over parameters: they get their gradient.
-      cell, params, xs, carry, lengths, mask, resets, reverse, truncate, method: as for
-        `sj.scan`. The cell needs a `step`.
+      cell, params, xs, carry: as for `sj.scan`. The cell needs a `step`.
       others: a tuple of pytrees with leaves `(*batch, time, ...)`, such as targets and
         weights, handed to `terms` chunk by chunk.
       checkpoint_every: steps of a chunk. Carries are stored once for each, and all else is
         computed again in the backward pass.
+      **options: of `sj.scan`: `lengths`, `mask`, `resets`, `reverse`, `truncate`, `method`.
 
     Returns:
       `(carry, total)`: the carry after the last step, and the sums over all steps.
@@ -76,47 +72,31 @@ def scan_sum(
             f"scan_sum: {cell} needs the whole sequence at once, so it cannot go chunk by chunk. "
             "Use sj.scan and sum up its outputs, or a forward cell."
         )
-    xs, carry, steps, batch_shape, time = checked(
-        cell,
-        params,
-        xs,
-        carry,
-        lengths=lengths,
-        mask=mask,
-        resets=resets,
-        reverse=reverse,
-        truncate=truncate,
-        checkpoint_every=checkpoint_every,
-        record=False,
-    )
+    request = checked(cell, params, xs, carry, checkpoint_every=checkpoint_every, **options)
     others = jax.tree.map(jnp.asarray, tuple(others))
+    lead = (*request.batch_shape, request.time)
     for leaf in jax.tree.leaves(others):
-        if leaf.shape[: len(batch_shape) + 1] != (*batch_shape, time):
+        if leaf.shape[: len(lead)] != lead:
             raise ValueError(
                 "scan_sum: every array in `others` must begin with (*batch, time) = "
-                f"{(*batch_shape, time)} like xs; got shape {leaf.shape}."
+                f"{lead} like xs; got shape {leaf.shape}."
             )
-    steps, how = steps.counted(batch_shape, time), as_method(method)
+    batch_ndim = len(request.batch_shape)
+    params, start, initial, xs, steps = opened(request)
+    steps = steps.counted(request.time, request.batch_shape)
 
     def outputs(carry, here):
         xs, others, flags = here
-        run = run_checked(cell, how, params, carry, xs, steps.part(flags), batch_shape)
-        return run.carry, terms(run.ys, *others)
+        run = run_opened(request.method, cell, params, carry, initial, xs, steps.part(flags))
+        return run.carry, terms(*batch_major((run.ys, *others), batch_ndim))
 
     def chunk(state, here):
         carry, total = state
         carry, more = outputs(carry, here)
         return (carry, jax.tree.map(jnp.add, total, more)), None
 
-    arrays = (xs, others, steps.flags)
-    start = cell.initial_carry(params, batch_shape) if carry is None else carry
+    arrays = (xs, time_major(others, batch_ndim), steps.flags)
     total = jax.tree.map(jnp.zeros_like, jax.eval_shape(outputs, start, arrays)[1])
-    state, _ = in_chunks(
-        chunk,
-        (start, total),
-        arrays,
-        batch_ndim=len(batch_shape),
-        size=checkpoint_every,
-        reverse=steps.reverse,
-    )
+    size = request.checkpoint_every or 1
+    state, _ = in_stretches(chunk, (start, total), arrays, size=size, reverse=steps.reverse)
     return state

@@ -1,36 +1,11 @@
-"""What engines with a derivative of their own share: flags of steps, tangents of carries."""
-
-from functools import partial
-from typing import NamedTuple
+"""Tangents of trees, of which only the floating-point leaves have any."""
 
 import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from seqjax.core.masks import select
-from seqjax.core.noise import restart
 from seqjax.core.trees import is_float
-from seqjax.core.types import Array, Carry, PyTree
-
-
-class Flags(NamedTuple):
-    """`(time, *batch)` bools or None: steps that count, resets, and cuts before a step."""
-
-    valid: Array | None = None
-    resets: Array | None = None
-    cuts: Array | None = None
-
-
-def restarted(flags: Flags, initial: Carry, carry: Carry) -> Carry:
-    """The initial carry where a row is reset, else the carry."""
-    return carry if flags.resets is None else restart(flags.resets, initial, carry)
-
-
-def held(flags: Flags, new: PyTree, old: PyTree) -> PyTree:
-    """The new values at steps that count, else the old ones."""
-    if flags.valid is None:
-        return new
-    return jax.tree.map(partial(select, flags.valid), new, old)
+from seqjax.core.types import Array, PyTree
 
 
 def tangent_leaves(primal: PyTree, tangent: PyTree) -> list[Array] | None:
@@ -46,9 +21,9 @@ def tangent_leaves(primal: PyTree, tangent: PyTree) -> list[Array] | None:
     ]
 
 
-def tangent_tree(primal: PyTree, leaves: list[Array]) -> PyTree:
-    """Tangents in the form of the primal values, for those that have any."""
-    found = iter(leaves)
+def tangent_tree(primal: PyTree, leaves: list[Array] | None) -> PyTree:
+    """Tangents in the form of the primal values, for those that have any; None has none."""
+    found = iter(leaves or [])
     return jax.tree.map(
         lambda leaf: (
             next(found) if is_float(leaf) else SymbolicZero(jax.typeof(leaf).to_tangent_aval())

@@ -177,8 +177,7 @@ def _first_not_finite(run: Callable[[Hook], Any]) -> NotFinite | None:
             if not (of_steps and jnp.issubdtype(value.dtype, jnp.inexact)):
                 continue
             bad = np.asarray(~jnp.isfinite(value) & expand(counts, value.ndim))
-            axes = tuple(axis for axis in range(bad.ndim) if axis != counts.ndim - 1)
-            steps = np.flatnonzero(bad.any(axes))
+            steps = np.flatnonzero(bad.any(tuple(range(1, bad.ndim))))
             if steps.size:
                 step = int(steps[-1] if layer.steps.reverse else steps[0])
                 order = layer.time - 1 - step if layer.steps.reverse else step

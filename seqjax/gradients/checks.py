@@ -8,10 +8,10 @@ import jax.flatten_util
 import jax.numpy as jnp
 
 from seqjax.core.cell import Cell
-from seqjax.core.steps import batch_shape_of
 from seqjax.core.trees import cast, floats, put_floats
 from seqjax.core.types import Array, Carry, Inputs, Params, PRNGKeyArray, PyTree
 from seqjax.engines.methods import Method
+from seqjax.engines.request import shape_of_batch
 from seqjax.engines.scan import scan
 
 
@@ -67,7 +67,7 @@ def check_gradient(
     with jax.enable_x64(True):
         params, xs = cast((params, xs), jnp.float64)
         if carry is None:
-            carry = cell.initial_carry(params, batch_shape_of(cell, xs))
+            carry = cell.initial_carry(params, shape_of_batch(cell, xs)[0])
         carry = cast(carry, jnp.float64)
         point, restore = jax.flatten_util.ravel_pytree(tuple(map(floats, (params, xs, carry))))
         weight_key, key = jax.random.split(key)

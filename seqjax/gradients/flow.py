@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from seqjax.core.cell import Cell, StepFn
 from seqjax.core.matrix import MatrixRecurrence, advance
-from seqjax.core.steps import Run, zero_masked
+from seqjax.core.steps import Run
 from seqjax.core.trees import floats, put_floats
 from seqjax.core.types import Array, Carry, Float, Inputs, Params, PyTree
 from seqjax.gradients.layerwise import Hook, Layer, run_layers, with_hook
@@ -121,7 +121,10 @@ def _flow(run: Callable[[Hook], Array]) -> tuple[LayerFlow, ...]:
         return run(metered)
 
     found = jax.grad(value)(meters)
-    return tuple(LayerFlow(name, *norms) for name, norms in zip(names, found, strict=True))
+    last = lambda norms: jnp.moveaxis(norms, 0, -1)  # noqa: E731
+    return tuple(
+        LayerFlow(name, *map(last, norms)) for name, norms in zip(names, found, strict=True)
+    )
 
 
 def reach(norms: Array, fraction: float = 0.01) -> Array:
@@ -145,7 +148,7 @@ def reach(norms: Array, fraction: float = 0.01) -> Array:
 
 
 class Meters(NamedTuple):
-    """Zeros whose gradients are the norms of other gradients, `(*batch, time)` each."""
+    """Zeros whose gradients are the norms of other gradients, `(time, *batch)` each."""
 
     carry: Array
     inputs: Array
@@ -153,7 +156,7 @@ class Meters(NamedTuple):
 
 def _meters(layer: Layer) -> Meters:
     dtype = jnp.finfo(jnp.result_type(*floats(layer.carry))).dtype  # Real, of complex states too.
-    zeros = jnp.zeros((*layer.batch_shape, layer.time), dtype)
+    zeros = jnp.zeros((layer.time, *layer.batch_shape), dtype)
     return Meters(zeros, zeros)
 
 
@@ -173,8 +176,7 @@ def _run_metered(layer: Layer, meter: Array) -> Run:
 def _run_memory(layer: Layer, recurrence: MatrixRecurrence, meter: Array) -> Run:
     """`_run_metered` of a matrix memory: projections are computed for all steps at once, and only
     the memory is updated step by step."""
-    valid = layer.steps.valid
-    xs = zero_masked(layer.xs, valid)
+    xs = layer.xs
     access = recurrence.look(layer.params, xs)
     wide = jax.tree.map(lambda leaf: leaf.astype(layer.carry.memory.dtype), access)
 
@@ -184,7 +186,7 @@ def _run_memory(layer: Layer, recurrence: MatrixRecurrence, meter: Array) -> Run
 
     run = _with_step(layer, step, (wide, meter), 2)
     ys = recurrence.answer(layer.params, run.ys, access, xs)
-    return run._replace(ys=zero_masked(ys, valid))
+    return run._replace(ys=ys)
 
 
 def _with_step(layer: Layer, step: StepFn, xs: PyTree, input_ndim: PyTree) -> Run:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core.cell import Cell
+from seqjax.core.masks import expand
 from seqjax.core.trees import floats, put_floats
 from seqjax.core.types import Array, Carry, Float, Inputs, Params, PRNGKeyArray
 from seqjax.gradients.layerwise import Layer, whole_cell
@@ -80,16 +81,16 @@ def effective_memory(
 def layer_influence(layer: Layer, key: PRNGKeyArray, *, directions: int = 8) -> Influence:
     """`effective_memory` of a layer from a run."""
     counts, time, reverse = layer.counts, layer.time, layer.steps.reverse
-    step = jnp.arange(time).reshape((1,) * (counts.ndim - 1) + (-1,))
+    step = expand(jnp.arange(time), counts.ndim)
     # The step processed last: in a reversed scan the first valid one.
-    last = jnp.where(counts, -step if reverse else step, -time).max(-1)
+    last = jnp.where(counts, -step if reverse else step, -time).max(0)
     last = jnp.abs(last)
-    some = counts.any(-1)
+    some = counts.any(0)
 
     def final(inputs: list[Array]) -> Array:
         ys = layer._replace(xs=put_floats(layer.xs, inputs)).run().ys
-        at = jnp.where(some, last, 0)[..., None, None]
-        return jnp.take_along_axis(ys, at, -2)[..., 0, :]
+        at = jnp.where(some, last, 0)[None, ..., None]
+        return jnp.take_along_axis(ys, at, 0)[0]
 
     inputs = floats(layer.xs)
     y, pull = jax.vjp(final, inputs)
@@ -103,7 +104,7 @@ def layer_influence(layer: Layer, key: PRNGKeyArray, *, directions: int = 8) -> 
 
     squares = jax.vmap(one)(jax.random.split(key, directions)).mean(0)
     lag = step if reverse else -step
-    at = last[..., None] + lag
-    inside = (at >= 0) & (at < time) & some[..., None]
-    found = jnp.take_along_axis(jnp.sqrt(squares), jnp.clip(at, 0, time - 1), -1)
-    return Influence(jnp.where(inside, found, 0.0))
+    at = last[None] + lag
+    inside = (at >= 0) & (at < time) & some[None]
+    found = jnp.take_along_axis(jnp.sqrt(squares), jnp.clip(at, 0, time - 1), 0)
+    return Influence(jnp.moveaxis(jnp.where(inside, found, 0.0), 0, -1))

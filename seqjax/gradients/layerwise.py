@@ -3,19 +3,21 @@
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from seqjax.core.cell import Cell
-from seqjax.core.noise import restart, with_keys_of
-from seqjax.core.steps import Run, Steps, batch_major, batch_shape_of, time_major
+from seqjax.core.noise import with_keys_of
+from seqjax.core.steps import Run, Steps, batch_major, batch_shape_of, time_of, zero_masked
 from seqjax.core.types import Array, Bool, Carry, Inputs, Params, PyTree
+from seqjax.engines.boundaries import Boundaries
 from seqjax.engines.dispatch import run_cell
 from seqjax.engines.methods import Plain
-from seqjax.engines.scan import checked
+from seqjax.engines.request import ScanOptions, checked
+from seqjax.engines.scan import opened
 from seqjax.engines.tiles import before
 from seqjax.nn.rnn import RNN
 
@@ -29,7 +31,7 @@ class Layer(NamedTuple):
       params: of the cell.
       carry: `(*batch, ...)` leaves, before the first step.
       initial: the carry after a reset.
-      xs: `(*batch, time, ...)` leaves.
+      xs: `(time, *batch, ...)` leaves: inside a scan, time is the first axis.
       steps: masks, resets and the order of steps.
     """
 
@@ -49,14 +51,14 @@ class Layer(NamedTuple):
     @property
     def time(self) -> int:
         """The number of steps."""
-        return jax.tree.leaves(self.xs)[0].shape[len(self.batch_shape)]
+        return time_of(self.xs)
 
     @property
-    def counts(self) -> Bool[Array, "*batch time"]:
+    def counts(self) -> Bool[Array, "time *batch"]:
         """The valid steps."""
         if self.steps.valid is not None:
             return self.steps.valid
-        return jnp.ones((*self.batch_shape, self.time), bool)
+        return jnp.ones((self.time, *self.batch_shape), bool)
 
     def run(self) -> Run:
         """Runs the layer step by step, as `sj.scan(..., method="plain")` does."""
@@ -65,17 +67,12 @@ class Layer(NamedTuple):
         )
 
     def run_recorded(self) -> tuple[Run, Carry]:
-        """The run, and the carry that entered each step, `(*batch, time, ...)`."""
-        layer = self._replace(steps=dataclasses.replace(self.steps, record=True))
-        run, batch_ndim = layer.run(), len(self.batch_shape)
-        after = time_major(run.carries, batch_ndim)
+        """The run, and the carry that entered each step, `(time, *batch, ...)`."""
+        run = self._replace(steps=dataclasses.replace(self.steps, record=True)).run()
         numbers = jnp.arange(self.time)
-        start = before(self.carry, after, numbers, reverse=self.steps.reverse)
-        if self.steps.resets is not None:
-            resets = time_major(self.steps.resets, batch_ndim)
-            initial = with_keys_of(self.initial, self.carry)
-            start = restart(resets, jax.tree.map(lambda leaf: leaf[None], initial), start)
-        return run, batch_major(start, batch_ndim)
+        start = before(self.carry, run.carries, numbers, reverse=self.steps.reverse)
+        initial = jax.tree.map(lambda leaf: leaf[None], with_keys_of(self.initial, self.carry))
+        return run, Boundaries(*self.steps.flags).reset(initial, start)
 
 
 Hook = Callable[[Layer], Run]
@@ -90,7 +87,7 @@ def run_layers(
     carry: Carry | None = None,
     *,
     names: Iterator[str] | None = None,
-    **options: Any,
+    **options: Unpack[ScanOptions],
 ) -> tuple[Carry, PyTree]:
     """Runs a cell as `sj.scan` does, each of its layers by a hook.
 
@@ -128,25 +125,27 @@ def run_layers(
         # Layers are run whole, however they are checkpointed in training.
         steps = dataclasses.replace(steps, checkpoint_every=None)
         if part.sequence is not None:
-            return part.sequence(scan, params, carry, initial, xs, steps)
-        layer = Layer(f"{next(names)}{part!r}", part, params, carry, initial, xs, steps)
-        return hook(layer._replace(steps=steps.counted(layer.batch_shape, layer.time)))
+            run = part.sequence(scan, params, carry, initial, xs, steps)
+        else:
+            layer = Layer(f"{next(names)}{part!r}", part, params, carry, initial, xs, steps)
+            run = hook(layer._replace(steps=steps.counted(layer.time, layer.batch_shape)))
+        return run._replace(ys=zero_masked(run.ys, steps.valid))
 
     whole = whole_cell(cell, params, xs, carry, **options)
     run = scan(cell, params, whole.carry, whole.initial, whole.xs, whole.steps)
-    return run.carry, run.ys
+    return run.carry, batch_major(run.ys, len(whole.batch_shape))
 
 
 def whole_cell(
-    cell: Cell, params: Params, xs: Inputs, carry: Carry | None = None, **options: Any
+    cell: Cell,
+    params: Params,
+    xs: Inputs,
+    carry: Carry | None = None,
+    **options: Unpack[ScanOptions],
 ) -> Layer:
     """A whole cell as one layer; arguments as for `run_layers`."""
-    settings: dict[str, Any] = {name: None for name in ("lengths", "mask", "resets", "truncate")}
-    settings |= {"reverse": False, **options, "checkpoint_every": None}
-    settings.pop("method", None)
-    xs, carry, steps, batch_shape, _ = checked(cell, params, xs, carry, record=False, **settings)
-    initial = cell.initial_carry(params, batch_shape)
-    return Layer(repr(cell), cell, params, initial if carry is None else carry, initial, xs, steps)
+    request = checked(cell, params, xs, carry, **{**options, "checkpoint_every": None})
+    return Layer(repr(cell), cell, *opened(request))
 
 
 def with_hook(model: Any, hook: Hook) -> Any:

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 from seqjax.core.cell import Cell
 from seqjax.core.masks import expand, select
 from seqjax.core.noise import restart, with_keys_of
-from seqjax.core.steps import time_major
 from seqjax.core.trees import floats, put_floats
 from seqjax.core.types import Array, Carry, Float, Inputs, Params, PRNGKeyArray
 from seqjax.gradients.layerwise import Layer, whole_cell
@@ -137,7 +136,7 @@ def layer_exponents(
         carry = jax.tree.map(lambda a, b: select(counts, a, b), new, carry)
         return (carry, directions, number), logs
 
-    inputs = time_major((layer.xs, layer.counts, layer.steps.resets), batch_ndim)
+    inputs = (layer.xs, layer.counts, layer.steps.resets)
     dtype = jnp.result_type(*floats(layer.carry), jnp.float32)
     start, _ = jnp.linalg.qr(jax.random.normal(key, (*batch_shape, size, count), dtype))
     none = jnp.zeros(batch_shape, jnp.int32)
@@ -146,8 +145,7 @@ def layer_exponents(
     (_, _, number), logs = jax.lax.scan(body, now, inputs, reverse=reverse)
     counted = jnp.maximum(number - discard, 0)
     exponents = logs.sum(0) / counted[..., None]
-    valid = time_major(layer.counts, batch_ndim)
-    so_far = jax.lax.cumsum(valid.astype(jnp.int32), reverse=reverse) - discard
+    so_far = jax.lax.cumsum(layer.counts.astype(jnp.int32), reverse=reverse) - discard
     path = jax.lax.cumsum(logs, reverse=reverse).max(-1) / jnp.maximum(so_far, 0)
     return Lyapunov(jnp.sort(exponents, descending=True), jnp.moveaxis(path, 0, -1))
 

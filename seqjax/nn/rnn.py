@@ -1,7 +1,7 @@
 """A recurrent layer around any cell."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 from flax import nnx
 
@@ -10,8 +10,8 @@ from seqjax.core.noise import seed_carry
 from seqjax.core.stack import expect_cell
 from seqjax.core.trees import cast
 from seqjax.core.types import Carry, DTypeLike, Inputs, Params, PRNGKeyArray, PyTree, RowKeys
-from seqjax.engines.methods import Method
-from seqjax.engines.scan import scan, shape_of_batch
+from seqjax.engines.request import ScanOptions, shape_of_batch
+from seqjax.engines.scan import scan
 from seqjax.nn.parameters import to_arrays, to_variables
 
 
@@ -56,22 +56,17 @@ class RNN(nnx.Module):
         xs: Inputs,
         carry: Carry | None = None,
         *,
-        lengths: Any = None,
-        mask: Any = None,
-        resets: Any = None,
-        reverse: bool = False,
-        truncate: int | None = None,
-        checkpoint_every: int | None = None,
-        method: Method | str = "auto",
         key: PRNGKeyArray | RowKeys | None = None,
+        **options: Unpack[ScanOptions],
     ) -> tuple[Carry, PyTree]:
         """Runs the cell over `xs` `(*batch, time, in_features)`: see `sj.scan`.
 
         Args:
-          xs, carry, lengths, mask, resets, reverse, truncate, checkpoint_every, method: as
-            for `sj.scan`.
+          xs, carry: as for `sj.scan`.
           key: switches dropout and zoneout on, with new random streams; one key, or `(*batch,)` of
             them. With a carry that has them on already, they stay on without a key.
+          **options: of `sj.scan`: `lengths`, `mask`, `resets`, `reverse`, `truncate`,
+            `checkpoint_every`, `method`.
 
         Returns:
           `(carry, ys)`.
@@ -80,19 +75,7 @@ class RNN(nnx.Module):
             if carry is None:
                 carry = self.initial_carry(shape_of_batch(self.cell, xs)[0])
             carry = seed_carry(carry, key)
-        return self.scan(
-            self.cell,
-            self.params,
-            xs,
-            carry,
-            lengths=lengths,
-            mask=mask,
-            resets=resets,
-            reverse=reverse,
-            truncate=truncate,
-            checkpoint_every=checkpoint_every,
-            method=method,
-        )
+        return self.scan(self.cell, self.params, xs, carry, **options)
 
     def step(self, carry: Carry, x: PyTree) -> tuple[Carry, PyTree]:
         """One time step, `x` is `(*batch, in_features)`."""

@@ -1,7 +1,7 @@
 """A cell under test: its parameters, inputs, masks and the loss that is differentiated."""
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,13 @@ from seqjax.engines.scan import scan
 TOLERANCE = 1e-10
 """Largest difference allowed in float64, relative to the largest entry or 1."""
 
-ROWS, STEPS = 4, 7
+ROWS, STEPS = 8, 7
+
+VALID = {3: [0, 1, 2, 3], 4: [1, 4, 5, 6], 5: [3, 4, 5, 6], 6: [3], 7: []}
+"""Valid steps of the masked rows: padding behind, holes, padding in front, one step, none."""
+
+RESETS = {1: [0, 3, 6], 2: [4], 3: [2], 4: [2, 4], 5: [1, 5], 6: [3], 7: [1]}
+"""Steps with a reset: at both ends, under masks, at the first and at the only valid step."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +31,7 @@ class Case:
 
     cell: Cell
     params: Params
+    initial: Carry
     carry: Carry
     xs: Inputs
     mask: np.ndarray
@@ -49,7 +56,7 @@ class Case:
             raise AssertionError(f"check_cell({self.cell}): law broken: {law}: {detail}.")
 
 
-def make_case(cell, in_features, inputs, seed) -> Case:
+def make_case(cell, in_features, inputs, seed, params=None) -> Case:
     """Random parameters and inputs, with masks and resets of every kind."""
     key = jax.random.key(seed)
     random = np.random.default_rng(seed)
@@ -65,42 +72,31 @@ def make_case(cell, in_features, inputs, seed) -> Case:
             tree,
         )
 
-    params = disturb(cast(cell.init(key, in_features), jnp.float64))
+    if params is None:
+        params = disturb(cast(cell.init(key, in_features), jnp.float64))
     if inputs is None:
         xs = random.standard_normal((ROWS, STEPS, in_features))
     else:
         xs = disturb(inputs(key, (ROWS, STEPS)))
-    carry = disturb(seed_carry(cell.initial_carry(params, (ROWS,)), key))
-    # Rows: all steps; padding; holes with a reset under one; nothing. Resets at both ends.
+    initial = cell.initial_carry(params, (ROWS,))
+    carry = disturb(seed_carry(initial, key))
     mask = np.ones((ROWS, STEPS), bool)
-    mask[1, 4:] = False
-    mask[2, [0, 2, 3]] = False
-    mask[3] = False
     resets = np.zeros((ROWS, STEPS), bool)
-    resets[0, [0, 3, 6]] = True
-    resets[1, 2] = True
-    resets[2, [2, 4]] = True
-    resets[3, 1] = True
-    return Case(cell, params, carry, xs, mask, resets, random)
+    for row, steps in VALID.items():
+        mask[row] = np.isin(np.arange(STEPS), steps)
+    for row, steps in RESETS.items():
+        resets[row, steps] = True
+    return Case(cell, params, initial, carry, xs, mask, resets, random)
 
 
-class Weights:
-    """Random cotangents: the loss is the inner product of the results with them."""
+class Weights(NamedTuple):
+    """Random cotangents: the loss is the inner product of the results with them.
 
-    def __init__(self, case: Case):
-        shapes = jax.eval_shape(
-            lambda p, c, x: scan(case.cell, p, x, c), case.params, case.carry, case.xs
-        )
-        carry, ys = shapes
-        self.ys, self.carry = jax.tree.map(
-            lambda leaf: case.random.standard_normal(leaf.shape), (ys, floats(carry))
-        )
+    `ys` are those of the outputs, `carry` those of the floating-point leaves of the carry.
+    """
 
-    def of(self, row: int, steps: np.ndarray) -> "Weights":
-        part = object.__new__(Weights)
-        part.ys = steps_of(row_of(self.ys, row), steps, axis=0)
-        part.carry = row_of(self.carry, row)
-        return part
+    ys: PyTree
+    carry: list[Any]
 
     def loss(self, carry: Carry, ys: PyTree) -> Array:
         pairs = zip(
@@ -111,24 +107,45 @@ class Weights:
         return sum(((weight * value).sum() for weight, value in pairs), jnp.zeros(()))
 
 
-def with_gradient(cell: Cell, weights: Weights, **setting: Any) -> Any:
+def make_weights(case: Case) -> Weights:
+    """Weights for the results of the whole batch."""
+    if case.cell.causal:
+        now = steps_of(case.xs, 0)
+        _, y = jax.eval_shape(case.cell.step, case.params, case.carry, now)
+        ys = jax.tree.map(lambda leaf: np.empty((ROWS, STEPS, *leaf.shape[1:])), y)
+    else:
+        ys = jax.eval_shape(lambda p, x: scan(case.cell, p, x)[1], case.params, case.xs)
+    draw = lambda leaf: case.random.standard_normal(leaf.shape)  # noqa: E731
+    return Weights(jax.tree.map(draw, ys), [draw(leaf) for leaf in floats(case.carry)])
+
+
+class Program:
     """A compiled scan that also returns the gradients of the weighted sum of its results."""
 
-    def run(params, carry, xs, mask=None, resets=None):
+    def __init__(self, cell: Cell, weights: Weights, **options: Any):
+        self.cell, self.weights, self.options = cell, weights, options
+        self.traces = 0
+        self._run = jax.jit(self._trace)
+
+    def __call__(self, params, carry, xs, mask=None, resets=None, weights=None) -> dict:
+        weights = self.weights if weights is None else weights
+        return jax.tree.map(_plain, self._run(params, carry, xs, weights, mask, resets))
+
+    def _trace(self, params, carry, xs, weights, mask, resets) -> dict:
+        self.traces += 1
+
         def loss(parts):
             p, c, x = (
                 put_floats(tree, part)
                 for tree, part in zip((params, carry, xs), parts, strict=True)
             )
-            end, ys = scan(cell, p, x, c, mask=mask, resets=resets, **setting)
+            end, ys = scan(self.cell, p, x, c, mask=mask, resets=resets, **self.options)
             return weights.loss(end, ys), (end, ys)
 
         parts = tuple(map(floats, (params, carry, xs)))
         gradients, (end, ys) = jax.grad(loss, has_aux=True)(parts)
         names = ("d_params", "d_carry", "d_xs")
         return {"carry": end, "ys": ys, **dict(zip(names, gradients, strict=True))}
-
-    return jax.jit(run)
 
 
 def arrays(tree: PyTree) -> list[np.ndarray]:
@@ -138,13 +155,20 @@ def arrays(tree: PyTree) -> list[np.ndarray]:
 
 def numbers(leaf: Any) -> np.ndarray:
     """The leaf in NumPy, keys as the numbers behind them."""
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        leaf = jax.random.key_data(leaf)
-    return np.asarray(leaf, np.float64)
+    return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf, np.float64)
 
 
-def row_of(tree: PyTree, row: int) -> PyTree:
-    """One row of every array."""
+def _plain(leaf: Any) -> Any:
+    """In NumPy, where indexing compiles nothing, unless it is a key."""
+    return leaf if _is_key(leaf) else np.asarray(leaf)
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def row_of(tree: PyTree, row: Any) -> PyTree:
+    """One row of every array, or some rows."""
     return jax.tree.map(lambda leaf: leaf[row], tree)
 
 

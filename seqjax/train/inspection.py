@@ -146,7 +146,7 @@ def layer_reports(model: Any, loss: Callable[[Any], Any]) -> list[LayerReport]:
     return [
         LayerReport(
             layer.name,
-            int(layer.counts.sum(-1).max()),
+            int(layer.counts.sum(0).max()),
             jax.jit(lambda key, layer=layer: layer_exponents(layer, key))(key),
             jax.jit(lambda key, layer=layer: layer_influence(layer, key))(key),
         )

@@ -29,7 +29,7 @@ def test_laws(short_stretches):
     lengths = []
 
     def sequence(scan, params, carry, initial, xs, steps):
-        lengths.append(xs.shape[-2])
+        lengths.append(xs.shape[0])
         return CELL.sequence(scan, params, carry, initial, xs, steps)
 
     watched = sj.Cell(CELL.init, CELL.initial_carry, CELL.step, 2, sequence=sequence)
@@ -44,7 +44,7 @@ def test_length_of_the_stretches(rows, time, stretch):
     def scan(cell, params, carry, initial, xs, steps):
         asked.append(steps.checkpoint_every)
 
-    xs = jnp.zeros((rows, time, 128))
+    xs = jnp.zeros((time, rows, 128))
     cell = sj.checkpointed(sj.stack(sj.minimal_gru(2)))
     cell.sequence(scan, None, None, None, xs, Steps())
     cell.sequence(scan, None, None, None, xs, Steps(devices=8))  # Each runs rows like these.

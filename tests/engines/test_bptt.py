@@ -13,8 +13,8 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 
 import seqjax as sj
-from seqjax.engines import bptt
-from seqjax.testing.case import Weights, make_case, numbers, with_gradient
+from seqjax.engines import gated_steps
+from seqjax.testing.case import Program, make_case, make_weights, numbers
 from tests.jaxprs import loops
 from tests.table import CELLS, CORE, IN_FEATURES, ROWS
 
@@ -44,11 +44,11 @@ def test_equal_to_the_plain_path(name, options, masked, reset):
     """Values and gradients of everything, whatever the mix of arguments."""
     with jax.enable_x64(True):
         case = make_case(GATED[name], IN_FEATURES, None, 1)
-        weights = Weights(case)
+        weights = make_weights(case)
         flags = {"mask": case.mask} if masked else {}
         flags |= {"resets": case.resets} if reset else {}
         got, wanted = (
-            with_gradient(case.cell, weights, **{**options, "method": method})(
+            Program(case.cell, weights, **{**options, "method": method})(
                 case.params, case.carry, case.xs, **flags
             )
             for method in (options["method"], "plain")
@@ -410,11 +410,11 @@ def test_scan_sum_stores_no_outputs():
 
 
 def test_tiles_divide_the_time_if_they_can():
-    assert bptt.tile_size(200, 16, 16384, devices=1) == 200
-    assert bptt.tile_size(200, 8, 8192, devices=2) == 50
-    assert bptt.tile_size(256, 32, 131072, devices=1) == 8
-    assert bptt.tile_size(257, 32, 131072, devices=1) == 12
-    assert bptt.tile_size(7, 1000, 10**9, devices=1) == 1
-    assert bptt.tile_size(1, 1, 10**9, devices=1) == 1
-    sizes = [bptt.tile_size(t, 3, 10**5, devices=2) for t in range(1, 50)]
+    assert gated_steps.tile_size(200, 16, 16384, devices=1) == 200
+    assert gated_steps.tile_size(200, 8, 8192, devices=2) == 50
+    assert gated_steps.tile_size(256, 32, 131072, devices=1) == 8
+    assert gated_steps.tile_size(257, 32, 131072, devices=1) == 12
+    assert gated_steps.tile_size(7, 1000, 10**9, devices=1) == 1
+    assert gated_steps.tile_size(1, 1, 10**9, devices=1) == 1
+    sizes = [gated_steps.tile_size(t, 3, 10**5, devices=2) for t in range(1, 50)]
     assert all(1 <= size <= time for time, size in enumerate(sizes, 1))

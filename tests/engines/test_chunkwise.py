@@ -14,7 +14,7 @@ from seqjax.core.matrix import Access, MatrixState
 from seqjax.engines import triangular
 from seqjax.engines.decays import Decays
 from seqjax.testing import check_cell
-from seqjax.testing.case import Weights, make_case, numbers, with_gradient
+from seqjax.testing.case import Program, make_case, make_weights, numbers
 from tests.matrix_cells import FORMS, form
 
 IN = 3
@@ -47,10 +47,10 @@ def compare(cell, settings=SETTINGS[1:2], flagged=(True,), method=FOURS):
     """
     with jax.enable_x64(True):
         case = make_case(cell, IN, None, 1)
-        weights = Weights(case)
+        weights = make_weights(case)
         for setting in settings:
             run, plain = (
-                with_gradient(cell, weights, method=each, **setting) for each in (method, "plain")
+                Program(cell, weights, method=each, **setting) for each in (method, "plain")
             )
             for some in flagged:
                 flags = {"mask": case.mask, "resets": case.resets} if some else {}

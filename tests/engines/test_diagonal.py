@@ -14,7 +14,7 @@ import seqjax as sj
 from seqjax.core.affine import Update
 from seqjax.core.linear import Diagonal
 from seqjax.engines import prefix, sizes
-from seqjax.testing.case import Weights, make_case, numbers, with_gradient
+from seqjax.testing.case import Program, make_case, make_weights, numbers
 from tests.engines.test_bptt import collectives_inside_loops
 from tests.table import ANY, CELLS, CORE, IN_FEATURES, ROWS
 
@@ -58,11 +58,11 @@ def test_equal_to_the_plain_path(name, method, options, masked, reset):
     """Values and gradients of everything, whatever the mix of arguments."""
     with jax.enable_x64(True):
         case = make_case(LINEAR[name], IN_FEATURES, None, 1)
-        weights = Weights(case)
+        weights = make_weights(case)
         flags = {"mask": case.mask} if masked else {}
         flags |= {"resets": case.resets} if reset else {}
         got, wanted = (
-            with_gradient(case.cell, weights, **options, method=each)(
+            Program(case.cell, weights, **options, method=each)(
                 case.params, case.carry, case.xs, **flags
             )
             for each in (method, "plain")

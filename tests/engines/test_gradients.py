@@ -10,8 +10,8 @@ import pytest
 from jax.test_util import check_grads
 
 import seqjax as sj
-from seqjax.testing.case import Weights, make_case, numbers, with_gradient
-from seqjax.testing.loop import Loop
+from seqjax.testing.case import ROWS, STEPS, Program, make_case, make_weights, numbers
+from seqjax.testing.reference import Reference
 from tests.table import CORE, IN_FEATURES
 
 
@@ -43,7 +43,6 @@ def test_second_derivatives(name, x64):
     check_grads(run, (xs,), order=2, modes=("rev",), atol=1e-5, rtol=1e-5)
 
 
-ROWS, STEPS = 4, 7
 flags = st.lists(st.booleans(), min_size=ROWS * STEPS, max_size=ROWS * STEPS).map(
     lambda values: np.array(values).reshape(ROWS, STEPS)
 )
@@ -53,14 +52,14 @@ flags = st.lists(st.booleans(), min_size=ROWS * STEPS, max_size=ROWS * STEPS).ma
 def tools():
     with jax.enable_x64(True):
         case = make_case(sj.learned_initial_carry(sj.lstm(2)), 2, None, 0)
-        weights = Weights(case)
+        weights = make_weights(case)
         settings = [
             {"reverse": reverse, "truncate": truncate}
             for reverse in (False, True)
             for truncate in (None, 2)
         ]
-        runs = [with_gradient(case.cell, weights, **setting) for setting in settings]
-        return case, weights, Loop(case), list(zip(settings, runs, strict=True))
+        runs = [Program(case.cell, weights, **setting) for setting in settings]
+        return case, weights, Reference(case), list(zip(settings, runs, strict=True))
 
 
 @hypothesis.given(mask=flags, resets=flags, which=st.integers(0, 3))

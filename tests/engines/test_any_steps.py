@@ -12,8 +12,8 @@ from jax.test_util import check_grads
 
 import seqjax as sj
 from seqjax.core import attention
-from seqjax.engines import sizes, stepwise
-from seqjax.testing.case import Weights, make_case, numbers, with_gradient
+from seqjax.engines import any_steps, sizes
+from seqjax.testing.case import Program, make_case, make_weights, numbers
 from tests.jaxprs import loops
 from tests.table import ANY_STEP, IN_FEATURES, ROWS
 
@@ -32,9 +32,9 @@ TILES = sj.Recompute(tile=3)
 )
 def test_equal_to_the_plain_path(name, options, x64):
     case = make_case(CELLS[name], IN_FEATURES, None, 1)
-    weights = Weights(case)
+    weights = make_weights(case)
     got, wanted = (
-        with_gradient(case.cell, weights, **options, method=method)(
+        Program(case.cell, weights, **options, method=method)(
             case.params, case.carry, case.xs, mask=case.mask, resets=case.resets
         )
         for method in (TILES, "plain")
@@ -74,21 +74,21 @@ def test_steps_too_large_for_a_tile():
     ready = jax.eval_shape(sj.attend_to, params, values)
     carry = jax.eval_shape(lambda p: cell.initial_carry(p, (2,)), ready)
     x = jax.ShapeDtypeStruct((2, 3), jnp.float32)
-    assert stepwise.tile_size(cell, ready, carry, x) == sizes.FEWEST_STEPS_OF_TILE.here
+    assert any_steps.tile_size(cell, ready, carry, x) == sizes.FEWEST_STEPS_OF_TILE.here
 
 
 def test_tiles_count_what_a_step_makes_on_the_way():
     cell, params, values, xs = attentive(places=600)
     ready = sj.attend_to(params, values)
     scores = 2 * 600 * 4 * 4
-    size = stepwise.tile_size(cell, ready, cell.initial_carry(ready, (2,)), xs[:, 0])
+    size = any_steps.tile_size(cell, ready, cell.initial_carry(ready, (2,)), xs[:, 0])
     assert size == sizes.STEPS_OF_TILE.here // scores
 
 
 def test_tiles_do_not_count_weights():
     cell = sj.conv_gru(64, space=(1,))
     params = cell.init(jax.random.key(0), 1)
-    size = stepwise.tile_size(cell, params, cell.initial_carry(params), jnp.ones((1, 1)))
+    size = any_steps.tile_size(cell, params, cell.initial_carry(params), jnp.ones((1, 1)))
     assert size > sizes.STEPS_OF_TILE.here // params["recurrent"].nbytes * 100
 
 
@@ -97,7 +97,7 @@ def test_large_steps_with_few_weights_have_tiles_of_their_own():
     params = cell.init(jax.random.key(0), 1)
     x = jax.ShapeDtypeStruct((16, 256, 256, 1), jnp.float32)
     carry = jax.eval_shape(lambda params: cell.initial_carry(params, (16,)), params)
-    assert stepwise.tile_size(cell, params, carry, x) == 1
+    assert any_steps.tile_size(cell, params, carry, x) == 1
 
 
 def test_derivatives_of_any_kind(x64):
