@@ -22,12 +22,17 @@ import jax
 import jaxtyping
 import pytest
 
-CACHE = Path(__file__).parent / ".cache" / "jax"
+# Compiled programs outlive a clone: JAX keeps each under a hash of the program, the compiler and
+# its flags. Any of these files may be deleted; `SEQJAX_TEST_CACHE` names another folder, or none
+# if it is empty.
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seqjax" / "jax"
 
 jax.config.update("jax_platforms", os.environ.get("SEQJAX_TEST_PLATFORM", "cpu"))
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_compilation_cache_dir", str(CACHE))
+jax.config.update(
+    "jax_compilation_cache_dir", os.environ.get("SEQJAX_TEST_CACHE", str(CACHE)) or None
+)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 # Traced programs are many objects that live long: looking for garbage among them is slow.

@@ -1,11 +1,9 @@
-"""The documentation builds without a warning, and its reference has every public name."""
+"""The reference has every public name."""
 
 import importlib
 import inspect
-import os
 import re
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
@@ -113,13 +111,6 @@ def test_the_example_trains_and_samples(monkeypatch, capsys):
     first, last = names["history"][0], sum(names["history"][-4:]) / 4
     assert last < first - 1, "the example does not learn"
     assert len(capsys.readouterr().out) > 400
-
-
-def test_it_builds_without_a_warning(tmp_path):
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", str(DOCS), str(tmp_path)]
-    environment = {**os.environ, "SEQJAX_DOCS": ""}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 def test_the_tables_of_tasks_are_made_from_the_scores(monkeypatch):

@@ -53,7 +53,7 @@ ENGINES = (
         built_by="sj.gated",
         gives="gates, products, update",
         file="bptt.py",
-        methods="recompute, store",
+        methods="gated_steps.py: recompute, store",
         forward="W x: one product per tile;\nloop: U h and the update",
         stored="all states\n(store: gates as well)",
         tangents="gates and terms in dW, dU:\none product each per tile;\n"
@@ -66,8 +66,8 @@ ENGINES = (
         structure="AnyStep",
         built_by="sj.attentive",
         gives="a step, time as a batch axis",
-        file="stepwise.py",
-        methods="recompute",
+        file="bptt.py",
+        methods="any_steps.py: recompute",
         forward="lax.scan over step",
         stored="all states",
         tangents="terms in the weights and in\nattention: one jvp per tile;\n"
@@ -81,7 +81,7 @@ ENGINES = (
         built_by="sj.linear, sj.diagonal",
         gives="decay and value",
         file="diagonal.py",
-        methods="chunked, associative",
+        methods="prefix.py: chunked, associative",
         forward="products: once per tile;\ninside, an associative scan\n(on a CPU, single steps)",
         stored="states between tiles",
         tangents="the same recurrence,\nrun on the tangents",
@@ -94,7 +94,7 @@ ENGINES = (
         built_by="sj.matrix_state",
         gives="forget, write, read",
         file="chunkwise.py",
-        methods="chunked",
+        methods="matrix_tile.py: chunked",
         forward="intra-chunk products, all at\nonce (WY form); loop over\n"
         "chunks; all readings at once",
         stored="memories between tiles",
@@ -167,10 +167,10 @@ def draw() -> Figure:
     axes.set(xlim=(0, WIDTH), ylim=(0, HEIGHT))
     axes.axis("off")
     call = "sj.scan(cell, params, xs, carry, lengths, mask, resets, reverse, truncate, method)"
-    told = "scan.py: checks; one transposition to time-major; which steps are valid, reset, cut"
+    told = "scan.py, request.py: checks; time-major from here on; valid steps, resets, cuts"
     bar(axes, 9.7, 0.78, call, told, dark=True)
     arrow(axes, (MIDDLE, 8.92), (MIDDLE, 8.66), INK)
-    told = "dispatch.py: for each part of the cell the engine for what the part exposes"
+    told = "dispatch.py: the engine of each part; boundaries.py: cut, reset, step, hold"
     bar(axes, 8.66, 0.64, "run_cell", told, dark=False)
     words = "checkpoint_every:\nchunk by chunk"
     write(axes, LEFT + 0.16, 8.34, words, 8.5, GREY, ha="left")

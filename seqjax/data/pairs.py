@@ -70,7 +70,7 @@ def load_pairs(name: str) -> Split:
       reference texts.
 
     Raises:
-      InputError: if there is no such data set.
+      InputError: if there is no such data set, or the SWORD modules of the verses are not found.
       ImportError: if a package that it needs is not installed.
     """
     if name not in PAIRS:

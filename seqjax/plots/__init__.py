@@ -1,8 +1,8 @@
-"""Pictures of predictions: each function returns a `matplotlib.figure.Figure`.
+"""Plots: each function returns a `matplotlib.figure.Figure`.
 
-Nothing is shown and no global state of matplotlib changes: `figure.savefig("picture.png")`
-writes it, and a notebook shows a figure that is the last value of a cell. Everything can be
-read in grey. Arrays may be NumPy's or JAX's.
+Nothing is shown and no global state of matplotlib changes: `figure.savefig("picture.png")` writes
+a figure, and a notebook shows one that is the last value of a cell. All plots are legible in
+greyscale. Arrays may be NumPy's or JAX's.
 """
 
 from seqjax.plots.alignment import alignment

@@ -1,4 +1,4 @@
-"""Where a decoder looked while it wrote."""
+"""The alignment of target and source tokens by attention."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,17 +15,17 @@ def alignment(
     source: Sequence[Any],
     target: Sequence[Any],
     *,
-    source_label: str = "read",
-    target_label: str = "written",
+    source_label: str = "source",
+    target_label: str = "target",
 ) -> Any:
-    """The weights of attention: a row for each token written, a column for each one read.
+    """The attention weights: a row per target token, a column per source token.
 
     Args:
-      weights: `(target, source)`, each row adding up to 1, as from `EncoderDecoder.alignment`.
-      source: the tokens read, one for each column.
-      target: the tokens written, one for each row.
-      source_label: what was read.
-      target_label: what was written.
+      weights: `(target, source)`, each row summing to 1, as from `EncoderDecoder.alignment`.
+      source: the source tokens, one per column.
+      target: the target tokens, one per row.
+      source_label: label of the source axis.
+      target_label: label of the target axis.
 
     Returns:
       A `matplotlib.figure.Figure`, larger for more tokens.
@@ -43,8 +43,8 @@ def alignment(
     weights = np.asarray(weights, np.float64)
     if weights.shape != (len(target), len(source)) or not weights.size:
         raise ValueError(
-            f"alignment: expected weights ({len(target)}, {len(source)}), a row for each token "
-            f"written and a column for each one read; got {weights.shape}."
+            f"alignment: expected weights ({len(target)}, {len(source)}), a row per target token "
+            f"and a column per source token; got {weights.shape}."
         )
     columns, rows = [[shorten(t, LONGEST_TOKEN) for t in tokens] for tokens in (source, target)]
     turned = max(map(len, columns)) > 2

@@ -1,4 +1,4 @@
-"""What a beam search looked at."""
+"""The tree of a beam search."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,22 +17,22 @@ def beam_tree(
     chosen: Any = None,
     steps: int | None = None,
 ) -> Any:
-    """The beams of a search, step by step: which went on from which.
+    """The beams of a search, step by step.
 
-    A line leads from each beam to those that continue it, the darker the likelier; the token
-    stands where it ends. What was cut off ends in the open.
+    A line leads from each beam to its extensions, darker if more probable, with the token at its
+    end. Pruned beams have no extensions.
 
     Args:
-      trace: of one row: `Beams.trace` with arrays `(length, beams)`.
-      name: what a token is called, as a function or a sequence.
-      chosen: the tokens of the sequence that was found, to be drawn bold.
-      steps: how many to show; by default all in which there was a beam.
+      trace: of one sequence: `Beams.trace` with arrays `(length, beams)`.
+      name: the names of tokens, as a function or a sequence.
+      chosen: the tokens of the sequence that was found, drawn bold.
+      steps: number of steps to show; by default all with a live beam.
 
     Returns:
       A `matplotlib.figure.Figure`.
 
     Raises:
-      ValueError: if the arrays are not of one row.
+      ValueError: if the arrays have a batch dimension.
       ImportError: if matplotlib is not installed.
 
     Example:
@@ -47,13 +47,13 @@ def beam_tree(
     tokens, parents, known = (np.asarray(part) for part in trace)
     if tokens.ndim != 2:
         raise ValueError(
-            f"beam_tree: expected the trace of one row, (length, beams); got {tokens.shape}."
+            f"beam_tree: expected the trace of one sequence, (length, beams); got {tokens.shape}."
         )
     alive = np.isfinite(known) & (known > -1e30)
     count = int(alive.any(1).sum()) if steps is None else min(steps, len(tokens))
     beams = tokens.shape[1]
     call = name if callable(name) else lambda token: name[token]
-    path = _places_of(chosen, tokens, parents, count)
+    path = _beams_of(chosen, tokens, parents, count)
     figure = new_figure(
         max(4.0, 0.85 * count + 1.2), max(2.0, 0.42 * beams + 1.0), layout="constrained"
     )
@@ -89,11 +89,11 @@ def beam_tree(
     return figure
 
 
-def _places_of(chosen: Any, tokens: np.ndarray, parents: np.ndarray, count: int) -> dict[int, int]:
-    """The beam at each step whose tokens so far are those of the chosen sequence."""
+def _beams_of(chosen: Any, tokens: np.ndarray, parents: np.ndarray, count: int) -> dict[int, int]:
+    """For each step the beam whose tokens so far are those of the chosen sequence."""
     if chosen is None:
         return {}
-    places = {}
+    beams = {}
     wanted = np.asarray(chosen).tolist()
     histories: list[list[int]] = [[]] * tokens.shape[1]
     for step in range(count):
@@ -103,6 +103,6 @@ def _places_of(chosen: Any, tokens: np.ndarray, parents: np.ndarray, count: int)
         ]
         for beam, history in enumerate(histories):
             if history == wanted[: step + 1]:
-                places[step] = beam
+                beams[step] = beam
                 break
-    return places
+    return beams

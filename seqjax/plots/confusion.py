@@ -1,4 +1,4 @@
-"""Which class was taken for which."""
+"""Confusion matrices."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,11 +12,10 @@ MOST_NUMBERS = 30
 
 
 def confusion_matrix(matrix: Any, labels: Sequence[Any]) -> Any:
-    """A confusion matrix: numbers are counts, the darker the larger its share of the row.
+    """A confusion matrix: numbers are counts, colours are shares of the row.
 
-    So the diagonal shows the recall of each class, however rare the class is. Labels longer
-    than 24 characters lose their middle. Beyond 30 classes the numbers would not be legible and
-    are left out.
+    So the diagonal shows the recall of each class, however rare the class is. The middle of labels
+    longer than 24 characters is elided. Beyond 30 classes there are no numbers.
 
     Args:
       matrix: `(classes, classes)` counts, row = target and column = prediction, such as
@@ -49,8 +48,8 @@ def confusion_matrix(matrix: Any, labels: Sequence[Any]) -> Any:
     numbers = [[_spell(count) for count in row] for row in counts]
     digits = max(len(number) for row in numbers for number in row)
     numbered = classes <= MOST_NUMBERS
-    # In inches: a cell holds its digits, the margin the longest label, and the least holds
-    # the words at the axes.
+    # In inches: a cell holds its digits, the margin the longest label, and the minimum side the
+    # axis labels.
     cell = max(0.32, 0.085 * digits) if numbered else 0.2
     margin = 0.6 + 0.08 * max(map(len, names))
     side = max(cell * classes, 1.8)
@@ -59,10 +58,10 @@ def confusion_matrix(matrix: Any, labels: Sequence[Any]) -> Any:
     image = axes.imshow(shares, cmap="Greys", vmin=0, vmax=1)
     bar = figure.colorbar(image, ax=axes, shrink=0.8)
     bar.set_label("share of the target class")
-    places = range(classes)
+    ticks = range(classes)
     upright = sum(map(len, names)) * 0.085 > side
-    axes.set_xticks(places, names, rotation=90 if upright else 0, fontsize=9)
-    axes.set_yticks(places, names, fontsize=9)
+    axes.set_xticks(ticks, names, rotation=90 if upright else 0, fontsize=9)
+    axes.set_yticks(ticks, names, fontsize=9)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("target class")
     if numbered:

@@ -1,4 +1,4 @@
-"""A figure to draw on."""
+"""Figures and axes that all plots share."""
 
 import functools
 import io
@@ -6,24 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from seqjax.core.errors import InputError
+from seqjax.core.extras import extra_module
 
 
 def new_figure(width: float, height: float, **options: Any) -> Any:
-    """A `Figure` of `width` by `height` inches that pyplot does not know of; notebooks show it.
+    """A `Figure` of `width` by `height` inches, unknown to pyplot, which notebooks display.
 
     Raises:
       ImportError: if matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        raise InputError(
-            "Pictures need matplotlib, which is not installed: pip install 'seqjax[plot]'."
-        ) from None
-
-    figure: Any = Figure(figsize=(width, height), **options)
-    # Notebooks ask for this; pyplot's own way works after its first figure only.
+    figure: Any = extra_module("matplotlib.figure", "plot").Figure(
+        figsize=(width, height), **options
+    )
+    # Notebooks call this; pyplot's own hook is installed with its first figure only.
     figure._repr_png_ = functools.partial(_as_png, figure)
     return figure
 
@@ -35,7 +30,7 @@ def _as_png(figure: Any) -> bytes:
 
 
 def plot_with_gaps(axes: Any, x: np.ndarray, y: np.ndarray, **style: Any) -> None:
-    """A line that breaks where `y` is NaN; a value alone between two gaps becomes a dot."""
+    """A line with gaps where `y` is NaN; an isolated value becomes a dot."""
     axes.plot(x, y, **style)
     known = np.isfinite(y)
     beside = np.zeros_like(known)
@@ -47,9 +42,9 @@ def plot_with_gaps(axes: Any, x: np.ndarray, y: np.ndarray, **style: Any) -> Non
 
 
 def shorten(label: Any, most: int) -> str:
-    """At most `most` characters of a label, an ellipsis in place of its middle.
+    """A label of at most `most` characters, its middle elided.
 
-    Names that begin alike ("sensor in the kitchen 1") often differ at the end.
+    Names with a common prefix ("sensor in the kitchen 1") often differ at the end.
     """
     text = str(label)
     if len(text) <= most:
@@ -59,8 +54,7 @@ def shorten(label: Any, most: int) -> str:
 
 
 def time_ticks(axes: Any, times: np.ndarray) -> None:
-    """Whole steps where `times` are; where they are dates, ticks that say no more than they
-    must."""
+    """Integer ticks for integer times, concise date ticks for dates."""
     if np.issubdtype(times.dtype, np.integer):
         axes.xaxis.get_major_locator().set_params(integer=True)
     if np.issubdtype(times.dtype, np.datetime64):

@@ -1,4 +1,4 @@
-"""A forecast and what is known about its uncertainty, after the history it was made from."""
+"""A probabilistic forecast after its history."""
 
 from typing import Any
 
@@ -17,21 +17,21 @@ def forecast(
     value_label: str = "value",
     time_label: str | None = None,
 ) -> Any:
-    """A forecast as bands between its quantiles, over the end of the history.
+    """A forecast as bands between its quantiles, after the end of the history.
 
-    The outermost quantiles make the lightest band, the next ones a darker one inside it, and
-    the one in the middle, if their number is odd, a dashed line. A single quantile, or a
-    point forecast, is that line alone.
+    The outermost quantiles bound the lightest band, the next ones a darker one inside it, and the
+    middle one, if their number is odd, is a dashed line. A single quantile, or a point forecast, is
+    that line alone.
 
     Args:
-      history: `(time,)`; a gap where it is NaN. Pass the part that is worth seeing.
+      history: `(time,)`, the part to show; NaN is a gap.
       quantiles: `(horizon, quantiles)`.
       levels: `(quantiles,)` in (0, 1).
-      truth: `(horizon,)`, what happened; NaN where that is not known.
+      truth: `(horizon,)`, the observed values; NaN where missing.
       times: `(time + horizon,)`, numbers or `datetime64`; None counts steps from the last
         one of the history.
-      value_label: what the values are, with their unit: "demand (MW)".
-      time_label: what the times are, with their unit.
+      value_label: quantity and unit of the values: "demand (MW)".
+      time_label: quantity and unit of the times.
 
     Returns:
       A `matplotlib.figure.Figure`.
@@ -88,8 +88,8 @@ def forecast(
         style |= {"color": "tab:blue", "linestyle": "--", "linewidth": 1.8, "label": label}
         axes.plot(after, quantiles[:, bands], **style)
     if truth is not None:
-        # Dots alone leave the line of the median below them visible.
-        axes.plot(after, np.asarray(truth, np.float64), "k.", markersize=5, label="what happened")
+        # Dots without a line leave the median visible.
+        axes.plot(after, np.asarray(truth, np.float64), "k.", markersize=5, label="observed")
     time_ticks(axes, x)
     axes.set_xlabel(time_label or ("time (steps from the forecast)" if times is None else "time"))
     axes.set_ylabel(value_label)

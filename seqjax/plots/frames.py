@@ -1,4 +1,4 @@
-"""The frames of a clip with what was said of them."""
+"""The frames of a clip with their labels."""
 
 import textwrap
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from seqjax.plots.figure import new_figure, shorten
 COLUMNS = 6
 LONGEST_LABEL = 16
 CHARACTERS_PER_INCH = 11
-"""Of the title."""
+"""Width of the title."""
 
 
 def frames_with_labels(
@@ -21,14 +21,14 @@ def frames_with_labels(
     *,
     title: str | None = None,
 ) -> Any:
-    """The frames of a clip, in rows, each with its label; wrong ones are told apart.
+    """The frames of a clip, in rows, each with its label; wrong labels are highlighted.
 
     Args:
       frames: `(time, height, width)` or `(time, height, width, channels)` with 1 or 3 channels,
-        in 0..1.
+        in [0, 1].
       labels: one for each frame.
       targets: the true labels. Where they differ, both are written and the frame has a thick edge.
-      title: a line above all, such as what the clip shows.
+      title: above the frames, such as a caption of the clip.
 
     Returns:
       A `matplotlib.figure.Figure`, higher for more frames.
@@ -63,8 +63,7 @@ def frames_with_labels(
     lines = textwrap.wrap(title or "", int(CHARACTERS_PER_INCH * width))
     height = 1.95 * rows + 0.2 + 0.2 * len(lines)
     figure = new_figure(width, height, layout="constrained")
-    places = figure.subplots(rows, columns, squeeze=False).ravel()
-    for number, axes in enumerate(places):
+    for number, axes in enumerate(figure.subplots(rows, columns, squeeze=False).ravel()):
         if number >= len(frames):
             axes.remove()
             continue

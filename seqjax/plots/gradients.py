@@ -1,4 +1,4 @@
-"""What `seqjax.gradients` found."""
+"""Plots of the diagnostics of `seqjax.gradients`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,15 +12,15 @@ LONGEST_NAME = 34
 
 
 def gradient_flow(flows: Sequence[Any], *, what: str = "carry", every: int | None = None) -> Any:
-    """The norm of the loss's gradient at every step, a line for each layer.
+    """The norm of the loss's gradient at every step, a line per layer.
 
-    Rows of a batch are drawn as their root mean square. A line that falls towards the left
-    shows a gradient that vanishes on its way back, one that rises shows one that explodes.
+    The norm is the root mean square over the batch. A line that falls towards the left is a
+    vanishing gradient, one that rises an exploding gradient.
 
     Args:
       flows: from `seqjax.gradients.gradient_flow` or `model_flow`.
       what: `"carry"` or `"inputs"`.
-      every: where the gradient was truncated, every so many steps.
+      every: the truncation length, drawn as vertical lines.
 
     Returns:
       A `matplotlib.figure.Figure`.
@@ -69,12 +69,12 @@ def gradient_flow(flows: Sequence[Any], *, what: str = "carry", every: int | Non
 
 
 def gradient_map(norms: Any, steps: Sequence[int], *, name: str = "") -> Any:
-    """How the flow of gradients changes in training: steps of the sequence by steps of training.
+    """The gradient flow during training: steps of the sequence by steps of training.
 
     Args:
-      norms: `(training times, time)`, each row from `LayerFlow.carry`; NaN where a sequence was
-        shorter.
-      steps: of training, one for each row, rising.
+      norms: `(training times, time)`, each row from `LayerFlow.carry`; NaN beyond the end of
+        shorter sequences.
+      steps: of training, one per row, ascending.
       name: of the layer.
 
     Returns:
@@ -90,8 +90,6 @@ def gradient_map(norms: Any, steps: Sequence[int], *, name: str = "") -> Any:
       >>> gradient_map(np.ones((3, 20)), [100, 200, 300], name="lstm(8)").axes[0].get_title()
       'lstm(8)'
     """
-    from matplotlib.colors import LogNorm
-
     norms = np.asarray(norms, np.float64)
     if norms.ndim != 2 or len(steps) != len(norms) or not norms.size:
         raise ValueError(
@@ -99,6 +97,8 @@ def gradient_map(norms: Any, steps: Sequence[int], *, name: str = "") -> Any:
             f"{norms.shape} and {len(steps)} steps."
         )
     figure = new_figure(7.0, 3.4, layout="constrained")
+    from matplotlib.colors import LogNorm
+
     axes = figure.subplots()
     known = norms[np.isfinite(norms) & (norms > 0)]
     high = known.max() if known.size else 1.0
@@ -121,10 +121,10 @@ def gradient_map(norms: Any, steps: Sequence[int], *, name: str = "") -> Any:
 
 
 def gates(found: Sequence[Any]) -> Any:
-    """How open each gate is, and how much of it is stuck.
+    """The mean and the saturation of each gate.
 
-    A bar is a gate, its whole length the range of its values: dark the share stuck at the lower
-    end, grey the share stuck at the upper one; a white line with a black edge is the mean.
+    The length of a bar is the range of a gate: black is the share saturated at the lower end, grey
+    the share saturated at the upper end; a white line with a black edge is the mean.
 
     Args:
       found: from `seqjax.gradients.activations` or `model_activations`.
@@ -157,16 +157,16 @@ def gates(found: Sequence[Any]) -> Any:
             axes.barh(-row, low, height=0.7, color="0.15")
             axes.barh(-row, high, left=1 - high, height=0.7, color="0.55")
             start = {"sigmoid": 0.0, "tanh": -1.0}[gate.kind]
-            place = (float(gate.mean) - start) / (1 - start)
-            axes.plot([place] * 2, [-row - 0.35, -row + 0.35], color="black", linewidth=3.4)
-            axes.plot([place] * 2, [-row - 0.35, -row + 0.35], color="white", linewidth=1.4)
+            mean = (float(gate.mean) - start) / (1 - start)
+            axes.plot([mean] * 2, [-row - 0.35, -row + 0.35], color="black", linewidth=3.4)
+            axes.plot([mean] * 2, [-row - 0.35, -row + 0.35], color="white", linewidth=1.4)
         axes.set_yticks([-row for row in range(len(group))], [gate.name for gate in group])
         axes.set_title(shorten(layer, 2 * LONGEST_NAME), fontsize=9, loc="left")
         axes.set_xlim(0, 1)
         for side in ("top", "right", "left"):
             axes.spines[side].set_visible(False)
     every[-1].set_xlabel(
-        "share of values stuck low (black, from the left), high (grey, from the right);\n"
+        "share of values saturated low (black, from the left), high (grey, from the right);\n"
         "line: mean, from the lowest value on the left to the highest on the right",
         fontsize=8,
     )
@@ -174,11 +174,11 @@ def gates(found: Sequence[Any]) -> Any:
 
 
 def influence(by_lag: Mapping[str, Any], *, fraction: float = 0.01) -> Any:
-    """How much an input moves the output, by how long ago it was; a line for each layer or cell.
+    """The influence of an input on the output by lag, a line per layer or cell.
 
     Args:
       by_lag: names and `(*batch, time)` each, `by_lag` of `seqjax.gradients.effective_memory`.
-      fraction: a line is drawn at this share of the largest influence.
+      fraction: of the largest influence, drawn as a horizontal line.
 
     Returns:
       A `matplotlib.figure.Figure`.
@@ -218,7 +218,7 @@ def influence(by_lag: Mapping[str, Any], *, fraction: float = 0.01) -> Any:
 
 
 def truncation_cost(cost: Any) -> Any:
-    """The angle between truncated gradient and full one, and their sizes, by where it is cut.
+    """The angle and the ratio of norms between truncated and full gradient, by truncation length.
 
     Args:
       cost: from `seqjax.gradients.truncation_cost`.
@@ -235,29 +235,31 @@ def truncation_cost(cost: Any) -> Any:
       >>> from seqjax.plots import truncation_cost
       >>> cost = TruncationCost(np.array([1, 8]), np.array([0.4, 0.9]), np.array([0.2, 0.8]))
       >>> truncation_cost(cost).axes[0].get_xlabel()
-      'gradient cut every so many steps'
+      'truncation length (steps)'
     """
     figure = new_figure(5.6, 3.2, layout="constrained")
     axes = figure.subplots()
     axes.plot(cost.every, cost.cosine, "o-", color="black", label="cosine of the angle")
-    axes.plot(cost.every, cost.norm_ratio, "s--", color="0.5", label="norm, by that of the full")
+    axes.plot(
+        cost.every, cost.norm_ratio, "s--", color="0.5", label="norm over that of the full one"
+    )
     axes.axhline(1.0, color="0.8", linewidth=0.8, zorder=0)
     axes.set_xscale("log", base=2)
     axes.set_xticks(cost.every, [str(steps) for steps in cost.every])
     axes.minorticks_off()
     axes.set_ylim(bottom=min(0.0, *cost.cosine))
-    axes.set_xlabel("gradient cut every so many steps")
+    axes.set_xlabel("truncation length (steps)")
     axes.legend(frameon=False, fontsize=8)
     return figure
 
 
 def gradient_norms(steps: Any, norms: Any, *, clip: float | None = None) -> Any:
-    """The norm of the gradient before clipping, over the training.
+    """The norm of the gradient before clipping during training.
 
     Args:
       steps: of training.
-      norms: one for each.
-      clip: the largest norm allowed, drawn as a line.
+      norms: one per step.
+      clip: the maximum norm, drawn as a horizontal line.
 
     Returns:
       A `matplotlib.figure.Figure`.
@@ -290,6 +292,6 @@ def gradient_norms(steps: Any, norms: Any, *, clip: float | None = None) -> Any:
 
 
 def over_batch(values: Any) -> np.ndarray:
-    """The root mean square over rows of `(*batch, time)`: `(time,)`."""
+    """The root mean square over the batch of `(*batch, time)`: `(time,)`."""
     values = np.asarray(values, np.float64)
     return np.sqrt(np.square(values.reshape(-1, values.shape[-1])).mean(0))

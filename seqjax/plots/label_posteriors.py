@@ -1,4 +1,4 @@
-"""Where a transcriber heard each label."""
+"""The label posteriors of a CTC model over its input."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,18 +19,18 @@ def ctc_posteriors(
     least: float = 0.3,
     time_label: str = "time (steps)",
 ) -> Any:
-    """The probabilities of labels over the input that they were read from.
+    """The posterior probabilities of labels below the input.
 
-    Above is the input, below a curve for each label that is ever likelier than `least`, with its
-    name at its peaks, and the blank in light grey.
+    Above is the input, below a curve for each label whose probability ever exceeds `least`, named
+    at its peaks, and the blank token in light grey.
 
     Args:
-      probability: `(time, symbols)`, each row adding up to 1.
+      probability: `(time, symbols)`, each row summing to 1.
       values: `(time, channels)`, the input; drawn as an image, channels downwards.
-      names: of the symbols.
-      blank: the symbol that is no label.
-      least: labels that stay below are not drawn.
-      time_label: what the steps are.
+      names: of the labels and the blank token.
+      blank: the blank token.
+      least: labels that stay below this probability are not drawn.
+      time_label: label of the time axis.
 
     Returns:
       A `matplotlib.figure.Figure`.
@@ -68,7 +68,7 @@ def ctc_posteriors(
         upper.imshow(values.T, cmap="Greys", aspect="auto", interpolation="nearest")
         upper.set_yticks([])
     upper.set_ylabel("input")
-    lower.fill_between(x, probability[:, blank], color="0.88", step="mid", label="no label")
+    lower.fill_between(x, probability[:, blank], color="0.88", step="mid", label="blank")
     for number, name in enumerate(names):
         curve = probability[:, number]
         if number == blank or curve.max() < least:
@@ -82,7 +82,7 @@ def ctc_posteriors(
     lower.set_xlim(-0.5, time - 0.5)
     lower.set_yticks([0, 0.5, 1])
     lower.set_ylabel("probability")
-    lower.set_xlabel(f"{time_label}; grey: no label")
+    lower.set_xlabel(f"{time_label}; grey: blank")
     figure.align_ylabels()
     return figure
 

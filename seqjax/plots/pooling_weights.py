@@ -1,4 +1,4 @@
-"""Which steps of a series a model looked at."""
+"""The weights of attention pooling over a series."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +8,7 @@ import numpy as np
 from seqjax.plots.figure import new_figure, plot_with_gaps, shorten, time_ticks
 
 LONGEST_NAME = 20
+LINE = {"color": "black", "linewidth": 1.1}
 
 
 def attention_over_series(
@@ -19,19 +20,19 @@ def attention_over_series(
     value_label: str = "value",
     time_label: str | None = None,
 ) -> Any:
-    """The weights of attention pooling under the series that they pool.
+    """A series with the weights of attention pooling below.
 
-    The channels lie one above the other, each scaled to its own range, on a ground that is
-    the darker the larger a step's weight is; the bars below are the weights themselves.
+    The channels are stacked, each scaled to its own range; the background is darker where the
+    weight is larger, and the bars below are the weights themselves.
 
     Args:
-      values: `(time, channels)`, or `(time,)` for one channel, which keeps its unit; a gap
-        where they are NaN. Leave padding out.
-      weights: `(time,)`, each step's share.
+      values: `(time, channels)`, or `(time,)` for one channel, which keeps its unit; NaN is a gap.
+        Without padding.
+      weights: `(time,)`, the weight of each step.
       channels: their names; numbers by default.
-      times: `(time,)`, numbers or `datetime64`, in order; None counts steps.
-      value_label: what a single channel's values are, with their unit.
-      time_label: what the times are, with their unit.
+      times: `(time,)`, numbers or `datetime64`, ascending; None counts steps.
+      value_label: quantity and unit of a single channel.
+      time_label: quantity and unit of the times.
 
     Returns:
       A `matplotlib.figure.Figure`, higher for more channels.
@@ -70,21 +71,15 @@ def attention_over_series(
     height = max(1.7, 0.42 * width)
     figure = new_figure(8.0, height + 2.1, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[height, 1.3])
-    # The lightest half of the greys, so that the lines stay legible on all of it.
+    # The lighter half of the greys, on which lines stay legible.
     darkness = 0.5 * weights / max(weights.max(), np.finfo(float).tiny)
     for start, stop, shade in zip(edges[:-1], edges[1:], darkness, strict=True):
         upper.axvspan(start, stop, color=str(1 - shade), linewidth=0)
-    line = {"color": "black", "linewidth": 1.1}
     if width == 1:
-        plot_with_gaps(upper, x, values[:, 0], **line)
+        plot_with_gaps(upper, x, values[:, 0], **LINE)
         upper.set_ylabel(value_label)
     else:
-        for place, channel in enumerate(values.T):
-            plot_with_gaps(upper, x, width - 1 - place + 0.8 * _to_range(channel), **line)
-        names = [shorten(name, LONGEST_NAME) for name in channels or range(width)]
-        upper.set_yticks(range(width), names[::-1], fontsize=8)
-        upper.set_ylim(-0.6, width - 0.4)
-        upper.set_ylabel("channels (scaled)")
+        _stack(upper, x, values, channels or range(width))
     lower.bar(
         edges[:-1],
         weights,
@@ -103,8 +98,19 @@ def attention_over_series(
     return figure
 
 
+def _stack(axes: Any, x: np.ndarray, values: np.ndarray, names: Sequence[Any]) -> None:
+    """Channels `(time, channels)` above each other, the first on top."""
+    width = values.shape[1]
+    for row, channel in enumerate(values.T):
+        plot_with_gaps(axes, x, width - 1 - row + 0.8 * _to_range(channel), **LINE)
+    names = [shorten(name, LONGEST_NAME) for name in names]
+    axes.set_yticks(range(width), names[::-1], fontsize=8)
+    axes.set_ylim(-0.6, width - 0.4)
+    axes.set_ylabel("channels (scaled)")
+
+
 def _to_range(channel: np.ndarray) -> np.ndarray:
-    """To [-1/2, 1/2]; a channel that never changes lies in the middle."""
+    """Scaled to [-1/2, 1/2]; a constant channel lies in the middle."""
     known = channel[np.isfinite(channel)]
     if not known.size or known.min() == known.max():
         return np.where(np.isfinite(channel), 0.0, np.nan)
@@ -112,7 +118,7 @@ def _to_range(channel: np.ndarray) -> np.ndarray:
 
 
 def _edges(x: np.ndarray) -> np.ndarray:
-    """The borders between steps, halfway from one to the next."""
+    """The edges of the bars, halfway between steps."""
     if len(x) == 1:
         half = np.timedelta64(12, "h") if np.issubdtype(x.dtype, np.datetime64) else 0.5
         return np.array([x[0] - half, x[0] + half])

@@ -74,7 +74,10 @@ def states(case: str, found: dict, prefix: str) -> dict:
     return {name: sj.BidirectionalState(one(2 * i), one(2 * i + 1)) for i, name in layer_names}
 
 
-def compare(case: str, found: dict) -> None:
+@pytest.mark.parametrize("case", make.CASES)
+def test_golden(case, x64):
+    with np.load(make.FOLDER / f"{case}.npz") as file:
+        found = dict(file)
     kind, layers, direction = case.rsplit("_", 2)
     cell = KINDS[kind] if direction == "forward" else sj.bidirectional(KINDS[kind])
     cell = sj.stack(*[cell] * int(layers))
@@ -101,15 +104,3 @@ def compare(case: str, found: dict) -> None:
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), got, wanted
         )
-
-
-@pytest.mark.parametrize("case", make.CASES)
-def test_golden(case, x64):
-    with np.load(make.FOLDER / f"{case}.npz") as found:
-        compare(case, dict(found))
-
-
-@pytest.mark.parametrize("case", make.CASES)
-def test_live(case, x64):
-    pytest.importorskip("torch", reason="the golden files hold the same numbers")
-    compare(case, make.run_torch(case))

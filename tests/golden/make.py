@@ -1,15 +1,18 @@
 """Writes the golden files: PyTorch's values and gradients of its recurrent layers, float64.
 
-    python -m tests.golden.make
+    python -m tests.golden.make [--check]
 
-Needs torch (the files were made with 2.13.0, CPU). The tests compare with the files always,
-and with PyTorch itself where it is installed.
+Needs torch (the files were made with 2.13.0, CPU). With `--check` nothing is written: PyTorch must
+give what the files hold. The tests compare with the files.
 """
 
 import itertools
+import sys
 from pathlib import Path
 
 import numpy as np
+
+from tests.golden.make_cells import check
 
 FOLDER = Path(__file__).parent
 BATCH, TIME, INPUTS, FEATURES = 3, 5, 3, 4
@@ -73,5 +76,9 @@ def run_torch(case: str) -> dict[str, np.ndarray]:
 
 if __name__ == "__main__":
     for case in CASES:
-        np.savez_compressed(FOLDER / f"{case}.npz", **run_torch(case))
+        path, found = FOLDER / f"{case}.npz", run_torch(case)
+        if sys.argv[1:] == ["--check"]:
+            check(case, path, found)
+        else:
+            np.savez_compressed(path, **found)
         print(case)

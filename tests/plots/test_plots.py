@@ -128,7 +128,7 @@ def test_gaps_in_the_history_and_the_truth():
     np.testing.assert_array_equal(line.get_ydata(), history)
     # What no line would show: values with a gap, or nothing, on both sides.
     np.testing.assert_array_equal(alone.get_ydata(), [3, 4])
-    assert legend(axes)[-1] == "what happened"
+    assert legend(axes)[-1] == "observed"
 
 
 def test_times_may_be_dates():
@@ -331,15 +331,15 @@ def test_without_matplotlib(monkeypatch):
         confusion_matrix([[1]], ["a"])
 
 
-# Sequences that were written.
+# Sequence-to-sequence models.
 
 
 @pytest.mark.parametrize(("source", "target"), [("abc", "wxyz"), (["straightforward"] * 30, "a")])
-def test_an_alignment_has_a_row_for_each_token_written(source, target):
+def test_an_alignment_has_a_row_for_each_target_token(source, target):
     weights = np.full((len(target), len(source)), 1 / len(source))
     figure = drawn(alignment(weights, list(source), list(target)))
     axes, bar = figure.axes
-    assert axes.get_xlabel() == "read" and axes.get_ylabel() == "written"
+    assert axes.get_xlabel() == "source" and axes.get_ylabel() == "target"
     assert bar.get_ylabel() == "attention weight"
     assert [label.get_text() for label in axes.get_yticklabels()] == list(target)
     assert axes.images[0].get_array().shape == (len(target), len(source))
@@ -364,7 +364,7 @@ def test_a_beam_tree_shows_who_went_on_from_whom():
     assert bold == ["two", "two"]
     lines = [line.get_xydata().tolist() for line in axes.lines]
     assert lines[2] == [[1, -1], [2, 0]]
-    with pytest.raises(ValueError, match="the trace of one row"):
+    with pytest.raises(ValueError, match="the trace of one sequence"):
         beam_tree((tokens[None], parents[None], known[None]))
 
 
