@@ -6,29 +6,21 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from seqjax.core.errors import InputError, MissingPackageError
 from seqjax.core.extras import extra_module
-from seqjax.train.bounds import check_bounds
+from seqjax.train.commands import EvaluateConfig, GenerateConfig, PredictConfig, TaskCommands
 from seqjax.train.devices import use_cpu_cores
+from seqjax.train.run_folder import SavedRun
 from seqjax.train.saved_config import differences
 
 USAGE = """\
 usage: seqjax COMMAND [OPTIONS]
 
-  train lm         train a character language model, on Shakespeare or on your own text
-  train classify   a classifier of series or texts
-  train tag        a tagger of words: parts of speech, entities
-  train forecast   a forecaster of series
-  train translate  from one text to another: spelling, dates, languages
-  train caption    from a picture, a clip or a vector to words
-  train transcribe from a series to what it says, by CTC
-  train synthetic  any cell on a synthetic task: parity, copying, recall, ...
+{tasks}
   train --resume   continue a run
   generate         write text with a trained language model
   evaluate         how good a trained model is, on its test data or on your own
@@ -46,51 +38,6 @@ STOPPED = 128
 """Added to the number of the signal for the exit status, as shells do."""
 
 
-@dataclasses.dataclass(frozen=True)
-class GenerateConfig:
-    """Writes text with a trained model, character by character, in constant memory."""
-
-    run: Path
-    """Folder of the run."""
-    prompt: str = ""
-    """What to continue; nothing starts a new document."""
-    length: int = 1000
-    """Characters to write."""
-    temperature: float = 0.8
-    """0 takes the likeliest character every time, 1 samples from the model as it is."""
-    top_k: int | None = None
-    """Sample from the k likeliest characters only."""
-    top_p: float | None = None
-    """Sample from the fewest characters whose probability adds up to p."""
-    seed: int = 0
-    """The same seed writes the same text."""
-    checkpoint: str = "best"
-    """best, last, or a step."""
-
-
-@dataclasses.dataclass(frozen=True)
-class PredictConfig:
-    """Writes the predictions of a trained model for a file, in the format of the file."""
-
-    run: Path
-    """Folder of the run."""
-    input: Path | None = None
-    """What to predict for, with the columns of the training data; the answers may be missing."""
-    output: Path | None = None
-    """Where to write; by default beside the input, with .predicted in its name."""
-    probability: bool = False
-    """Write how sure each prediction is, too."""
-    beams: int | None = None
-    """Beams of the search, for runs that write; by default as many as the run says."""
-    checkpoint: str = "best"
-    """best, last, or a step."""
-    skip_malformed: bool = False
-    """Leave rows out that cannot be read, and count them, instead of stopping there."""
-
-    def __post_init__(self):
-        check_bounds(self)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit status: 0, 2 for an error, 128 + signal."""
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -104,10 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "bench": _bench,
     }
     if command in ("", "-h", "--help"):
-        print(USAGE, end="")
+        print(_usage(), end="")
         return 0 if command else FAILED
     if command not in commands:
-        print(f"error: there is no command {command!r}\n\n{USAGE}", end="", file=sys.stderr)
+        print(f"error: there is no command {command!r}\n\n{_usage()}", end="", file=sys.stderr)
         return FAILED
     try:
         use_cpu_cores()
@@ -122,6 +69,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InputError, MissingPackageError, OSError) as error:
         print(f"error: {_explain(error)}", file=sys.stderr)
         return FAILED
+
+
+def _usage() -> str:
+    """All commands; a task is described by the first line of its options' docstring."""
+    from seqjax.train.tasks import CONFIGS
+
+    first = {kind: str(config.__doc__).splitlines()[0] for kind, config in CONFIGS.items()}
+    lines = (
+        f"  train {kind:10} {line.removeprefix('Trains ').rstrip('.')}"
+        for kind, line in first.items()
+    )
+    return USAGE.format(tasks="\n".join(lines))
 
 
 def _explain(error: Exception) -> str:
@@ -144,11 +103,12 @@ def _parse(kind: type, arguments: Sequence[str], command: str, **options: Any) -
 
 
 def _train(arguments: Sequence[str]) -> int:
-    from seqjax.train.loop import train
     from seqjax.train.tasks import TASKS
+    from seqjax.train.training_loop import train
 
     kind, arguments, saved = _which_task(arguments)
-    config = _parse(TASKS[kind].config, arguments, f"train {kind}", default=saved)
+    task = TASKS[kind]
+    config = _parse(task.config, arguments, f"train {kind}", default=saved)
     if saved is not None:
         other = differences(saved, config)
         if other:
@@ -157,42 +117,34 @@ def _train(arguments: Sequence[str]) -> int:
                 "out to continue it as it was, or start a new run."
             )
     if config.repeat > 1:
-        return _repeat(kind, config)
-    outcome = train(TASKS[kind].task(config, print), config)
+        return _repeat(task, config)
+    outcome = train(task.prepare(config, print), config)
     if outcome.stopped_by is not None:
         return STOPPED + outcome.stopped_by
-    if kind == "lm":
-        print(f"Done. Now try: seqjax generate {outcome.folder}")
-    else:
-        print(f"Done. Now try: seqjax evaluate {outcome.folder}")
+    command = "evaluate" if task.generate is None else "generate"
+    print(f"Done. Now try: seqjax {command} {outcome.folder}")
     return 0
 
 
-def _repeat(kind: str, config: Any) -> int:
-    """The same with several seeds: each a run of its own, and what they have in common."""
-    from seqjax.train.loop import train
+def _repeat(task: TaskCommands, config: Any) -> int:
+    """A run for each of several seeds, and the mean and spread of their scores."""
     from seqjax.train.repeat import mean_and_spread, save_results
-    from seqjax.train.run import new_folder
-    from seqjax.train.task import EvaluateConfig
-    from seqjax.train.tasks import TASKS
+    from seqjax.train.run_folder import new_folder
+    from seqjax.train.training_loop import train
 
     if config.resume is not None:
         raise InputError("--resume continues one run; leave --repeat out.")
-    # Forecasts hold out the end of each series for the test.
-    needs_files = TASKS[kind].restore is not None and kind != "forecast"
-    if needs_files and config.files.train and not config.files.test:
-        raise InputError(
-            "--repeat reports how good the runs are on test data: name files with --test."
-        )
-    folder = new_folder(config.out, kind)
+    if not task.has_test_data(config):
+        raise InputError("--repeat reports scores on test data: name files with --test.")
+    folder = new_folder(config.out, task.name)
     found = []
     for seed in range(config.seed, config.seed + config.repeat):
         own = dataclasses.replace(config, seed=seed, repeat=1, out=folder / f"seed-{seed}")
-        outcome = train(TASKS[kind].task(own, print), own)
+        outcome = train(task.prepare(own, print), own)
         if outcome.stopped_by is not None:
             return STOPPED + outcome.stopped_by
-        saved = _load_settings(outcome.folder)
-        found.append(TASKS[kind].evaluate(saved, EvaluateConfig(outcome.folder)).scores)
+        run = _load_run(outcome.folder)
+        found.append(task.evaluate(run, EvaluateConfig(outcome.folder), print).scores)
     save_results(folder, found)
     print(f"{config.repeat} seeds, mean and standard deviation:")
     for name, words in mean_and_spread(found).items():
@@ -201,10 +153,10 @@ def _repeat(kind: str, config: Any) -> int:
 
 
 def _which_task(arguments: Sequence[str]) -> tuple[str, Sequence[str], Any]:
-    """The kind of task, the options, and the settings of the run to continue or None.
+    """The task, the options, and the configuration of the run to continue or None.
 
-    A run to continue tells what it learns and how: its settings are the defaults, so that
-    only what is asked for explicitly can differ from them.
+    The configuration of a run to continue is the default, so that only options that are given
+    explicitly can differ from it.
     """
     from seqjax.train.tasks import TASKS
 
@@ -213,11 +165,10 @@ def _which_task(arguments: Sequence[str]) -> tuple[str, Sequence[str], Any]:
         raise InputError(f"There is nothing to train called {named!r}; there is {_join(TASKS)}.")
     options = arguments if named is None else arguments[1:]
     if "--resume" in options[:-1]:
-        folder = Path(options[options.index("--resume") + 1])
-        saved = _load_settings(folder)
-        if named not in (None, saved.kind):
-            raise InputError(f"The run in {folder} is one of `train {saved.kind}`, not {named}.")
-        return saved.kind, options, dataclasses.replace(saved.config, resume=folder)
+        run = _load_run(Path(options[options.index("--resume") + 1]))
+        if named not in (None, run.kind):
+            raise InputError(f"The run in {run.folder} is one of `train {run.kind}`, not {named}.")
+        return run.kind, options, dataclasses.replace(run.config, resume=run.folder)
     if named is None:
         if any(option in ("-h", "--help") for option in options):
             print(f"usage: seqjax train {{{','.join(TASKS)}}} [OPTIONS]; each has its --help.")
@@ -231,67 +182,62 @@ def _join(names: Iterable[str]) -> str:
     return f"{', '.join(most)} or {last}" if most else last
 
 
-def _load_settings(folder: Path):
-    from seqjax.train.run import load_settings
+def _load_run(folder: Path) -> SavedRun:
+    from seqjax.train.run_folder import load_run
+    from seqjax.train.tasks import CONFIGS
+
+    return load_run(folder, CONFIGS)
+
+
+def _check_options(
+    config: Any, run: SavedRun, accepted: Callable[[TaskCommands], frozenset[str]]
+) -> None:
+    """Raises `InputError` if an option is given that the task of a run does not take.
+
+    Args:
+      config: of the command.
+      run: that it is for.
+      accepted: the options that a task takes, besides run and checkpoint.
+    """
     from seqjax.train.tasks import TASKS
 
-    return load_settings(folder, {name: kind.config for name, kind in TASKS.items()})
+    for field in dataclasses.fields(config):
+        name, value = field.name, getattr(config, field.name)
+        if name in ("run", "checkpoint") or value == field.default:
+            continue
+        if name not in accepted(TASKS[run.kind]):
+            kinds = [kind for kind, task in TASKS.items() if name in accepted(task)]
+            raise InputError(
+                f"--{name.replace('_', '-')} is for runs of {_join(kinds)}; {config.run} is a run "
+                f"of {run.kind}."
+            )
 
 
 def _generate(arguments: Sequence[str]) -> int:
-    from seqjax.data.vocabulary import BOUNDARY
-    from seqjax.decode.sampling import check_sampling, generate
-    from seqjax.train.language import restore
-    from seqjax.train.run import load_model
+    from seqjax.train.tasks import TASKS
 
     config = _parse(GenerateConfig, arguments, "generate")
-    check_sampling(config.temperature, config.top_k, config.top_p)
-    if config.length < 1:
-        raise InputError(f"--length must be at least 1, got {config.length}.")
-    saved = _load_settings(config.run)
-    if saved.kind != "lm":
-        raise InputError(f"{config.run} is a run of `train {saved.kind}`; only `lm` writes text.")
-    model, vocabulary = restore(saved.config, saved.settings)
-    unknown = vocabulary.unknown(config.prompt)
-    if unknown:
+    run = _load_run(config.run)
+    generate = TASKS[run.kind].generate
+    if generate is None:
+        kinds = _join(kind for kind, task in TASKS.items() if task.generate is not None)
         raise InputError(
-            f"The model has never seen {', '.join(map(repr, unknown))}. It knows: "
-            f"{''.join(vocabulary.tokens).strip()[:200]}"
+            f"`seqjax generate` is for runs of {kinds}; {config.run} is a run of {run.kind}."
         )
-    model, _ = load_model(config.run, model, config.checkpoint)
-    print(config.prompt, end="", flush=True)
-    pieces = generate(
-        model,
-        vocabulary.encode(config.prompt),
-        jax.random.key(config.seed),
-        length=config.length,
-        boundary=BOUNDARY,
-        temperature=config.temperature,
-        top_k=config.top_k,
-        top_p=config.top_p,
-    )
-    for piece in pieces:
-        print(vocabulary.decode(piece), end="", flush=True)
+    for piece in generate(run, config):
+        print(piece, end="", flush=True)
     print()
     return 0
 
 
 def _evaluate(arguments: Sequence[str]) -> int:
     from seqjax.train.pictures import save_pictures
-    from seqjax.train.task import EvaluateConfig
     from seqjax.train.tasks import TASKS
 
     config = _parse(EvaluateConfig, arguments, "evaluate")
-    saved = _load_settings(config.run)
-    if config.targets and not (config.input and saved.kind == "translate"):
-        raise InputError("--targets goes with --input, for runs of `train translate`.")
-    if config.beams is not None and TASKS[saved.kind].restore is None:
-        raise InputError(f"--beams is for runs that write; {config.run} is one of {saved.kind}.")
-    if config.test_lengths and saved.kind != "synthetic":
-        raise InputError(
-            f"--test-lengths is for `train synthetic`; {config.run} is of {saved.kind}."
-        )
-    report = TASKS[saved.kind].evaluate(saved, config)
+    run = _load_run(config.run)
+    _check_options(config, run, lambda task: task.evaluate_options)
+    report = TASKS[run.kind].evaluate(run, config, print)
     for note in report.notes:
         print(note)
     print(f"{report.what}; checkpoint of step {report.step:,}")
@@ -304,33 +250,15 @@ def _evaluate(arguments: Sequence[str]) -> int:
 
 
 def _predict(arguments: Sequence[str]) -> int:
-    from seqjax.data.examples import Malformed
-    from seqjax.train.tasks import predict
+    from seqjax.train.tasks import TASKS
 
     config = _parse(PredictConfig, arguments, "predict")
-    if config.input is None:
-        raise InputError("Say what to predict for: --input FILE.")
-    output = config.output
-    if output is None:
-        suffixes = "".join(config.input.suffixes)
-        stem = config.input.name.removesuffix(suffixes)
-        output = config.input.with_name(f"{stem}.predicted{suffixes}")
-    if output.resolve() == config.input.resolve():
-        raise InputError("--output must not be the input itself.")
-    malformed = Malformed(config.skip_malformed)
-    count = predict(
-        config.run,
-        _load_settings(config.run),
-        config.input,
-        output,
-        checkpoint=config.checkpoint,
-        malformed=malformed,
-        probability=config.probability,
-        beams=config.beams,
-    )
-    if malformed.count:
-        print(malformed.summary())
-    print(f"{count:,} predictions in {output}")
+    run = _load_run(config.run)
+    predict = TASKS[run.kind].predict
+    if predict is None:
+        raise InputError(f"{config.run} is a run of {run.kind}, which predicts no files.")
+    _check_options(config, run, lambda task: task.predict_options)
+    predict(run, config, print)
     return 0
 
 
@@ -340,8 +268,8 @@ def _inspect(arguments: Sequence[str]) -> int:
     from seqjax.train.tasks import TASKS
 
     config = _parse(InspectConfig, arguments, "inspect")
-    saved = _load_settings(config.run)
-    found = inspect(TASKS[saved.kind].task(saved.config, print), saved, config)
+    run = _load_run(config.run)
+    found = inspect(TASKS[run.kind].prepare(run.config, print), run, config)
     print("\n".join(found.lines))
     if config.pictures:
         for path in save_pictures(found.draw(), config.run / "pictures"):

@@ -23,10 +23,14 @@ CELLS = {
     "attentive_multiplicative": _with_memory(
         sj.attentive(sj.lstm(3), 2, features=2, score="multiplicative"), 2
     ),
-    "attentive_feeding": _with_memory(sj.attentive(sj.gru(3), 2, attention=2, feeding=True), 2),
+    "attentive_feeding": _with_memory(
+        sj.attentive(sj.gru(3), 2, attention=2, input_feeding=True), 2
+    ),
     "attentive_feeding_noise": sj.dropout(
         _with_memory(
-            sj.attentive(sj.stack(sj.lstm(3), sj.gru(2)), 3, score="multiplicative", feeding=True),
+            sj.attentive(
+                sj.stack(sj.lstm(3), sj.gru(2)), 3, score="multiplicative", input_feeding=True
+            ),
             3,
         ),
         0.4,

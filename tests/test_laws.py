@@ -9,6 +9,7 @@ import pytest
 
 import seqjax as sj
 from seqjax.testing import check_cell
+from tests.parameters import drawn
 from tests.table import CELLS, IN_FEATURES, LINEAR, MATRIX, ROWS
 
 METHODS = {LINEAR: "chunked", MATRIX: "chunked"}
@@ -30,23 +31,10 @@ THOROUGH = {
 """Every engine, and every way in which cells are put together, once."""
 
 
-def parameters(cell):
-    """Drawn from the shapes alone: the many small programs of `init` take long to compile."""
-    random = np.random.default_rng(0)
-
-    def draw(leaf):
-        if leaf.dtype == bool:
-            return random.permutation(np.arange(leaf.size) > 0).reshape(leaf.shape)
-        return 0.5 * random.standard_normal(leaf.shape)
-
-    with jax.enable_x64(True):
-        shapes = jax.eval_shape(lambda: cell.init(jax.random.key(0), IN_FEATURES))
-    return jax.tree.map(draw, shapes)
-
-
 def check(name, methods, thorough):
     cell = ROWS[name].cell
-    check_cell(cell, IN_FEATURES, params=parameters(cell), methods=methods, thorough=thorough)
+    params = drawn(cell, IN_FEATURES, dtype=np.float64)
+    check_cell(cell, IN_FEATURES, params=params, methods=methods, thorough=thorough)
 
 
 @pytest.mark.parametrize("name", [name for name in CELLS if name not in THOROUGH])

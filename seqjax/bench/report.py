@@ -50,7 +50,7 @@ Group = tuple[str, tuple[int, int, int, int], str, str]
 
 
 def groups(timings: Iterable[Timing]) -> dict[Group, list[Timing]]:
-    """The timings that belong together: everyone on one layer in one mode."""
+    """The timings that are compared: all libraries on one layer in one mode."""
     found: dict[Group, list[Timing]] = {}
     for timing in timings:
         key = (timing.kind, timing.shape, timing.dtype, timing.mode)

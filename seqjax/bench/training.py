@@ -59,7 +59,7 @@ def problem(cell: Cell, features: int, time: int, batch: int) -> tuple[Params, A
     """Parameters and inputs `(batch, time, features)`.
 
     Parameters are drawn a little away from where they start: some start at zero, and then
-    everyone agrees on zeros.
+    all methods agree on zeros.
     """
     params = cell.init(jax.random.key(0), features)
     leaves, structure = jax.tree.flatten(params)

@@ -1,5 +1,7 @@
 """Cells that read a memory at every step: decoders with attention."""
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +16,7 @@ from seqjax.core.masks import processing_order
 from seqjax.core.recurrence import AnyStep
 from seqjax.core.stack import expect_cell, no_step
 from seqjax.core.steps import Run, batch_major, batch_shape_of, time_major
-from seqjax.core.types import Array, Carry, Params, PyTree
+from seqjax.core.types import Array, Carry, Params, PRNGKeyArray, PyTree
 
 
 class AttentiveParameters(NamedTuple):
@@ -52,11 +54,11 @@ def attentive(
     features: int | None = None,
     attention: int | None = None,
     score: Score = "additive",
-    feeding: bool = False,
+    input_feeding: bool = False,
 ) -> Cell:
     """A cell that reads a memory by attention after each step.
 
-        h_t      = cell.step(x_t)                                or, with feeding,
+        h_t      = cell.step(x_t)                                or, with input feeding,
         h_t      = cell.step([x_t, y_{t-1}])
         e_ts     = score . tanh(h_t query + value_s key)         additive, or
         e_ts     = (h_t query) . (value_s key)                   multiplicative
@@ -67,10 +69,10 @@ def attentive(
     The memory is given to the parameters: `sj.attend_to(params, values, valid)`. It is not part
     of the carry, so a beam search does not copy it, and its keys are computed once.
 
-    Without feeding, nothing that is read goes back into the cell: a whole sequence is one scan
-    of the cell by the fastest engine, and then one reading for all steps. With feeding, steps
-    depend on readings. The gradients of the memory and of all weights are still computed
-    outside of the loop over time.
+    Without input feeding, no reading goes back into the cell: a whole sequence is one scan of the
+    cell by the fastest engine, and then one reading for all steps. With it, steps depend on
+    readings. The gradients of the memory and of all weights are still computed outside of the
+    loop over time.
 
     Args:
       cell: any cell that has a step.
@@ -78,7 +80,7 @@ def attentive(
       features: width of the output, by default that of the cell.
       attention: width of queries and keys, by default that of the cell.
       score: `"additive"` (Bahdanau) or `"multiplicative"` (Luong's "general").
-      feeding: whether the cell also sees the last output (Luong's input feeding).
+      input_feeding: whether the cell also sees the last output (Luong's input feeding).
 
     Returns:
       A cell with parameters `AttentiveParameters` and the carry `AttentiveState`. Take
@@ -109,78 +111,100 @@ def attentive(
         raise ValueError(
             f"attentive: `score` must be one of {', '.join(map(repr, SCORES))}; got {score!r}."
         )
-    read_width = positive_int("attentive", "memory_features", memory_features)
-    width = cell.features if features is None else positive_int("attentive", "features", features)
-    compared = (
-        cell.features if attention is None else positive_int("attentive", "attention", attention)
+    own = _Attentive(
+        cell,
+        positive_int("attentive", "memory_features", memory_features),
+        cell.features if features is None else positive_int("attentive", "features", features),
+        cell.features if attention is None else positive_int("attentive", "attention", attention),
+        score,
+        input_feeding,
+    )
+    return Cell(
+        init=own.init,
+        initial_carry=own.initial_carry,
+        step=own.step,
+        features=own.features,
+        sequence=None if input_feeding else own.sequence,
+        structure=AnyStep() if input_feeding else None,
     )
 
-    def init(key, in_features):
-        glorot = initializers.Glorot()
-        recipes = {
-            "query": (glorot, (cell.features, compared)),
-            "key": (glorot, (read_width, compared)),
-            "output": (glorot, (cell.features + read_width, width)),
-            "bias": (initializers.Constant(0.0), (width,)),
-        }
-        if score == "additive":
-            recipes["score"] = (initializers.FanIn(), (compared,))
-        seen = in_features + width if feeding else in_features
-        own, inner = jax.random.split(key)
-        return AttentiveParameters(cell.init(inner, seen), draw(own, recipes), None)
 
-    def initial_carry(params, batch_shape=()):
-        valid = _memory_of(params).valid
+@dataclasses.dataclass(frozen=True)
+class _Attentive:
+    """The equations of `attentive`; fields are its arguments."""
+
+    cell: Cell
+    memory_features: int
+    features: int
+    attention: int
+    score: Score
+    input_feeding: bool
+
+    def init(self, key: PRNGKeyArray, in_features: int) -> AttentiveParameters:
+        glorot, hidden = initializers.Glorot(), self.cell.features
+        recipes = {
+            "query": (glorot, (hidden, self.attention)),
+            "key": (glorot, (self.memory_features, self.attention)),
+            "output": (glorot, (hidden + self.memory_features, self.features)),
+            "bias": (initializers.Constant(0.0), (self.features,)),
+        }
+        if self.score == "additive":
+            recipes["score"] = (initializers.FanIn(), (self.attention,))
+        seen = in_features + self.features if self.input_feeding else in_features
+        own, inner = jax.random.split(key)
+        return AttentiveParameters(self.cell.init(inner, seen), draw(own, recipes), None)
+
+    def initial_carry(
+        self, params: AttentiveParameters, batch_shape: tuple[int, ...] = ()
+    ) -> AttentiveState:
+        positions = _memory_of(params).valid.shape[-1]
         dtype = params.weights["output"].dtype
         return AttentiveState(
-            cell.initial_carry(params.cell, batch_shape),
-            jnp.zeros((*batch_shape, width), dtype) if feeding else (),
-            jnp.zeros((*batch_shape, valid.shape[-1]), jnp.promote_types(dtype, jnp.float32)),
+            self.cell.initial_carry(params.cell, batch_shape),
+            jnp.zeros((*batch_shape, self.features), dtype) if self.input_feeding else (),
+            jnp.zeros((*batch_shape, positions), jnp.promote_types(dtype, jnp.float32)),
         )
 
-    def look(params, hidden, read):
-        """The output of each hidden state and where it looked, by one way of reading or another."""
+    def attend(
+        self, params: AttentiveParameters, hidden: Array, read: Callable[..., Any]
+    ) -> tuple[Array, Array]:
+        """The outputs for hidden states, and the attention weights; `read` reads the memory."""
         weights = params.weights
         queries = (hidden @ weights["query"]).astype(hidden.dtype)
-        found, where = read(_memory_of(params), queries, weights.get("score"))
+        found, shares = read(_memory_of(params), queries, weights.get("score"))
         y = jnp.concatenate([hidden, found.astype(hidden.dtype)], -1) @ weights["output"]
-        return jnp.tanh(y + like_features(weights["bias"], y)), where
+        return jnp.tanh(y + like_features(weights["bias"], y)), shares
 
-    def read_one(memory, query, vector):
-        found, where = attend(memory, query[..., None, :], vector)
-        return found[..., 0, :], where[..., 0, :]
-
-    def step(params, carry, x):
-        if feeding:
+    def step(
+        self, params: AttentiveParameters, carry: AttentiveState, x: Array
+    ) -> tuple[AttentiveState, Array]:
+        if self.input_feeding:
             x = jnp.concatenate([x, carry.attended.astype(x.dtype)], -1)
-        inner, hidden = cell.step(params.cell, carry.cell, x)
-        y, where = look(params, hidden, read_one)
-        fed = y.astype(carry.attended.dtype) if feeding else ()
-        return AttentiveState(inner, fed, where.astype(carry.weights.dtype)), y
+        inner, hidden = self.cell.step(params.cell, carry.cell, x)
+        y, shares = self.attend(params, hidden, _read_one)
+        fed = y.astype(carry.attended.dtype) if self.input_feeding else ()
+        return AttentiveState(inner, fed, shares.astype(carry.weights.dtype)), y
 
-    def sequence(scan, params, carry, initial, xs, steps):
-        run = scan(cell, params.cell, carry.cell, initial.cell, xs, steps)
+    def sequence(self, scan, params, carry, initial, xs, steps):
+        run = scan(self.cell, params.cell, carry.cell, initial.cell, xs, steps)
         # A memory is read with all queries of a sequence at once.
-        batch_ndim = len(batch_shape_of(cell, xs))
-        found = look(params, batch_major(run.ys, batch_ndim), attend_in_tiles)
-        ys, where = time_major(found, batch_ndim)
-        where = where.astype(carry.weights.dtype)
+        batch_ndim = len(batch_shape_of(self.cell, xs))
+        found = self.attend(params, batch_major(run.ys, batch_ndim), attend_in_tiles)
+        ys, shares = time_major(found, batch_ndim)
+        shares = shares.astype(carry.weights.dtype)
         order = processing_order(steps.valid, reverse=steps.reverse)
-        taken = order.take(where)
+        taken = order.take(shares)
         carries = None
         if steps.record:
             carries = AttentiveState(run.carries, (), order.held(taken, carry.weights))
         last = order.last(taken, carry.weights)
         return Run(AttentiveState(run.carry, (), last), ys, carries)
 
-    return Cell(
-        init=init,
-        initial_carry=initial_carry,
-        step=step,
-        features=width,
-        sequence=None if feeding else sequence,
-        structure=AnyStep() if feeding else None,
-    )
+
+def _read_one(memory: Memory, query: Array, vector: Array | None) -> tuple[Array, Array]:
+    """Reads a memory with one query for each sequence."""
+    found, shares = attend(memory, query[..., None, :], vector)
+    return found[..., 0, :], shares[..., 0, :]
 
 
 def attend_to(params: PyTree, values: Array, valid: Array | None = None) -> PyTree:

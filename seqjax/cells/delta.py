@@ -233,7 +233,7 @@ def gated_delta_net_block(features: int, *, heads: int = 4) -> Cell:
     Example:
       >>> import jax, jax.numpy as jnp
       >>> import seqjax as sj
-      >>> cell = sj.stack(*[sj.gated_delta_net_block(8, heads=2)] * 2)
+      >>> cell = sj.gated_delta_net_block(8, heads=2)
       >>> sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((5, 8)))[1].shape
       (5, 8)
 

@@ -221,7 +221,7 @@ def mamba_block(features: int, *, state: int = 16, layers: int = 1) -> Cell:
     Example:
       >>> import jax, jax.numpy as jnp
       >>> import seqjax as sj
-      >>> cell = sj.stack(*[sj.mamba_block(8, state=4)] * 2)
+      >>> cell = sj.mamba_block(8, state=4)
       >>> sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((5, 8)))[1].shape
       (5, 8)
 

@@ -191,7 +191,7 @@ def mamba2_block(
     Example:
       >>> import jax, jax.numpy as jnp
       >>> import seqjax as sj
-      >>> cell = sj.stack(*[sj.mamba2_block(8, states=4)] * 2)
+      >>> cell = sj.mamba2_block(8, states=4)
       >>> sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((5, 8)))[1].shape
       (5, 8)
 

@@ -171,7 +171,7 @@ def minimal_gru_block(features: int, *, expand: int = 1) -> Cell:
     Example:
       >>> import jax, jax.numpy as jnp
       >>> import seqjax as sj
-      >>> cell = sj.stack(*[sj.minimal_gru_block(8)] * 3)
+      >>> cell = sj.minimal_gru_block(8)
       >>> sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((5, 8)))[1].shape
       (5, 8)
 

@@ -243,7 +243,7 @@ def retention_block(features: int, *, heads: int = 4) -> Cell:
     Example:
       >>> import jax, jax.numpy as jnp
       >>> import seqjax as sj
-      >>> cell = sj.stack(*[sj.retention_block(8, heads=2)] * 2)
+      >>> cell = sj.retention_block(8, heads=2)
       >>> sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((5, 8)))[1].shape
       (5, 8)
 

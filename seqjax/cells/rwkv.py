@@ -213,7 +213,7 @@ def rwkv4_block(features: int, *, layer: int = 0, layers: int = 1) -> Cell:
     Example:
       >>> import jax, jax.numpy as jnp
       >>> import seqjax as sj
-      >>> cell = sj.stack(*[sj.rwkv4_block(8)] * 2)
+      >>> cell = sj.rwkv4_block(8)
       >>> sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((5, 8)))[1].shape
       (5, 8)
 

@@ -248,7 +248,7 @@ def rwkv6_block(
     Example:
       >>> import jax, jax.numpy as jnp
       >>> import seqjax as sj
-      >>> cell = sj.stack(*[sj.rwkv6_block(8, heads=2)] * 2)
+      >>> cell = sj.rwkv6_block(8, heads=2)
       >>> sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((5, 8)))[1].shape
       (5, 8)
 

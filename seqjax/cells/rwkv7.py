@@ -293,7 +293,7 @@ def rwkv7_block(
     Example:
       >>> import jax, jax.numpy as jnp
       >>> import seqjax as sj
-      >>> cell = sj.stack(*[sj.rwkv7_block(8, heads=2, layer=n, layers=3) for n in range(3)])
+      >>> cell = sj.rwkv7_block(8, heads=2)
       >>> sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((5, 8)))[1].shape
       (5, 8)
 

@@ -253,7 +253,7 @@ def slstm_block(
     Example:
       >>> import jax, jax.numpy as jnp
       >>> import seqjax as sj
-      >>> cell = sj.stack(sj.prenorm(sj.mlstm_layer(8, heads=2)), sj.slstm_block(8, heads=2))
+      >>> cell = sj.slstm_block(8, heads=2)
       >>> sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((5, 8)))[1].shape
       (5, 8)
 

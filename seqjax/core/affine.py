@@ -86,7 +86,7 @@ def combine(first: Update, second: Update) -> Update:
 
 
 def no_update(like: Update) -> Update:
-    """The step that leaves a state as it is."""
+    """The identity: the step that leaves a state unchanged."""
     if isinstance(like.value, LogScaled):
         decay = jnp.zeros_like(like.decay)
     elif isinstance(like.value, Complex):

@@ -1,7 +1,7 @@
 """One cell forward in time, one backward."""
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -119,7 +119,9 @@ def bidirectional(
     )
 
 
-def _join(merge: Any, forward: Cell, backward: Cell) -> Callable[[Array, Array], Array]:
+def _join(
+    merge: str | Callable[[Array, Array], Array], forward: Cell, backward: Cell
+) -> Callable[[Array, Array], Array]:
     """The function of both outputs that `merge` means."""
     if merge == "concatenate":
         return _concatenate
@@ -129,7 +131,7 @@ def _join(merge: Any, forward: Cell, backward: Cell) -> Callable[[Array, Array],
                 "bidirectional: merge='sum' needs outputs of equal width, got "
                 f"{forward.features} and {backward.features}."
             )
-        return lambda forward, backward: forward + backward
+        return jnp.add
     if callable(merge):
         return merge
     raise ValueError(

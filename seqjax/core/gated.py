@@ -153,15 +153,8 @@ def _only_summed(jaxpr: Any, x: Any, r: Any) -> bool:
     )
 
 
-_OWN = {
-    "input",
-    "recurrent",
-    "bias",
-    "recurrent_bias",
-    "projection",
-    "input_gain",
-    "recurrent_gain",
-}
+_OWN = {"input", "recurrent", "bias", "recurrent_bias", "projection"}
+_OWN |= {"input_gain", "recurrent_gain"}
 
 
 @dataclasses.dataclass(frozen=True)

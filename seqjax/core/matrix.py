@@ -73,10 +73,10 @@ class MatrixState(NamedTuple):
 
 
 class Scaled(NamedTuple):
-    """A reading of a stabilized cell: `exp(log_scale) * values` is meant.
+    """A reading of a stabilized cell: it stands for `exp(log_scale) * values`.
 
-    `values` `(*batch, heads, values)`, `log_scale` `(*batch, heads)`, which carries no gradient:
-    it is a free choice that leaves what is meant as it is.
+    `values` `(*batch, heads, values)`, `log_scale` `(*batch, heads)`, which carries no gradient,
+    as the numbers do not depend on it.
     """
 
     values: Array
@@ -217,12 +217,12 @@ class MatrixRecurrence:
         return jnp.result_type(jnp.float32, *floats(params))
 
     def step(self, params: Params, carry: Carry, x: Any) -> tuple[Carry, PyTree]:
-        access = self.look(params, x)
+        access = self.checked_access(params, x)
         wide = jax.tree.map(lambda leaf: leaf.astype(carry.memory.dtype), access)
         carry, reading = advance(carry, wide)
-        return carry, self.answer(params, reading, access, x)
+        return carry, self.output(params, reading, access, x)
 
-    def look(self, params: Params, x: Any) -> Access:
+    def checked_access(self, params: Params, x: Any) -> Access:
         """`access`, with what it returns checked."""
         access = self.access(params, x)
         if not isinstance(access, Access):
@@ -307,7 +307,7 @@ class MatrixRecurrence:
                 "channel."
             )
 
-    def answer(self, params: Params, reading: Any, access: Access, x: Any) -> PyTree:
+    def output(self, params: Params, reading: Any, access: Access, x: Any) -> PyTree:
         """`read_out` of a reading, in the dtype of the values."""
         dtype = access.value.dtype
         if isinstance(reading, Scaled):
@@ -321,7 +321,8 @@ class MatrixRecurrence:
 
 
 def _repeated(leaf: Array | None, head: tuple[int, ...], key: tuple[int, ...] = ()) -> Array | None:
-    """A number, or one for each head or channel, at all steps. What does not fit stays as it is.
+    """A number, or one for each head or channel, at all steps; an array that does not fit is
+    returned unchanged.
 
     A matrix is not taken to lack axes: its meaning would depend on the batch size.
     """

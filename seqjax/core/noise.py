@@ -12,7 +12,7 @@ from seqjax.core.masks import select
 from seqjax.core.recurrence import Recurrence, multiply
 from seqjax.core.stack import expect_cell, no_step
 from seqjax.core.steps import Run
-from seqjax.core.types import Array, Carry, Params, PRNGKeyArray, RowKeys
+from seqjax.core.types import Array, BatchKeys, Carry, Params, PRNGKeyArray
 
 
 class Randomness(NamedTuple):
@@ -22,7 +22,7 @@ class Randomness(NamedTuple):
     draws that were made. A masked step draws nothing; a reset moves on to the next draw.
     """
 
-    key: RowKeys | None
+    key: BatchKeys | None
     draws: Array
 
 
@@ -40,7 +40,7 @@ class ZoneoutState(NamedTuple):
     randomness: Randomness
 
 
-def seed_carry(carry: Carry, key: PRNGKeyArray | RowKeys) -> Carry:
+def seed_carry(carry: Carry, key: PRNGKeyArray | BatchKeys) -> Carry:
     """The carry with noise switched on.
 
     Every dropout and zoneout inside gets a stream of its own, and so does every sequence, whose
@@ -51,7 +51,7 @@ def seed_carry(carry: Carry, key: PRNGKeyArray | RowKeys) -> Carry:
       key: a key from `jax.random.key`, or keys of the batch shape, one for each sequence.
 
     Returns:
-      The carry with new keys; a carry of a cell without noise comes back as it is.
+      The carry with new keys; a carry of a cell without noise is returned unchanged.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -314,7 +314,7 @@ def _spread(cell: Cell, rate: Any, carry: Carry) -> list[float]:
     return jax.tree.leaves(spread)
 
 
-def _draw(key: RowKeys, draws: Array, stream: int, rate: float, shape: tuple[int, ...]) -> Array:
+def _draw(key: BatchKeys, draws: Array, stream: int, rate: float, shape: tuple[int, ...]) -> Array:
     """True with probability `rate`: `(*batch, *shape)`, each sequence from its own key."""
 
     def draw(row_key, row_draws):

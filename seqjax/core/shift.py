@@ -1,7 +1,7 @@
 """Cells that look back a few steps: token shift, short convolutions, any function of a window."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -95,23 +95,11 @@ def windowed(
     def sequence(scan, params, carry, initial, xs, steps):
         _expect_width(xs, carry)
         order = processing_order(steps.valid, reverse=steps.reverse)
-        resets, cuts = (
-            None if flags is None else order.take(flags) for flags in (steps.resets, steps.cuts)
-        )
-        starts = [carry.inputs[..., -j, :] for j in range(1, width)]
-        fresh = [initial.inputs[..., -j, :] for j in range(1, width)]
-        window = [order.take(xs)]
-        for start, anew in zip(starts, fresh, strict=True):
-            # What a step sees j steps back, the one before it sees j - 1 steps back.
-            before = jnp.concatenate([start[None], window[-1][:-1].astype(start.dtype)])
-            if cuts is not None:
-                before = select(cuts, jax.lax.stop_gradient(before), before)
-            if resets is not None:
-                before = select(resets, jnp.broadcast_to(anew[None], before.shape), before)
-            window.append(before)
+        window = _windows(order, carry, initial, xs, steps)
         ys = order.put_back(function(params, tuple(window)))
 
         def remembered(pick, nothing):
+            starts = _entries(carry)
             entries = [
                 pick(seen.astype(start.dtype), start)
                 for seen, start in zip(window, starts, strict=False)
@@ -131,6 +119,31 @@ def windowed(
         in_features=None if callable(in_features) else in_features,
         sequence=sequence,
     )
+
+
+def _entries(state: WindowState) -> list[Array]:
+    """The inputs of a state, the latest first."""
+    count = state.inputs.shape[-2]
+    return [state.inputs[..., -j, :] for j in range(1, count + 1)]
+
+
+def _windows(
+    order: Any, carry: WindowState, initial: WindowState, xs: Array, steps: Any
+) -> list[Array]:
+    """The inputs j steps back for each j, `(time, *batch, in_features)`, as they are processed."""
+    resets, cuts = (
+        None if flags is None else order.take(flags) for flags in (steps.resets, steps.cuts)
+    )
+    window = [order.take(xs)]
+    for start, anew in zip(_entries(carry), _entries(initial), strict=True):
+        # What a step sees j steps back, the one before it sees j - 1 steps back.
+        before = jnp.concatenate([start[None], window[-1][:-1].astype(start.dtype)])
+        if cuts is not None:
+            before = select(cuts, jax.lax.stop_gradient(before), before)
+        if resets is not None:
+            before = select(resets, jnp.broadcast_to(anew[None], before.shape), before)
+        window.append(before)
+    return window
 
 
 @factory

@@ -24,7 +24,7 @@ Carry = PyTree
 """A pytree of arrays with leading batch dimensions: what a cell remembers."""
 
 Lengths = Int[Array, "*batch"]
-RowKeys = Key[Array, "*batch"]
+BatchKeys = Key[Array, "*batch"]
 StepFlags = Bool[Array, "*batch time"]
 TimeFlags = Bool[Array, "time *batch"]
 """Inside a scan, where time is the first axis."""
@@ -49,6 +49,7 @@ class Initializer(Protocol):
 __all__ = [
     "Activation",
     "Array",
+    "BatchKeys",
     "Bool",
     "Carry",
     "DTypeLike",
@@ -60,7 +61,6 @@ __all__ = [
     "PRNGKeyArray",
     "Params",
     "PyTree",
-    "RowKeys",
     "Shaped",
     "StepFlags",
     "TimeFlags",

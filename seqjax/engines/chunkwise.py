@@ -60,7 +60,7 @@ def chunkwise(
         # Whoever asks for the memory after every step gets it from the steps.
         return sequential(cell, params, carry, initial, xs, steps)
     time, batch_ndim = time_of(xs), len(batch_shape_of(cell, xs))
-    access = jax.eval_shape(recurrence.look, params, xs)
+    access = jax.eval_shape(recurrence.checked_access, params, xs)
     if isinstance(method, Auto):
         short = time if steps.cuts is None else min(time, steps.cuts_apart)
         faster = short < sizes.SHORT.here or steps_are_faster(recurrence, access, carry)
@@ -116,7 +116,7 @@ def plan_chunks(
 ) -> Plan:
     """Steps of a chunk and of a tile, where no more than `longest` steps go without a cut."""
     time = time_of(xs)
-    access = jax.eval_shape(recurrence.look, params, xs)
+    access = jax.eval_shape(recurrence.checked_access, params, xs)
     chunk = chunk_size(method, recurrence, longest)
     heads = access.query.size // time // recurrence.keys
     width = 4 * (recurrence.keys + recurrence.values) + 3 * chunk
@@ -172,7 +172,7 @@ def step_by_step(
 ) -> tuple[MatrixState, PyTree]:
     """Some steps, one after the other; a `Tile`."""
     x, flags = here
-    access = recurrence.look(params, x)
+    access = recurrence.checked_access(params, x)
     work = jax.tree.map(lambda leaf: leaf.astype(state.memory.dtype), access)
 
     # Only the states are stored, not what is computed between them.
@@ -182,4 +182,4 @@ def step_by_step(
         return flags.step(lambda start: advance(start, access), initial, state)
 
     state, reading = jax.lax.scan(body, state, (work, flags))
-    return state, recurrence.answer(params, reading, access, x)
+    return state, recurrence.output(params, reading, access, x)

@@ -75,7 +75,7 @@ def chunk_by_chunk(
     """Some chunks; a `Tile` of `chunkwise`."""
     x, flags = here
     recurrence = plan.recurrence
-    access = recurrence.look(params, x)
+    access = recurrence.checked_access(params, x)
     work = jax.tree.map(lambda leaf: leaf.astype(state.memory.dtype), access)
     work = _bounded(recurrence, _in_chunks(plan, _only_valid(work, flags.valid)))
     segments = _segments(plan, flags)
@@ -110,7 +110,7 @@ def chunk_by_chunk(
         lost = lost | (bad[..., None] & segments.first)
     reading = _spoil(algebra.readings(summary, starts, initial, segments.first), lost)
     reading = jax.tree.map(partial(plan.join, steps=access.query.shape[0]), reading)
-    return state, recurrence.answer(params, reading, access, x)
+    return state, recurrence.output(params, reading, access, x)
 
 
 def _segments(plan: Plan, flags: Boundaries) -> Segments:

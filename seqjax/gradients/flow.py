@@ -177,7 +177,7 @@ def _run_memory(layer: Layer, recurrence: MatrixRecurrence, meter: Array) -> Run
     """`_run_metered` of a matrix memory: projections are computed for all steps at once, and only
     the memory is updated step by step."""
     xs = layer.xs
-    access = recurrence.look(layer.params, xs)
+    access = recurrence.checked_access(layer.params, xs)
     wide = jax.tree.map(lambda leaf: leaf.astype(layer.carry.memory.dtype), access)
 
     def step(params: Params, carry: Carry, now: PyTree) -> tuple[Carry, PyTree]:
@@ -185,7 +185,7 @@ def _run_memory(layer: Layer, recurrence: MatrixRecurrence, meter: Array) -> Run
         return advance(put_floats(carry, _metered(floats(carry), meter)), access)
 
     run = _with_step(layer, step, (wide, meter), 2)
-    ys = recurrence.answer(layer.params, run.ys, access, xs)
+    ys = recurrence.output(layer.params, run.ys, access, xs)
     return run._replace(ys=ys)
 
 

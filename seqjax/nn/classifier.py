@@ -7,7 +7,7 @@ from flax import nnx
 
 from seqjax.core.cell import Cell
 from seqjax.core.masks import length_mask
-from seqjax.core.types import Array, PRNGKeyArray, RowKeys
+from seqjax.core.types import Array, BatchKeys, PRNGKeyArray
 from seqjax.nn import pooling
 from seqjax.nn.outputs import Outputs
 from seqjax.nn.pooling import POOLINGS, AttentionPooling, PoolingName
@@ -76,7 +76,7 @@ class Classifier(nnx.Module):
         *,
         lengths: Array | None = None,
         mask: Array | None = None,
-        key: PRNGKeyArray | RowKeys | None = None,
+        key: PRNGKeyArray | BatchKeys | None = None,
         **options: Any,
     ) -> Array:
         """The raw outputs `(*batch, outputs.size)` of `xs` `(*batch, time, ...)`.

@@ -14,7 +14,7 @@ from seqjax.core.noise import seed_carry
 from seqjax.core.recurrence import AnyStep
 from seqjax.core.stack import no_step
 from seqjax.core.trees import is_float
-from seqjax.core.types import Array, Carry, Params, PRNGKeyArray, PyTree, RowKeys
+from seqjax.core.types import Array, BatchKeys, Carry, Params, PRNGKeyArray, PyTree
 from seqjax.decode.autoregressive import NextToken
 from seqjax.engines.scan import trajectory
 from seqjax.nn.encoder import Encoded
@@ -104,7 +104,7 @@ class Decoder(nnx.Module):
         encoded: Encoded,
         *,
         lengths: Array | None = None,
-        key: PRNGKeyArray | RowKeys | None = None,
+        key: PRNGKeyArray | BatchKeys | None = None,
         predicted: Array | None = None,
     ) -> Array:
         """The logits `(*batch, time, vocabulary_size)` of the token after each of `tokens`.
@@ -167,7 +167,7 @@ class Decoder(nnx.Module):
         return found[-1]
 
     def _conditioned(
-        self, encoded: Encoded, key: PRNGKeyArray | RowKeys | None
+        self, encoded: Encoded, key: PRNGKeyArray | BatchKeys | None
     ) -> tuple[Params, Carry]:
         """The cell's parameters with the memory it attends to, and its first carry."""
         params = self.rnn.params

@@ -9,7 +9,7 @@ from flax import nnx
 
 from seqjax.core.cell import Cell
 from seqjax.core.masks import length_mask
-from seqjax.core.types import Array, Bool, Float, PRNGKeyArray, RowKeys
+from seqjax.core.types import Array, BatchKeys, Bool, Float, PRNGKeyArray
 from seqjax.nn import pooling
 from seqjax.nn.rnn import RNN
 
@@ -73,7 +73,7 @@ class RecurrentEncoder(nnx.Module):
         xs: Any,
         *,
         lengths: Array | None = None,
-        key: PRNGKeyArray | RowKeys | None = None,
+        key: PRNGKeyArray | BatchKeys | None = None,
     ) -> Encoded:
         """Encodes `xs` `(*batch, time, ...)`.
 
@@ -113,7 +113,7 @@ class VectorEncoder(nnx.Module):
         vectors: Array,
         *,
         lengths: Array | None = None,
-        key: PRNGKeyArray | RowKeys | None = None,
+        key: PRNGKeyArray | BatchKeys | None = None,
     ) -> Encoded:
         """Encodes `vectors` `(*batch, features)`."""
         return Encoded(vectors[..., None, :], jnp.ones((*vectors.shape[:-1], 1), bool), vectors)
@@ -168,7 +168,7 @@ class ImageEncoder(nnx.Module):
         images: Array,
         *,
         lengths: Array | None = None,
-        key: PRNGKeyArray | RowKeys | None = None,
+        key: PRNGKeyArray | BatchKeys | None = None,
     ) -> Encoded:
         """Encodes `images` `(*batch, height, width, channels)`."""
         grid = images

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from seqjax.core.masks import length_mask
-from seqjax.core.types import Array, PRNGKeyArray, RowKeys
+from seqjax.core.types import Array, BatchKeys, PRNGKeyArray
 from seqjax.decode.autoregressive import Constraint, Written, write
 from seqjax.decode.search import Beams, beam_search
 from seqjax.losses import cross_entropy
@@ -57,7 +57,7 @@ class EncoderDecoder(nnx.Module):
         *,
         lengths: Array | None = None,
         target_lengths: Array | None = None,
-        key: PRNGKeyArray | RowKeys | None = None,
+        key: PRNGKeyArray | BatchKeys | None = None,
         scheduled_sampling: float | Array = 0.0,
     ) -> Array:
         """The logits `(*batch, time + 1, tokens)` of every token of the target and of its end.
@@ -184,7 +184,7 @@ def _is_zero(rate: float | Array) -> bool:
     return isinstance(rate, (int, float)) and rate == 0
 
 
-def _coins(key: PRNGKeyArray | RowKeys, rate: float | Array, shape: tuple[int, ...]) -> Array:
+def _coins(key: PRNGKeyArray | BatchKeys, rate: float | Array, shape: tuple[int, ...]) -> Array:
     rate = jnp.broadcast_to(rate, shape[:-1])
     if key.ndim:
         flip = jnp.vectorize(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from seqjax.core.cell import Cell, positive_int
-from seqjax.core.types import Array, PRNGKeyArray, RowKeys
+from seqjax.core.types import Array, BatchKeys, PRNGKeyArray
 from seqjax.nn.outputs import NumberOutputs
 from seqjax.nn.rnn import RNN
 
@@ -185,7 +185,7 @@ class DirectForecaster(Forecast):
         history: Array,
         covariates: Array | None = None,
         *,
-        key: PRNGKeyArray | RowKeys | None = None,
+        key: PRNGKeyArray | BatchKeys | None = None,
     ) -> tuple[Array, Array, Array]:
         """`(raw, location, scale)`: raw outputs `(*batch, horizon, size)` on scaled values.
 
@@ -212,7 +212,7 @@ class DirectForecaster(Forecast):
         future: Array,
         covariates: Array | None = None,
         *,
-        key: PRNGKeyArray | RowKeys | None = None,
+        key: PRNGKeyArray | BatchKeys | None = None,
         mask: Array | None = None,
     ) -> tuple[Array, Array]:
         """`(total, count)` of the loss over the observed steps of the horizon.
@@ -272,7 +272,7 @@ class RecursiveForecaster(Forecast):
         future: Array,
         covariates: Array | None = None,
         *,
-        key: PRNGKeyArray | RowKeys | None = None,
+        key: PRNGKeyArray | BatchKeys | None = None,
         mask: Array | None = None,
     ) -> tuple[Array, Array]:
         """`(total, count)` of the one-step-ahead loss over the history and the horizon.

@@ -7,7 +7,7 @@ from flax import nnx
 
 from seqjax.core.cell import Cell
 from seqjax.core.gates import like_features
-from seqjax.core.types import Array, Carry, PRNGKeyArray, RowKeys
+from seqjax.core.types import Array, BatchKeys, Carry, PRNGKeyArray
 from seqjax.nn.rnn import RNN
 
 
@@ -75,7 +75,7 @@ class LanguageModel(nnx.Module):
         tokens: Array,
         carry: Carry | None = None,
         *,
-        key: PRNGKeyArray | RowKeys | None = None,
+        key: PRNGKeyArray | BatchKeys | None = None,
         **options: Any,
     ) -> tuple[Carry, Array]:
         """Logits of the next token after each of `tokens` `(*batch, time)`.

@@ -9,7 +9,7 @@ from seqjax.core.cell import Cell
 from seqjax.core.noise import seed_carry
 from seqjax.core.stack import expect_cell
 from seqjax.core.trees import cast
-from seqjax.core.types import Carry, DTypeLike, Inputs, Params, PRNGKeyArray, PyTree, RowKeys
+from seqjax.core.types import BatchKeys, Carry, DTypeLike, Inputs, Params, PRNGKeyArray, PyTree
 from seqjax.engines.request import ScanOptions, shape_of_batch
 from seqjax.engines.scan import scan
 from seqjax.nn.parameters import to_arrays, to_variables
@@ -56,7 +56,7 @@ class RNN(nnx.Module):
         xs: Inputs,
         carry: Carry | None = None,
         *,
-        key: PRNGKeyArray | RowKeys | None = None,
+        key: PRNGKeyArray | BatchKeys | None = None,
         **options: Unpack[ScanOptions],
     ) -> tuple[Carry, PyTree]:
         """Runs the cell over `xs` `(*batch, time, in_features)`: see `sj.scan`.

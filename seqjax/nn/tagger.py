@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from seqjax.core.cell import Cell, positive_int
-from seqjax.core.types import Array, PRNGKeyArray, RowKeys
+from seqjax.core.types import Array, BatchKeys, PRNGKeyArray
 from seqjax.decode.crf import (
     Transitions,
     crf_log_likelihood,
@@ -63,7 +63,7 @@ class Tagger(nnx.Module):
         self.head = nnx.Linear(cell.features, tags, rngs=rngs)
 
     def __call__(
-        self, xs: Any, *, key: PRNGKeyArray | RowKeys | None = None, **options: Any
+        self, xs: Any, *, key: PRNGKeyArray | BatchKeys | None = None, **options: Any
     ) -> Array:
         """Emissions `(*batch, time, tags)` of `xs` `(*batch, time, ...)`.
 

@@ -8,7 +8,7 @@ from flax import nnx
 
 from seqjax.core.cell import Cell, positive_int
 from seqjax.core.masks import length_mask
-from seqjax.core.types import Array, PRNGKeyArray, RowKeys
+from seqjax.core.types import Array, BatchKeys, PRNGKeyArray
 from seqjax.decode.ctc import Labelling, ctc_beam_search, ctc_greedy, frames_needed
 from seqjax.engines.placement import all_varying
 from seqjax.nn.rnn import RNN
@@ -60,7 +60,7 @@ class Transcriber(nnx.Module):
         self.head = nnx.Linear(cell.features, symbols, rngs=rngs)
 
     def __call__(
-        self, xs: Any, *, key: PRNGKeyArray | RowKeys | None = None, **options: Any
+        self, xs: Any, *, key: PRNGKeyArray | BatchKeys | None = None, **options: Any
     ) -> Array:
         """Logits `(*batch, time, symbols)` of `xs` `(*batch, time, ...)`.
 

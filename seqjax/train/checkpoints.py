@@ -13,6 +13,7 @@ import numpy as np
 from seqjax.core.errors import InputError
 from seqjax.core.extras import extra_module
 from seqjax.core.types import PyTree
+from seqjax.train.migrations import VERSION, match_arrays
 
 KEEP_LAST = 2
 
@@ -79,7 +80,11 @@ class Checkpoints:
                 force=True,
                 overwrite=True,
                 metrics=None if cost is None else {"cost": cost},
-                custom_metadata={"sha256": _digest(arrays), "notes": notes or {}},
+                custom_metadata={
+                    "version": VERSION,
+                    "sha256": _digest(arrays),
+                    "notes": notes or {},
+                },
             )
         except Exception as error:
             # Storage below orbax reports a full disk in errors of many kinds.
@@ -105,23 +110,26 @@ class Checkpoints:
 
     def notes(self, step: int) -> dict[str, Any]:
         """What was noted beside the state of a step."""
-        return self._checkpointer.metadata(step).custom_metadata["notes"]
+        return self._metadata(step)["notes"]
+
+    def _metadata(self, step: int) -> dict[str, Any]:
+        return self._checkpointer.metadata(step).custom_metadata
 
     def load(self, step: int, like: PyTree) -> PyTree:
         """The state of a step.
 
         Args:
           step: one of `steps`.
-          like: a state of the same settings, for structure, shapes and dtypes.
+          like: a state of the same configuration, for structure, shapes and dtypes.
 
         Raises:
-          InputError: if the checkpoint is damaged or belongs to other settings.
+          InputError: if the checkpoint is damaged or belongs to another configuration.
         """
-        return self._restore(step, _named_arrays(like), like)
+        return self._restore(step, _named(like), like)
 
     def load_model(self, step: int, like: PyTree) -> PyTree:
         """Only the model of a state; arguments and errors as for `load`."""
-        named = {f"model/{name}": array for name, array in _named_arrays(like).items()}
+        named = {f"model/{name}": leaf for name, leaf in _named(like).items()}
         return self._restore(step, named, like)
 
     def arrays(self, step: int) -> dict[str, np.ndarray]:
@@ -129,7 +137,7 @@ class Checkpoints:
         where = self._name(step)
         try:
             arrays = self._checkpointer.load(step)
-            digest = self._checkpointer.metadata(step).custom_metadata["sha256"]
+            digest = self._metadata(step)["sha256"]
         except Exception as error:  # orbax raises whatever its storage raised
             reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
             raise InputError(f"{where} is damaged and cannot be read ({reason[:200]}).") from None
@@ -140,16 +148,19 @@ class Checkpoints:
     def _name(self, step: int) -> str:
         return f"The checkpoint of step {step} in {self.folder}"
 
-    def _restore(self, step: int, wanted: dict[str, np.ndarray], like: PyTree) -> PyTree:
+    def _restore(self, step: int, wanted: dict[str, Any], like: PyTree) -> PyTree:
         arrays = self.arrays(step)
-        shapes = lambda tree: {name: (a.shape, a.dtype) for name, a in tree.items()}  # noqa: E731
-        have, want = shapes(arrays), shapes(wanted)
+        have, want = _shapes(arrays), _shapes(wanted)
+        if self._metadata(step).get("version", 1) == 1:
+            matched = match_arrays(have, want) or {}
+            arrays |= {name: arrays[saved] for name, saved in matched.items()}
+            have = _shapes(arrays)
         other = sorted(name for name in want if have.get(name) != want[name])
         if other:
             name = other[0]
             raise InputError(
                 f"{self._name(step)} is of another configuration: {name} is "
-                f"{have.get(name)} there and {want.get(name)} in the settings. Has "
+                f"{have.get(name)} there and {want.get(name)} in the model. Has "
                 "config.json been changed, or the code of the cell?"
             )
         leaves, structure = jax.tree.flatten(like)
@@ -157,18 +168,35 @@ class Checkpoints:
         return jax.tree.unflatten(structure, loaded)
 
 
+def _named(state: PyTree) -> dict[str, Any]:
+    """The leaves by their path."""
+    leaves = jax.tree_util.tree_flatten_with_path(state)[0]
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def _is_key(leaf: Any) -> bool:
+    return jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
 def _named_arrays(state: PyTree) -> dict[str, np.ndarray]:
     """The leaves in NumPy, by their path; keys as the numbers behind them."""
-    named = {}
-    for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
-        if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            leaf = jax.random.key_data(leaf)
-        named[jax.tree_util.keystr(path, simple=True, separator="/")] = np.asarray(leaf)
-    return named
+    return {
+        name: np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+        for name, leaf in _named(state).items()
+    }
+
+
+def _shapes(leaves: dict[str, Any]) -> dict[str, Any]:
+    """Shapes and dtypes as in `_named_arrays`."""
+    shapes = {
+        name: jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
+        for name, leaf in leaves.items()
+    }
+    return {name: (leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
 
 
 def _unpack(array: Any, like: Any) -> Any:
-    if jax.numpy.issubdtype(like.dtype, jax.dtypes.prng_key):
+    if _is_key(like):
         return jax.random.wrap_key_data(array, impl=jax.random.key_impl(like))
     return array
 

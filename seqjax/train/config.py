@@ -1,4 +1,4 @@
-"""Every setting of a run, as frozen records."""
+"""The options of a run that all tasks share, as frozen records."""
 
 import dataclasses
 import json
@@ -22,10 +22,10 @@ class CellConfig:
     """The recurrent layers of a model."""
 
     cell: str = "gru"
-    """elman, gru, lstm, minimal_gru, mlstm, delta_net, ... (a wrong name lists them all); or
-    module:function, where function(features) makes a cell."""
+    """Name of a cell: elman, gru, lstm, minimal_gru, mlstm, delta_net, ... (an unknown name lists
+    them all); or module:function, where function(features) returns a cell of your own."""
     cell_options: tuple[str, ...] = ()
-    """What else the cell is told, or each block, as name=value, such as heads=2."""
+    """Keyword arguments of the cell, or of each block, as name=value, such as heads=2."""
     block: (
         Literal[
             "gated_delta_net",
@@ -42,66 +42,69 @@ class CellConfig:
         ]
         | None
     ) = None
-    """Instead of cells: layers of such blocks, with a norm behind the last. Hawk is Griffin without
-    its local attention."""
+    """Layers are blocks of this architecture instead of cells, with a norm after the last. Hawk is
+    Griffin without its local attention."""
     features: PositiveInt = 256
     """Width of each layer's state."""
     layers: PositiveInt = 1
-    """Number of layers; from the second on they are residual."""
+    """Number of layers; all but the first are residual."""
     dropout: ProbabilityBelowOne = 0.1
-    """Probability that an output of a layer is dropped."""
+    """Dropout probability of each layer's outputs."""
     variational: bool = False
-    """One dropout mask for a whole sequence instead of one for every step."""
+    """One dropout mask for all steps of a sequence, instead of one for each step."""
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """How parameters are updated."""
+    """The optimizer."""
 
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """The update rule, from optax; adamw without weight decay is adam."""
     learning_rate: PositiveFloat = 1e-2
     """Peak of the learning rate."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """What the learning rate does after the warm-up: fall to 2 percent, or stay."""
+    """Learning rate after the warm-up: cosine or linear decay to 2 percent of its peak, or
+    constant."""
     warmup: NonNegativeInt = 100
     """Steps over which the learning rate rises from zero."""
     clip: PositiveFloat = 1.0
-    """Largest norm of the gradient over all parameters; larger ones are scaled down."""
+    """Gradients are clipped to this global norm."""
     weight_decay: NonNegativeFloat = 0.1
-    """Share of the learning rate by which parameters shrink in a step."""
+    """Weight decay, decoupled: times the learning rate, the share by which parameters shrink in a
+    step."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """What every run can be told, whatever it learns."""
+    """The options of every run."""
 
     optimization: OptimizerConfig = OptimizerConfig()
     batch: PositiveInt = 64
-    """Rows of a batch."""
+    """Sequences of a batch."""
     steps: PositiveInt = 1000
-    """Updates of the parameters."""
+    """Training steps: updates of the parameters."""
     seed: int = 0
-    """For parameters, noise and the order of the data."""
+    """Seed of the parameters, the noise and the order of the data."""
     repeat: PositiveInt = 1
-    """Train so many times, with seed, seed + 1, ..., and report the mean and the spread."""
+    """Train this many runs, with seed, seed + 1, ..., and report mean and standard deviation."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """What the model computes in; parameters are kept in float32."""
+    """Dtype of the computation; parameters are kept in float32."""
     out: Path | None = None
     """Folder of the run; by default a new one below runs/."""
     resume: Path | None = None
-    """Folder of a run to continue, with the settings that it was started with."""
+    """Folder of a run to continue, with the options that it was started with."""
     log_every: PositiveInt = 50
-    """Steps between lines in the logs."""
+    """Steps between entries of the log."""
     validate_every: PositiveInt = 500
     """Steps between validations and checkpoints."""
     patience: NonNegativeInt = 0
-    """Stop after so many validations in a row without a better one; 0 never stops early."""
+    """Early stopping: end after this many validations in a row without improvement; 0 for
+    never."""
     diagnose: NonNegativeInt = 0
-    """Steps between looks at gradients and gates, for TensorBoard and `seqjax inspect`; 0 for
-    none."""
+    """Steps between records of gradient flow and gate saturation, for TensorBoard and
+    `seqjax inspect`; 0 for none."""
     devices: PositiveInt | None = None
-    """How many devices share the batch; by default as many as divide it. On a CPU, cores."""
+    """Devices that share the batch, on a CPU its cores; by default as many as divide it."""
 
     def __post_init__(self):
         check_bounds(self)

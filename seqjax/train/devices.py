@@ -28,11 +28,11 @@ def make_mesh(batch: int, devices: int | None) -> jax.sharding.Mesh:
     """A mesh with one axis, over as many local devices as divide the batch.
 
     Args:
-      batch: number of rows to split.
+      batch: number of sequences to split.
       devices: how many to use, or None for as many as possible.
 
     Raises:
-      InputError: if there are not so many devices, or they do not divide the batch.
+      InputError: if there are fewer devices, or they do not divide the batch.
     """
     local = jax.local_devices()
     if devices is None:
@@ -42,6 +42,6 @@ def make_mesh(batch: int, devices: int | None) -> jax.sharding.Mesh:
     if batch % devices:
         raise InputError(
             f"--devices {devices} does not divide --batch {batch}; every device takes the same "
-            "number of rows."
+            "number of sequences."
         )
     return jax.make_mesh((devices,), (AXIS,), axis_types=(AxisType.Auto,), devices=local[:devices])

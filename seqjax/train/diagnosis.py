@@ -1,4 +1,4 @@
-"""What gradients and gates do during a run, every so many steps."""
+"""Gradient flow and gate saturation during a run, every few steps."""
 
 import json
 from pathlib import Path
@@ -13,14 +13,14 @@ from seqjax.core.types import Array, PyTree
 from seqjax.gradients import Activation, LayerFlow, model_activations, model_flow
 from seqjax.train.task import Task
 
-ROWS = 8
-"""So many rows of a batch are looked at: enough for a mean, few enough to be cheap."""
+SAMPLED = 8
+"""At most this many sequences of a batch are sampled: enough for a mean, and cheap."""
 
 FILE = "gradients.jsonl"
 
 
 class Sample(NamedTuple):
-    """Some rows of a batch on one device, with all that the loss of them needs."""
+    """Some sequences of a batch on one device, with all that their loss needs."""
 
     memory: PyTree
     batch: PyTree
@@ -28,20 +28,20 @@ class Sample(NamedTuple):
 
 
 def sample_of(task: Task, memory: PyTree, batch: PyTree, step: int, seed: int) -> Sample:
-    """The first rows of a batch, with the noise that they get in this step."""
-    rows = min(ROWS, task.rows)
+    """The first sequences of a batch, with the noise that they get in this step."""
+    count = min(SAMPLED, task.batch_size)
     device = jax.local_devices()[0]
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 2), step)
-    keys = jax.random.split(key, task.rows)
+    keys = jax.random.split(key, task.batch_size)
     memory, batch, keys = jax.device_put((memory, batch, keys), device)
-    first = lambda tree: jax.tree.map(lambda leaf: leaf[:rows], tree)  # noqa: E731
+    first = lambda tree: jax.tree.map(lambda leaf: leaf[:count], tree)  # noqa: E731
     return Sample(first(memory), batch if task.batch_spec == jax.P() else first(batch), first(keys))
 
 
 class Diagnosis(NamedTuple):
-    """What was found in a step.
+    """The gradient flow and the gates in a step.
 
-    `flows` are the layers' gradients of the mean loss, root mean squares over rows, `(time,)`;
+    `flows` are the layers' gradients of the mean loss, root mean squares over sequences, `(time,)`;
     `gates` their sigmoids and tanhs.
     """
 
@@ -50,7 +50,7 @@ class Diagnosis(NamedTuple):
 
 
 class Diagnose:
-    """Looks at a model with the loss of a few rows, compiled once for each shape.
+    """Diagnoses a model by the loss of a few sequences, compiled once for each shape.
 
     Args:
       task: whose loss.
@@ -80,7 +80,7 @@ class Diagnose:
         self._numbers = jax.jit(numbers)
 
     def __call__(self, model: Any, sample: Sample) -> Diagnosis:
-        """What goes on in a model on the first device."""
+        """The diagnosis of a model on the first device."""
         flows, gates = jax.device_get(self._numbers(model, sample))
         layers, marks = self.names
         return Diagnosis(

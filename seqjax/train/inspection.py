@@ -1,4 +1,4 @@
-"""What the gradients, the states and the gates of a trained model do, in words and pictures."""
+"""Gradients, states and gates of a trained model, in words and pictures."""
 
 import dataclasses
 import json
@@ -26,7 +26,7 @@ from seqjax.gradients.influence import Influence, layer_influence
 from seqjax.gradients.lyapunov import FACTOR, layer_exponents
 from seqjax.train.devices import make_mesh
 from seqjax.train.diagnosis import Diagnose, Diagnosis, read_flows, sample_of
-from seqjax.train.run import Saved, load_model
+from seqjax.train.run_folder import SavedRun, load_model
 from seqjax.train.task import Task
 
 FRACTION = 0.01
@@ -38,14 +38,14 @@ STUCK_SHARE = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class InspectConfig:
-    """What gradients, states and gates of a trained model do: a verdict, and pictures of it."""
+    """Diagnoses gradients, states and gates of a trained model, in words and pictures."""
 
     run: Path
     """Folder of the run."""
     checkpoint: str = "best"
-    """best, last, or a step."""
+    """best, last, or the number of a step."""
     pictures: bool = True
-    """Draw them, below the folder of the run."""
+    """Save figures in the folder of the run, below pictures/."""
 
 
 class LayerReport(NamedTuple):
@@ -82,19 +82,16 @@ class Inspection(NamedTuple):
     draw: Callable[[], dict[str, Any]]
 
 
-def inspect(
-    task: Task, saved: Saved, config: InspectConfig, log: Callable[[str], None] = print
-) -> Inspection:
-    """Looks at a trained model with some rows of its training data.
+def inspect(task: Task, run: SavedRun, config: InspectConfig) -> Inspection:
+    """Diagnoses a trained model by some sequences of its training data.
 
     Args:
       task: of the run, with its data.
-      saved: what the run has written down of itself.
+      run: that is looked at.
       config: of the command.
-      log: where lines for the user go while it works.
     """
-    trained: Any = saved.config
-    model, step = load_model(config.run, task.model(trained.seed), config.checkpoint)
+    trained: Any = run.config
+    model, step = load_model(run, lambda: task.model(trained.seed), config.checkpoint)
     model = cast(model, jnp.float32)
     memory = task.start(model, trained.seed)
     batch = next(task.batches(0, make_mesh(trained.batch, 1)))
@@ -104,7 +101,7 @@ def inspect(
         total, weight, _ = task.loss(model, sample.memory, sample.batch, sample.keys)
         return total / jnp.maximum(weight, 1)
 
-    lines = [f"{task.data_name}; checkpoint of step {step:,}, {len(sample.keys)} rows looked at"]
+    lines = [f"{task.data_name}; checkpoint of step {step:,}, {len(sample.keys)} sequences sampled"]
     broken = model_first_not_finite(model, loss)
     if broken is not None:
         lines.append(
@@ -164,7 +161,7 @@ class History(NamedTuple):
 
 def read_history(folder: Path) -> History:
     """From the run's `log.jsonl`."""
-    rows = []
+    entries = []
     path = folder / "log.jsonl"
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
@@ -172,8 +169,8 @@ def read_history(folder: Path) -> History:
         except ValueError:  # Cut short by a kill.
             continue
         if "gradient_norm" in entry:
-            rows.append((entry["step"], entry["gradient_norm"], entry["share_clipped"]))
-    steps, norms, clipped = np.array(rows, np.float64).reshape(-1, 3).T
+            entries.append((entry["step"], entry["gradient_norm"], entry["share_clipped"]))
+    steps, norms, clipped = np.array(entries, np.float64).reshape(-1, 3).T
     return History(steps.astype(int), norms, clipped)
 
 

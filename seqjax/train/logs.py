@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from seqjax.core.extras import extra_module
-from seqjax.train.run import write_whole
+from seqjax.train.run_folder import write_whole
 
 
 class Logs:

@@ -82,7 +82,7 @@ def build_cell(
     for layer in range(config.layers):
         cell = _layer(config)
         if layer == 0 and cell.in_features:
-            layers.append(dense(config.features))
+            layers.append(dense(cell.in_features))
         if both_ways and cell.causal:
             cell = bidirectional(cell)
         if layer == config.layers - 1:

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from seqjax.train.run import write_whole
+from seqjax.train.run_folder import write_whole
 
 Scores = dict[str, float]
 

@@ -40,7 +40,7 @@ class Standardizer:
 
     @classmethod
     def of_values(cls, values: np.ndarray) -> "Standardizer":
-        """Those of `(rows, channels)`, NaN left out; 1 for the deviation of what never varies."""
+        """Those of `(time, channels)`, NaN left out; 1 for the deviation of what never varies."""
         values = values.astype(np.float64)
         known = ~np.isnan(values)
         count = np.maximum(known.sum(0), 1)
@@ -50,12 +50,12 @@ class Standardizer:
         return cls(tuple(location.tolist()), tuple(scale.tolist()))
 
     @classmethod
-    def restore(cls, settings: dict[str, Any]) -> "Standardizer":
+    def restore(cls, saved: dict[str, Any]) -> "Standardizer":
         """From `dataclasses.asdict`, by way of JSON."""
-        return cls(tuple(settings["location"]), tuple(settings["scale"]))
+        return cls(tuple(saved["location"]), tuple(saved["scale"]))
 
     def encode(self, example: Example) -> np.ndarray:
-        """The series `(time, ..., channels)` float32, what is missing taken to be as usual: 0.
+        """The series `(time, ..., channels)` float32, mean-imputed: what is missing is 0.
 
         Raises:
           InputError: if it is no series, or has another number of channels.
@@ -70,7 +70,7 @@ class Standardizer:
         return self.scaled(example.inputs)
 
     def scaled(self, values: np.ndarray) -> np.ndarray:
-        """The values `(..., channels)` float32, what is missing taken to be as usual: 0."""
+        """The values `(..., channels)` float32, mean-imputed: what is missing is 0."""
         values = (values - np.array(self.location)) / np.array(self.scale)
         return np.nan_to_num(values, nan=0.0).astype(np.float32)
 

@@ -45,21 +45,24 @@ def start(
     mesh: Mesh,
 ) -> TrainState:
     """The state before the first step, on its devices."""
-    model: Any = task.model(seed)
-    state = TrainState(
-        model=model,
-        optimizer=optimizer.init(model),
-        memory=task.start(cast(model, dtype), seed),
-        step=jnp.int32(0),
-        broken_at=jnp.int32(-1),
-    )
-    # A user's cell may have one array in two places; but each step gives its buffers up, and that
-    # can be done once.
-    return place(jax.tree.map(jnp.copy, state), mesh)
+
+    # One program, rather than one for every draw.
+    @jax.jit
+    def build() -> TrainState:
+        model: Any = task.model(seed)
+        return TrainState(
+            model=model,
+            optimizer=optimizer.init(model),
+            memory=task.start(cast(model, dtype), seed),
+            step=jnp.int32(0),
+            broken_at=jnp.int32(-1),
+        )
+
+    return place(build(), mesh)
 
 
 def place(state: TrainState, mesh: Mesh) -> TrainState:
-    """Moves a state to the devices of a mesh: rows are split over it, the rest is copied."""
+    """Moves a state to the devices of a mesh: the batch is split over it, the rest is copied."""
     shardings = (NamedSharding(mesh, spec) for spec in SPECS)
     return TrainState(*map(jax.device_put, state, shardings))
 
@@ -78,8 +81,8 @@ def make_train_step(
 ) -> Callable[[TrainState, PyTree], tuple[TrainState, StepMetrics]]:
     """The compiled update `(state, batch) -> (state, metrics)`.
 
-    Every device takes its share of the rows; gradients are summed once, after the backward
-    pass, and divided by the weight of all rows together. The state passed in is given up to
+    Every device takes its share of the batch; gradients are summed once, after the backward
+    pass, and divided by the weight of the whole batch. The state passed in is given up to
     the one returned.
 
     Args:
@@ -100,7 +103,7 @@ def make_train_step(
         model = jax.tree.map(lambda leaf: jax.lax.pcast(leaf, AXIS, to="varying"), state.model)
         (total, (weight, memory)), gradient = jax.value_and_grad(loss_of, has_aux=True)(model)
         total, weight, gradient = jax.lax.psum((total, weight, gradient), AXIS)
-        # Rows that only fill up a batch weigh nothing, and there may be no others.
+        # Padded sequences of a batch weigh nothing, and there may be no others.
         share = 1 / jnp.maximum(weight, jnp.finfo(jnp.float32).tiny)
         loss, gradient = total * share, jax.tree.map(lambda leaf: leaf * share, gradient)
         norm = optax.tree.norm(gradient)
@@ -123,8 +126,8 @@ def make_train_step(
     )
 
     def step(state: TrainState, batch: PyTree) -> tuple[TrainState, StepMetrics]:
-        # Drawn for all rows together: noise does not depend on the number of devices.
+        # Drawn for the whole batch: noise does not depend on the number of devices.
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 2), state.step)
-        return split(state, batch, jax.random.split(key, task.rows))
+        return split(state, batch, jax.random.split(key, task.batch_size))
 
     return jax.jit(step, donate_argnums=0)

@@ -1,92 +1,50 @@
-"""What a run learns: all in which the commands differ."""
+"""What the training loop asks of a task."""
 
-import dataclasses
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from flax import nnx
 from jax.sharding import Mesh
 
-from seqjax.core.types import Array, PyTree, RowKeys
-from seqjax.train.bounds import PositiveInt, check_bounds
+from seqjax.core.types import Array, BatchKeys, PyTree
 
 
 class Criterion(NamedTuple):
-    """The number by which checkpoints are compared, and which of two is better."""
+    """The score by which checkpoints are compared, and which of two is better."""
 
     name: str
     lower_is_better: bool
 
     def cost(self, value: float) -> float:
-        """A number that is lower where the value is better."""
+        """A number that is lower where the score is better."""
         return value if self.lower_is_better else -value
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluateConfig:
-    """How good a trained model is, on data that it has not seen."""
-
-    run: Path
-    """Folder of the run."""
-    input: tuple[Path, ...] = ()
-    """Files or folders; by default the data held out from the run's training."""
-    targets: tuple[Path, ...] = ()
-    """For translations: text files with the right answers, line by line, beside --input."""
-    beams: PositiveInt | None = None
-    """Beams of the search, for runs that write; by default as many as the run says."""
-    pictures: bool = False
-    """Draw what there is to see, below the folder of the run."""
-    test_lengths: tuple[PositiveInt, ...] = ()
-    """Lengths to test at, for synthetic tasks; by default as the run says."""
-    checkpoint: str = "best"
-    """best, last, or a step."""
-    skip_malformed: bool = False
-    """Leave rows out that cannot be read, and count them, instead of stopping there."""
-
-    def __post_init__(self):
-        check_bounds(self)
-
-
-class Report(NamedTuple):
-    """How good a trained model is.
-
-    `scores` are numbers by name, the most important first; `what` says on which data, `step`
-    which checkpoint, and `notes` what else the user should know. `draw()` makes pictures, by
-    name.
-    """
-
-    scores: dict[str, float]
-    what: str
-    step: int
-    notes: tuple[str, ...] = ()
-    draw: Callable[[], dict[str, Any]] = dict
 
 
 @runtime_checkable
 class Task(Protocol):
-    """What the loop asks of a task.
+    """A task with its data, as the training loop sees it.
 
-    `kind` is the word after `seqjax train`, `data_name` and `digest` tell which data it is,
-    `settings` is all that a trained model needs besides the configuration (vocabularies,
-    labels, scales), as JSON. A batch has `rows` rows, and `units` of `unit` are read in a step.
+    `kind` is the word after `seqjax train`. `data_name` and `digest` identify the data;
+    `preprocessing` is all that a trained model needs besides the configuration (vocabularies,
+    labels, means and scales), as JSON. A batch holds `batch_size` sequences, and a step reads
+    `units` of `unit`.
 
-    `memory` is what flows from one step into the next besides parameters, a tree of arrays
-    `(rows, ...)`; `batch_spec` says how the batches are split over devices.
+    `memory` is the state that flows from one step into the next besides the parameters, a tree of
+    arrays `(batch, ...)`; `batch_spec` says how batches are split over devices.
     """
 
     kind: str
     data_name: str
     digest: str
-    settings: dict[str, Any]
-    rows: int
+    preprocessing: dict[str, Any]
+    batch_size: int
     unit: str
     units: int
     batch_spec: Any
 
     @property
     def criterion(self) -> Criterion:
-        """What checkpoints are compared by."""
+        """The score by which checkpoints are compared."""
         ...
 
     def model(self, seed: int) -> nnx.Module:
@@ -100,17 +58,17 @@ class Task(Protocol):
     def batches(self, first: int, mesh: Mesh) -> Iterator[PyTree]:
         """The batches of steps `first`, `first + 1`, ... on their devices.
 
-        The batch of a step depends on nothing but the settings and the step, so that a run
-        can go on anywhere.
+        The batch of a step depends on the configuration and the step alone, so that a run can be
+        continued from any step.
         """
         ...
 
     def loss(
-        self, model: Any, memory: PyTree, batch: PyTree, keys: RowKeys
+        self, model: Any, memory: PyTree, batch: PyTree, keys: BatchKeys
     ) -> tuple[Array, Array, PyTree]:
-        """`(total, weight, memory)` of the rows of one device: the loss is total / weight.
+        """`(total, weight, memory)` of the sequences of one device: the loss is total / weight.
 
-        `keys` is one key for each row, for noise.
+        `keys` is one key for each sequence, for noise.
         """
         ...
 
@@ -123,9 +81,9 @@ class Task(Protocol):
         ...
 
     def sample(self, model: Any, step: int) -> str | None:
-        """Something to look at, made by the model."""
+        """A sample of what the model generates, None if it generates nothing."""
         ...
 
     def summary(self) -> list[tuple[str, str]]:
-        """What the user should know of the data before training begins."""
+        """Facts about the data, `(name, value)`, printed before training begins."""
         ...

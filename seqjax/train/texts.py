@@ -1,4 +1,4 @@
-"""Which texts a run learns from, and which it is judged by."""
+"""The texts that a language model learns from and is validated on."""
 
 import dataclasses
 from collections.abc import Callable
@@ -12,18 +12,19 @@ from seqjax.train.bounds import Fraction, PositiveInt
 
 @dataclasses.dataclass(frozen=True)
 class TextConfig:
-    """What is read, and how."""
+    """The text."""
 
     text: tuple[Path, ...] = ()
-    """Files, or folders of .txt and .md files. Without it: the plays of Shakespeare."""
+    """Files, or folders of .txt and .md files; by default the plays of Shakespeare."""
     held_out: Fraction = 0.1
-    """Share of your own text to validate on, in whole files where there are three or more."""
+    """Share of your own text that is held out for validation, as whole files if there are at least
+    three."""
     time: PositiveInt = 64
-    """Characters of each stream in a step; gradients stop there, the state flows on."""
+    """Characters of each stream in a training step, after which the gradient is truncated."""
 
 
 class Texts(NamedTuple):
-    """What a run learns from, and what it is judged by."""
+    """Documents to learn from and documents that are held out."""
 
     name: str
     train: list[Document]

@@ -1,7 +1,6 @@
-"""The problem of writing a text about an input: what translation and captioning share."""
+"""Writing a text about an input: what translation and captioning share."""
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -14,27 +13,26 @@ from seqjax.cells.attentive import attentive
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example
 from seqjax.data.padding import Encoded
-from seqjax.data.vocabulary import (
-    BEGIN,
-    END,
-    SubwordVocabulary,
-    Vocabulary,
-    split_words,
-    vocabulary_from_json,
-)
+from seqjax.data.vocabulary import BEGIN, END, split_words
 from seqjax.decode.autoregressive import Constraint
 from seqjax.nn.decoder import Decoder
 from seqjax.nn.encoder_decoder import EncoderDecoder
 from seqjax.train.bounds import NonNegativeFloat, PositiveInt, Probability, ProbabilityBelowOne
 from seqjax.train.config import CellConfig
+from seqjax.train.example_task import ExampleTask
 from seqjax.train.model import build_cell
+from seqjax.train.pictures import token_name
 from seqjax.train.task import Criterion
+from seqjax.train.tokens import (
+    AnyVocabulary,
+    TokenKind,
+    restore_vocabulary,
+    save_vocabulary,
+    vocabulary_of,
+)
 
-TokenKind = Literal["characters", "words", "bytes", "subwords"]
 SEPARATOR = "\0"
-"""Between several right answers: no text has it, the readers of files see to that."""
-
-AnyVocabulary = Vocabulary | SubwordVocabulary
+"""Between several references: no text has it, the readers of files see to that."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,25 +42,26 @@ class WriterConfig(CellConfig):
     features: PositiveInt = 256
     """Width of each layer's state."""
     dropout: ProbabilityBelowOne = 0.2
-    """Probability that an output of a layer is dropped."""
+    """Dropout probability of each layer's outputs."""
     attention: Literal["additive", "multiplicative", "none"] = "additive"
-    """How the decoder compares its state with what was read; none starts from a summary only."""
+    """Score of the decoder's attention over the input; none: the decoder sees a summary only."""
     input_feeding: bool = False
-    """Let the decoder see where it looked before (input feeding): slower, one step at a time."""
+    """Feed the last context to the decoder's next step (input feeding); slower, as steps run one
+    after the other."""
     embedding: PositiveInt = 128
     """Width of the embedding of tokens."""
     tied: bool = True
-    """Use the embedding of the decoder's tokens as weights of its last layer too."""
+    """Tie the output weights of the decoder to its embedding."""
 
 
 @dataclasses.dataclass(frozen=True)
 class DecodingConfig:
-    """How the trained model is made to write, and how it is judged."""
+    """How the trained model writes, and by which score checkpoints are compared."""
 
     beams: PositiveInt = 5
-    """Beams of the search in evaluation and prediction; validation takes one."""
+    """Beams of the search in evaluation and prediction; validation uses greedy search."""
     length_penalty: NonNegativeFloat = 0.0
-    """Strength of the length penalty: more favours longer texts."""
+    """Exponent of the length penalty; larger favours longer texts."""
     criterion: Literal["token_error_rate", "exact_match", "bleu"] = "token_error_rate"
     """The score by which checkpoints are compared; bleu adds BLEU and chrF."""
 
@@ -72,51 +71,101 @@ class TeachingConfig:
     """How the decoder learns."""
 
     label_smoothing: ProbabilityBelowOne = 0.1
-    """Share of the target's probability that is spread over all tokens."""
+    """Label smoothing: share of the target's probability that is spread over all tokens."""
     scheduled_sampling: Probability = 0.0
-    """How often the decoder reads its own last token instead of the right one, at the end of
-    the training; it begins with never (scheduled sampling)."""
+    """Scheduled sampling: probability that the decoder reads its own last token instead of the
+    target, rising from 0 to this over the training."""
 
 
 @runtime_checkable
 class Reading(Protocol):
-    """What is read: how inputs become arrays, and which encoder takes them."""
+    """How inputs become arrays, and the encoder that reads them.
 
-    sequences: tuple[str, ...]
+    `sequences` is `("inputs",)` for inputs with a time axis, else empty.
+    """
+
+    @property
+    def sequences(self) -> tuple[str, ...]:
+        """Entries of an encoded example with a leading time axis."""
+        ...
 
     def inputs(self, example: Example) -> np.ndarray:
-        """The inputs of an example; `InputError` if it is of another kind."""
+        """The input of an example; `InputError` if it is of another kind."""
         ...
 
     def encoder(self, config: Any, rngs: nnx.Rngs) -> Any:
         """A new encoder."""
         ...
 
-    def settings(self) -> dict[str, Any]:
-        """All but the configuration, as JSON."""
+    def preprocessing(self) -> dict[str, Any]:
+        """What reads inputs in the same way again, as JSON."""
+        ...
+
+    def token_names(self, inputs: np.ndarray) -> list[str] | None:
+        """The tokens of an input as labels of an axis; None if it has no tokens."""
+        ...
+
+    def pictures(self, inputs: np.ndarray, title: str) -> dict[str, Any]:
+        """Figures of an input with what was written about it."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
-class Writing:
-    """A `Problem`: a text for each input.
+class Writing(ExampleTask):
+    """A text for each input.
 
     Args:
-      config: the settings, with `model`, `decoding` and `teaching`.
+      config: the options, with `model`, `decoding` and `teaching`.
       reading: of the inputs.
       vocabulary: of the texts.
-      max_length: tokens that a text may have.
+      max_length: tokens of a text, the end included.
       beams: of the search.
     """
 
     config: Any
-    reading: Any
+    reading: Reading
     vocabulary: AnyVocabulary
     max_length: int
     beams: int = 1
 
-    answers = ("target",)
-    judged_by = ("references",)
+    evaluate_options = ExampleTask.evaluate_options | {"beams"}
+    predict_options = ExampleTask.predict_options | {"beams"}
+    targets = ("target",)
+    evaluation_only = ("references",)
+
+    @classmethod
+    def reading_with(
+        cls,
+        reading: Reading,
+        config: Any,
+        examples: Sequence[Example],
+        kind: TokenKind,
+        size: int,
+    ) -> Any:
+        """The task of examples whose inputs are read like this."""
+        if config.model.input_feeding and config.model.attention == "none":
+            raise InputError("--input-feeding needs attention: without it there is no context.")
+        texts = [text for example in examples for text in references_of(example)]
+        vocabulary = vocabulary_of(texts, kind, size)
+        longest = max(len(vocabulary.encode(text)) for text in texts)
+        # Room for the end.
+        return cls(config, reading, vocabulary, longest + 1)
+
+    @classmethod
+    def restored(cls, reading: Reading, config: Any, preprocessing: dict[str, Any]) -> Any:
+        """The task of a saved run, with the beams of its options."""
+        vocabulary = restore_vocabulary(preprocessing["vocabulary"])
+        return cls(config, reading, vocabulary, preprocessing["longest"], config.decoding.beams)
+
+    def preprocessing(self) -> dict[str, Any]:
+        return {
+            "reading": self.reading.preprocessing(),
+            "vocabulary": save_vocabulary(self.vocabulary),
+            "longest": self.max_length,
+        }
+
+    def searching(self, beams: int) -> Any:
+        return dataclasses.replace(self, beams=beams)
 
     @property
     def sequences(self) -> tuple[str, ...]:
@@ -127,30 +176,16 @@ class Writing:
         name = self.config.decoding.criterion
         return Criterion(name, lower_is_better=name == "token_error_rate")
 
-    def settings(self) -> dict[str, Any]:
-        """All but the configuration, as JSON."""
-        return {
-            "reading": self.reading.settings(),
-            "vocabulary": json.loads(self.vocabulary.to_json()),
-            "longest": self.max_length,
-        }
+    def encode(self, example: Example, *, with_target: bool = True) -> Encoded:
+        """An example as arrays: of several references the first is `target`.
 
-    @classmethod
-    def restored(cls, config: Any, reading: Any, settings: dict[str, Any]) -> "Writing":
-        """What `settings` gave; it searches with as many beams as the configuration says."""
-        vocabulary = vocabulary_from_json(json.dumps(settings["vocabulary"]))
-        return cls(config, reading, vocabulary, settings["longest"], config.decoding.beams)
-
-    def encode(self, example: Example, *, answered: bool = True) -> Encoded:
-        """An example as arrays: of several right answers the first is `target`.
-
-        All of them, as they are written and not as tokens, are `references`: what the
-        vocabulary does not know is wrong.
+        All of them, as text and not as tokens, are `references`: what the vocabulary does not
+        know is wrong.
         """
         encoded = {"inputs": self.reading.inputs(example)}
-        if not answered:
+        if not with_target:
             return encoded
-        texts = texts_of(example)
+        texts = references_of(example)
         return encoded | {
             "target": self.vocabulary.encode(texts[0]).astype(np.int32),
             "references": np.frombuffer(SEPARATOR.join(texts).encode(), np.uint8),
@@ -177,7 +212,7 @@ class Writing:
         config = self.config.model
         if config.attention == "none":
             return cell
-        return attentive(cell, width, score=config.attention, feeding=config.input_feeding)
+        return attentive(cell, width, score=config.attention, input_feeding=config.input_feeding)
 
     def loss(self, model, batch, keys):
         teaching = self.config.teaching
@@ -214,7 +249,7 @@ class Writing:
 
     def scores(self, examples, outputs):
         texts = [self.vocabulary.decode(written_tokens(output)) for output in outputs]
-        references = [answers_of(example) for example in examples]
+        references = [decode_references(example) for example in examples]
         written = list(map(self._units, texts))
         right = [list(map(self._units, several)) for several in references]
         errors = metrics.token_errors(written, right)
@@ -233,12 +268,41 @@ class Writing:
         """What errors are counted in: words, or characters where those are written."""
         return split_words(text) if self.vocabulary.kind in ("words", "subwords") else text
 
-    def answer(self, output: Encoded, example: Encoded) -> dict[str, Any]:
-        """What is written for an example: `prediction` and `probability`."""
+    def prediction(self, output: Encoded, example: Encoded) -> dict[str, Any]:
         return {
             "prediction": self.vocabulary.decode(written_tokens(output)),
             "probability": round(float(output["probability"]), 6),
         }
+
+    def pictures(
+        self, model: EncoderDecoder, examples: Sequence[Encoded], outputs: Sequence[Encoded]
+    ) -> dict[str, Any]:
+        """The first example: the beams of the search, where the decoder attends, the input."""
+        from seqjax import plots
+
+        figures = {}
+        inputs, written = examples[0]["inputs"], np.array(written_tokens(outputs[0]), np.int32)
+
+        def name(token: int) -> str:
+            return token_name(self.vocabulary, token)
+
+        if self.beams > 1:
+            found = model.search(
+                inputs,
+                max_length=self.max_length,
+                beams=self.beams,
+                length_penalty=self.config.decoding.length_penalty,
+                allowed=no_special_tokens(len(self.vocabulary)),
+            )
+            # A sequence that has ended leaves the beams: after its last token it is not there.
+            shown = max(1, len(written))
+            figures["beams"] = plots.beam_tree(found.trace, name, chosen=written, steps=shown)
+        source = self.reading.token_names(inputs)
+        if self.config.model.attention != "none" and source is not None:
+            weights = np.asarray(model.alignment(inputs, jnp.asarray(written)))
+            target = [*map(name, written.tolist()), "end"]
+            figures["alignment"] = plots.alignment(weights, source, target)
+        return figures | self.reading.pictures(inputs, self.vocabulary.decode(written))
 
 
 def written_tokens(output: Mapping[str, Any]) -> list[int]:
@@ -246,13 +310,13 @@ def written_tokens(output: Mapping[str, Any]) -> list[int]:
     return output["tokens"][: int(output["lengths"])].tolist()
 
 
-def answers_of(example: Encoded) -> list[str]:
-    """The right answers of an example."""
+def decode_references(example: Encoded) -> list[str]:
+    """The references of an encoded example."""
     return example["references"].tobytes().decode().split(SEPARATOR)
 
 
-def texts_of(example: Example) -> Sequence[str]:
-    """The same, of an example that is not encoded.
+def references_of(example: Example) -> Sequence[str]:
+    """The references of an example.
 
     Raises:
       InputError: if it has none.
@@ -273,23 +337,3 @@ def no_special_tokens(count: int) -> Constraint:
         return state, jnp.broadcast_to(known.reshape((1,) * token.ndim + (count,)), shape)
 
     return allowed
-
-
-def vocabulary_of(texts: Sequence[str], kind: TokenKind, size: int) -> AnyVocabulary:
-    """The vocabulary of texts, of at most so many tokens."""
-    if kind == "subwords":
-        return SubwordVocabulary.of(texts, size=size)
-    return Vocabulary.of(texts, kind=kind, size=size)
-
-
-def written_problem(
-    config: Any, reading: Any, examples: Sequence[Example], kind: TokenKind, size: int
-) -> Writing:
-    """The problem that these examples pose, whose inputs are read like this."""
-    if config.model.input_feeding and config.model.attention == "none":
-        raise InputError("--input-feeding needs attention: there is nothing to feed without it.")
-    texts = [text for example in examples for text in texts_of(example)]
-    vocabulary = vocabulary_of(texts, kind, size)
-    longest = max(len(vocabulary.encode(text)) for text in texts)
-    # Room for the end.
-    return Writing(config, reading, vocabulary, longest + 1)

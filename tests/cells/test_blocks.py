@@ -1,44 +1,46 @@
 """Blocks of language models: the whole at once is the same as step by step."""
 
+import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import seqjax as sj
 from seqjax.cells.block_stack import TRUNKS
+from tests.parameters import drawn
 
 
 @pytest.mark.parametrize("name", TRUNKS)
 def test_a_stack_of_blocks_runs_step_by_step(name, x64):
     cell = sj.block_stack(name, 8, layers=2)
-    params = cell.init(jax.random.key(0), 8)
-    noise = iter(jax.random.split(jax.random.key(1), 999))
-    # Some parameters start at zero and would hide what follows them.
-    params = jax.tree.map(lambda p: p + 0.1 * jax.random.normal(next(noise), p.shape), params)
-    xs = jax.random.normal(jax.random.key(2), (2, 7, 8))
-    resets = jnp.zeros((2, 7), bool).at[0, 3].set(True)
+    params = drawn(cell, 8, scale=0.3)
+    xs = np.random.default_rng(1).standard_normal((2, 7, 8))
+    resets = np.zeros((2, 7), bool)
+    # What begins at the reset stands in the second row as a sequence of its own.
+    resets[0, 3], xs[1, :4] = True, xs[0, 3:]
     # By "auto", memories as small as here go step by step.
-    method = "auto" if name == "slstm" else "chunked"
-    carry, ys = sj.scan(cell, params, xs, resets=resets, method=method)
-    plain, expected = sj.scan(cell, params, xs, resets=resets, method="plain")
-    np.testing.assert_allclose(ys, expected, rtol=1e-9, atol=1e-9)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), carry, plain)
-    _, begun_at_the_reset = sj.scan(cell, params, xs[:1, 3:])
-    np.testing.assert_allclose(ys[:1, 3:], begun_at_the_reset, rtol=1e-9, atol=1e-9)
+    method = "auto" if name == "xlstm" else "chunked"
+
+    @jax.jit
+    def run(params, xs):
+        return [sj.scan(cell, params, xs, resets=resets, method=m) for m in (method, "plain")]
+
+    (carry, ys), wanted = jax.device_get(run(params, xs))
+    chex.assert_trees_all_close((carry, ys), wanted, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(ys[0, 3:], ys[1, :4], rtol=1e-9, atol=1e-9)
 
 
 def test_a_trunk_of_rwkv_begins_with_a_norm_whatever_its_length():
     for name in ("rwkv4", "rwkv6", "rwkv7"):
         for layers in (1, 2):
-            params = sj.block_stack(name, 8, layers=layers).init(jax.random.key(0), 8)
+            params = drawn(sj.block_stack(name, 8, layers=layers), 8)
             assert sorted(params) == ["blocks", "first_norm", "last_norm"]
             assert sorted(params["first_norm"]) == ["bias", "gain"]
 
 
 def test_the_two_trunks_of_xlstm():
     """One block in eight has scalar memories; that of 7B has none, and its own start."""
-    blocks = sj.block_stack("xlstm", 8, layers=10).init(jax.random.key(0), 8)["blocks"]
+    blocks = drawn(sj.block_stack("xlstm", 8, layers=10), 8)["blocks"]
     scalar = {name for name in blocks if name.startswith("slstm_block")}
     assert scalar == {"slstm_block_1", "slstm_block_9"} and len(blocks) == 10
     assert "convolve" in blocks["mlstm_layer_2"]["cell"]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import seqjax as sj
+from tests.parameters import drawn
 
 CELLS = {
     "dense": sj.dense(4),
@@ -28,18 +29,18 @@ CELLS = {
 @pytest.mark.parametrize("name", CELLS)
 def test_whole_numbers_are_numbers(name):
     cell = CELLS[name]
-    params = cell.init(jax.random.key(0), 4)
-    xs = jax.random.randint(jax.random.key(1), (2, 3, 4), -3, 4)
-    got, wanted = (sj.scan(cell, params, inputs)[1] for inputs in (xs, xs.astype(jnp.float32)))
+    params = drawn(cell, 4)
+    xs = np.random.default_rng(1).integers(-3, 4, (2, 3, 4), np.int32)
+    got, wanted = (sj.scan(cell, params, inputs)[1] for inputs in (xs, xs.astype(np.float32)))
     np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("make", [sj.convolution, sj.conv_lstm, sj.conv_gru])
 def test_pixels_may_be_bytes(make):
     cell = make(2, space=(4, 4))
-    params = cell.init(jax.random.key(0), 3)
-    xs = jax.random.randint(jax.random.key(1), (2, 5, 4, 4, 3), 0, 256).astype(jnp.uint8)
-    got, wanted = (sj.scan(cell, params, inputs)[1] for inputs in (xs, xs.astype(jnp.float32)))
+    params = drawn(cell, 3)
+    xs = np.random.default_rng(1).integers(0, 256, (2, 5, 4, 4, 3), np.uint8)
+    got, wanted = (sj.scan(cell, params, inputs)[1] for inputs in (xs, xs.astype(np.float32)))
     np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
 
 

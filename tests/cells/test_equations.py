@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import seqjax as sj
+from tests.parameters import drawn
 
 F, IN, TIME = 4, 3, 5
 
@@ -102,9 +103,7 @@ CASES = {
 def test_equations(name, x64):
     cell, step, options = CASES[name]
     random = np.random.default_rng(0)
-    params = jax.tree.map(
-        lambda leaf: random.standard_normal(leaf.shape), cell.init(jax.random.key(0), IN)
-    )
+    params = drawn(cell, IN, scale=1.0)
     xs = random.standard_normal((TIME, IN))
     state = jax.tree.map(np.asarray, cell.initial_carry(params))
     state = tuple(state) if isinstance(state, tuple) else state

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import seqjax as sj
+from tests.parameters import drawn
 from tests.table import IN_FEATURES, LINEAR, MATRIX, ROWS, TABLE
 
 FAR = 100.0
@@ -41,12 +42,8 @@ def largest(tree):
 def test_one_array_of_parameters_far_away(name):
     """Values and gradients, in float32: they are finite unless float64 too finds them large."""
     cell = ROWS[name].cell
-    params = cell.init(jax.random.key(0), IN_FEATURES)
-    params = jax.tree.map(
-        # What starts at zero would hide what follows.
-        lambda leaf: leaf + 0.1 * jax.random.normal(jax.random.key(1), leaf.shape), params
-    )  # fmt: skip
-    xs = jax.random.normal(jax.random.key(2), (1, 4, IN_FEATURES))
+    params = drawn(cell, IN_FEATURES)
+    xs = np.random.default_rng(1).standard_normal((1, 4, IN_FEATURES)).astype(np.float32)
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(params)]
     narrow, wide = losses(cell, ("plain", "chunked")), losses(cell, ("plain",))
     for index, path in enumerate(paths):
@@ -75,7 +72,7 @@ def test_an_mlstm_without_epsilon_whose_gates_have_long_been_shut():
             carry, ys = sj.scan(cell, params, xs, method=method)
             return ys.sum(), (carry.log_scale, ys)
 
-        gradient, (scale, ys) = jax.grad(loss, has_aux=True)(params, xs)
+        gradient, (scale, ys) = jax.jit(jax.grad(loss, has_aux=True))(params, xs)
         assert scale.max() < -200
         assert np.isfinite(largest((gradient, ys)))
 
@@ -83,11 +80,11 @@ def test_an_mlstm_without_epsilon_whose_gates_have_long_been_shut():
 def test_second_derivatives_where_a_key_is_zero():
     """Over its length, with a small number beside it that is not too small."""
     cell = sj.rwkv7_time_mix(4, heads=2)
-    params = jax.tree.map(lambda leaf: leaf + 0.1, cell.init(jax.random.key(0), 4))
-    xs = jax.random.normal(jax.random.key(1), (5, 4)).at[0].set(0.0)
+    params = drawn(cell, 4)
+    xs = np.random.default_rng(1).standard_normal((5, 4)).astype(np.float32)
+    xs[0] = 0.0
     loss = lambda xs: jnp.square(sj.scan(cell, params, xs, method="chunked")[1]).sum()  # noqa: E731
-    gradient = jax.grad(loss)
-    slope = jax.jvp(gradient, (xs,), (jnp.ones_like(xs),))[1]
+    slope = jax.jit(lambda xs: jax.jvp(jax.grad(loss), (xs,), (jnp.ones_like(xs),))[1])(xs)
     assert np.isfinite(largest(jax.device_get(slope)))
 
 
@@ -98,7 +95,7 @@ def test_second_derivatives_of_a_root_that_is_held():
     params |= {"bias": params["bias"] - 120.0}
     xs = jax.random.normal(jax.random.key(1), (5, 3))
     gradient = jax.grad(lambda p: jnp.square(sj.scan(cell, p, xs)[1]).sum())
-    slope = jax.jvp(gradient, (params,), (jax.tree.map(jnp.ones_like, params),))[1]
+    slope = jax.jit(lambda p: jax.jvp(gradient, (p,), (jax.tree.map(jnp.ones_like, p),))[1])(params)
     assert np.isfinite(largest(jax.device_get(slope)))
 
 
@@ -110,5 +107,5 @@ def test_every_mode_and_every_step_size_far_away(far):
     params |= {name: params[name] + far for name in ("a_real", "step_size")}
     xs = jax.random.normal(jax.random.key(1), (1, 4, 2))
     loss = lambda p, xs: sj.scan(cell, p, xs)[1].sum()  # noqa: E731
-    found = jax.value_and_grad(loss, argnums=(0, 1))(params, xs)
+    found = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(params, xs)
     assert np.isfinite(largest(jax.device_get(found)))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import seqjax as sj
+from tests.parameters import drawn
 
 F, IN, TIME = 4, 3, 6
 
@@ -145,14 +146,15 @@ def s6(p, xs, decay=np.exp):
 
 
 def mamba(p, xs):
-    u, z = np.split(xs @ p.input, 2, axis=1)
-    kernel, bias = p.convolution
+    own, gate = p["branches"]["recurrent"], p["branches"]["gate"]
+    u, z = xs @ own["project"]["weights"], xs @ gate["weights"]
+    kernel, bias = own["convolve"]
     width = len(kernel)
     padded = np.concatenate([np.zeros((width - 1, u.shape[1])), u])
     u = np.array([(kernel * padded[t : t + width]).sum(0) + bias for t in range(len(xs))])
     u = u * sigmoid(u)
-    u = np.array(s6(p.recurrence, u))
-    return (u * z * sigmoid(z)) @ p.output
+    u = np.array(s6(own["memory"], u))
+    return (u * z * sigmoid(z)) @ p["output"]["weights"]
 
 
 def lmu(p, xs, memory, window):
@@ -287,27 +289,22 @@ CASES = {
 }  # fmt: skip
 
 
-def drawn(cell, in_features=IN):
-    """Random parameters around where they start, and inputs."""
-    random = np.random.default_rng(0)
-    params = jax.tree.map(
-        lambda leaf: np.asarray(leaf) + 0.5 * random.standard_normal(leaf.shape),
-        cell.init(jax.random.key(0), in_features),
-    )
-    return params, random.standard_normal((TIME, in_features))
+def arguments(cell, in_features=IN):
+    """Random parameters and inputs."""
+    return drawn(cell, in_features), np.random.default_rng(1).standard_normal((TIME, in_features))
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_equations(name, x64):
     cell, loop, options = CASES[name]
-    params, xs = drawn(cell, F if loop is slstm_layer else IN)
+    params, xs = arguments(cell, F if loop is slstm_layer else IN)
     ys = sj.scan(cell, jax.tree.map(jnp.asarray, params), xs)[1]
     np.testing.assert_allclose(ys, loop(params, xs, **options), rtol=1e-10, atol=1e-12)
 
 
 def test_lmu(x64):
     cell = sj.lmu(F, memory=3, window=5.0)
-    params, xs = drawn(cell)
+    params, xs = arguments(cell)
     ys = sj.scan(cell, jax.tree.map(jnp.asarray, params), xs)[1]
     np.testing.assert_allclose(ys, lmu(params, xs, 3, 5.0), atol=1e-4)
 

@@ -9,6 +9,7 @@ import pytest
 
 import seqjax as sj
 from seqjax.cells.retention import rotation
+from tests.parameters import drawn
 
 F, H, IN = 8, 2, 3
 
@@ -46,8 +47,7 @@ def loop(p, xs, *, heads=H, forgetting=None, base=10000.0, epsilon=1e-6):
 def test_equations(options, x64):
     random = np.random.default_rng(0)
     cell = sj.retention(F, **{"heads": H, **options})
-    params = cell.init(jax.random.key(0), IN)
-    params = jax.tree.map(lambda a: np.asarray(a) + 0.3 * random.standard_normal(a.shape), params)
+    params = drawn(cell, IN)
     xs = random.standard_normal((40, IN))
     told = {name: value for name, value in options.items() if name != "value_factor"}
     if "forgetting" in told:
@@ -91,8 +91,8 @@ def test_a_hundred_thousand_steps_do_not_drift():
 def test_only_differences_of_positions_matter(start):
     """Wherever counting begins."""
     cell = sj.retention(F, heads=1)
-    params = cell.init(jax.random.key(0), IN)
-    xs = jax.random.normal(jax.random.key(1), (9, IN))
+    params = drawn(cell, IN)
+    xs = np.random.default_rng(1).standard_normal((9, IN)).astype(np.float32)
     late = {**cell.initial_carry(params), "rotate": jnp.int32(start)}
     run = partial(sj.scan, cell, params, xs, method="chunked")
     np.testing.assert_allclose(run(late)[1], run()[1], rtol=1e-4, atol=1e-5)

@@ -46,7 +46,7 @@ def test_equal_to_the_plain_path(name, options, x64):
 
 def attentive(batch=2, time=19, places=6):
     """A cell whose scores, `(batch, places, 4)`, are much more than all else that a step makes."""
-    cell = sj.attentive(sj.gru(3), 2, attention=4, feeding=True)
+    cell = sj.attentive(sj.gru(3), 2, attention=4, input_feeding=True)
     keys = jax.random.split(jax.random.key(0), 3)
     values = jax.random.normal(keys[1], (batch, places, 2))
     xs = jax.random.normal(keys[2], (batch, time, 3))
@@ -136,7 +136,7 @@ def test_each_device_has_the_memory_of_its_rows(kind, feeding, queries, monkeypa
     # Of five queries a row, each compared with four keys of three numbers.
     monkeypatch.setattr(attention, "READ_BYTES", queries * 4 * 3 * 4)
     mesh = jax.make_mesh((4,), ("data",), axis_types=(kind,))
-    cell = sj.attentive(sj.gru(3), 2, feeding=feeding)
+    cell = sj.attentive(sj.gru(3), 2, input_feeding=feeding)
     params = cell.init(jax.random.key(0), 3)
     xs = jax.random.normal(jax.random.key(1), (8, 5, 3))
     values = jax.random.normal(jax.random.key(2), (8, 4, 2))

@@ -24,7 +24,7 @@ TARGETS = jnp.array([4, 2])
 CELLS = {
     "additive": lambda width: sj.attentive(sj.gru(6), width),
     "feeding": lambda width: sj.attentive(
-        sj.stack(sj.lstm(5), sj.lstm(6)), width, score="multiplicative", feeding=True
+        sj.stack(sj.lstm(5), sj.lstm(6)), width, score="multiplicative", input_feeding=True
     ),
     "noise": lambda width: sj.dropout(sj.attentive(sj.lstm(6), width), 0.5),
     "none": lambda width: sj.lstm(6),
@@ -222,7 +222,7 @@ def test_the_encoder_of_pictures_knows_where_things_are():
 
 SCALED = {
     "slstm": lambda width: sj.slstm(4, recurrent_init=sj.initializers.Orthogonal()),
-    "slstm_attentive": lambda width: sj.attentive(sj.slstm(4), width, feeding=True),
+    "slstm_attentive": lambda width: sj.attentive(sj.slstm(4), width, input_feeding=True),
     "slstm_linear": lambda width: sj.attentive(sj.slstm(4, recurrent=False), width),
     "rwkv4_time_mix": lambda width: sj.attentive(sj.rwkv4_time_mix(4), width),
     "minimal_gru": lambda width: sj.attentive(sj.minimal_gru(4, logarithmic=True), width),

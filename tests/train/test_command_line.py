@@ -3,6 +3,7 @@
 import errno
 import json
 import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -10,17 +11,17 @@ import pytest
 
 from seqjax.cli import main
 from seqjax.data import sources
-from seqjax.train import loop
+from seqjax.train import training_loop
 from seqjax.train.checkpoints import Checkpoints
-from seqjax.train.language import LanguageConfig, LanguageModelConfig
 from seqjax.train.saved_config import differences, from_json, to_json
+from seqjax.train.tasks.lm import LanguageConfig, LanguageModelConfig
 
 pytestmark = pytest.mark.usefixtures("no_shape_checks")
 
 TEXT = "the cat sat on the mat. the dog sat on the log.\n" * 60
 SMALL = [
     "--features", "8", "--embedding", "4", "--batch", "4", "--time", "8", "--steps", "20",
-    "--validate-every", "10", "--log-every", "5", "--sample", "20",
+    "--validate-every", "10", "--log-every", "5", "--sample", "20", "--devices", "2",
 ]  # fmt: skip
 
 
@@ -98,17 +99,16 @@ def my_cell(features):
     return sj.gated(update, features=features, gates=2)
 """
     )
-    assert main(["train", "lm", "--text", "text.txt", "--cell", "mymodule:my_cell", *SMALL]) == 0
+    argv = ["train", "lm", "--text", "text.txt", *SMALL, "--cell", "mymodule:my_cell"]
+    assert main([*argv, "--steps", "4"]) == 0
     assert main(["generate", "runs/lm-1", "--length", "5"]) == 0
-    from seqjax.testing import check_cell
-
-    check_cell(__import__("mymodule").my_cell(3), 2)
 
 
 def test_layers_dropout_bfloat16_and_tied_weights():
     options = ["--layers", "2", "--dropout", "0.2", "--variational", "--dtype", "bfloat16"]
     tied = ["--tied", "--features", "8", "--embedding", "8", "--optimizer", "sgd"]
-    argv = ["train", "lm", "--text", "text.txt", *SMALL, *options, *tied, "--weight-decay", "0.01"]
+    argv = ["train", "lm", "--text", "text.txt", *SMALL, *options, *tied, "--weight-decay", "0.01",
+            "--steps", "6"]  # fmt: skip
     assert main(argv) == 0
     assert main(["evaluate", "runs/lm-1"]) == 0
 
@@ -118,7 +118,7 @@ def test_layers_dropout_bfloat16_and_tied_weights():
     [
         (["--text", "nowhere.txt"], "no file or folder nowhere.txt"),
         (["--text", "text.txt", "--time", "100000"], "too few for 4 streams"),
-        (["--cell", "transformer"], "no cell 'transformer'. The cells are delta_net"),
+        (["--cell", "transformer"], "no cell 'transformer'. The cells are elman, gru"),
         (["--cell", "nowhere:cell"], "no module 'nowhere'"),
         (["--cell", "json:cell"], "json has no function 'cell'"),
         (["--cell", "math:sqrt"], "returns a seqjax Cell"),
@@ -219,7 +219,7 @@ def test_a_checkpoint_that_is_not_there(run, capsys):
         (["--temperature", "-1"], "temperature must be 0 or more"),
         (["--top-k", "0"], "top-k must be at least 1"),
         (["--top-p", "2"], "top-p must be above 0"),
-        (["--length", "0"], "--length must be at least 1"),
+        (["--length", "0"], "--length must be above 0"),
     ],
 )
 def test_mistakes_in_generate(run, argv, message, capsys):
@@ -230,19 +230,19 @@ def test_a_loss_that_breaks_keeps_the_last_good_checkpoint(capsys, monkeypatch):
     """The learning rate explodes after step 12."""
     import optax
 
-    good = loop.build_optimizer
+    good = training_loop.build_optimizer
 
     def exploding(config, steps):
         rate = optax.piecewise_constant_schedule(1.0, {12: 1e38})
         return optax.chain(good(config, steps), optax.scale_by_schedule(rate))
 
-    monkeypatch.setattr(loop, "build_optimizer", exploding)
+    monkeypatch.setattr(training_loop, "build_optimizer", exploding)
     argv = ["train", "lm", "--text", "text.txt", "--out", "run", *SMALL, "--cell", "elman"]
     message = fails(capsys, *argv, "--steps", "40")
     assert "NaN or inf at step 1" in message
     assert "last good checkpoint is that of step 10" in message
     assert "--learning-rate" in message
-    checkpoints = Checkpoints(loop.Path("run/checkpoints"), read_only=True)
+    checkpoints = Checkpoints(Path("run/checkpoints"), read_only=True)
     assert checkpoints.steps == [10]
     assert all(np.isfinite(a).all() for a in checkpoints.arrays(10).values())
 
@@ -272,7 +272,7 @@ def test_without_the_plays_it_says_so(capsys, monkeypatch):
 
 def test_settings_survive_a_round_trip():
     model = LanguageModelConfig(cell="a:b", tied=True)
-    config = LanguageConfig(model=model, out=loop.Path("x"), devices=2)
+    config = LanguageConfig(model=model, out=Path("x"), devices=2)
     assert from_json(to_json("lm", config), {"lm": LanguageConfig}) == ("lm", config)
     assert differences(config, config) == []
 

@@ -87,8 +87,8 @@ def test_inspect_says_it_in_words_and_draws_it(run, capsys):
 def test_inspect_names_where_a_number_breaks(run, monkeypatch, capsys):
     import seqjax.train.inspection as inspection
 
-    def broken(folder, model, checkpoint):
-        return jax.tree.map(lambda leaf: leaf * jnp.inf, model), 20
+    def broken(run, build, checkpoint):
+        return jax.tree.map(lambda leaf: leaf * jnp.inf, build()), 20
 
     monkeypatch.setattr(inspection, "load_model", broken)
     assert main(["inspect", str(run), "--no-pictures"]) == 0

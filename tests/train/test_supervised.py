@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,8 @@ from seqjax.train.checkpoints import Checkpoints
 
 pytestmark = pytest.mark.usefixtures("no_shape_checks")
 
-FAST = ["--features", "6", "--batch", "8", "--log-every", "10", "--learning-rate", "0.03"]
-RANDOM = np.random.default_rng(0)
+FAST = ["--features", "6", "--batch", "8", "--log-every", "10", "--learning-rate", "0.03",
+        "--devices", "1"]  # fmt: skip
 
 
 def reviews(path, rows=60):
@@ -66,15 +67,16 @@ WAYS = {
     ),
     "series": (
         "classify", motions, "motions.csv",
-        ["--series", "series", "--values", "x", "y", "--pooling", "attention", "--steps", "60"],
+        ["--series", "series", "--values", "x", "y", "--pooling", "attention", "--steps", "60",
+         "--buckets", "1"],
     ),
     "number": (
         "classify", motions, "motions.csv",
         ["--series", "series", "--values", "x", "--target", "number", "--label", "rise",
-         "--steps", "60"],
+         "--steps", "60", "--buckets", "1"],
     ),
     "tags": ("tag", sentences, "sentences.conllu", ["--tag", "ner", "--steps", "60",
-             "--embedding", "6", "--spelling", "4"]),
+             "--embedding", "6", "--spelling", "4", "--buckets", "1"]),
     "forecast": (
         "forecast", waves, "waves.csv",
         ["--values", "load", "--covariates", "warm", "--history", "16", "--horizon", "4",
@@ -198,7 +200,24 @@ def here(tmp_path, monkeypatch):
 
 
 CLASSIFY = ["train", "classify", "--train", "reviews.csv", "--text", "text", *FAST,
-            "--embedding", "6", "--steps", "20", "--validate-every", "10"]  # fmt: skip
+            "--embedding", "6", "--steps", "20", "--validate-every", "20",
+            "--buckets", "1"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained_classifier(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("classifier")
+    reviews(folder / "reviews.csv")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main([*CLASSIFY, "--out", "run"]) == 0
+    return folder / "run"
+
+
+@pytest.fixture
+def classifier(trained_classifier, here):
+    """A finished run of `CLASSIFY` beside its data."""
+    shutil.copytree(trained_classifier, here / "run")
 
 
 def test_early_stopping(here, capsys):
@@ -323,17 +342,19 @@ def test_training_data_that_cannot_be_used(here, capsys, text, message):
     assert not (here / "run").exists()
 
 
-def test_mistakes_with_a_trained_classifier(here, capsys):
-    assert main([*CLASSIFY, "--out", "run"]) == 0
+def test_mistakes_with_a_trained_classifier(here, classifier, capsys):
     write(here, "other.csv", "text,label\nfine,superb\n")
     assert "other.csv, line 2: the label 'superb' was not in" in fails(
         capsys, "evaluate", "run", "--input", "other.csv"
     )
     assert "no test data" in fails(capsys, "evaluate", "run")
-    assert "--beams is for runs that write" in fails(
+    assert "--beams is for runs of translate, caption or transcribe" in fails(
         capsys, "evaluate", "run", "--input", "other.csv", "--beams", "2"
     )
     assert "--targets goes with --input" in fails(
+        capsys, "evaluate", "run", "--targets", "other.csv"
+    )
+    assert "--targets is for runs of translate; run is a run of classify" in fails(
         capsys, "evaluate", "run", "--input", "other.csv", "--targets", "other.csv"
     )
     write(here, "empty.csv", "text,label\n")
@@ -345,7 +366,7 @@ def test_mistakes_with_a_trained_classifier(here, capsys):
     assert "--output must not be" in fails(
         capsys, "predict", "run", "--input", "reviews.csv", "--output", "reviews.csv"
     )
-    assert "only `lm` writes text" in fails(capsys, "generate", "run")
+    assert "`seqjax generate` is for runs of lm" in fails(capsys, "generate", "run")
     assert main(["predict", "run", "--input", "bad.csv", "--skip-malformed"]) == 0
 
 
@@ -355,16 +376,17 @@ FORECAST = ["train", "forecast", "--train", "waves.csv", "--values", "load", "--
 
 def test_a_forecast_is_what_the_model_says_after_the_last_step(here):
     """With a history that is no power of two: nothing is put in between."""
-    from seqjax.train.run import load_model, load_settings
-    from seqjax.train.tasks import TASKS
+    from seqjax.train.run_folder import load_model, load_run
+    from seqjax.train.tasks import CONFIGS
+    from seqjax.train.tasks.forecast import Forecasting
 
     waves(here / "waves.csv")
     assert main([*FORECAST, "--history", "20", "--out", "run"]) == 0
     assert main(["predict", "run", "--input", "waves.csv"]) == 0
     rows = list(csv.DictReader((here / "waves.predicted.csv").read_text().splitlines()))
-    saved = load_settings(here / "run", {"forecast": TASKS["forecast"].config})
-    problem = TASKS["forecast"].restore(saved.config, saved.settings["problem"])
-    model, _ = load_model(here / "run", problem.model(0))
+    run = load_run(here / "run", CONFIGS)
+    task = Forecasting.restore(run.config, run.preprocessing["problem"])
+    model, _ = load_model(run, lambda: task.model(0))
     table = list(csv.DictReader((here / "waves.csv").read_text().splitlines()))
     history = np.array([[float(row["load"])] for row in table[-20:]], np.float32)
     wanted = model.quantiles(history[None], None, (0.5,))[0, :, 0, 0]
@@ -413,8 +435,7 @@ def test_kinds_of_targets(here, capsys):
     assert "(--target labels would fit)" in fails(capsys, *argv)
 
 
-def test_what_does_not_fit_is_skipped_when_asked(here, capsys):
-    assert main([*CLASSIFY, "--out", "run"]) == 0
+def test_what_does_not_fit_is_skipped_when_asked(here, classifier, capsys):
     text = (here / "reviews.csv").read_text() + "61,fine,superb\n"
     write(here, "more.csv", text)
     argv = ["evaluate", "run", "--input", "more.csv"]
@@ -426,16 +447,16 @@ def test_what_does_not_fit_is_skipped_when_asked(here, capsys):
 
 def test_a_word_that_only_the_held_out_part_has_is_unknown(here):
     """The vocabulary is that of the training part."""
-    from seqjax.train.classification import ClassifyConfig, ClassifyFields
-    from seqjax.train.files import FilesConfig
+    from seqjax.train.example_files import FilesConfig
     from seqjax.train.tasks import TASKS
+    from seqjax.train.tasks.classify import ClassifyConfig, ClassifyFields
 
     rows = "".join(f"word{i},{'good' if i % 2 else 'bad'}\n" for i in range(40))
     config = ClassifyConfig(
         files=FilesConfig(train=(here / write(here, "once.csv", "text,label\n" + rows),)),
         columns=ClassifyFields(text="text"),
     )
-    task = TASKS["classify"].task(config, print)
+    task: Any = TASKS["classify"].prepare(config, print)
     known = [int(example["inputs"][0]) for example in task.split.train]
     held = [int(example["inputs"][0]) for example in task.split.validation]
     assert len(held) == 4 and set(held) == {1} and 1 not in known
@@ -468,7 +489,7 @@ def test_one_program_is_compiled_for_each_length(here, monkeypatch):
     """However many epochs there are: of the training step, and of the model that is scored."""
     import chex
 
-    from seqjax.train.classification import Classification
+    from seqjax.train.tasks.classify import Classification
 
     for name in ("loss", "outputs"):
         bounded = chex.assert_max_traces(getattr(Classification, name), n=2)

@@ -12,12 +12,13 @@ import seqjax as sj
 from seqjax.cells.block_stack import TRUNKS
 from seqjax.cli import main
 from seqjax.core.errors import InputError
-from seqjax.train import synthetic
 from seqjax.train.checkpoints import Checkpoints
+from seqjax.train.commands import EvaluateConfig
 from seqjax.train.config import CellConfig
 from seqjax.train.model import CELLS, build_cell, find_cell
-from seqjax.train.run import Saved
-from seqjax.train.synthetic import (
+from seqjax.train.run_folder import SavedRun
+from seqjax.train.tasks import synthetic
+from seqjax.train.tasks.synthetic import (
     DRAW,
     LENGTH,
     TRAIN,
@@ -26,7 +27,6 @@ from seqjax.train.synthetic import (
     build_model,
     draw,
 )
-from seqjax.train.task import EvaluateConfig
 
 SMALL = ["--features", "8", "--batch", "8", "--steps", "20", "--validate-every", "10",
          "--length", "6"]  # fmt: skip
@@ -55,13 +55,13 @@ def test_training_and_longer_sequences(tmp_path, monkeypatch, capsys):
     assert main(["evaluate", "run"]) == 0
     printed = capsys.readouterr().out
     assert "trained at length 6" in printed and "accuracy at 48" in printed
-    assert "guessing at 6 " in printed and "guessing at 48 " in printed
+    assert "chance at 6 " in printed and "chance at 48 " in printed
     assert main(["predict", "run", "--input", "x.csv"]) == 2
     assert main(["evaluate", "run", "--test-lengths", "9"]) == 0
     printed = capsys.readouterr().out
     assert "accuracy at 9 " in printed and "accuracy at 6 " not in printed
     assert main(["evaluate", "run", "--input", "x.csv"]) == 2
-    assert "not for runs of `train synthetic`" in capsys.readouterr().err
+    assert "--input is for runs of lm, classify" in capsys.readouterr().err
     # Stopped after the first checkpoint, it goes on to the same end.
     wanted = Checkpoints(tmp_path / "run" / "checkpoints", read_only=True).arrays(20)
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "20")
@@ -71,8 +71,8 @@ def test_training_and_longer_sequences(tmp_path, monkeypatch, capsys):
         np.testing.assert_array_equal(got[name], array, err_msg=name)
 
 
-def test_guessing_is_told_for_each_length_whatever_the_batch(monkeypatch):
-    monkeypatch.setattr(synthetic, "load_model", lambda run, model, checkpoint: (model, 0))
+def test_chance_is_told_for_each_length_whatever_the_batch(monkeypatch):
+    monkeypatch.setattr(synthetic, "load_model", lambda run, build, checkpoint: (build(), 0))
     for batch in (2, 8):
         config = SyntheticConfig(
             task="dyck",
@@ -80,9 +80,9 @@ def test_guessing_is_told_for_each_length_whatever_the_batch(monkeypatch):
             test_lengths=(6, 64),
             model=CellOnTaskConfig(cell="elman", features=4),
         )
-        saved = Saved("synthetic", config, {}, {})
-        scores = synthetic.evaluate(saved, EvaluateConfig(run=Path())).scores
-        told = [scores["guessing_at_6"], scores["guessing_at_64"]]
+        run = SavedRun(Path(), "synthetic", config, {}, {})
+        scores = synthetic.evaluate(run, EvaluateConfig(run=Path()), print).scores
+        told = [scores["chance_at_6"], scores["chance_at_64"]]
         assert told == pytest.approx([0.40104, 0.45515], abs=1e-5)
 
 

@@ -13,7 +13,7 @@ from seqjax.train.checkpoints import Checkpoints
 pytestmark = pytest.mark.usefixtures("no_shape_checks")
 
 FAST = ["--features", "12", "--batch", "16", "--log-every", "20", "--learning-rate", "0.02",
-        "--dropout", "0"]  # fmt: skip
+        "--dropout", "0", "--buckets", "1", "--devices", "1"]  # fmt: skip
 DIGITS = ["zero", "one", "two", "three"]
 
 
@@ -187,7 +187,7 @@ def test_parallel_files_must_fit_together(here, capsys):
 
 
 def test_parallel_files_have_any_name_and_blank_lines(here, capsys):
-    from seqjax.train.translation import pairs
+    from seqjax.train.tasks.translate import pairs
 
     (here / "corpus.en").write_text("one\n\ntwo\nthree\n")
     (here / "corpus.es").write_text("uno\nnada\n \ntres\n")
@@ -201,17 +201,17 @@ def test_parallel_files_have_any_name_and_blank_lines(here, capsys):
 def test_what_the_vocabulary_does_not_know_is_wrong():
     """Two words that are both unknown are not the same word."""
     from seqjax.data.examples import Example
-    from seqjax.train.translation import TranslateConfig, of
+    from seqjax.train.tasks.translate import TranslateConfig, Translation
 
     examples = [Example("a b", "x y"), Example("b a", "y x z!")]
-    problem = of(TranslateConfig(), examples)
-    asked = problem.encode(Example("a", ("x q.", "y")))
-    assert asked["target"].tolist() == [*problem.vocabulary.encode("x"), 1, 1]
-    unknown = {"tokens": asked["target"], "lengths": 3, "probability": 1.0}
-    scores = problem.scores([asked], [unknown])
+    task = Translation.fit(TranslateConfig(), examples)
+    encoded = task.encode(Example("a", ("x q.", "y")))
+    assert encoded["target"].tolist() == [*task.vocabulary.encode("x"), 1, 1]
+    unknown = {"tokens": encoded["target"], "lengths": 3, "probability": 1.0}
+    scores = task.scores([encoded], [unknown])
     assert scores["exact_match"] == 0 and abs(scores["token_error_rate"] - 2 / 3) < 1e-6
-    right = {"tokens": problem.vocabulary.encode("y"), "lengths": 1, "probability": 1.0}
-    assert problem.scores([asked], [right])["exact_match"] == 1
+    right = {"tokens": task.vocabulary.encode("y"), "lengths": 1, "probability": 1.0}
+    assert task.scores([encoded], [right])["exact_match"] == 1
 
 
 def test_clips_are_tagged_frame_by_frame(here, capsys):

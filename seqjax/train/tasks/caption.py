@@ -1,4 +1,4 @@
-"""The task of saying what a picture, a clip or a vector shows."""
+"""`seqjax train caption`: a text about a picture, a clip or a vector."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,15 +14,12 @@ from seqjax.data.formats import Fields
 from seqjax.nn.encoder import ImageEncoder, RecurrentEncoder, VectorEncoder
 from seqjax.train.bounds import PositiveInt
 from seqjax.train.config import OptimizerConfig, RunConfig
-from seqjax.train.files import Data, FilesConfig, SequenceConfig
+from seqjax.train.example_commands import example_commands
+from seqjax.train.example_files import Data, FilesConfig, SequenceConfig
 from seqjax.train.model import build_cell, build_video_cell
-from seqjax.train.writing import (
-    DecodingConfig,
-    TeachingConfig,
-    WriterConfig,
-    Writing,
-    written_problem,
-)
+from seqjax.train.pictures import to_range
+from seqjax.train.tokens import TokenKind
+from seqjax.train.writing import DecodingConfig, TeachingConfig, WriterConfig, Writing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,41 +31,42 @@ class CaptionerConfig(WriterConfig):
     embedding: PositiveInt = 64
     """Width of the embedding of tokens."""
     convolutions: tuple[PositiveInt, ...] = (32, 64, 64)
-    """Channels of the convolutions that read a picture, each of which halves it."""
+    """Channels of the convolutions over a picture, each with stride 2."""
     summary: PositiveInt = 128
-    """Width of the vector that sums a picture up."""
+    """Width of the vector that summarises a picture."""
     video: PositiveInt = 16
-    """Channels of the convolutional GRU that reads a clip."""
+    """Channels of the convolutional GRU over a clip."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CaptionFields:
-    """What keys of .jsonl files and arrays of .npz files mean."""
+    """The keys of .jsonl files and arrays of .npz files."""
 
     image: str = "image"
-    """The picture: a path of a file, or numbers as rows of pixels of channels; or a clip, a
-    list of pictures; or a vector, a list of numbers."""
+    """Key of the input: a picture, as the path of a file (relative to this one) or as numbers
+    nested as rows, pixels and channels; a clip, as a list of pictures or the path of a folder; or
+    a vector, a list of numbers."""
     caption: str = "caption"
-    """What it shows."""
+    """Key of the caption."""
     separator: str | None = None
-    """What stands between several right captions; the first one is learned."""
-    tokens: Literal["characters", "words", "bytes", "subwords"] = "words"
-    """What captions are cut into."""
+    """Separates several references for an input; the first one is learned."""
+    tokens: TokenKind = "words"
+    """The tokens of a caption."""
     vocabulary: PositiveInt = 8000
-    """At most so many different tokens; the others are unknown."""
+    """Largest size of the vocabulary; other tokens are unknown."""
 
     @property
     def fields(self) -> Fields:
-        """The same, for the readers of files."""
+        """The columns as the readers of files take them."""
         return Fields(image=self.image, label=self.caption, label_separator=self.separator)
 
 
 @dataclasses.dataclass(frozen=True)
 class CaptionConfig(RunConfig):
-    """Trains a captioner: from a picture, a clip or a vector to words."""
+    """Trains a captioner from a picture, a clip or a vector to words."""
 
     source: Literal["scenes", "moving-shapes"] = "scenes"
-    """Pictures and clips that are drawn; see --train for your own."""
+    """Pictures or clips that are drawn; --train names files of your own."""
     files: FilesConfig = FilesConfig()
     columns: CaptionFields = CaptionFields()
     sequences: SequenceConfig = SequenceConfig()
@@ -79,7 +77,7 @@ class CaptionConfig(RunConfig):
     batch: PositiveInt = 64
     """Captions of a batch."""
     steps: PositiveInt = 2000
-    """Updates of the parameters."""
+    """Training steps: updates of the parameters."""
     validate_every: PositiveInt = 250
     """Steps between validations and checkpoints."""
 
@@ -97,7 +95,7 @@ class PictureReading:
         return ("inputs",) if len(self.shape) == 4 else ()
 
     def inputs(self, example: Example) -> np.ndarray:
-        """The numbers."""
+        """The numbers, float32."""
         if shape_of(example) != self.shape:
             raise InputError(
                 f"{example.where}: expected numbers of the shape {self.shape} as in the first "
@@ -121,9 +119,22 @@ class PictureReading:
         cell = build_video_cell(cell, config.video, self.shape[1:3])
         return RecurrentEncoder(cell, self.shape[-1], rngs=rngs)
 
-    def settings(self) -> dict[str, Any]:
+    def preprocessing(self) -> dict[str, Any]:
         """The shape."""
         return {"shape": list(self.shape)}
+
+    def token_names(self, inputs: np.ndarray) -> None:
+        """None: numbers are no tokens."""
+
+    def pictures(self, inputs: np.ndarray, title: str) -> dict[str, Any]:
+        """The picture or the frames of the clip, with the caption; nothing for a vector."""
+        from seqjax import plots
+
+        if len(self.shape) == 4:
+            return {"frames": plots.frames_with_labels(to_range(inputs), title=title)}
+        if len(self.shape) == 3:
+            return {"picture": plots.frames_with_labels(to_range(inputs[None]), title=title)}
+        return {}
 
 
 def shape_of(example: Example) -> tuple[int, ...]:
@@ -142,21 +153,32 @@ def shape_of(example: Example) -> tuple[int, ...]:
     return (0, *found.shape[1:]) if found.ndim == 4 else found.shape
 
 
-def from_source(name: str) -> Data:
-    """Pictures or clips that are drawn."""
-    if name == "scenes":
-        return Data("drawn scenes", *scenes())
-    return Data("moving shapes", *clips()["sentence"])
+@dataclasses.dataclass(frozen=True)
+class Captioning(Writing):
+    """A text for each picture, clip or vector."""
+
+    config: CaptionConfig
+
+    name = "caption"
+    config_type = CaptionConfig
+
+    @classmethod
+    def source(cls, name: str) -> Data:
+        if name == "scenes":
+            return Data("drawn scenes", *scenes())
+        return Data("moving shapes", *clips()["sentence"])
+
+    @classmethod
+    def fit(
+        cls, config: CaptionConfig, examples: Sequence[Example], held: Sequence[Example] = ()
+    ) -> "Captioning":
+        reading, columns = PictureReading(shape_of(examples[0])), config.columns
+        return cls.reading_with(reading, config, examples, columns.tokens, columns.vocabulary)
+
+    @classmethod
+    def restore(cls, config: CaptionConfig, preprocessing: dict[str, Any]) -> "Captioning":
+        reading = PictureReading(tuple(preprocessing["reading"]["shape"]))
+        return cls.restored(reading, config, preprocessing)
 
 
-def of(config: CaptionConfig, examples: Sequence[Example], held: Sequence[Example] = ()) -> Writing:
-    """The problem that these examples pose."""
-    reading = PictureReading(shape_of(examples[0]))
-    columns = config.columns
-    return written_problem(config, reading, examples, columns.tokens, columns.vocabulary)
-
-
-def restore(config: CaptionConfig, settings: dict[str, Any]) -> Writing:
-    """The problem whose settings were saved."""
-    reading = PictureReading(tuple(settings["reading"]["shape"]))
-    return Writing.restored(config, reading, settings)
+CAPTION = example_commands(Captioning)

@@ -15,36 +15,36 @@ from seqjax.train.bounds import Fraction, NonNegativeInt, PositiveInt
 
 @dataclasses.dataclass(frozen=True)
 class FilesConfig:
-    """Your own files, and which of them are for what."""
+    """Your own files."""
 
     train: tuple[Path, ...] = ()
-    """Files to learn from, instead of --source: .csv, .jsonl, .conllu, .ts, .npz, also with
-    .gz; what they hold is told by the options below."""
+    """Files to learn from, instead of --source: .csv, .tsv, .jsonl, .conllu, .ts, .npz or folders
+    of texts, also with .gz; the options below name their columns."""
     validation: tuple[Path, ...] = ()
-    """Files to choose the best checkpoint by; without them --held-out of the training data."""
+    """Files to choose the best checkpoint by; by default a share of the training data."""
     test: tuple[Path, ...] = ()
-    """Files that the trained model is judged by."""
+    """Files that `seqjax evaluate` tests the trained model on."""
     held_out: Fraction = 0.1
-    """Share of the training data to validate on."""
+    """Share of the training data that is held out for validation."""
     skip_malformed: bool = False
-    """Leave rows out that cannot be read, and count them, instead of stopping there."""
+    """Skip and count rows that cannot be read, instead of stopping at the first."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SequenceConfig:
-    """How sequences are cut and batched."""
+    """How sequences are truncated and batched."""
 
     max_length: NonNegativeInt = 0
-    """Steps that a sequence may have; longer ones are cut. 0 for any number."""
+    """Longer sequences are truncated to this many steps; 0 for no limit."""
     truncate_side: Literal["head", "tail"] = "head"
-    """What is kept of a sequence that is cut."""
+    """The side of a truncated sequence that is kept."""
     buckets: PositiveInt = 4
-    """Batches have at most so many different lengths, each compiled once; 1 pads everything
-    to the longest."""
+    """Batches are padded to at most this many lengths, for each of which a program is compiled; 1
+    pads all to the longest."""
 
 
 class Data(NamedTuple):
-    """Examples to learn from, to choose by and to be judged by.
+    """Examples to learn from, to validate on and to test on.
 
     `validation` is None where it is to be held out from `train`. `values` are the columns of
     numbers in the user's files.
@@ -58,10 +58,10 @@ class Data(NamedTuple):
 
 
 def find_data(config: Any, from_source: Callable[[str], Data], log: Callable[[str], None]) -> Data:
-    """The user's files, or the source that the settings name.
+    """The user's files, or the source that the configuration names.
 
     Args:
-      config: the settings of a supervised task, with `source`, `files` and `columns`.
+      config: the options of a task, with `source`, `files` and `columns`.
       from_source: reads a source by its name.
       log: where lines for the user go.
 
@@ -74,7 +74,7 @@ def find_data(config: Any, from_source: Callable[[str], Data], log: Callable[[st
             raise InputError("--validation and --test go with --train: name the training files.")
         return from_source(config.source)
     first = files.train[0]
-    # What the first file calls its numbers, all the others have to have.
+    # All files must have the columns of numbers of the first.
     fields = find_format(first).resolve(first, config.columns.fields)
     parts = []
     for paths in (files.train, files.validation, files.test):
@@ -115,7 +115,7 @@ def hold_out(
     by_group: dict[Any, list[int]] = {}
     for place in order.tolist():
         by_group.setdefault(groups[place], []).append(place)
-    # Group after group, every so many of them: small groups have their turn as well.
+    # Group after group, and evenly spaced examples of these: small groups have their share.
     line = [place for group in sorted(by_group) for place in by_group[group]]
     count = max(1, round(share * len(line)))
     if count >= len(line):

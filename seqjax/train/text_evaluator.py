@@ -16,7 +16,7 @@ from seqjax.metrics import bits_per_character
 from seqjax.nn.language_model import LanguageModel
 from seqjax.train.devices import AXIS
 
-ROWS, TIME, CONTEXT = 64, 128, 256
+BATCH, TIME, CONTEXT = 64, 128, 256
 
 
 class Score(NamedTuple):
@@ -29,25 +29,25 @@ class Score(NamedTuple):
 class Evaluator:
     """Scores one text with changing parameters, compiled once.
 
-    The text is cut into rows that are read side by side. A row begins with `CONTEXT`
+    The text is cut into sequences of one batch. A sequence begins with `CONTEXT`
     characters that are not scored, so that the state has warmed up; each character is
     scored once, the boundaries between documents are not.
 
     Args:
       corpus: `(length,)` tokens with a boundary before each document.
-      mesh: the devices that share the rows.
+      mesh: the devices that share the batch.
       dtype: what the model computes in.
     """
 
     def __init__(self, corpus: np.ndarray, mesh: Mesh, dtype: DTypeLike = jnp.float32):
-        rows = mesh.size * max(1, ROWS // mesh.size)
-        tokens, scored = scoring_sequences(corpus, rows, CONTEXT, TIME)
+        batch_size = mesh.size * max(1, BATCH // mesh.size)
+        tokens, scored = scoring_sequences(corpus, batch_size, CONTEXT, TIME)
         scored &= tokens[:, 1:] != BOUNDARY
         self.characters = int(scored.sum())
         self.windows = scored.shape[1] // TIME
         by_row = NamedSharding(mesh, jax.P(AXIS))
         self.tokens, self.scored = jax.device_put((tokens, scored), by_row)
-        self.rows, self.by_row, self.dtype = rows, by_row, dtype
+        self.batch_size, self.by_row, self.dtype = batch_size, by_row, dtype
 
         def score(model: LanguageModel, carry: Carry, total: Array, at: Array, tokens, scored):
             model = cast(model, dtype)
@@ -66,8 +66,8 @@ class Evaluator:
 
     def __call__(self, model: LanguageModel) -> Score:
         """The score of the model, whose parameters are on the mesh."""
-        carry = cast(model, self.dtype).initial_carry((self.rows,))
-        carry, total = jax.device_put((carry, np.zeros(self.rows, np.float32)), self.by_row)
+        carry = cast(model, self.dtype).initial_carry((self.batch_size,))
+        carry, total = jax.device_put((carry, np.zeros(self.batch_size, np.float32)), self.by_row)
         at = jnp.int32(0)
         for _ in range(self.windows):
             carry, total, at = self._score(model, carry, total, at, self.tokens, self.scored)

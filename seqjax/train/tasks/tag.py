@@ -1,7 +1,6 @@
-"""The task of predicting a tag for every token of a text or step of a series."""
+"""`seqjax train tag`: a tag for every token of a text or step of a series."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Literal
@@ -19,19 +18,22 @@ from seqjax.data.drawn import clips
 from seqjax.data.examples import Example
 from seqjax.data.formats import Fields
 from seqjax.data.padding import Encoded
-from seqjax.data.vocabulary import UNKNOWN, Vocabulary
+from seqjax.data.vocabulary import UNKNOWN
 from seqjax.decode.tag_schemes import Scheme, allowed_transitions
 from seqjax.nn.embedding import WordEmbedding
 from seqjax.nn.tagger import CRFTagger, Tagger
 from seqjax.train.bounds import PositiveInt, ProbabilityBelowOne
+from seqjax.train.commands import Log
 from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
-from seqjax.train.files import Data, FilesConfig, SequenceConfig
+from seqjax.train.example_commands import example_commands
+from seqjax.train.example_files import Data, FilesConfig, SequenceConfig
+from seqjax.train.example_task import ExampleTask, keep_learnable
 from seqjax.train.model import build_cell, build_video_cell
+from seqjax.train.pictures import to_range
 from seqjax.train.scaling import Standardizer, check_space, space_of
+from seqjax.train.spelled_words import SpelledWords
 from seqjax.train.task import Criterion
-
-LETTERS = 16
-"""Characters of a word that are read: of longer ones, half from each end."""
+from seqjax.train.tokens import restore_vocabulary, save_vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,43 +43,44 @@ class TaggerConfig(CellConfig):
     features: PositiveInt = 128
     """Width of each layer's state, in each direction."""
     dropout: ProbabilityBelowOne = 0.3
-    """Probability that an output of a layer is dropped."""
+    """Dropout probability of each layer's outputs."""
     bidirectional: bool = True
-    """Read forwards and backwards."""
+    """Read sequences forwards and backwards."""
     crf: bool = True
-    """Join the tags by a conditional random field; else each is predicted by itself."""
+    """A conditional random field over the tags; without it each tag is predicted by itself."""
     embedding: PositiveInt = 96
     """Width of the embedding of words."""
     spelling: PositiveInt = 48
     """Width of the state that reads the characters of a word, in each direction."""
     word_dropout: ProbabilityBelowOne = 0.15
-    """Probability that a word is hidden in training, so that its spelling must do."""
+    """Probability that a word is replaced by the unknown token in training; its characters stay."""
     video: PositiveInt = 16
-    """Channels of the convolutional GRU that reads clips."""
+    """Channels of the convolutional GRU over clips."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TagFields:
-    """What columns of .conllu files and keys of .jsonl files mean."""
+    """The columns of .conllu files and keys of .jsonl files."""
 
     tokens: str = "tokens"
-    """The key of the tokens."""
+    """Key of the tokens."""
     tag: str = "upos"
-    """The tags: a column of .conllu files, a key of their last column, or a key of .jsonl."""
+    """Column of the tags in .conllu files, or a key in their last column; key in .jsonl files."""
     scheme: Literal["auto", "none", "BIO", "BIOES"] = "auto"
-    """How tags mark spans; auto looks at the tags."""
+    """Scheme by which tags mark spans; auto infers it from the tags."""
     frames: str | None = None
-    """The key of a clip: frames of pixels of channels, or a path; see the README."""
+    """Key of a clip: numbers nested as frames, rows, pixels and channels,
+    or the path of a folder of pictures or of an .npy file, relative to the file."""
     values: tuple[str, ...] = ()
-    """The columns of numbers, where steps of a series are tagged."""
+    """Columns of numbers, if steps of a series are tagged."""
     series: str | None = None
-    """The column that says to which series a row belongs, if a row is one time step."""
+    """Column with the name of the series, for files with one row per time step."""
     vocabulary: PositiveInt = 30_000
-    """At most so many different words; the others are unknown."""
+    """Largest size of the vocabulary of words; others are unknown."""
 
     @property
     def fields(self) -> Fields:
-        """The same, for the readers of files."""
+        """The columns as the readers of files take them."""
         by_step = self.series is not None
         return Fields(
             tokens=None if by_step or self.frames is not None else self.tokens,
@@ -93,7 +96,8 @@ class TagConfig(RunConfig):
     """Trains a tagger: parts of speech, entities, or any tag for every step."""
 
     source: Literal["hebrew-pos", "hebrew-entities", "moving-shapes"] = "hebrew-pos"
-    """A corpus that a package carries, or clips that are drawn; see --train for your own."""
+    """A corpus that a package carries, or clips that are drawn; --train names files of your
+    own."""
     files: FilesConfig = FilesConfig()
     columns: TagFields = TagFields()
     sequences: SequenceConfig = SequenceConfig()
@@ -102,54 +106,46 @@ class TagConfig(RunConfig):
     batch: PositiveInt = 32
     """Sentences of a batch."""
     steps: PositiveInt = 1500
-    """Updates of the parameters."""
+    """Training steps: updates of the parameters."""
     validate_every: PositiveInt = 250
     """Steps between validations and checkpoints."""
 
 
-def from_source(name: str) -> Data:
-    """A corpus that a package carries, or clips that are drawn."""
-    if name == "moving-shapes":
-        return Data("moving shapes", *clips()["frames"])
-    tag = {"hebrew-pos": "upos", "hebrew-entities": "biose"}[name]
-    what = {"hebrew-pos": "parts of speech", "hebrew-entities": "entities"}[name]
-    return Data(f"{what} of {HEBREW.name}", *load_treebank(tag))
-
-
 @dataclasses.dataclass(frozen=True)
-class Tagging:
-    """A `Problem`: a tag for every token or step.
+class Tagging(ExampleTask):
+    """A tag for every token or step.
 
     Args:
-      config: the settings.
+      config: the options.
       tags: their names, in the order of their numbers.
       scheme: how they mark spans, None if they do not.
-      words, characters: the vocabularies of tokens and of what they are written with; None
-        for series of numbers.
-      standard: mean and scale of each channel of a series; None for tokens.
+      spelled: the vocabularies of words and their characters; None for series of numbers.
+      standardizer: mean and scale of each channel of a series; None for tokens.
       space: size of the images of a clip; none for other series.
     """
 
     config: TagConfig
     tags: tuple[str, ...]
     scheme: Scheme | None
-    words: Vocabulary | None = None
-    characters: Vocabulary | None = None
-    standard: Standardizer | None = None
+    spelled: SpelledWords | None = None
+    standardizer: Standardizer | None = None
     space: tuple[int, ...] = ()
 
-    answers = ()
-    judged_by = ()
+    name = "tag"
+    config_type = TagConfig
 
     @classmethod
-    def of(
+    def source(cls, name: str) -> Data:
+        if name == "moving-shapes":
+            return Data("moving shapes", *clips()["frames"])
+        tag = {"hebrew-pos": "upos", "hebrew-entities": "biose"}[name]
+        what = {"hebrew-pos": "parts of speech", "hebrew-entities": "entities"}[name]
+        return Data(f"{what} of {HEBREW.name}", *load_treebank(tag))
+
+    @classmethod
+    def fit(
         cls, config: TagConfig, examples: Sequence[Example], held: Sequence[Example] = ()
     ) -> "Tagging":
-        """The problem that these examples pose; the tags of `held` count as well.
-
-        Raises:
-          InputError: if they do not fit together or have no tags.
-        """
         every = [*examples, *held]
         for example in every:
             if example.target is None:
@@ -159,20 +155,14 @@ class Tagging:
             raise InputError("The training data has no tags; is --tag right?")
         scheme = _scheme(config.columns.scheme, tags)
         if not isinstance(examples[0].inputs, tuple):
-            standard, space = Standardizer.of(examples), space_of(every)
-            return cls(config, tags, scheme, standard=standard, space=space)
-        tokens = [example.inputs for example in examples]
-        return cls(
-            config,
-            tags,
-            scheme,
-            Vocabulary.of(tokens, kind="words", size=config.columns.vocabulary),
-            Vocabulary.of(["".join(words) for words in tokens]),
-        )
+            standardizer, space = Standardizer.of(examples), space_of(every)
+            return cls(config, tags, scheme, standardizer=standardizer, space=space)
+        sentences = [example.inputs for example in examples]
+        return cls(config, tags, scheme, SpelledWords.of(sentences, config.columns.vocabulary))
 
     @property
     def sequences(self) -> tuple[str, ...]:
-        inputs = ("inputs",) if self.words is None else ("inputs", "characters")
+        inputs = ("inputs",) if self.spelled is None else ("inputs", "characters")
         return (*inputs, "tags")
 
     @property
@@ -185,42 +175,36 @@ class Tagging:
         """The number of each tag."""
         return {tag: number for number, tag in enumerate(self.tags)}
 
-    def settings(self) -> dict[str, Any]:
-        """All but the configuration, as JSON."""
+    def preprocessing(self) -> dict[str, Any]:
+        spelled, standardizer = self.spelled, self.standardizer
         return {
             "tags": self.tags,
             "scheme": self.scheme,
-            "words": None if self.words is None else json.loads(self.words.to_json()),
-            "characters": None
-            if self.characters is None
-            else json.loads(self.characters.to_json()),
-            "standard": None if self.standard is None else dataclasses.asdict(self.standard),
+            "words": spelled and save_vocabulary(spelled.words),
+            "characters": spelled and save_vocabulary(spelled.characters),
+            "standard": standardizer and dataclasses.asdict(standardizer),
             "space": list(self.space),
         }
 
     @classmethod
-    def restore(cls, config: TagConfig, settings: dict[str, Any]) -> "Tagging":
-        """What `settings` gave, with its configuration."""
-
-        def vocabulary(value):
-            return None if value is None else Vocabulary.from_json(json.dumps(value))
-
-        standard = settings["standard"]
+    def restore(cls, config: TagConfig, preprocessing: dict[str, Any]) -> "Tagging":
+        words, characters = map(
+            restore_vocabulary, (preprocessing["words"], preprocessing["characters"])
+        )
+        standard = preprocessing["standard"]
         return cls(
             config,
-            tuple(settings["tags"]),
-            settings["scheme"],
-            vocabulary(settings["words"]),
-            vocabulary(settings["characters"]),
+            tuple(preprocessing["tags"]),
+            preprocessing["scheme"],
+            None if words is None else SpelledWords(words, characters),
             None if standard is None else Standardizer.restore(standard),
-            tuple(settings.get("space", ())),
+            tuple(preprocessing.get("space", ())),
         )
 
-    def encode(self, example: Example, *, answered: bool = True) -> Encoded:
-        """An example as arrays; arguments and errors as for `Classification.encode`."""
+    def encode(self, example: Example, *, with_target: bool = True) -> Encoded:
         encoded = self._inputs(example)
         steps = len(encoded["inputs"])
-        if not answered:
+        if not with_target:
             return encoded | {"tags": np.zeros(steps, np.int32)}
         if example.target is None:
             raise InputError(f"{example.where}: there are no tags to compare with.")
@@ -235,51 +219,56 @@ class Tagging:
         return encoded | {"tags": np.array([self.numbers[t] for t in example.target], np.int32)}
 
     def _inputs(self, example: Example) -> dict[str, np.ndarray]:
-        if self.words is None or self.characters is None:
-            assert self.standard is not None
-            inputs = self.standard.encode(example)
-            check_space(example, self.space)
-            return {"inputs": inputs}
-        if not isinstance(example.inputs, tuple):
-            raise InputError(f"{example.where}: expected tokens, got a series of numbers.")
-        letters = np.zeros((len(example.inputs), LETTERS), np.int32)
-        for place, word in enumerate(example.inputs):
-            if len(word) > LETTERS:
-                word = word[: LETTERS // 2] + word[-LETTERS // 2 :]
-            letters[place, : len(word)] = self.characters.encode(word)
-        return {"inputs": self.words.encode(example.inputs).astype(np.int32), "characters": letters}
+        if self.spelled is not None:
+            return self.spelled.encode(example)
+        assert self.standardizer is not None
+        inputs = self.standardizer.encode(example)
+        check_space(example, self.space)
+        return {"inputs": inputs}
+
+    def encode_input(self, example: Example) -> Encoded:
+        """Never cut: every token of a sentence gets its tag, however long the sentence is."""
+        return self.encode(example, with_target=False)
 
     def model(self, seed: int) -> Tagger:
         config, rngs = self.config.model, nnx.Rngs(seed)
         cell = build_cell(config, both_ways=config.bidirectional)
-        if self.words is None or self.characters is None:
-            assert self.standard is not None
-            embedding, width = None, len(self.standard.location)
-            if self.space:
-                cell = build_video_cell(cell, config.video, self.space)
-        else:
+        if self.spelled is not None:
             embedding = WordEmbedding(
-                len(self.words),
-                len(self.characters),
+                len(self.spelled.words),
+                len(self.spelled.characters),
                 word_size=config.embedding,
                 spelling=config.spelling,
                 rngs=rngs,
             )
             width = embedding.features
+        else:
+            assert self.standardizer is not None
+            embedding, width = None, len(self.standardizer.location)
+            if self.space:
+                cell = build_video_cell(cell, config.video, self.space)
         if config.crf:
             return CRFTagger(
                 cell, width, self.tags, scheme=self.scheme, embedding=embedding, rngs=rngs
             )
         return Tagger(cell, width, len(self.tags), embedding=embedding, rngs=rngs)
 
-    def is_possible(self, example: Encoded) -> bool:
-        """Whether the model can give the tags of an example any probability at all."""
+    def learnable(self, examples: list[Encoded], log: Log) -> list[Encoded]:
+        """Those whose tags the scheme allows: under the CRF, others have no probability."""
+        if not self.config.model.crf:
+            return examples
         legal = allowed_transitions(self.tags, self.scheme)
-        return not self.config.model.crf or _is_legal(example["tags"], legal)
+        return keep_learnable(
+            examples,
+            lambda example: _is_legal(example["tags"], legal),
+            f"tags that {self.scheme} forbids",
+            "--no-crf learns any tags.",
+            log,
+        )
 
     def _emissions(self, model, batch, keys=None):
         inputs = batch["inputs"]
-        if self.words is not None:
+        if self.spelled is not None:
             rate = self.config.model.word_dropout
             if keys is not None and rate:
 
@@ -329,13 +318,37 @@ class Tagging:
             **accuracy,
         }
 
-    def answer(self, output: Encoded, example: Encoded) -> dict[str, Any]:
-        """What is written for an example: `prediction` and `probability` of every token."""
+    def prediction(self, output: Encoded, example: Encoded) -> dict[str, Any]:
+        """`prediction` and `probability` of every token."""
         steps = len(example["inputs"])
         return {
             "prediction": [self.tags[number] for number in output["prediction"][:steps].tolist()],
             "probability": [round(p, 6) for p in output["probability"][:steps].tolist()],
         }
+
+    def pictures(
+        self, model: Tagger, examples: Sequence[Encoded], outputs: Sequence[Encoded]
+    ) -> dict[str, Any]:
+        """The frames of a clip with their tags, or the spans of a sentence."""
+        from seqjax import plots
+
+        def names(place, tags):
+            return [self.tags[tag] for tag in tags[: len(examples[place]["tags"])].tolist()]
+
+        if self.space:
+            labels = [names(0, tags) for tags in (outputs[0]["prediction"], examples[0]["tags"])]
+            return {"frames": plots.frames_with_labels(to_range(examples[0]["inputs"]), *labels)}
+        if self.scheme is None or self.spelled is None:
+            return {}
+        # The sentence with the most tags that mark a span has most to show.
+        outside = self.numbers.get("O", -1)
+        place = max(range(len(examples)), key=lambda i: int((examples[i]["tags"] != outside).sum()))
+        tokens = [self.spelled.text(word) for word in examples[place]["characters"]]
+        spans = [
+            metrics.find_spans(names(place, tags), self.scheme)
+            for tags in (outputs[place]["prediction"], examples[place]["tags"])
+        ]
+        return {"spans": plots.spans_over_text(tokens, *spans)}
 
 
 def _is_legal(tags: np.ndarray, legal: Any) -> bool:
@@ -345,14 +358,17 @@ def _is_legal(tags: np.ndarray, legal: Any) -> bool:
     return bool(legal.start[tags[0]] & inside & legal.end[tags[-1]])
 
 
-def _scheme(asked: str, tags: Sequence[str]) -> Scheme | None:
-    if asked == "BIO" or asked == "BIOES":
-        return asked
+def _scheme(option: str, tags: Sequence[str]) -> Scheme | None:
+    if option == "BIO" or option == "BIOES":
+        return option
     parts = [tag.partition("-") for tag in tags]
     positions = {position for position, _, _ in parts}
     marks = all(
         tag == "O" or (p in "BIES" and kind) for tag, (p, _, kind) in zip(tags, parts, strict=True)
     )
-    if asked == "none" or not marks or positions == {"O"}:
+    if option == "none" or not marks or positions == {"O"}:
         return None
     return "BIOES" if positions & {"E", "S"} else "BIO"
+
+
+TAG = example_commands(Tagging)

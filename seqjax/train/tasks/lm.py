@@ -1,8 +1,7 @@
-"""The task of predicting the next character: streams, samples, bits per character."""
+"""`seqjax train lm`: the next character, from streams of text."""
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -18,18 +17,20 @@ from seqjax.core.types import Array
 from seqjax.data.documents import read_documents
 from seqjax.data.streams import check_length, start_positions, window
 from seqjax.data.vocabulary import BOUNDARY, Vocabulary
-from seqjax.decode.sampling import generate
+from seqjax.decode.sampling import check_sampling, generate
 from seqjax.losses import cross_entropy
 from seqjax.metrics import bits_per_character, compressed_bits_per_character
 from seqjax.nn.language_model import LanguageModel
 from seqjax.train.bounds import NonNegativeInt, PositiveInt
+from seqjax.train.commands import EvaluateConfig, GenerateConfig, Log, Report, TaskCommands
 from seqjax.train.config import CellConfig, RunConfig
 from seqjax.train.devices import make_mesh
-from seqjax.train.evaluation import ROWS, Evaluator
 from seqjax.train.model import build_cell
-from seqjax.train.run import Saved, load_model
-from seqjax.train.task import Criterion, EvaluateConfig, Report
+from seqjax.train.run_folder import SavedRun, load_model
+from seqjax.train.task import Criterion
+from seqjax.train.text_evaluator import BATCH, Evaluator
 from seqjax.train.texts import TextConfig, find_texts
+from seqjax.train.tokens import restore_vocabulary, save_vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,26 +40,26 @@ class LanguageModelConfig(CellConfig):
     embedding: PositiveInt = 64
     """Width of the character embedding."""
     tied: bool = False
-    """Use the embedding as the head's weights; needs embedding equal to features."""
+    """Tie the output weights to the embedding; needs --embedding equal to --features."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LanguageConfig(RunConfig):
     """Trains a character language model by truncated backpropagation through time.
 
-    Each row of a batch is a stream that reads its own part of the text.
+    Each sequence of a batch is a stream through a part of the text of its own.
     """
 
     model: LanguageModelConfig = LanguageModelConfig()
     data: TextConfig = TextConfig()
     steps: PositiveInt = 3600
-    """Updates of the parameters."""
+    """Training steps: updates of the parameters."""
     sample: NonNegativeInt = 300
-    """Characters to write at every validation; 0 for none."""
+    """Characters that the model writes at every validation, as a sample; 0 for none."""
 
 
 class Streams(NamedTuple):
-    """The state of the model at the end of each stream, and where the streams stand."""
+    """The state of the model at the current position of each stream, and the positions."""
 
     carry: Any
     positions: Any
@@ -95,7 +96,7 @@ class LanguageTask:
     unit = "character"
     batch_spec = jax.P()
 
-    def __init__(self, config: LanguageConfig, log: Callable[[str], None]):
+    def __init__(self, config: LanguageConfig, log: Log):
         self.config = config
         self.texts = find_texts(config.data, log)
         self.data_name = self.texts.name
@@ -105,22 +106,22 @@ class LanguageTask:
         self.held_out = self.vocabulary.corpus(self.texts.held_out)
         content = self.corpus.tobytes() + b"|" + self.held_out.tobytes()
         self.digest = hashlib.sha256(content).hexdigest()
-        self.settings = {"vocabulary": json.loads(self.vocabulary.to_json())}
-        self.rows = config.batch
+        self.preprocessing = {"vocabulary": save_vocabulary(self.vocabulary)}
+        self.batch_size = config.batch
         self.units = config.batch * config.data.time
 
     def model(self, seed: int) -> LanguageModel:
         return build_model(self.config.model, len(self.vocabulary), seed)
 
     def start(self, model: Any, seed: int) -> Streams:
-        carry = model.initial_carry((self.rows,))
+        carry = model.initial_carry((self.batch_size,))
         return Streams(
             seed_carry(carry, jax.random.fold_in(jax.random.key(seed), 1)),
-            jnp.asarray(start_positions(len(self.corpus), self.rows)),
+            jnp.asarray(start_positions(len(self.corpus), self.batch_size)),
         )
 
     def batches(self, first: int, mesh: Mesh) -> Iterator[Array]:
-        """The corpus, again and again: the streams know where they stand."""
+        """The corpus, again and again: the streams carry their positions."""
         corpus = jax.device_put(self.corpus, NamedSharding(mesh, jax.P()))
         while True:
             yield corpus
@@ -176,19 +177,22 @@ class LanguageTask:
         ]
 
 
-def restore(config: Any, settings: dict[str, Any]) -> tuple[LanguageModel, Vocabulary]:
-    """A model of the right form and its vocabulary, from what a run has saved."""
-    vocabulary = Vocabulary.from_json(json.dumps(settings["vocabulary"]))
-    return build_model(config.model, len(vocabulary), config.seed), vocabulary
+def load(run: SavedRun, checkpoint: str) -> tuple[LanguageModel, Vocabulary, int]:
+    """The trained model of a run, its vocabulary and the step of the checkpoint."""
+    config: Any = run.config
+    vocabulary = restore_vocabulary(run.preprocessing["vocabulary"])
+    model, step = load_model(
+        run, lambda: build_model(config.model, len(vocabulary), config.seed), checkpoint
+    )
+    return model, vocabulary, step
 
 
-def evaluate(saved: Saved, asked: EvaluateConfig) -> Report:
+def evaluate(run: SavedRun, config: EvaluateConfig, log: Log) -> Report:
     """Bits per character of texts, by default those held out, beside compressors."""
-    config: Any = saved.config
-    model, vocabulary = restore(config, saved.settings)
-    model, step = load_model(asked.run, model, asked.checkpoint)
+    trained: Any = run.config
+    model, vocabulary, step = load(run, config.checkpoint)
     documents = (
-        read_documents(asked.input) if asked.input else find_texts(config.data, print).held_out
+        read_documents(config.input) if config.input else find_texts(trained.data, log).held_out
     )
     text = "".join(text for _, text in documents)
     unknown = vocabulary.unknown(text)
@@ -200,12 +204,52 @@ def evaluate(saved: Saved, asked: EvaluateConfig) -> Report:
             f"{''.join(unknown)[:40]!r}) were not in the training text; they cost what the model "
             "gives to an unknown character.",
         )
-    mesh = make_mesh(ROWS, None)
+    mesh = make_mesh(BATCH, None)
     model = jax.device_put(model, NamedSharding(mesh, jax.P()))
-    score = Evaluator(vocabulary.corpus(documents), mesh, config.dtype)(model)
+    score = Evaluator(vocabulary.corpus(documents), mesh, trained.dtype)(model)
     return Report(
         {"bits_per_character": score.bits_per_character} | compressed_bits_per_character(text),
         f"{score.characters:,} characters in {len(documents)} documents",
         step,
         notes,
     )
+
+
+def write(run: SavedRun, config: GenerateConfig) -> Iterator[str]:
+    """The prompt and what the model writes after it, piece by piece.
+
+    Raises:
+      InputError: if the prompt has characters that the model does not know, or the options make
+        no sense.
+    """
+    check_sampling(config.temperature, config.top_k, config.top_p)
+    model, vocabulary, _ = load(run, config.checkpoint)
+    unknown = vocabulary.unknown(config.prompt)
+    if unknown:
+        raise InputError(
+            f"The model has never seen {', '.join(map(repr, unknown))}. It knows: "
+            f"{''.join(vocabulary.tokens).strip()[:200]}"
+        )
+    yield config.prompt
+    pieces = generate(
+        model,
+        vocabulary.encode(config.prompt),
+        jax.random.key(config.seed),
+        length=config.length,
+        boundary=BOUNDARY,
+        temperature=config.temperature,
+        top_k=config.top_k,
+        top_p=config.top_p,
+    )
+    for piece in pieces:
+        yield vocabulary.decode(piece)
+
+
+LM = TaskCommands(
+    LanguageTask.kind,
+    LanguageConfig,
+    prepare=LanguageTask,
+    evaluate=evaluate,
+    evaluate_options=frozenset({"input"}),
+    generate=write,
+)

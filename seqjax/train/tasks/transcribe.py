@@ -1,10 +1,10 @@
-"""The task of writing down what a series says, by connectionist temporal classification."""
+"""`seqjax train transcribe`: the labels of a series, by connectionist temporal classification."""
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -18,13 +18,18 @@ from seqjax.data.padding import Encoded
 from seqjax.data.vocabulary import PAD, Vocabulary
 from seqjax.nn.transcriber import BLANK, Transcriber
 from seqjax.train.bounds import PositiveInt, ProbabilityBelowOne
+from seqjax.train.commands import Log
 from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
-from seqjax.train.files import Data, FilesConfig, SequenceConfig
+from seqjax.train.example_commands import example_commands
+from seqjax.train.example_files import Data, FilesConfig, SequenceConfig
+from seqjax.train.example_task import ExampleTask, keep_learnable
 from seqjax.train.model import build_cell
+from seqjax.train.pictures import token_name
 from seqjax.train.scaling import Standardizer
 from seqjax.train.task import Criterion
+from seqjax.train.tokens import restore_vocabulary, save_vocabulary
 
-# The symbol that stands for nothing is the token that stands for nothing.
+# The blank token of CTC is the padding token of vocabularies.
 assert BLANK == PAD
 
 
@@ -35,40 +40,40 @@ class TranscriberConfig(CellConfig):
     features: PositiveInt = 96
     """Width of each layer's state, in each direction."""
     layers: PositiveInt = 2
-    """Number of layers; from the second on they are residual."""
+    """Number of layers; all but the first are residual."""
     dropout: ProbabilityBelowOne = 0.3
-    """Probability that an output of a layer is dropped."""
+    """Dropout probability of each layer's outputs."""
     bidirectional: bool = True
-    """Read forwards and backwards."""
+    """Read sequences forwards and backwards."""
     beams: PositiveInt = 10
     """Beams of the search in evaluation and prediction; 1 takes the likeliest path."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TranscribeFields:
-    """What columns of .csv files and keys of .jsonl files mean."""
+    """The columns of .csv files and keys of .jsonl files."""
 
     transcript: str = "text"
-    """The column of what is said."""
+    """Column of the transcript."""
     values: tuple[str, ...] = ()
-    """The columns of numbers; by default all others that hold numbers."""
+    """Columns of the series; by default all other columns of numbers."""
     series: str | None = None
-    """The column that says to which series a row belongs, if a row is one time step."""
+    """Column with the name of the series, for files with one row per time step."""
     tokens: Literal["characters", "words"] = "characters"
-    """What a transcript is cut into."""
+    """The labels: characters or words of the transcript."""
 
     @property
     def fields(self) -> Fields:
-        """The same, for the readers of files."""
+        """The columns as the readers of files take them."""
         return Fields(label=self.transcript, series=self.series, values=self.values or None)
 
 
 @dataclasses.dataclass(frozen=True)
 class TranscribeConfig(RunConfig):
-    """Trains a transcriber: labels in order, without knowing at which step each is."""
+    """Trains a transcriber: from a series to labels that are not aligned with its steps, by CTC."""
 
     source: Literal["digit-strings"] = "digit-strings"
-    """Series that are made of what packages carry; see --train for your own."""
+    """Series of handwritten digits, drawn from a data set; --train names files of your own."""
     files: FilesConfig = FilesConfig()
     columns: TranscribeFields = TranscribeFields()
     sequences: SequenceConfig = SequenceConfig()
@@ -77,86 +82,95 @@ class TranscribeConfig(RunConfig):
     batch: PositiveInt = 64
     """Series of a batch."""
     steps: PositiveInt = 1500
-    """Updates of the parameters."""
+    """Training steps: updates of the parameters."""
     validate_every: PositiveInt = 250
     """Steps between validations and checkpoints."""
 
 
-def from_source(name: str) -> Data:
-    """Series that are made of what packages carry."""
-    return Data("strings of handwritten digits", *digit_strings())
-
-
 @dataclasses.dataclass(frozen=True)
-class Transcription:
-    """A `Problem`: the labels of a series, in order.
+class Transcription(ExampleTask):
+    """The labels of a series, in order.
 
     Args:
-      config: the settings.
+      config: the options.
       vocabulary: of the labels.
-      standard: mean and scale of each channel.
+      standardizer: mean and scale of each channel.
       beams: of the search.
     """
 
     config: TranscribeConfig
     vocabulary: Vocabulary
-    standard: Standardizer
+    standardizer: Standardizer
     beams: int = 1
 
-    sequences = ("inputs",)
-    answers = ("labels",)
-    judged_by = ()
-    criterion = Criterion("token_error_rate", lower_is_better=True)
+    name = "transcribe"
+    config_type = TranscribeConfig
+    evaluate_options = ExampleTask.evaluate_options | {"beams"}
+    predict_options = ExampleTask.predict_options | {"beams"}
+    targets = ("labels",)
+
+    @property
+    def sequences(self) -> tuple[str, ...]:
+        return ("inputs",)
+
+    @property
+    def criterion(self) -> Criterion:
+        return Criterion("token_error_rate", lower_is_better=True)
 
     @classmethod
-    def of(
+    def source(cls, name: str) -> Data:
+        return Data("strings of handwritten digits", *digit_strings())
+
+    @classmethod
+    def fit(
         cls,
         config: TranscribeConfig,
         examples: Sequence[Example],
         held: Sequence[Example] = (),
     ) -> "Transcription":
-        """The problem that these examples pose.
-
-        Raises:
-          InputError: if they do not fit together, or are no series with a transcript.
-        """
         texts = [_text(example) for example in examples]
         vocabulary = Vocabulary.of(texts, kind=config.columns.tokens)
         return cls(config, vocabulary, Standardizer.of(examples))
 
-    def settings(self) -> dict[str, Any]:
-        """All but the configuration, as JSON."""
+    def preprocessing(self) -> dict[str, Any]:
         return {
-            "vocabulary": json.loads(self.vocabulary.to_json()),
-            "standard": dataclasses.asdict(self.standard),
+            "vocabulary": save_vocabulary(self.vocabulary),
+            "standard": dataclasses.asdict(self.standardizer),
         }
 
     @classmethod
-    def restore(cls, config: TranscribeConfig, settings: dict[str, Any]) -> "Transcription":
-        """What `settings` gave, with its configuration and its beams."""
-        vocabulary = Vocabulary.from_json(json.dumps(settings["vocabulary"]))
-        standard = Standardizer.restore(settings["standard"])
-        return cls(config, vocabulary, standard, config.model.beams)
+    def restore(cls, config: TranscribeConfig, preprocessing: dict[str, Any]) -> "Transcription":
+        """With the beams of the options; validation takes the likeliest path."""
+        vocabulary = restore_vocabulary(preprocessing["vocabulary"])
+        standardizer = Standardizer.restore(preprocessing["standard"])
+        return cls(config, vocabulary, standardizer, config.model.beams)
 
-    def encode(self, example: Example, *, answered: bool = True) -> Encoded:
-        """An example as arrays."""
-        encoded = {"inputs": self.standard.encode(example)}
-        if not answered:
+    def searching(self, beams: int) -> "Transcription":
+        return dataclasses.replace(self, beams=beams)
+
+    def encode(self, example: Example, *, with_target: bool = True) -> Encoded:
+        encoded = {"inputs": self.standardizer.encode(example)}
+        if not with_target:
             return encoded
         if example.target is None:
             raise InputError(f"{example.where}: there is no transcript to compare with.")
         return encoded | {"labels": self.vocabulary.encode(_text(example)).astype(np.int32)}
 
-    def is_possible(self, example: Encoded) -> bool:
-        """Whether the series has enough steps for its labels."""
-        labels = example["labels"]
-        needed = len(labels) + int((labels[1:] == labels[:-1]).sum())
-        return needed <= len(example["inputs"])
+    def learnable(self, examples: list[Encoded], log: Log) -> list[Encoded]:
+        """Those with enough steps for their labels: others have no alignment."""
+
+        def has_alignment(example: Encoded) -> bool:
+            labels = example["labels"]
+            needed = len(labels) + int((labels[1:] == labels[:-1]).sum())
+            return needed <= len(example["inputs"])
+
+        flaw = "fewer steps than their transcript needs"
+        return keep_learnable(examples, has_alignment, flaw, "Is a step too long?", log)
 
     def model(self, seed: int) -> Transcriber:
         config = self.config.model
         cell = build_cell(config, both_ways=config.bidirectional)
-        width = len(self.standard.location)
+        width = len(self.standardizer.location)
         return Transcriber(cell, width, len(self.vocabulary), rngs=nnx.Rngs(seed))
 
     def loss(self, model, batch, keys):
@@ -183,21 +197,34 @@ class Transcription:
             "exact_match": float(metrics.exact_matches(written, right).value),
         }
 
-    def answer(self, output: Encoded, example: Encoded) -> dict[str, Any]:
-        """What is written for an example: `prediction` and `probability`."""
+    def prediction(self, output: Encoded, example: Encoded) -> dict[str, Any]:
         return {
             "prediction": self.vocabulary.decode(self._written(output)),
             "probability": round(float(output["probability"]), 6),
         }
+
+    def pictures(
+        self, model: Transcriber, examples: Sequence[Encoded], outputs: Sequence[Encoded]
+    ) -> dict[str, Any]:
+        """The probability of every label at every step of the first series."""
+        from seqjax import plots
+
+        inputs = examples[0]["inputs"]
+        probability = np.asarray(jax.nn.softmax(model(inputs[None])[0], -1))
+        names = [token_name(self.vocabulary, token) for token in range(probability.shape[1])]
+        return {"posteriors": plots.ctc_posteriors(probability, inputs, names)}
 
     def _written(self, output: Mapping[str, Any]) -> list[int]:
         return output["labels"][: int(output["count"])].tolist()
 
 
 def _text(example: Example) -> str:
-    """What is said in an example; labels that stand in a list are words."""
+    """The transcript of an example; the labels of a list are words."""
     found = example.target
     text = " ".join(found) if isinstance(found, tuple) else found
     if not isinstance(text, str) or not text.strip():
         raise InputError(f"{example.where}: expected a transcript, got {found!r}.")
     return text
+
+
+TRANSCRIBE = example_commands(Transcription)

@@ -1,7 +1,6 @@
-"""The task of predicting a class, labels or a number from a whole sequence."""
+"""`seqjax train classify`: a class, labels or a number for a whole sequence."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Literal
@@ -17,15 +16,24 @@ from seqjax.data.drawn import clips
 from seqjax.data.examples import Example
 from seqjax.data.formats import Fields
 from seqjax.data.padding import Encoded
-from seqjax.data.vocabulary import SubwordVocabulary, Vocabulary, vocabulary_from_json
 from seqjax.nn.classifier import Classifier
 from seqjax.nn.outputs import Outputs, Regression, Sigmoid, Softmax
 from seqjax.train.bounds import PositiveInt, ProbabilityBelowOne
+from seqjax.train.class_labels import check_target, labels_of
 from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
-from seqjax.train.files import Data, FilesConfig, SequenceConfig
+from seqjax.train.example_commands import example_commands
+from seqjax.train.example_files import Data, FilesConfig, SequenceConfig
+from seqjax.train.example_task import ExampleTask
 from seqjax.train.model import build_cell, build_video_cell
 from seqjax.train.scaling import Standardizer, check_space, space_of
 from seqjax.train.task import Criterion
+from seqjax.train.tokens import (
+    AnyVocabulary,
+    TokenKind,
+    restore_vocabulary,
+    save_vocabulary,
+    vocabulary_of,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,45 +43,46 @@ class ClassifierConfig(CellConfig):
     features: PositiveInt = 64
     """Width of each layer's state, in each direction."""
     dropout: ProbabilityBelowOne = 0.2
-    """Probability that an output of a layer is dropped."""
+    """Dropout probability of each layer's outputs."""
     bidirectional: bool = True
-    """Read forwards and backwards."""
+    """Read sequences forwards and backwards."""
     pooling: Literal["last", "mean", "max", "attention"] = "mean"
-    """How the outputs of all steps become one vector."""
+    """How the outputs of all steps are pooled to one vector."""
     embedding: PositiveInt = 64
     """Width of the embedding of tokens, for texts."""
     video: PositiveInt = 16
-    """Channels of the convolutional GRU that reads clips."""
+    """Channels of the convolutional GRU over clips."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassifyFields:
-    """What columns of .csv files, keys of .jsonl files and arrays of .npz files mean."""
+    """The columns of .csv files, keys of .jsonl files and arrays of .npz files."""
 
     target: Literal["class", "labels", "number"] = "class"
-    """What is predicted: one class, any of several labels, or a number."""
+    """The target: one class, several labels (a set), or a number."""
     label: str = "label"
-    """The column of the class, the labels or the number."""
+    """Column of the target."""
     separator: str = "|"
-    """What stands between labels where several may hold."""
+    """Separates the labels of an example, for --target labels."""
     text: str | None = None
-    """The column of the text; without it a row is a series of numbers."""
-    tokens: Literal["characters", "words", "bytes", "subwords"] = "words"
-    """What a text is cut into."""
+    """Column of the text; by default examples are series of numbers."""
+    tokens: TokenKind = "words"
+    """The tokens of a text."""
     vocabulary: PositiveInt = 8000
-    """At most so many different tokens; the others are unknown."""
+    """Largest size of the vocabulary; other tokens are unknown."""
     series: str | None = None
-    """The column that says to which series a row belongs, if a row is one time step."""
+    """Column with the name of the series, for files with one row per time step."""
     time: str | None = None
-    """The column of the time, if a row is one time step; it is not an input."""
+    """Column of the time, for files with one row per time step; it is not an input."""
     frames: str | None = None
-    """The key of a clip: frames of pixels of channels, or a path; see the README."""
+    """Key of a clip: numbers nested as frames, rows, pixels and channels,
+    or the path of a folder of pictures or of an .npy file, relative to the file."""
     values: tuple[str, ...] = ()
-    """The columns of numbers; by default all others that hold numbers."""
+    """Columns of the series; by default all other columns of numbers."""
 
     @property
     def fields(self) -> Fields:
-        """The same, for the readers of files."""
+        """The columns as the readers of files take them."""
         number = self.target == "number"
         return Fields(
             text=self.text,
@@ -101,70 +110,74 @@ class ClassifyConfig(RunConfig):
         "digits-pixels",
         "moving-shapes",
     ] = "japanese-vowels"
-    """A data set that a package carries; see --train for your own."""
+    """A data set that a package carries; --train names files of your own."""
     files: FilesConfig = FilesConfig()
     columns: ClassifyFields = ClassifyFields()
     sequences: SequenceConfig = SequenceConfig()
     model: ClassifierConfig = ClassifierConfig()
     optimization: OptimizerConfig = OptimizerConfig(learning_rate=3e-3, weight_decay=0.01)
     batch: PositiveInt = 32
-    """Examples of a batch."""
+    """Sequences of a batch."""
     steps: PositiveInt = 1000
-    """Updates of the parameters."""
+    """Training steps: updates of the parameters."""
     validate_every: PositiveInt = 100
     """Steps between validations and checkpoints."""
 
 
-def from_source(name: str) -> Data:
-    """A data set that a package carries, or that is drawn."""
-    if name == "moving-shapes":
-        return Data("moving shapes", *clips()["action"])
-    train, test = load_classification(name)
-    return Data(CLASSIFICATION[name].name, train, None, test)
-
-
 @dataclasses.dataclass(frozen=True)
-class Classification:
-    """A `Problem`: a class, labels or a number for each sequence.
+class Classification(ExampleTask):
+    """A class, labels or a number for each sequence.
 
     Args:
-      config: the settings.
+      config: the options.
       labels: the names of the classes, in the order of their numbers; none for a number.
       vocabulary: of the texts, None for series of numbers.
-      standard: mean and scale of each channel of a series; None for texts.
+      standardizer: mean and scale of each channel of a series; None for texts.
       space: size of the images of a clip; none for other series.
       target_location, target_scale: of the numbers to predict.
     """
 
     config: ClassifyConfig
     labels: tuple[str, ...]
-    vocabulary: Vocabulary | SubwordVocabulary | None = None
-    standard: Standardizer | None = None
+    vocabulary: AnyVocabulary | None = None
+    standardizer: Standardizer | None = None
     target_location: float = 0.0
     target_scale: float = 1.0
     space: tuple[int, ...] = ()
 
-    sequences = ("inputs",)
-    answers = ()
-    judged_by = ()
+    name = "classify"
+    config_type = ClassifyConfig
+
+    @property
+    def sequences(self) -> tuple[str, ...]:
+        return ("inputs",)
 
     @classmethod
-    def of(
+    def source(cls, name: str) -> Data:
+        if name == "moving-shapes":
+            return Data("moving shapes", *clips()["action"])
+        train, test = load_classification(name)
+        return Data(CLASSIFICATION[name].name, train, None, test)
+
+    @classmethod
+    def group(cls, config: ClassifyConfig, example: Example) -> str:
+        """Classes are held out in proportion."""
+        return str(example.target) if config.columns.target == "class" else ""
+
+    @classmethod
+    def fit(
         cls, config: ClassifyConfig, examples: Sequence[Example], held: Sequence[Example] = ()
     ) -> "Classification":
-        """The problem that these examples pose; the labels of `held` count as well.
-
-        Raises:
-          InputError: if they do not fit together, or have fewer than two classes.
-        """
-        found: dict[str, Any] = {"labels": _labels(config.columns.target, [*examples, *held])}
+        found: dict[str, Any] = {"labels": labels_of(config.columns.target, [*examples, *held])}
         kinds = {isinstance(example.inputs, str) for example in examples}
         if len(kinds) > 1:
             raise InputError("Some files hold texts and others series of numbers; give one kind.")
         if kinds == {True}:
-            found["vocabulary"] = _vocabulary(config.columns, examples)
+            columns = config.columns
+            texts = [example.inputs for example in examples]
+            found["vocabulary"] = vocabulary_of(texts, columns.tokens, columns.vocabulary)
         else:
-            found["standard"] = Standardizer.of(examples)
+            found["standardizer"] = Standardizer.of(examples)
             found["space"] = space_of([*examples, *held])
         if config.columns.target == "number":
             numbers = np.array([example.target for example in examples], np.float64)
@@ -190,43 +203,35 @@ class Classification:
         """The number of each label."""
         return {label: number for number, label in enumerate(self.labels)}
 
-    def settings(self) -> dict[str, Any]:
-        """All but the configuration, as JSON."""
-        values = {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if field.name not in ("config", "vocabulary", "standard")
+    def preprocessing(self) -> dict[str, Any]:
+        values: dict[str, Any] = {
+            "labels": self.labels,
+            "target_location": self.target_location,
+            "target_scale": self.target_scale,
+            "space": self.space,
         }
-        if self.standard is not None:
-            values["standard"] = dataclasses.asdict(self.standard)
+        if self.standardizer is not None:
+            values["standard"] = dataclasses.asdict(self.standardizer)
         if self.vocabulary is not None:
-            values["vocabulary"] = json.loads(self.vocabulary.to_json())
+            values["vocabulary"] = save_vocabulary(self.vocabulary)
         return values
 
     @classmethod
-    def restore(cls, config: ClassifyConfig, settings: dict[str, Any]) -> "Classification":
-        """What `settings` gave, with its configuration."""
-        values: dict[str, Any] = settings | {"labels": tuple(settings["labels"])}
-        values["space"] = tuple(settings.get("space", ()))
-        if "vocabulary" in values:
-            values["vocabulary"] = vocabulary_from_json(json.dumps(values["vocabulary"]))
-        if "standard" in values:
-            values["standard"] = Standardizer.restore(values["standard"])
-        return cls(config, **values)
+    def restore(cls, config: ClassifyConfig, preprocessing: dict[str, Any]) -> "Classification":
+        standard = preprocessing.get("standard")
+        return cls(
+            config,
+            labels=tuple(preprocessing["labels"]),
+            vocabulary=restore_vocabulary(preprocessing.get("vocabulary")),
+            standardizer=None if standard is None else Standardizer.restore(standard),
+            target_location=preprocessing["target_location"],
+            target_scale=preprocessing["target_scale"],
+            space=tuple(preprocessing.get("space", ())),
+        )
 
-    def encode(self, example: Example, *, answered: bool = True) -> Encoded:
-        """An example as arrays.
-
-        Args:
-          example: from a file or a source.
-          answered: whether its target is wanted.
-
-        Raises:
-          InputError: if it is of another kind than the training data, or its label was not
-            among them.
-        """
+    def encode(self, example: Example, *, with_target: bool = True) -> Encoded:
         encoded = {"inputs": self._inputs(example)}
-        if answered:
+        if with_target:
             encoded["target"] = self._target(example)
         return encoded
 
@@ -235,15 +240,15 @@ class Classification:
             if not isinstance(example.inputs, str):
                 raise InputError(f"{example.where}: expected a text, got a series of numbers.")
             return self.vocabulary.encode(example.inputs).astype(np.int32)
-        assert self.standard is not None
-        inputs = self.standard.encode(example)
+        assert self.standardizer is not None
+        inputs = self.standardizer.encode(example)
         check_space(example, self.space)
         return inputs
 
     def _target(self, example: Example) -> np.ndarray:
         if example.target is None:
             raise InputError(f"{example.where}: there is no target to compare with.")
-        _check_kind(self.target, example)
+        check_target(self.target, example)
         if self.target == "number":
             return np.asarray(
                 (example.target - self.target_location) / self.target_scale, np.float32
@@ -273,8 +278,8 @@ class Classification:
     def model(self, seed: int) -> Classifier:
         config, rngs = self.config.model, nnx.Rngs(seed)
         if self.vocabulary is None:
-            assert self.standard is not None
-            embedding, width = None, len(self.standard.location)
+            assert self.standardizer is not None
+            embedding, width = None, len(self.standardizer.location)
         else:
             width = config.embedding
             embedding = nnx.Embed(len(self.vocabulary), width, rngs=rngs)
@@ -334,8 +339,7 @@ class Classification:
             "accuracy": float(metrics.accuracy(predictions, holds).value),
         }
 
-    def answer(self, output: Encoded, example: Encoded) -> dict[str, Any]:
-        """What is written for an example: `prediction` and `probability`."""
+    def prediction(self, output: Encoded, example: Encoded) -> dict[str, Any]:
         prediction = output["prediction"]
         if self.target == "number":
             return {"prediction": float(prediction[0] * self.target_scale + self.target_location)}
@@ -353,45 +357,25 @@ class Classification:
             },
         }
 
+    def pictures(
+        self, model: Classifier, examples: Sequence[Encoded], outputs: Sequence[Encoded]
+    ) -> dict[str, Any]:
+        """A confusion matrix of the classes; where attention pools a series, its weights."""
+        from seqjax import plots
 
-KINDS_OF_TARGETS = {"class": (str,), "labels": (tuple,), "number": (float, int)}
-"""What the readers of files make of a class, of labels and of a number."""
-
-
-def _check_kind(target: str, example: Example) -> None:
-    found = example.target
-    if not isinstance(found, KINDS_OF_TARGETS[target]):
-        kinds = {str: "class", tuple: "labels", float: "number", int: "number"}
-        other = kinds.get(type(found))
-        advice = f" (--target {other} would fit)" if other else ""
-        raise InputError(
-            f"{example.where}: --target {target} does not fit the target {found!r}{advice}."
-        )
-
-
-def _labels(target: str, examples: Sequence[Example]) -> tuple[str, ...]:
-    for example in examples:
-        _check_kind(target, example)
-    if target == "number":
-        return ()
-    if target == "class":
-        found = {example.target for example in examples}
-    else:
-        found = {label for example in examples for label in example.target}
-    if target == "class" and len(found) < 2:
-        raise InputError(
-            f"The training data has one class only, {next(iter(found))!r}: there is nothing to "
-            "tell apart. Is --label the right column?"
-        )
-    if not found:
-        raise InputError("No example has a label; is --label the right column?")
-    return tuple(sorted(found))
+        figures = {}
+        if self.target == "class":
+            matrix = metrics.confusion_matrix(
+                jnp.stack([output["prediction"] for output in outputs]),
+                jnp.stack([example["target"] for example in examples]),
+                classes=len(self.labels),
+            )
+            figures["confusion"] = plots.confusion_matrix(matrix.counts, self.labels)
+        if model.attention is not None and self.vocabulary is None:
+            values = examples[0]["inputs"]
+            weights = np.asarray(model.weights(values[None]))[0]
+            figures["attention"] = plots.attention_over_series(values, weights)
+        return figures
 
 
-def _vocabulary(
-    columns: ClassifyFields, examples: Sequence[Example]
-) -> Vocabulary | SubwordVocabulary:
-    texts = [example.inputs for example in examples]
-    if columns.tokens == "subwords":
-        return SubwordVocabulary.of(texts, size=columns.vocabulary)
-    return Vocabulary.of(texts, kind=columns.tokens, size=columns.vocabulary)
+CLASSIFY = example_commands(Classification)

@@ -1,15 +1,22 @@
-"""The folder of a run: settings, checkpoints and logs."""
+"""The folder of a run: configuration, preprocessing, checkpoints and logs."""
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import jax
 
 from seqjax.core.errors import InputError
 from seqjax.train.checkpoints import Checkpoints
 from seqjax.train.config import RunConfig
 from seqjax.train.saved_config import from_json, to_json
+
+CONFIG, PREPROCESSING, DATA = "config.json", "preprocessing.json", "data.json"
+
+PREPROCESSING_BEFORE = "settings.json"
+"""Its name up to version 1 of the configuration."""
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -23,12 +30,12 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def new_folder(out: Path | None, kind: str) -> Path:
-    """The folder for a new run: the one asked for, or the next free one below `runs/`."""
+    """The folder for a new run: `out`, or the next free one below `runs/`."""
     if out is None:
         number = 1
         while (out := Path("runs") / f"{kind}-{number}").exists():
             number += 1
-    if (out / "config.json").exists():
+    if (out / CONFIG).exists():
         raise InputError(
             f"{out} already holds a run. Continue it with --resume {out}, or choose another --out."
         )
@@ -36,59 +43,71 @@ def new_folder(out: Path | None, kind: str) -> Path:
     return out
 
 
-class Saved(NamedTuple):
-    """What a run has written down of itself.
+class SavedRun(NamedTuple):
+    """What a run has written down of itself, besides checkpoints and logs.
 
-    `settings` is what its models need besides the configuration: vocabularies, labels,
-    scales. `data` says by name and digest what it was trained on.
+    `kind` is the word after `seqjax train`. `preprocessing` is all that its models need besides
+    the configuration: vocabularies, labels, means and scales. `data` has the name and the digest
+    of the training data.
     """
 
+    folder: Path
     kind: str
     config: RunConfig
-    settings: dict[str, Any]
+    preprocessing: dict[str, Any]
     data: dict[str, str]
 
 
-def save_settings(folder: Path, saved: Saved) -> None:
-    """Writes down what `load_settings` reads."""
-    write_whole(folder / "settings.json", json.dumps(saved.settings, ensure_ascii=False))
-    write_whole(folder / "data.json", json.dumps(saved.data, indent=2))
+def save_run(run: SavedRun) -> None:
+    """Writes what `load_run` reads."""
+    preprocessing = json.dumps(run.preprocessing, ensure_ascii=False)
+    write_whole(run.folder / PREPROCESSING, preprocessing)
+    write_whole(run.folder / DATA, json.dumps(run.data, indent=2))
     # Last, because its presence says that there is a run.
-    write_whole(folder / "config.json", to_json(saved.kind, saved.config))
+    write_whole(run.folder / CONFIG, to_json(run.kind, run.config))
 
 
-def load_settings(folder: Path, kinds: Mapping[str, type[RunConfig]]) -> Saved:
-    """What `save_settings` wrote.
+def load_run(folder: Path, configs: Mapping[str, type[RunConfig]]) -> SavedRun:
+    """What `save_run` wrote, in this version or an earlier one.
 
     Args:
       folder: of the run.
-      kinds: the configuration of each kind of task.
+      configs: the class of the configuration for each kind of task.
 
     Raises:
       InputError: if the folder is not a run, or its files are damaged.
     """
-    if not (folder / "config.json").exists():
-        raise InputError(f"{folder} is not the folder of a run: it has no config.json.")
+    if not (folder / CONFIG).exists():
+        raise InputError(f"{folder} is not the folder of a run: it has no {CONFIG}.")
+    preprocessing = folder / PREPROCESSING
+    if not preprocessing.exists():
+        preprocessing = folder / PREPROCESSING_BEFORE
     try:
-        kind, config = from_json((folder / "config.json").read_text(encoding="utf-8"), kinds)
-        settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-        data = json.loads((folder / "data.json").read_text(encoding="utf-8"))
-    except InputError:
-        raise
+        kind, config = from_json((folder / CONFIG).read_text(encoding="utf-8"), configs)
+        return SavedRun(
+            folder,
+            kind,
+            config,
+            json.loads(preprocessing.read_text(encoding="utf-8")),
+            json.loads((folder / DATA).read_text(encoding="utf-8")),
+        )
+    except InputError as error:
+        raise InputError(f"{folder / CONFIG}: {error}") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"The settings in {folder} cannot be read ({error}); config.json, settings.json and "
-            "data.json must be as they were written."
+            f"The run in {folder} cannot be read ({error}); {CONFIG}, {preprocessing.name} and "
+            f"{DATA} must be as they were written."
         ) from None
-    return Saved(kind, config, settings, data)
 
 
-def load_model(folder: Path, model: Any, checkpoint: str = "best") -> tuple[Any, int]:
+def load_model(
+    run: SavedRun, build: Callable[[], Any], checkpoint: str = "best"
+) -> tuple[Any, int]:
     """The trained model of a run.
 
     Args:
-      folder: of the run.
-      model: a model of the run's settings, for structure, shapes and dtypes.
+      run: from `load_run`.
+      build: makes a new model of its configuration; only traced, for structure, shapes and dtypes.
       checkpoint: `"best"` in validation, `"last"`, or a step.
 
     Returns:
@@ -97,6 +116,7 @@ def load_model(folder: Path, model: Any, checkpoint: str = "best") -> tuple[Any,
     Raises:
       InputError: if there is no such checkpoint, or it cannot be read.
     """
+    folder = run.folder
     if not (folder / "checkpoints").exists():
         raise InputError(f"The run in {folder} has no checkpoint yet.")
     checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
@@ -113,7 +133,7 @@ def load_model(folder: Path, model: Any, checkpoint: str = "best") -> tuple[Any,
             f"{folder} has no checkpoint {checkpoint!r}; it has best, last and the steps {steps}."
         )
     try:
-        return checkpoints.load_model(step, model), step
+        return checkpoints.load_model(step, jax.eval_shape(build)), step
     except InputError as error:
         others = [other for other in steps if other != step]
         hint = f" Others to try with --checkpoint: {others}." if others else ""

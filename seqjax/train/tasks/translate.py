@@ -1,8 +1,7 @@
-"""The task of writing one sequence from another: translation, spelling, normalisation."""
+"""`seqjax train translate`: one text from another, for translation, spelling, normalisation."""
 
 import dataclasses
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,25 +9,26 @@ import numpy as np
 from flax import nnx
 
 from seqjax.core.errors import InputError
-from seqjax.data.examples import Example
+from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats import Fields
 from seqjax.data.formats.file_access import FlawError, check_text, lines_of
 from seqjax.data.pairs import load_pairs
-from seqjax.data.vocabulary import vocabulary_from_json
 from seqjax.nn.encoder import RecurrentEncoder
 from seqjax.train.bounds import PositiveInt
+from seqjax.train.commands import EvaluateConfig, Log
 from seqjax.train.config import OptimizerConfig, RunConfig
-from seqjax.train.files import Data, FilesConfig, SequenceConfig, find_data
+from seqjax.train.example_commands import example_commands
+from seqjax.train.example_files import Data, FilesConfig, SequenceConfig
 from seqjax.train.model import build_cell
-from seqjax.train.writing import (
+from seqjax.train.pictures import token_name
+from seqjax.train.tokens import (
     AnyVocabulary,
-    DecodingConfig,
-    TeachingConfig,
-    WriterConfig,
-    Writing,
+    TokenKind,
+    restore_vocabulary,
+    save_vocabulary,
     vocabulary_of,
-    written_problem,
 )
+from seqjax.train.writing import DecodingConfig, TeachingConfig, WriterConfig, Writing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,29 +41,29 @@ class TranslatorConfig(WriterConfig):
 
 @dataclasses.dataclass(frozen=True)
 class PairFields:
-    """What columns of .csv and .tsv files and keys of .jsonl files mean."""
+    """The columns of .csv and .tsv files and keys of .jsonl files."""
 
     text: str = "source"
-    """The column of what is read."""
+    """Column of the source text."""
     translation: str = "target"
-    """The column of what is to be written."""
+    """Column of the target text."""
     separator: str | None = None
-    """What stands between several right answers; the first one is learned."""
+    """Separates several references for a source; the first one is learned."""
     tokens: Literal["auto", "characters", "words", "bytes", "subwords"] = "auto"
-    """What texts are cut into; auto takes subwords, but words for --source phonemes and
-    characters for --source dates."""
+    """The tokens of both texts; auto takes subwords, but words for --source phonemes and characters
+    for --source dates."""
     vocabulary: PositiveInt = 8000
-    """At most so many different tokens on each side; the others are unknown."""
+    """Largest size of each vocabulary; other tokens are unknown."""
 
     @property
     def fields(self) -> Fields:
-        """The same, for the readers of files."""
+        """The columns as the readers of files take them."""
         return Fields(text=self.text, label=self.translation, label_separator=self.separator)
 
 
 @dataclasses.dataclass(frozen=True)
 class ParallelConfig:
-    """Translations in files of their own, line by line, for text files with --train."""
+    """Parallel text files: the translations of text files in --train, line by line."""
 
     train_targets: tuple[Path, ...] = ()
     """The translations of the lines in --train, as many files."""
@@ -75,10 +75,10 @@ class ParallelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TranslateConfig(RunConfig):
-    """Trains an encoder and a decoder: from one text to another."""
+    """Trains a translator from one text to another: spelling, dates, languages."""
 
     source: Literal["phonemes", "dates", "verses"] = "phonemes"
-    """Pairs that packages carry; see --train for your own."""
+    """Pairs that packages carry; --train names files of your own."""
     files: FilesConfig = FilesConfig()
     parallel: ParallelConfig = ParallelConfig()
     columns: PairFields = PairFields()
@@ -90,14 +90,14 @@ class TranslateConfig(RunConfig):
     batch: PositiveInt = 128
     """Pairs of a batch."""
     steps: PositiveInt = 2400
-    """Updates of the parameters."""
+    """Training steps: updates of the parameters."""
     validate_every: PositiveInt = 500
     """Steps between validations and checkpoints."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TextReading:
-    """Texts that are read token by token."""
+    """Texts as tokens."""
 
     vocabulary: AnyVocabulary
 
@@ -115,70 +115,92 @@ class TextReading:
         cell = build_cell(config, both_ways=config.bidirectional)
         return RecurrentEncoder(cell, config.embedding, embedding=embedding, rngs=rngs)
 
-    def settings(self) -> dict[str, Any]:
+    def preprocessing(self) -> dict[str, Any]:
         """The vocabulary."""
-        return {"vocabulary": json.loads(self.vocabulary.to_json())}
+        return {"vocabulary": save_vocabulary(self.vocabulary)}
+
+    def token_names(self, inputs: np.ndarray) -> list[str]:
+        """The tokens."""
+        return [token_name(self.vocabulary, token) for token in inputs.tolist()]
+
+    def pictures(self, inputs: np.ndarray, title: str) -> dict[str, Any]:
+        """None: the alignment shows the text."""
+        return {}
 
 
-def from_source(name: str) -> Data:
-    """Pairs that packages carry."""
-    what = {
-        "phonemes": "letters and phonemes of the CMU pronouncing dictionary",
-        "dates": "dates as people write them",
-        "verses": "short verses in English and Spanish",
-    }
-    return Data(what[name], *load_pairs(name))
+@dataclasses.dataclass(frozen=True)
+class Translation(Writing):
+    """A text for each text."""
+
+    config: TranslateConfig
+
+    name = "translate"
+    config_type = TranslateConfig
+    evaluate_options = Writing.evaluate_options | {"targets"}
+
+    @classmethod
+    def source(cls, name: str) -> Data:
+        what = {
+            "phonemes": "letters and phonemes of the CMU pronouncing dictionary",
+            "dates": "dates as people write them",
+            "verses": "short verses in English and Spanish",
+        }
+        return Data(what[name], *load_pairs(name))
+
+    @classmethod
+    def load(cls, config: TranslateConfig, log: Log) -> Data:
+        return parallel(config, log) or super().load(config, log)
+
+    @classmethod
+    def fit(
+        cls, config: TranslateConfig, examples: Sequence[Example], held: Sequence[Example] = ()
+    ) -> "Translation":
+        for example in examples:
+            if not isinstance(example.inputs, str):
+                raise InputError(f"{example.where}: expected a text, got a series of numbers.")
+        columns = config.columns
+        kind: TokenKind
+        if columns.tokens != "auto":
+            kind = columns.tokens
+        elif config.files.train or config.source == "verses":
+            kind = "subwords"
+        else:
+            kind = "words" if config.source == "phonemes" else "characters"
+        sources = [example.inputs for example in examples]
+        reading = TextReading(vocabulary_of(sources, kind, columns.vocabulary))
+        return cls.reading_with(reading, config, examples, kind, columns.vocabulary)
+
+    @classmethod
+    def restore(cls, config: TranslateConfig, preprocessing: dict[str, Any]) -> "Translation":
+        reading = TextReading(restore_vocabulary(preprocessing["reading"]["vocabulary"]))
+        return cls.restored(reading, config, preprocessing)
+
+    def read(
+        self, config: EvaluateConfig, fields: Fields, malformed: Malformed, log: Log
+    ) -> list[Example]:
+        """Sources with the translations in `--targets`, or files that hold both."""
+        if config.targets:
+            return pairs("input", config.input, config.targets, log)
+        return super().read(config, fields, malformed, log)
 
 
-def find(config: TranslateConfig, log: Callable[[str], None]) -> Data:
-    """The user's pairs, or those that packages carry."""
-    return parallel(config, log) or find_data(config, from_source, log)
-
-
-def of(
-    config: TranslateConfig, examples: Sequence[Example], held: Sequence[Example] = ()
-) -> Writing:
-    """The problem that these pairs pose.
-
-    Raises:
-      InputError: if an input is no text.
-    """
-    for example in examples:
-        if not isinstance(example.inputs, str):
-            raise InputError(f"{example.where}: expected a text, got a series of numbers.")
-    kind: Any = config.columns.tokens
-    if kind == "auto":
-        known = {"phonemes": "words", "dates": "characters"}
-        kind = "subwords" if config.files.train else known.get(config.source, "subwords")
-    size = config.columns.vocabulary
-    reading = TextReading(vocabulary_of([example.inputs for example in examples], kind, size))
-    return written_problem(config, reading, examples, kind, size)
-
-
-def restore(config: TranslateConfig, settings: dict[str, Any]) -> Writing:
-    """The problem whose settings were saved."""
-    vocabulary = vocabulary_from_json(json.dumps(settings["reading"]["vocabulary"]))
-    return Writing.restored(config, TextReading(vocabulary), settings)
-
-
-def parallel(config: TranslateConfig, log: Callable[[str], None]) -> Data | None:
+def parallel(config: TranslateConfig, log: Log) -> Data | None:
     """The user's text files with their translations beside them; None if there are none.
 
     Raises:
       InputError: if files or their lines do not go in pairs.
     """
-    asked = config.parallel
-    if not (asked.train_targets or asked.validation_targets or asked.test_targets):
+    targets, files = config.parallel, config.files
+    if not (targets.train_targets or targets.validation_targets or targets.test_targets):
         return None
-    files = config.files
     if not files.train:
         raise InputError("--train-targets goes with --train: name the files of the sources.")
     parts = [
-        pairs(name, sources, targets, log)
-        for name, sources, targets in (
-            ("train", files.train, asked.train_targets),
-            ("validation", files.validation, asked.validation_targets),
-            ("test", files.test, asked.test_targets),
+        pairs(name, sources, translations, log)
+        for name, sources, translations in (
+            ("train", files.train, targets.train_targets),
+            ("validation", files.validation, targets.validation_targets),
+            ("test", files.test, targets.test_targets),
         )
     ]
     name = ", ".join(map(str, files.train))
@@ -189,7 +211,7 @@ def pairs(
     name: str,
     sources: Sequence[Path],
     targets: Sequence[Path],
-    log: Callable[[str], None],
+    log: Log,
 ) -> list[Example]:
     """The lines of text files with those of others as their translations.
 
@@ -235,3 +257,6 @@ def _lines(path: Path) -> Iterator[str]:
         except FlawError as flaw:
             raise InputError(f"{path}, line {number}: {flaw}") from None
         yield line.strip()
+
+
+TRANSLATE = example_commands(Translation)

@@ -18,7 +18,7 @@ from seqjax.train.devices import make_mesh
 from seqjax.train.diagnosis import Diagnose, sample_of, scalars, write_flow
 from seqjax.train.logs import Logs
 from seqjax.train.model import build_optimizer
-from seqjax.train.run import Saved, load_settings, new_folder, save_settings
+from seqjax.train.run_folder import SavedRun, load_run, new_folder, save_run
 from seqjax.train.signals import StopSignals
 from seqjax.train.step import StepMetrics, TrainState, make_train_step, place, start
 from seqjax.train.task import Task
@@ -33,16 +33,16 @@ class Outcome(NamedTuple):
 
 
 def train(task: Task, config: RunConfig, log: Callable[[str], None] = print) -> Outcome:
-    """Trains a model, or continues to, as the config says.
+    """Trains a model, or continues a run, as the configuration says.
 
     Args:
       task: what to learn.
-      config: the settings; with `resume`, those of the run that is continued.
+      config: the options; with `resume`, those of the run that is continued.
       log: where lines for the user go.
 
     Returns:
-      How it ended. The folder holds `config.json`, `settings.json`, `checkpoints/`,
-      `log.jsonl` and `tensorboard/`.
+      How it ended. The folder holds `config.json`, `preprocessing.json`, `data.json`,
+      `checkpoints/`, `log.jsonl` and `tensorboard/`.
 
     Raises:
       InputError: if something the user gave cannot be used, or the loss is no number.
@@ -54,10 +54,10 @@ def train(task: Task, config: RunConfig, log: Callable[[str], None] = print) -> 
     data = {"name": task.data_name, "sha256": task.digest}
     if config.resume is None:
         folder = new_folder(config.out, task.kind)
-        save_settings(folder, Saved(task.kind, config, task.settings, data))
+        save_run(SavedRun(folder, task.kind, config, task.preprocessing, data))
     else:
         folder = config.resume
-        saved = load_settings(folder, {task.kind: type(config)}).data
+        saved = load_run(folder, {task.kind: type(config)}).data
         if saved["sha256"] != task.digest:
             raise InputError(
                 f"The data has changed since the run in {folder} began ({saved['name']}); an exact "

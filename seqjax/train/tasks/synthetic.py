@@ -1,4 +1,4 @@
-"""The synthetic tasks of the field: what a cell can remember and compute."""
+"""`seqjax train synthetic`: what a cell can remember and compute."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -20,11 +20,12 @@ from seqjax.data import synthetic_tasks
 from seqjax.losses import cross_entropy, squared_error
 from seqjax.nn.rnn import RNN
 from seqjax.train.bounds import PositiveInt, ProbabilityBelowOne
+from seqjax.train.commands import EvaluateConfig, Log, Report, TaskCommands
 from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig, parse_options
 from seqjax.train.devices import AXIS, make_mesh
 from seqjax.train.model import build_cell
-from seqjax.train.run import Saved, load_model
-from seqjax.train.task import Criterion, EvaluateConfig, Report
+from seqjax.train.run_folder import SavedRun, load_model
+from seqjax.train.task import Criterion
 
 DRAW = {
     "adding": synthetic_tasks.adding,
@@ -37,38 +38,39 @@ DRAW = {
     "a5": synthetic_tasks.permutations,
     "s5": partial(synthetic_tasks.permutations, even=False),
 }
-"""`(random, rows, length, **options) -> Batch` for each task."""
+"""`(random, batch_size, length, **options) -> Batch` for each task."""
 
 OPTIONS = {"selective-copying": {"length": 8}}
-"""Unless told otherwise: half of the usual symbols, so that they are learned in minutes."""
+"""Other defaults than the functions have: half of the symbols are learned in minutes."""
 
 LENGTH = {
     "adding": 200, "copying": 100, "selective-copying": 64, "recall": 32, "parity": 40,
     "arithmetic": 40, "dyck": 64, "a5": 16, "s5": 16,
 }  # fmt: skip
-"""Steps in training, for copying those of the wait."""
+"""Default steps of a training sequence, for copying those of the wait."""
 
 TRAIN, VALIDATION, TEST = range(3)
 
-TEST_ROWS = 512
-"""Examples that a model is validated and tested on, for each length."""
+TEST_EXAMPLES = 512
+"""Sequences for validation, and for the test at each length."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CellOnTaskConfig(CellConfig):
-    """The recurrent layers; a linear layer stands before and one behind them."""
+    """The recurrent layers, between two linear layers."""
 
     features: PositiveInt = 64
     """Width of each layer's state."""
     dropout: ProbabilityBelowOne = 0.0
-    """Probability that an output of a layer is dropped."""
+    """Dropout probability of each layer's outputs."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticConfig(RunConfig):
-    """Trains a cell on a synthetic task, with new examples in every step.
+    """Trains any cell on a synthetic task: parity, copying, recall, ...
 
-    `seqjax evaluate` then tries longer sequences than those of the training.
+    Every step draws new examples. `seqjax evaluate` tests on longer sequences than those of the
+    training.
     """
 
     task: Literal[
@@ -82,19 +84,21 @@ class SyntheticConfig(RunConfig):
         "a5",
         "s5",
     ] = "parity"
-    """The sum of two marked numbers; symbols after a wait, or eight from among blanks; values by
-    keys; bits, digits and brackets so far; products of permutations."""
+    """adding: the sum of two marked numbers; copying: symbols, after a wait; selective-copying:
+    eight symbols from among blanks; recall: the value that was paired with a key; parity,
+    arithmetic, dyck: the state after the bits, digits or brackets so far; a5, s5: the product of
+    the permutations so far."""
     length: PositiveInt | None = None
-    """Steps in training (for copying those of the wait); by default what suits the task."""
+    """Steps of a training sequence (for copying, of the wait); by default that of the task."""
     test_lengths: tuple[PositiveInt, ...] = ()
-    """Lengths to test at; by default the same, twice, four and eight times the length."""
+    """Lengths to test at; by default once, twice, four and eight times the training length."""
     task_options: tuple[str, ...] = ()
-    """What else the task is told, as name=value: pairs and tokens (recall), length and symbols
+    """Parameters of the task, as name=value: pairs and tokens (recall), length and symbols
     (copying), modulus (arithmetic), kinds and depth (dyck), generators (a5, s5)."""
     model: CellOnTaskConfig = CellOnTaskConfig()
     optimization: OptimizerConfig = OptimizerConfig(learning_rate=3e-3, weight_decay=0.01)
     steps: PositiveInt = 2000
-    """Updates of the parameters."""
+    """Training steps: updates of the parameters."""
     validate_every: PositiveInt = 200
     """Steps between validations and checkpoints."""
 
@@ -110,7 +114,7 @@ class SyntheticConfig(RunConfig):
 
 
 def draw(
-    config: SyntheticConfig, length: int, rows: int, part: int, number: int
+    config: SyntheticConfig, length: int, batch_size: int, part: int, number: int
 ) -> synthetic_tasks.Batch:
     """A batch, always the same one for the same arguments.
 
@@ -120,7 +124,9 @@ def draw(
     random = np.random.default_rng((config.seed, part, length, number))
     options = parse_options("--task-options", config.task_options)
     try:
-        return DRAW[config.task](random, rows, length, **OPTIONS.get(config.task, {}) | options)
+        return DRAW[config.task](
+            random, batch_size, length, **OPTIONS.get(config.task, {}) | options
+        )
     except (TypeError, ValueError) as error:
         said = f" --task-options {' '.join(config.task_options)}" if options else ""
         raise InputError(f"--task {config.task}{said}, length {length}: {error}") from None
@@ -144,23 +150,23 @@ def build_model(config: SyntheticConfig, seed: int) -> RNN:
 
 
 class SyntheticTask:
-    """A synthetic task as the loop knows it; a `Task`."""
+    """A `Task` whose batches are drawn anew in every step."""
 
     kind = "synthetic"
     unit = "step"
     batch_spec = jax.P(AXIS)
     digest = "drawn anew in every step"
 
-    def __init__(self, config: SyntheticConfig, log: Callable[[str], None]):
+    def __init__(self, config: SyntheticConfig, log: Log):
         self.config = config
         self.first = draw(config, config.trained, config.batch, TRAIN, 0)
         for length in config.tested if config.test_lengths else ():
-            # Before hours of training rather than after them.
+            # An error now, rather than after hours of training.
             draw(config, length, 1, TEST, 0)
         self.data_name = f"{config.task}, {self.first.targets.shape[1]} steps"
-        self.rows = config.batch
+        self.batch_size = config.batch
         self.units = self.first.targets.size
-        self.settings: dict[str, Any] = {}
+        self.preprocessing: dict[str, Any] = {}
 
     @property
     def criterion(self) -> Criterion:
@@ -178,7 +184,7 @@ class SyntheticTask:
         by_row = NamedSharding(mesh, jax.P(AXIS))
         step = first
         while True:
-            batch = draw(self.config, self.config.trained, self.rows, TRAIN, step)
+            batch = draw(self.config, self.config.trained, self.batch_size, TRAIN, step)
             yield jax.device_put(arrays(batch), by_row)
             step += 1
 
@@ -204,12 +210,12 @@ class SyntheticTask:
         name = self.criterion.name.replace("_", " ")
         return [
             ("task", self.data_name),
-            ("guessing", f"{name} {self.first.chance:.4f}"),
+            ("chance", f"{name} {self.first.chance:.4f}"),
         ]
 
 
 class Scorer:
-    """How good a model is at a length: the share of what it gets right, or the squared error."""
+    """Accuracy of a model at a length, or its mean squared error."""
 
     def __init__(self, config: SyntheticConfig, mesh: Mesh):
         self.config, self.mesh = config, mesh
@@ -223,9 +229,9 @@ class Scorer:
 
     def __call__(self, model: Any, length: int, part: int) -> float:
         by_row = NamedSharding(self.mesh, jax.P(AXIS))
-        total, count, rows = 0.0, 0, self.config.batch
-        for number in range(-(-TEST_ROWS // rows)):
-            batch = draw(self.config, length, rows, part, number)
+        total, count, batch_size = 0.0, 0, self.config.batch
+        for number in range(-(-TEST_EXAMPLES // batch_size)):
+            batch = draw(self.config, length, batch_size, part, number)
             inputs = jax.device_put(arrays(batch)["inputs"], by_row)
             outputs = np.asarray(self._run(model, inputs), np.float64)
             if batch.classes:
@@ -237,26 +243,26 @@ class Scorer:
         return total / count
 
 
-def evaluate(saved: Saved, asked: EvaluateConfig) -> Report:
-    """The score at the length of the training and at longer ones, each beside that of guessing."""
-    config: Any = saved.config
-    if asked.input or asked.pictures:
-        raise InputError(
-            "--input and --pictures are not for runs of `train synthetic`, which are tested on "
-            "examples drawn anew; --test-lengths says how long they are."
-        )
-    model, step = load_model(asked.run, build_model(config, config.seed), asked.checkpoint)
-    mesh = make_mesh(config.batch, None)
+def evaluate(run: SavedRun, config: EvaluateConfig, log: Log) -> Report:
+    """The score at the length of the training and at longer ones, each beside that of chance."""
+    trained: Any = run.config
+    model, step = load_model(run, lambda: build_model(trained, trained.seed), config.checkpoint)
+    mesh = make_mesh(trained.batch, None)
     model = jax.device_put(model, NamedSharding(mesh, jax.P()))
-    score = Scorer(config, mesh)
+    score = Scorer(trained, mesh)
     scores = {}
-    for length in asked.test_lengths or config.tested:
-        batch = draw(config, length, 1, TEST, 0)
+    for length in config.test_lengths or trained.tested:
+        batch = draw(trained, length, 1, TEST, 0)
         name = "accuracy" if batch.classes else "mean_squared_error"
         scores[f"{name}_at_{length}"] = score(model, length, TEST)
-        scores[f"guessing_at_{length}"] = batch.chance
-    return Report(
-        scores,
-        f"{config.task}, trained at length {config.trained}",
-        step,
-    )
+        scores[f"chance_at_{length}"] = batch.chance
+    return Report(scores, f"{trained.task}, trained at length {trained.trained}", step)
+
+
+SYNTHETIC = TaskCommands(
+    SyntheticTask.kind,
+    SyntheticConfig,
+    prepare=SyntheticTask,
+    evaluate=evaluate,
+    evaluate_options=frozenset({"test_lengths"}),
+)

@@ -1,0 +1,164 @@
+"""The commands for tasks whose data are examples: train, evaluate, predict."""
+
+import dataclasses
+import time
+from collections import deque
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import NamedSharding
+
+from seqjax.core.errors import InputError
+from seqjax.data.examples import Example, Malformed
+from seqjax.data.formats import find_format
+from seqjax.data.padding import Encoded
+from seqjax.train.commands import EvaluateConfig, Log, PredictConfig, Report, TaskCommands
+from seqjax.train.devices import make_mesh
+from seqjax.train.example_task import ExampleTask, encode_all, with_values
+from seqjax.train.example_training import prepare
+from seqjax.train.predictor import Predictor, lengths_of
+from seqjax.train.run_folder import SavedRun, load_model
+
+PREDICTED_BATCH = 256
+"""Sequences of a batch in prediction."""
+
+EVALUATED_LENGTHS = 4
+"""At most this many lengths of batches are compiled in evaluation."""
+
+
+def example_commands(task: type[ExampleTask]) -> TaskCommands:
+    """The row of `TASKS` for a task that learns from examples."""
+    return TaskCommands(
+        task.name,
+        task.config_type,
+        prepare=partial(prepare, task),
+        evaluate=partial(evaluate, task),
+        evaluate_options=task.evaluate_options,
+        predict=partial(predict, task),
+        predict_options=task.predict_options,
+        has_test_data=task.has_test_data,
+    )
+
+
+def evaluate(
+    task_type: type[ExampleTask], run: SavedRun, config: EvaluateConfig, log: Log
+) -> Report:
+    """How good a trained model is on files, or on the test data of its run."""
+    task, model, step = _trained(task_type, run, config)
+    if config.input:
+        malformed = Malformed(config.skip_malformed)
+        fields = with_values(task.config.columns.fields, run.preprocessing["values"])
+        examples = task.read(config, fields, malformed, log)
+        encoded = task.evaluation_examples(examples, malformed, log)
+        if malformed.count:
+            log(malformed.summary())
+        where = ", ".join(map(str, config.input))
+    else:
+        training = prepare(task_type, run.config, log)
+        encoded, where = training.split.test, f"the test data of {training.data_name}"
+    if not len(encoded):
+        raise InputError(f"The run in {run.folder} has no test data; name files with --input.")
+    mesh, batch_size = make_mesh(run.config.batch, None), run.config.batch
+    lengths = lengths_of(encoded, task, EVALUATED_LENGTHS)
+    predictor = Predictor(
+        task, mesh, batch_size=batch_size, lengths=lengths, dtype=run.config.dtype
+    )
+    model = jax.device_put(model, NamedSharding(mesh, jax.P()))
+    start = time.perf_counter()
+    outputs = list(predictor(model, encoded))
+    rate = len(encoded) / (time.perf_counter() - start)
+    return Report(
+        task.scores(encoded, outputs),
+        f"{len(encoded):,} examples of {where}",
+        step,
+        notes=(f"{rate:,.0f} examples a second, compilation included",),
+        draw=lambda: task.pictures(model, encoded, outputs),
+    )
+
+
+def predict(task_type: type[ExampleTask], run: SavedRun, config: PredictConfig, log: Log) -> int:
+    """Writes what a trained model predicts for a file, into another of the same format.
+
+    Both are read and written as they go by: memory does not grow with the file.
+
+    Returns:
+      The number of predictions.
+
+    Raises:
+      InputError: if the file cannot be read, or holds nothing; then nothing is written.
+    """
+    if config.input is None:
+        raise InputError("Name the file to predict for: --input FILE.")
+    source, target = config.input, config.output or default_output(config.input)
+    if target.resolve() == source.resolve():
+        raise InputError("--output must not be the input itself.")
+    task, model, _ = _trained(task_type, run, config)
+    values = run.preprocessing["values"]
+    fields = dataclasses.replace(task.config.columns.fields, require_target=False)
+    file_format = find_format(source)
+    fields = file_format.resolve(source, with_values(fields, values))
+    malformed = Malformed(config.skip_malformed)
+    examples = file_format.read(source, fields, malformed)
+    count = 0
+    with file_format.writer(target, source, fields) as writer:
+        for example, prediction in _predictions(task, run, model, examples, malformed):
+            if not config.probability:
+                prediction.pop("probability", None)
+            task.write(writer, example, prediction)
+            count += 1
+        if not count:
+            raise InputError(f"{source} holds nothing to predict. {malformed.summary()}".strip())
+    if malformed.count:
+        log(malformed.summary())
+    log(f"{count:,} predictions in {target}")
+    return count
+
+
+def default_output(source: Path) -> Path:
+    """Where predictions for a file go by default.
+
+    Example:
+      >>> from pathlib import Path
+      >>> from seqjax.train.example_commands import default_output
+      >>> print(default_output(Path("readings.csv.gz")))
+      readings.predicted.csv.gz
+    """
+    suffixes = "".join(source.suffixes)
+    return source.with_name(f"{source.name.removesuffix(suffixes)}.predicted{suffixes}")
+
+
+def _trained(
+    task_type: type[ExampleTask], run: SavedRun, config: EvaluateConfig | PredictConfig
+) -> tuple[ExampleTask, Any, int]:
+    """`(task, model, step)` of a saved run."""
+    task = task_type.restore(run.config, run.preprocessing["problem"])
+    if config.beams is not None:
+        task = task.searching(config.beams)
+    return task, *load_model(run, lambda: task.model(run.config.seed), config.checkpoint)
+
+
+def _predictions(
+    task: ExampleTask,
+    run: SavedRun,
+    model: Any,
+    examples: Iterator[Example],
+    malformed: Malformed,
+) -> Iterator[tuple[Example, dict[str, Any]]]:
+    """Examples with their predictions, in order; only those on their way are held."""
+    waiting: deque[tuple[Example, Encoded]] = deque()
+
+    def inputs() -> Iterator[Encoded]:
+        for pair in encode_all(task.encode_input, examples, malformed):
+            waiting.append(pair)
+            yield pair[1]
+
+    mesh = make_mesh(PREDICTED_BATCH, None)
+    model = jax.device_put(model, NamedSharding(mesh, jax.P()))
+    dtype = run.config.dtype
+    predictor = Predictor(task, mesh, batch_size=PREDICTED_BATCH, lengths=None, dtype=dtype)
+    for output in predictor(model, inputs()):
+        example, encoded = waiting.popleft()
+        yield example, task.prediction(output, encoded)

@@ -1,0 +1,270 @@
+"""What is learned from examples with targets: the protocol of a task, and its defaults."""
+
+import abc
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from flax import nnx
+
+from seqjax.core.errors import InputError
+from seqjax.core.types import Array, BatchKeys
+from seqjax.data.examples import Example, Malformed
+from seqjax.data.formats import Fields
+from seqjax.data.padding import Encoded, truncate
+from seqjax.train.commands import EvaluateConfig, Log
+from seqjax.train.config import RunConfig
+from seqjax.train.example_files import Data, find_data, hold_out, read_examples
+from seqjax.train.task import Criterion
+
+Batch = dict[str, Array]
+
+
+class Split(NamedTuple):
+    """Encoded examples to learn from, to choose the best checkpoint by, and to test on."""
+
+    train: Sequence[Encoded]
+    validation: Sequence[Encoded]
+    test: Sequence[Encoded]
+
+
+class ExampleTask(abc.ABC):
+    """A task whose data are examples: an input each and, for training, a target.
+
+    A subclass is a frozen dataclass that holds the configuration and the preprocessing. It says
+    how an example becomes arrays (`encode`), which model reads them (`model`, `loss`, `outputs`),
+    how good the outputs are (`scores`) and what is written and drawn of them (`prediction`,
+    `pictures`). Batches, devices, resuming, evaluation and prediction of files come with it, by
+    `example_commands`. The methods with a body are defaults.
+
+    Attributes:
+      name: the word after `seqjax train`.
+      config_type: the class of its options.
+      config: its options.
+      sequences: entries of an encoded example with a leading time axis.
+      targets: entries with a time axis of their own, which the model learns to write.
+      evaluation_only: entries that only `scores` looks at.
+      evaluate_options: options of `seqjax evaluate` that it takes, besides run and checkpoint.
+      predict_options: options of `seqjax predict` that it takes, besides run and checkpoint.
+    """
+
+    name: str
+    config_type: type[RunConfig]
+    config: Any
+    targets: tuple[str, ...] = ()
+    evaluation_only: tuple[str, ...] = ()
+    evaluate_options: frozenset[str] = frozenset({"input", "pictures", "skip_malformed"})
+    predict_options: frozenset[str] = frozenset(
+        {"input", "output", "probability", "skip_malformed"}
+    )
+
+    @classmethod
+    @abc.abstractmethod
+    def source(cls, name: str) -> Data:
+        """The data set that `--source` names."""
+
+    @classmethod
+    @abc.abstractmethod
+    def fit(
+        cls, config: Any, examples: Sequence[Example], held: Sequence[Example] = ()
+    ) -> "ExampleTask":
+        """The task with its preprocessing: vocabularies, labels, means and scales.
+
+        Args:
+          config: the options.
+          examples: to learn from.
+          held: those held out for validation; their labels count as well.
+
+        Raises:
+          InputError: if the examples do not fit together.
+        """
+
+    @classmethod
+    @abc.abstractmethod
+    def restore(cls, config: Any, preprocessing: dict[str, Any]) -> "ExampleTask":
+        """The task of a saved run, from its options and what `preprocessing` gave."""
+
+    @property
+    @abc.abstractmethod
+    def sequences(self) -> tuple[str, ...]:
+        """Entries of an encoded example with a leading time axis."""
+
+    @property
+    @abc.abstractmethod
+    def criterion(self) -> Criterion:
+        """The score by which checkpoints are compared."""
+
+    @abc.abstractmethod
+    def preprocessing(self) -> dict[str, Any]:
+        """All but the options, as JSON."""
+
+    @abc.abstractmethod
+    def encode(self, example: Example, *, with_target: bool = True) -> Encoded:
+        """An example as arrays.
+
+        Raises:
+          InputError: if it does not fit the training data, or lacks its target.
+        """
+
+    @abc.abstractmethod
+    def model(self, seed: int) -> nnx.Module:
+        """A new model."""
+
+    @abc.abstractmethod
+    def loss(self, model: Any, batch: Batch, keys: BatchKeys) -> tuple[Array, Array]:
+        """`(total, weight)` of a batch.
+
+        Its `lengths` and `weights` tell padding from data; `progress` `(batch,)` is the share of
+        the training that is done.
+        """
+
+    @abc.abstractmethod
+    def outputs(self, model: Any, batch: Batch) -> Batch:
+        """The model's outputs for a batch, arrays `(batch, ...)`."""
+
+    @abc.abstractmethod
+    def scores(self, examples: Sequence[Encoded], outputs: Sequence[Encoded]) -> dict[str, float]:
+        """How good the outputs are, by name; the criterion first."""
+
+    @abc.abstractmethod
+    def prediction(self, output: Encoded, example: Encoded) -> dict[str, Any]:
+        """The columns written for an example, such as `prediction` and `probability`."""
+
+    @abc.abstractmethod
+    def pictures(
+        self, model: Any, examples: Sequence[Encoded], outputs: Sequence[Encoded]
+    ) -> dict[str, Any]:
+        """Matplotlib figures of the outputs, by name."""
+
+    @property
+    def buckets(self) -> int:
+        """At most this many lengths of batches, and compilations."""
+        return self.config.sequences.buckets
+
+    @classmethod
+    def load(cls, config: Any, log: Log) -> Data:
+        """The user's files, or the data set that `--source` names."""
+        return find_data(config, cls.source, log)
+
+    @classmethod
+    def has_test_data(cls, config: Any) -> bool:
+        """Whether a run of these options holds examples to test on."""
+        return not config.files.train or bool(config.files.test)
+
+    @classmethod
+    def group(cls, config: Any, example: Example) -> str:
+        """Validation takes the same share of the examples of each group."""
+        return ""
+
+    @classmethod
+    def prepare(cls, data: Data, config: Any, log: Log) -> "tuple[ExampleTask, Split]":
+        """The task fitted to the data, and the examples encoded."""
+        train, validation, held = data.train, data.validation, []
+        if validation is None:
+            groups = [cls.group(config, example) for example in train]
+            train, validation = hold_out(train, config.files.held_out, groups)
+            held = validation
+        task = cls.fit(config, train, held)
+        encoded = [
+            task.truncated([task.encode(example) for example in examples], part, log)
+            for part, examples in (
+                ("training", train),
+                ("validation", validation),
+                ("test", data.test),
+            )
+        ]
+        return task, Split(task.learnable(encoded[0], log), *encoded[1:])
+
+    def learnable(self, examples: list[Encoded], log: Log) -> list[Encoded]:
+        """The training examples whose targets the model can give a probability above zero."""
+        return examples
+
+    def truncated(self, examples: list[Encoded], part: str, log: Log) -> list[Encoded]:
+        """Examples of at most `--max-length` steps; `part` names them in the report."""
+        config = self.config.sequences
+        if not config.max_length:
+            return examples
+        kept, report = truncate(
+            examples, config.max_length, config.truncate_side, sequences=self.sequences
+        )
+        if report.summary():
+            log(f"{part}: {report.summary()}")
+        return list(kept)
+
+    def digested(self, examples: Any) -> Iterable[Encoded]:
+        """What the digest of the data is made of: examples, or series that examples share."""
+        return examples
+
+    def summary(self) -> list[tuple[str, str]]:
+        """More facts about the data than the number of examples, `(name, value)`."""
+        return []
+
+    def searching(self, beams: int) -> "ExampleTask":
+        """The task with another number of beams; for those with a search."""
+        raise InputError(f"--beams: there is no search in `{self.name}`.")
+
+    def read(
+        self, config: EvaluateConfig, fields: Fields, malformed: Malformed, log: Log
+    ) -> list[Example]:
+        """The examples of the files in `--input`."""
+        return read_examples(config.input, fields, malformed)
+
+    def evaluation_examples(
+        self, examples: Sequence[Example], malformed: Malformed, log: Log
+    ) -> Sequence[Encoded]:
+        """Examples of files, encoded for evaluation."""
+        encoded = [arrays for _, arrays in encode_all(self.encode, examples, malformed)]
+        return self.truncated(encoded, "input", log)
+
+    def encode_input(self, example: Example) -> Encoded:
+        """An example without its target, encoded for prediction."""
+        (encoded,) = self.truncated(
+            [self.encode(example, with_target=False)], "input", lambda line: None
+        )
+        return encoded
+
+    def write(self, writer: Any, example: Example, prediction: Mapping[str, Any]) -> None:
+        """Writes an example with its prediction; `writer` is that of the file's format."""
+        writer.write(example, prediction)
+
+
+def encode_all(
+    encode: Callable[[Example], Encoded], examples: Iterable[Example], malformed: Malformed
+) -> Iterable[tuple[Example, Encoded]]:
+    """Examples with their arrays; those that do not fit the task count as malformed."""
+    for example in examples:
+        try:
+            arrays = encode(example)
+        except InputError as error:
+            if not malformed.skip:
+                raise
+            malformed.report(example.where, str(error).removeprefix(f"{example.where}: "))
+        else:
+            yield example, arrays
+
+
+def keep_learnable(
+    examples: list[Encoded],
+    possible: Callable[[Encoded], bool],
+    flaw: str,
+    advice: str,
+    log: Log,
+) -> list[Encoded]:
+    """The training examples for which `possible` holds; the others are reported.
+
+    Raises:
+      InputError: if none is left; `flaw` says what is wrong with the others.
+    """
+    kept = [example for example in examples if possible(example)]
+    left_out = len(examples) - len(kept)
+    report = f"{left_out:,} of {len(examples):,} training sequences have {flaw}"
+    if not kept:
+        raise InputError(f"{report}: nothing is left to learn from. {advice}")
+    if left_out:
+        log(f"{report}; they are left out. {advice}")
+    return kept
+
+
+def with_values(fields: Fields, values: Sequence[str] | None) -> Fields:
+    """The columns of a file with the columns of numbers that the training data had."""
+    return fields if values is None else dataclasses.replace(fields, values=tuple(values))

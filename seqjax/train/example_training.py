@@ -1,0 +1,118 @@
+"""Training on examples: a `Task` for the loop, from any `ExampleTask`."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding
+
+from seqjax.core.types import PyTree
+from seqjax.data.batching import Batches
+from seqjax.train.commands import Log
+from seqjax.train.devices import AXIS
+from seqjax.train.example_task import ExampleTask, Split
+from seqjax.train.predictor import Predictor, lengths_of, without
+from seqjax.train.task import Criterion
+
+
+def prepare(task: type[ExampleTask], config: Any, log: Log) -> "ExampleTraining":
+    """The task with its data, as the configuration says."""
+    data = task.load(config, log)
+    fitted, split = task.prepare(data, config, log)
+    # Hashed with the data: other keys would make older runs look as if their data had changed.
+    preprocessing = {"problem": fitted.preprocessing(), "values": data.values}
+    return ExampleTraining(fitted, split, data.name, preprocessing)
+
+
+@dataclasses.dataclass
+class ExampleTraining:
+    """A `Task` that draws batches of examples; of like length, so that little is padding.
+
+    Args:
+      task: what is learned.
+      split: the examples.
+      data_name: which data it is.
+      preprocessing: what a trained model needs besides the configuration, as JSON.
+    """
+
+    task: ExampleTask
+    split: Split
+    data_name: str
+    preprocessing: dict[str, Any]
+    unit = "example"
+    batch_spec = jax.P(AXIS)
+
+    def __post_init__(self):
+        self.kind, self.config = self.task.name, self.task.config
+        self.batch_size = self.units = self.config.batch
+        self.digest = self._digest()
+        self.lengths = lengths_of(self.split.train, self.task, self.task.buckets)
+
+    @property
+    def criterion(self) -> Criterion:
+        return self.task.criterion
+
+    def model(self, seed: int) -> nnx.Module:
+        return self.task.model(seed)
+
+    def start(self, model: Any, seed: int) -> PyTree:
+        """Nothing flows from one batch into the next."""
+        return ()
+
+    def batches(self, first: int, mesh: Mesh) -> Iterator[PyTree]:
+        hidden = self.task.evaluation_only
+        train = self.split.train
+        batches = Batches(
+            [without(example, hidden) for example in train] if hidden else train,
+            batch_size=self.batch_size,
+            seed=self.config.seed,
+            bucket_lengths=self.lengths,
+            sequences=self.task.sequences,
+            targets=self.task.targets,
+        )
+        by_row = NamedSharding(mesh, jax.P(AXIS))
+        for step, batch in enumerate(batches.iterate(first), first):
+            batch["progress"] = np.full(self.batch_size, step / self.config.steps, np.float32)
+            yield jax.device_put(batch, by_row)
+
+    def loss(self, model, memory, batch, keys):
+        return *self.task.loss(model, batch, keys), memory
+
+    def training_metrics(self, loss: float) -> dict[str, float]:
+        return {"train_loss": loss}
+
+    def evaluator(self, mesh: Mesh) -> Callable[[Any], dict[str, float]]:
+        predict = Predictor(
+            self.task,
+            mesh,
+            batch_size=self.batch_size,
+            lengths=self.lengths,
+            dtype=self.config.dtype,
+        )
+        examples = self.split.validation
+        return lambda model: self.task.scores(examples, list(predict(model, examples)))
+
+    def sample(self, model: Any, step: int) -> str | None:
+        return None
+
+    def summary(self) -> list[tuple[str, str]]:
+        counts = ", ".join(
+            f"{len(part):,} {name}" for name, part in zip(Split._fields, self.split, strict=True)
+        )
+        return [("data", f"{self.data_name}: {counts}"), *self.task.summary()]
+
+    def _digest(self) -> str:
+        """A hash that changes when anything in the data does, its words and labels included."""
+        found = hashlib.sha256(json.dumps(self.preprocessing, sort_keys=True).encode())
+        for part in self.split:
+            found.update(b"part")
+            for example in self.task.digested(part):
+                for name in sorted(example):
+                    value = np.asarray(example[name])
+                    found.update(f"{name}{value.dtype.str}{value.shape}".encode() + value.tobytes())
+        return found.hexdigest()

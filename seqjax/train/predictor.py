@@ -1,0 +1,73 @@
+"""A model's outputs for any number of examples, in order and in bounded memory."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+
+from seqjax.core.trees import cast
+from seqjax.core.types import DTypeLike
+from seqjax.data.batching import in_order, longest_of, restore_order
+from seqjax.data.bucketing import bucket_lengths
+from seqjax.data.padding import Encoded
+from seqjax.train.devices import AXIS
+from seqjax.train.example_task import ExampleTask
+
+
+class Predictor:
+    """Runs a model over examples.
+
+    Args:
+      task: whose `outputs` are computed.
+      mesh: the devices that share a batch.
+      batch_size: a multiple of the mesh's size.
+      lengths: to which sequences are padded, rising; see `in_order`.
+      dtype: of the computation.
+    """
+
+    def __init__(
+        self,
+        task: ExampleTask,
+        mesh: Mesh,
+        *,
+        batch_size: int,
+        lengths: Sequence[int] | None,
+        dtype: DTypeLike,
+    ):
+        self.task, self.mesh, self.batch_size, self.lengths = task, mesh, batch_size, lengths
+        run = jax.shard_map(
+            lambda model, batch: task.outputs(cast(model, dtype), batch),
+            mesh=mesh,
+            in_specs=(jax.P(), jax.P(AXIS)),
+            out_specs=jax.P(AXIS),
+        )
+        self._run = jax.jit(run)
+
+    def __call__(self, model: Any, examples: Iterable[Encoded]) -> Iterator[dict[str, np.ndarray]]:
+        """The outputs for each example, in the order of the examples."""
+        return restore_order(self._unordered(model, examples))
+
+    def _unordered(self, model, examples) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+        by_row = NamedSharding(self.mesh, jax.P(AXIS))
+        hidden = (*self.task.targets, *self.task.evaluation_only)
+        inputs = (without(example, hidden) for example in examples)
+        batches = in_order(inputs, self.batch_size, self.lengths, sequences=self.task.sequences)
+        for places, batch in batches:
+            outputs = jax.device_get(self._run(model, jax.device_put(batch, by_row)))
+            for row, place in enumerate(places.tolist()):
+                yield place, {name: value[row] for name, value in outputs.items()}
+
+
+def without(example: Encoded, names: Sequence[str]) -> Encoded:
+    """An example without these entries."""
+    return {name: value for name, value in example.items() if name not in names}
+
+
+def lengths_of(examples: Sequence[Encoded], task: ExampleTask, buckets: int) -> list[int]:
+    """The lengths to which batches of these examples are padded, at most `buckets`."""
+    if not (task.sequences or task.targets):
+        return [1]
+    steps = [longest_of(example, task.sequences, task.targets) for example in examples]
+    return bucket_lengths(steps, buckets)

@@ -1,0 +1,399 @@
+"""`seqjax train forecast`: the next steps of series of numbers."""
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from seqjax import metrics
+from seqjax.core.errors import InputError
+from seqjax.data.datasets import SERIES, load_series
+from seqjax.data.examples import Example, Malformed
+from seqjax.data.formats import Fields
+from seqjax.data.padding import Encoded
+from seqjax.data.windows import Series, Windows, cut
+from seqjax.nn.forecaster import DirectForecaster, Forecast, RecursiveForecaster
+from seqjax.nn.outputs import Gaussian, Outputs, Quantiles, Regression
+from seqjax.train.bounds import NonNegativeInt, PositiveInt, ProbabilityBelowOne
+from seqjax.train.commands import Log
+from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
+from seqjax.train.example_commands import example_commands
+from seqjax.train.example_files import Data, FilesConfig
+from seqjax.train.example_task import ExampleTask, Split
+from seqjax.train.forecast_scores import forecast_scores, seasonal_naive_of
+from seqjax.train.forecast_windows import Look, split_windows, unseen_windows
+from seqjax.train.model import build_cell
+from seqjax.train.scaling import Standardizer
+from seqjax.train.task import Criterion
+
+
+@dataclasses.dataclass(frozen=True)
+class ForecasterConfig(CellConfig):
+    """The forecaster."""
+
+    features: PositiveInt = 64
+    """Width of each layer's state."""
+    dropout: ProbabilityBelowOne = 0.1
+    """Dropout probability of each layer's outputs."""
+    strategy: Literal["direct", "recursive"] = "direct"
+    """Predict the whole horizon at once, or step by step from the model's own predictions."""
+    outputs: Literal["point", "quantile", "gaussian"] = "quantile"
+    """The output for a step: a point forecast, quantiles, or a normal distribution."""
+    levels: tuple[float, ...] = (0.1, 0.5, 0.9)
+    """Levels of the quantiles that are predicted and written."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ForecastFields:
+    """The columns of .csv files and keys of .jsonl files, history and horizon."""
+
+    values: tuple[str, ...] = ()
+    """Columns to predict; by default all columns of numbers."""
+    covariates: tuple[str, ...] = ()
+    """Columns of covariates, which are known over the horizon too."""
+    series: str | None = None
+    """Column with the name of the series; by default all rows are one series."""
+    time: str | None = None
+    """Column of the time, which must not decrease; it is not an input."""
+    history: PositiveInt | None = None
+    """Steps that are read, at least one season; by default that of the source, or four times the
+    horizon."""
+    horizon: PositiveInt | None = None
+    """Steps that are predicted; by default that of the source, or 24."""
+    season: NonNegativeInt | None = None
+    """Steps of a season, for the seasonal-naive forecast that the model corrects; 0 for none; by
+    default that of the source, or 0."""
+
+    @property
+    def fields(self) -> Fields:
+        """The columns as the readers of files take them."""
+        return Fields(
+            series=self.series,
+            time=self.time,
+            values=(*self.values, *self.covariates) or None,
+            one_series=self.series is None,
+            missing=True,
+            require_target=False,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class ForecastConfig(RunConfig):
+    """Trains a forecaster of series of numbers."""
+
+    source: Literal["electricity", "glucose", "temperatures", "sunspots", "sunspots-monthly"] = (
+        "temperatures"
+    )
+    """Series that a package carries; --train names files of your own."""
+    files: FilesConfig = FilesConfig(held_out=0.15)
+    columns: ForecastFields = ForecastFields()
+    model: ForecasterConfig = ForecasterConfig()
+    optimization: OptimizerConfig = OptimizerConfig(learning_rate=3e-3, weight_decay=0.01)
+    batch: PositiveInt = 64
+    """Windows of a batch."""
+    steps: PositiveInt = 600
+    """Training steps: updates of the parameters."""
+    validate_every: PositiveInt = 100
+    """Steps between validations and checkpoints."""
+
+
+LOOK = {
+    "electricity": (672, 48),
+    "glucose": (288, 12),
+    "temperatures": (168, 24),
+    "sunspots": (66, 11),
+    "sunspots-monthly": (264, 24),
+}
+"""History and horizon of each source, in steps: two weeks for a day, a day for an hour, a week
+for a day, six solar cycles for one, two solar cycles for two years."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Forecasting(ExampleTask):
+    """The values of the next steps.
+
+    Args:
+      config: the options.
+      names: of the values to predict.
+      standardizer: mean and scale of the covariates.
+      history, horizon, season: in steps.
+    """
+
+    config: ForecastConfig
+    names: tuple[str, ...]
+    standardizer: Standardizer
+    history: int
+    horizon: int
+    season: int
+
+    name = "forecast"
+    config_type = ForecastConfig
+    predict_options = ExampleTask.predict_options - {"probability"}
+
+    @property
+    def sequences(self) -> tuple[str, ...]:
+        """None: all windows are equally long, nothing is padded."""
+        return ()
+
+    @property
+    def buckets(self) -> int:
+        return 1
+
+    @property
+    def criterion(self) -> Criterion:
+        return Criterion("mean_absolute_scaled_error", lower_is_better=True)
+
+    @classmethod
+    def source(cls, name: str) -> Data:
+        return Data(SERIES[name].name, load_series(name), None, [])
+
+    @classmethod
+    def has_test_data(cls, config: ForecastConfig) -> bool:
+        """The end of each series is held out for the test."""
+        return True
+
+    @classmethod
+    def fit(
+        cls,
+        config: ForecastConfig,
+        examples: Sequence[Example],
+        held: Sequence[Example] = (),
+        names: tuple[str, ...] | None = None,
+    ) -> "Forecasting":
+        """The task with its preprocessing; `names` are those of the columns of the series.
+
+        Raises:
+          InputError: if they do not fit together, or are too short.
+        """
+        columns, levels = config.columns, config.model.levels
+        if columns.covariates and not columns.values:
+            raise InputError("--covariates go with --values: name the columns to predict.")
+        rising = all(a < b for a, b in itertools.pairwise((0.0, *levels, 1.0)))
+        if not levels or not rising:
+            raise InputError(
+                "--levels must be rising numbers between 0 and 1, such as 0.1 0.5 0.9; got "
+                f"{' '.join(map(str, levels)) or 'none'}."
+            )
+        history, horizon, season = 0, 24, 0
+        if not config.files.train:
+            history, horizon = LOOK[config.source]
+            season = SERIES[config.source].season or 0
+        horizon = columns.horizon or horizon
+        season = season if columns.season is None else columns.season
+        history = columns.history or max(history or 4 * horizon, season)
+        if history < season:
+            raise InputError(
+                f"--history {history} is shorter than a season of {season} steps, which is what a "
+                "forecast starts from: read more, or say --season 0."
+            )
+        channels = {example.inputs.shape[-1] for example in examples}
+        if len(channels) > 1:
+            raise InputError(f"The series must have the same columns, got {sorted(channels)}.")
+        targets = channels.pop() - len(columns.covariates)
+        if names is None:
+            names = ("value",) if targets == 1 else tuple(f"value_{i}" for i in range(targets))
+        known = [np.asarray(example.inputs)[:, targets:] for example in examples]
+        standardizer = Standardizer.of_values(np.concatenate(known))
+        return cls(config, names[:targets], standardizer, history, horizon, season)
+
+    @property
+    def covariates(self) -> int:
+        """Number of covariates."""
+        return len(self.standardizer.location)
+
+    @property
+    def look(self) -> Look:
+        """How far windows look back and ahead."""
+        return Look(self.history, self.horizon, self.season)
+
+    def preprocessing(self) -> dict[str, Any]:
+        return {
+            "names": self.names,
+            "standard": dataclasses.asdict(self.standardizer),
+            "history": self.history,
+            "horizon": self.horizon,
+            "season": self.season,
+        }
+
+    @classmethod
+    def restore(cls, config: ForecastConfig, preprocessing: dict[str, Any]) -> "Forecasting":
+        values: dict[str, Any] = dict(preprocessing)
+        # Older runs took covariates as they were.
+        count = values.pop("covariates", 0)
+        as_they_are = {"location": [0.0] * count, "scale": [1.0] * count}
+        standardizer = Standardizer.restore(values.pop("standard", as_they_are))
+        values["names"] = tuple(values["names"])
+        return cls(config, standardizer=standardizer, **values)
+
+    def series(self, example: Example, learned: int | None = None) -> Series:
+        """An example as a series; the first `learned` steps tell the naive error.
+
+        Raises:
+          InputError: if it has other columns than the training data.
+        """
+        values = np.asarray(example.inputs, np.float32)
+        wanted = len(self.names) + self.covariates
+        if values.shape[-1] != wanted:
+            raise InputError(
+                f"{example.where}: expected {wanted} columns of numbers as in training, got "
+                f"{values.shape[-1]}."
+            )
+        targets = values[:, : len(self.names)]
+        covariates = self.standardizer.scaled(values[:, len(self.names) :])
+        known = jnp.asarray(targets[:learned].T)
+        season = max(1, self.season)
+        error = metrics.seasonal_naive_scale(jnp.nan_to_num(known), season, ~jnp.isnan(known))
+        return Series(example.where, targets, covariates, np.asarray(error))
+
+    @classmethod
+    def prepare(cls, data: Data, config: ForecastConfig, log: Log) -> "tuple[Forecasting, Split]":
+        """Windows of the beginning, the middle and the end of each series."""
+        task = cls.fit(config, data.train, names=data.values)
+        share = config.files.held_out
+        return task, split_windows(
+            task.look, task.series, share, data.train, data.validation, data.test
+        )
+
+    def evaluation_examples(
+        self, examples: Sequence[Example], malformed: Malformed, log: Log
+    ) -> Windows:
+        return unseen_windows(self.look, self.series, examples)
+
+    def digested(self, examples: Windows) -> Sequence[Encoded]:
+        """The series, and not the windows that share their steps."""
+        return examples.whole
+
+    def summary(self) -> list[tuple[str, str]]:
+        season = f", season {self.season}" if self.season else ""
+        return [("windows", f"{self.history} steps read, {self.horizon} predicted{season}")]
+
+    def encode(self, example: Example, *, with_target: bool = True) -> Encoded:
+        """The end of a series, with nothing known of what follows.
+
+        Raises:
+          InputError: if it has other columns, or no covariates for the horizon.
+        """
+        known = self.known(example)
+        window = cut(self.series(example), known, self.history, self.horizon)
+        if np.isnan(window["history"]).all():
+            raise InputError(
+                f"{example.where}: no value is known in the {self.history} steps to read."
+            )
+        return window
+
+    def known(self, example: Example) -> int:
+        """The number of steps after which the forecast begins.
+
+        With covariates, a series ends with rows that have these and no values.
+
+        Raises:
+          InputError: if these are fewer than the horizon.
+        """
+        steps = len(example.inputs)
+        if not self.covariates:
+            return steps
+        observed = np.flatnonzero(~np.isnan(example.inputs[:, : len(self.names)]).all(-1))
+        known = int(observed[-1]) + 1 if observed.size else 0
+        if steps - known < self.horizon:
+            raise InputError(
+                f"{example.where}: the covariates must be known {self.horizon} steps ahead: end "
+                f"the series with {self.horizon} rows that have covariates and no values; it ends "
+                f"with {steps - known}."
+            )
+        return known
+
+    def encode_input(self, example: Example) -> Encoded:
+        return self.encode(example, with_target=False)
+
+    def write(self, writer: Any, example: Example, prediction: Mapping[str, Any]) -> None:
+        """The series up to where the forecast begins, and the forecast as further rows."""
+        if not hasattr(writer, "extend"):
+            raise InputError(
+                f"{example.where}: forecasts are written for .csv, .tsv and .jsonl files."
+            )
+        observed = example.raw[: self.known(example)]
+        writer.extend(example._replace(raw=observed), prediction)
+
+    @property
+    def meaning(self) -> Outputs:
+        """What the model's last layer means."""
+        targets = len(self.names)
+        config = self.config.model
+        return {
+            "point": lambda: Regression(targets),
+            "quantile": lambda: Quantiles(config.levels, targets),
+            "gaussian": lambda: Gaussian(targets),
+        }[config.outputs]()
+
+    def model(self, seed: int) -> Forecast:
+        config = self.config.model
+        kind = {"direct": DirectForecaster, "recursive": RecursiveForecaster}
+        cell = build_cell(config)
+        if not cell.causal:
+            raise InputError(f"--cell {config.cell}: {cell} sees the future: it cannot predict it.")
+        return kind[config.strategy](
+            cell,
+            self.meaning,
+            targets=len(self.names),
+            covariates=self.covariates,
+            horizon=self.horizon,
+            season=self.season,
+            rngs=nnx.Rngs(seed),
+        )
+
+    def _covariates(self, batch):
+        return batch["covariates"] if self.covariates else None
+
+    def loss(self, model, batch, keys):
+        return model.loss(
+            batch["history"],
+            batch["future"],
+            self._covariates(batch),
+            key=keys,
+            mask=batch["weights"] > 0,
+        )
+
+    def outputs(self, model, batch):
+        levels = self.config.model.levels
+        values = model.quantiles(batch["history"], self._covariates(batch), (0.5, *levels))
+        return {"prediction": values[..., 0], "quantiles": values[..., 1:]}
+
+    def scores(self, examples, outputs):
+        levels = self.config.model.levels
+        naive = seasonal_naive_of(examples, self.look)
+        return forecast_scores(examples, outputs, naive, levels)
+
+    def prediction(self, output: Encoded, example: Encoded) -> dict[str, Any]:
+        """A column for each value and each of its quantiles."""
+        columns = {}
+        for target, name in enumerate(self.names):
+            columns[f"{name}_prediction"] = output["prediction"][:, target]
+            for place, level in enumerate(self.config.model.levels):
+                columns[f"{name}_q{level:g}"] = output["quantiles"][:, target, place]
+        return columns
+
+    def pictures(
+        self, model: Forecast, examples: Sequence[Encoded], outputs: Sequence[Encoded]
+    ) -> dict[str, Any]:
+        """The window in the middle, with the quantiles of each value."""
+        from seqjax import plots
+
+        example, output = examples[len(examples) // 2], outputs[len(examples) // 2]
+        shown = min(self.history, 8 * self.horizon)
+        return {
+            f"forecast_{name}": plots.forecast(
+                example["history"][-shown:, target],
+                output["quantiles"][:, target],
+                self.config.model.levels,
+                truth=example["future"][:, target],
+                value_label=name,
+            )
+            for target, name in enumerate(self.names)
+        }
+
+
+FORECAST = example_commands(Forecasting)

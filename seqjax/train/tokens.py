@@ -1,0 +1,33 @@
+"""Vocabularies of texts: made of training data, and to and from what a run saves."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from seqjax.data.vocabulary import SubwordVocabulary, Vocabulary, vocabulary_from_json
+
+TokenKind = Literal["characters", "words", "bytes", "subwords"]
+AnyVocabulary = Vocabulary | SubwordVocabulary
+
+
+def vocabulary_of(texts: Sequence[str], kind: TokenKind, size: int) -> AnyVocabulary:
+    """The vocabulary of texts, of at most `size` tokens.
+
+    Example:
+      >>> from seqjax.train.tokens import vocabulary_of
+      >>> vocabulary_of(["a b", "a c"], "words", 10).decode([4])
+      'a'
+    """
+    if kind == "subwords":
+        return SubwordVocabulary.of(texts, size=size)
+    return Vocabulary.of(texts, kind=kind, size=size)
+
+
+def save_vocabulary(vocabulary: AnyVocabulary | None) -> Any:
+    """A vocabulary as a part of a JSON document."""
+    return None if vocabulary is None else json.loads(vocabulary.to_json())
+
+
+def restore_vocabulary(saved: Any) -> Any:
+    """The vocabulary that `save_vocabulary` gave; a `Vocabulary`, or one of subwords."""
+    return None if saved is None else vocabulary_from_json(json.dumps(saved))
