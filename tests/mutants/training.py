@@ -110,8 +110,8 @@ FAULTS = (
     Fault(
         "only the first split is part of the digest of the data",
         "train",
-        "for part in split:",
-        "for part in split[:1]:",
+        "for part in self.split:",
+        "for part in self.split[:1]:",
         f"{SUPERVISED} -k changed_data",
     ),
     Fault(
@@ -123,9 +123,9 @@ FAULTS = (
     ),
     Fault(
         "predictions overwrite their input",
-        "cli.py",
-        "if output.resolve() == config.input.resolve():",
-        "if output is config.input:",
+        "train",
+        "if target.resolve() == source.resolve():",
+        "if target is source:",
         f"{SUPERVISED} -k mistakes_with_a_trained",
     ),
     Fault(
