@@ -46,7 +46,7 @@ FAULTS = (
         "data/formats",
         'found, where = True, f"{path}, line {number}"',
         'found, where = True, f"{path}, line {number + 1}"',
-        f"{FORMATS}/test_ts.py {FORMATS}/test_files.py",
+        f"{FORMATS}/test_ts.py {FORMATS}/test_file_access.py",
     ),
     Fault(
         "rows that fill up a batch weigh as much as others",
@@ -109,14 +109,14 @@ FAULTS = (
         "data",
         "np.cumsum(inputs, axis=1, dtype=np.int32) % 2",
         "np.cumsum(inputs, axis=0, dtype=np.int32) % 2",
-        "tests/data/test_tasks.py",
+        "tests/data/test_synthetic_tasks.py",
     ),
     Fault(
         "the score of chance forgets that products with 0 are likelier",
         "data",
         "np.full((modulus, modulus), 2 / 3 / modulus)",
         "np.full((modulus, modulus), 1 / modulus)",
-        "tests/data/test_tasks.py",
+        "tests/data/test_synthetic_tasks.py",
     ),
     Fault(
         "cutting a sequence keeps the wrong end",

@@ -1,5 +1,6 @@
 """One fault: where it is planted, and which tests ought to see it."""
 
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,12 @@ class Fault(NamedTuple):
         """The folder below `seqjax/`, or the file if it lies in none."""
         path = Path(self.where)
         return str(path.parent if path.suffix and len(path.parts) > 1 else path)
+
+    @property
+    def test_files(self) -> set[str]:
+        """The files and folders that `tests` names."""
+        words = shlex.split(self.tests)
+        return {word.split("::")[0] for word in words if word.startswith(("tests", SOURCE))}
 
 
 class AnchorError(Exception):
