@@ -1,4 +1,4 @@
-"""The reference has every public name."""
+"""The reference has every public name; the pages and the example run."""
 
 import importlib
 import inspect

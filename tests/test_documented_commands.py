@@ -9,10 +9,9 @@ import pytest
 import tyro
 
 from seqjax.bench.command import BenchConfig
-from seqjax.cli import GenerateConfig, PredictConfig
 from seqjax.core.errors import InputError
+from seqjax.train.commands import EvaluateConfig, GenerateConfig, PredictConfig
 from seqjax.train.inspection import InspectConfig
-from seqjax.train.task import EvaluateConfig
 from seqjax.train.tasks import TASKS
 
 ROOT = Path(__file__).parent.parent

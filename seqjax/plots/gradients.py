@@ -111,7 +111,7 @@ def gradient_map(norms: Any, steps: Sequence[int], *, name: str = "") -> Any:
         norm=LogNorm(low, max(high, 1.01 * low)),
     )
     shown = np.unique(np.linspace(0, len(steps) - 1, min(8, len(steps))).round().astype(int))
-    axes.set_yticks(shown, [f"{steps[place]:,}" for place in shown])
+    axes.set_yticks(shown, [f"{steps[row]:,}" for row in shown])
     axes.get_xaxis().get_major_locator().set_params(integer=True)
     axes.set_xlabel("step of the sequence")
     axes.set_ylabel("step of the training")

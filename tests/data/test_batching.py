@@ -21,6 +21,7 @@ from seqjax.data.batching import (
     restore_order,
     truncate,
 )
+from tests.nn.drawn import drawn_params
 
 LENGTHS = st.lists(st.integers(0, 9), min_size=1, max_size=25)
 
@@ -257,17 +258,18 @@ def test_nothing_bleeds_between_packed_sequences():
     ]
     packed = pack(examples, 8)
     cell = sj.gru(3)
-    params = cell.init(jax.random.key(0), 2)
-    _, ys = sj.scan(
-        cell,
-        params,
-        jnp.asarray(packed["inputs"]),
-        resets=sj.segment_starts(packed["segment_ids"]),
-        mask=jnp.asarray(packed["segment_ids"] > 0),
-    )
-    ys = np.asarray(ys)
+    params = drawn_params(cell, 2)
+
+    @jax.jit
+    def run(xs, ids=None):
+        options = {}
+        if ids is not None:
+            options = {"resets": sj.segment_starts(ids), "mask": ids > 0}
+        return sj.scan(cell, params, xs, **options)[1]
+
+    ys = np.asarray(run(packed["inputs"], jnp.asarray(packed["segment_ids"])))
     for place, example in enumerate(examples):
-        _, alone = sj.scan(cell, params, jnp.asarray(example["inputs"]))
+        alone = run(example["inputs"])
         np.testing.assert_allclose(ys[packed["example_ids"] == place], alone, atol=1e-6)
     assert len(packed["inputs"]) < len(examples)
 

@@ -163,8 +163,10 @@ def test_a_constraint_holds_for_beams_and_for_draws(model):
 
     options = {"end": END, "max_length": 6, "allowed": alternate, "state": jnp.zeros(5, jnp.int32)}
     with jax.numpy_rank_promotion("allow"):
-        found = beam_search(step, start, begin, beams=3, **options).tokens.reshape(-1, 6)
-        drawn = write(step, start, begin, key=jax.random.key(0), **options).tokens
+        search = jax.jit(lambda start: beam_search(step, start, begin, beams=3, **options).tokens)
+        found = np.asarray(search(start)).reshape(-1, 6)
+        draw = jax.jit(lambda start, key: write(step, start, begin, key=key, **options).tokens)
+        drawn = draw(start, jax.random.key(0))
     for row in (*found.tolist(), *drawn.tolist()):
         row = row[: row.index(END)] if END in row else row
         assert len(row) >= 4
@@ -193,10 +195,12 @@ def always_alike(carry, token):
 def test_a_sequence_that_may_not_go_on_ends(drawn):
     begin, key = jnp.array([1, 2, 0]), jax.random.key(0) if drawn else None
     with jax.numpy_rank_promotion("allow"):
-        found = write(always_alike, (), begin, end=3, max_length=5, key=key, allowed=no_way_out)
+        options = {"end": 3, "max_length": 5, "key": key, "allowed": no_way_out}
+        found = jax.jit(lambda begin: write(always_alike, (), begin, **options))(begin)
+    found = jax.tree.map(np.asarray, found)
     assert found.tokens[:2].tolist() == [[2, 3, 3, 3, 3], [3] * 5]
     assert found.lengths[:2].tolist() == [1, 0] and found.ended[:2].all()
-    np.testing.assert_allclose(jnp.exp(found.log_probability[:2]), [0.3 * 0.1, 0.1], rtol=1e-5)
+    np.testing.assert_allclose(np.exp(found.log_probability[:2]), [0.3 * 0.1, 0.1], rtol=1e-5)
     assert (found.tokens[2, : found.lengths[2]] == 0).all()
 
 
@@ -205,7 +209,8 @@ def test_a_beam_that_may_not_go_on_is_lost(beams):
     begin = jnp.array([1, 2, 0])
     options = {"end": 3, "max_length": 4, "length_penalty": 0.5, "allowed": no_way_out}
     with jax.numpy_rank_promotion("allow"):
-        found = beam_search(always_alike, (), begin, beams=beams, **options)
+        search = jax.jit(lambda begin: beam_search(always_alike, (), begin, beams=beams, **options))
+        found = jax.tree.map(np.asarray, search(begin))
     assert not any(np.isnan(leaf).any() for leaf in jax.tree.leaves(found))
     assert (found.scores[:2] == -np.inf).all() and (found.log_probability[:2] == -np.inf).all()
     assert (found.tokens[:2] == 3).all() and not found.lengths[:2].any()
@@ -216,7 +221,7 @@ def test_a_beam_that_may_not_go_on_is_lost(beams):
 @pytest.mark.parametrize("beams", [None, 1, 3])
 def test_rows_that_are_not_wanted_keep_nobody_waiting(beams):
     """The second row does not end by itself."""
-    ends = jnp.array([True, False, True])
+    ends = np.array([True, False, True])
     search = write if beams is None else functools.partial(beam_search, beams=beams)
 
     def step(ends, token):
@@ -224,14 +229,20 @@ def test_rows_that_are_not_wanted_keep_nobody_waiting(beams):
         end = jnp.where(ends, 0.99, 0.01)[..., None]
         return ends, jnp.log(jnp.concatenate([end, 1 - end], -1))
 
-    for rows, count in ((None, 30), (ends, 1 if beams in (None, 1) else 3), (ends & False, 0)):
+    @jax.jit
+    def run(rows):
+        begin = jnp.zeros(3, jnp.int32)
+        return search(step, jnp.asarray(ends), begin, end=0, max_length=30, active=rows)
+
+    few = 1 if beams in (None, 1) else 3
+    for rows, count in ((None, 30), (ends, few), (np.zeros(3, bool), 0)):
         steps = []
-        found = search(step, ends, jnp.zeros(3, jnp.int32), end=0, max_length=30, active=rows)
+        found = jax.tree.map(np.asarray, run(rows))
         jax.effects_barrier()
         assert len(steps) == count
         wanted = ends | True if rows is None else rows
         best = jax.tree.map(lambda leaf: leaf.reshape(3, -1)[:, 0], found)
-        np.testing.assert_allclose(jnp.exp(best.log_probability[ends & wanted]), 0.99, rtol=1e-6)
+        np.testing.assert_allclose(np.exp(best.log_probability[ends & wanted]), 0.99, rtol=1e-6)
         assert not found.tokens[~wanted].any() and not found.lengths[~wanted].any()
         if beams is not None:
             assert (found.scores[~wanted] == -np.inf).all() and not found.ended[~wanted].any()
@@ -241,11 +252,16 @@ def test_draws_follow_the_model():
     chances = jnp.log(jnp.array([[1.0, 0, 0], [0.2, 0.3, 0.5], [1.0, 0, 0]]))
     step = lambda carry, token: (carry, chances[token])  # noqa: E731
     many = jnp.ones(4000, jnp.int32)
-    drawn = write(step, (), many, end=0, max_length=3, key=jax.random.key(0))
+    run = jax.jit(
+        lambda many, **options: write(
+            step, (), many, end=0, max_length=3, key=jax.random.key(0), **options
+        )
+    )
+    drawn = jax.tree.map(np.asarray, run(many))
     first = np.bincount(drawn.tokens[:, 0], minlength=3) / 4000
     np.testing.assert_allclose(first, [0.2, 0.3, 0.5], atol=0.03)
     assert set(drawn.lengths.tolist()) == {0, 1, 2, 3}
-    cold = write(step, (), many[:2], end=0, max_length=3, key=jax.random.key(0), temperature=0.0)
+    cold = run(many[:2], temperature=0.0)
     assert cold.tokens.tolist() == [[2, 0, 0]] * 2
 
 

@@ -2,13 +2,17 @@
 
 import itertools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from seqjax.core.errors import InputError
-from seqjax.decode.crf import Transitions, crf_score, forbid, viterbi
+from seqjax.decode import crf
+from seqjax.decode.crf import Transitions, forbid
 from seqjax.decode.tag_schemes import allowed_transitions
+
+crf_score, viterbi = jax.jit(crf.crf_score), jax.jit(crf.viterbi)
 
 KINDS = ("PER", "GPE-LOC")
 TAGS = {
@@ -37,9 +41,9 @@ def lawful(sequence, scheme):
 def test_lawful_sequences_are_the_allowed_ones(scheme):
     tags = TAGS[scheme]
     allowed = allowed_transitions(tags, scheme)
-    zeros = Transitions(*(jnp.zeros(flags.shape) for flags in allowed))
+    zeros = Transitions(*(jnp.asarray(np.zeros(flags.shape, np.float32)) for flags in allowed))
     every = list(itertools.product(range(len(tags)), repeat=3))
-    emissions = jnp.zeros((len(every), 3, len(tags)))
+    emissions = np.zeros((len(every), 3, len(tags)), np.float32)
     scores = crf_score(emissions, forbid(zeros, allowed), jnp.array(every))
     wanted = [lawful([tags[i] for i in path], scheme) for path in every]
     np.testing.assert_array_equal(np.isfinite(scores), wanted)
@@ -51,9 +55,10 @@ def test_viterbi_writes_lawful_sequences_only(scheme):
     tags = TAGS[scheme]
     generator = np.random.default_rng(0)
     allowed = allowed_transitions(tags, scheme)
-    drawn = Transitions(*(jnp.asarray(5 * generator.normal(size=x.shape)) for x in allowed))
-    emissions = jnp.asarray(100 * generator.normal(size=(200, 12, len(tags))))
-    mask = jnp.asarray(generator.random((200, 12)) < 0.8)
+    drawn = [5 * generator.normal(size=x.shape).astype(np.float32) for x in allowed]
+    drawn = Transitions(*map(jnp.asarray, drawn))
+    emissions = 100 * generator.normal(size=(200, 12, len(tags))).astype(np.float32)
+    mask = generator.random((200, 12)) < 0.8
     best, score = viterbi(emissions, forbid(drawn, allowed), mask)
     assert np.isfinite(score).all()
     for row, valid in zip(np.asarray(best), np.asarray(mask), strict=True):

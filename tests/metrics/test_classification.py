@@ -1,5 +1,7 @@
 """Accuracy, confusion and calibration against scikit-learn and by hand."""
 
+from typing import Any, NamedTuple
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -21,10 +23,27 @@ def drawn():
     return predictions, targets, generator.random((6, 10)) < 0.7
 
 
+class Numbers(NamedTuple):
+    counts: Any
+    precision: Any
+    recall: Any
+    f1: Any
+    macro_f1: Any
+    accuracy: Any
+    share: Any
+
+
+@jax.jit
+def numbers_of(predictions, targets, mask):
+    matrix = confusion_matrix(predictions, targets, mask, classes=CLASSES)
+    share = accuracy(predictions, targets, mask).value
+    return Numbers(*(getattr(matrix, name) for name in Numbers._fields[:-1]), share)
+
+
 def test_numbers_are_those_of_scikit_learn(drawn):
     predictions, targets, mask = drawn
     kept = (targets[mask], predictions[mask])
-    matrix = confusion_matrix(*map(jnp.asarray, drawn), classes=CLASSES)
+    matrix = numbers_of(*drawn)
     labels = range(CLASSES)
     np.testing.assert_array_equal(
         matrix.counts, reference.confusion_matrix(*kept, labels=list(labels))
@@ -40,30 +59,30 @@ def test_numbers_are_those_of_scikit_learn(drawn):
     )
     share = reference.accuracy_score(*kept)
     np.testing.assert_allclose(matrix.accuracy, share, rtol=1e-6)
-    np.testing.assert_allclose(accuracy(*map(jnp.asarray, drawn)).value, share, rtol=1e-6)
+    np.testing.assert_allclose(matrix.share, share, rtol=1e-6)
 
 
 def test_weights_are_those_of_scikit_learn(drawn):
     predictions, targets, _ = drawn
     weights = np.random.default_rng(1).random(targets.shape).astype(np.float32)
-    given = [jnp.asarray(x) for x in (predictions, targets, weights)]
+    found = numbers_of(predictions, targets, weights)
     flat = {"sample_weight": weights.ravel()}
     np.testing.assert_allclose(
-        confusion_matrix(*given, classes=CLASSES).counts,
+        found.counts,
         reference.confusion_matrix(
             targets.ravel(), predictions.ravel(), labels=list(range(CLASSES)), **flat
         ),
         rtol=1e-5,
     )
     share = reference.accuracy_score(targets.ravel(), predictions.ravel(), **flat)
-    np.testing.assert_allclose(accuracy(*given).value, share, rtol=1e-5)
+    np.testing.assert_allclose(found.share, share, rtol=1e-5)
 
 
 def test_one_mask_for_each_sequence(drawn):
-    predictions, targets, _ = map(jnp.asarray, drawn)
-    rows = jnp.array([True, False, True, False, False, True])
+    predictions, targets, _ = drawn
+    rows, compiled = np.array([True, False, True, False, False, True]), jax.jit(accuracy)
     chex.assert_trees_all_equal(
-        accuracy(predictions, targets, rows), accuracy(predictions[rows], targets[rows])
+        compiled(predictions, targets, rows), compiled(predictions[rows], targets[rows])
     )
 
 
@@ -72,21 +91,27 @@ def test_calibration_by_hand():
     targets = np.random.default_rng(3).integers(0, 3, 50)
     mask = np.arange(50) < 40
     poisoned = np.where(mask[:, None], probabilities, np.nan)
-    got = calibration(jnp.asarray(poisoned), jnp.asarray(targets), jnp.asarray(mask), bins=4)
+
+    @jax.jit
+    def run(*given):
+        got = calibration(*given, bins=4)
+        return got.count, got.accuracy, got.mean_confidence, got.expected_error
+
+    count, shares, mean_confidence, expected_error = map(np.asarray, run(poisoned, targets, mask))
     confidence, right = probabilities.max(-1)[mask], (probabilities.argmax(-1) == targets)[mask]
     error = 0.0
     for number in range(4):
         inside = (number / 4 < confidence) & (confidence <= (number + 1) / 4)
-        assert got.count[number] == inside.sum()
+        assert count[number] == inside.sum()
         if inside.any():
             error += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
-            np.testing.assert_allclose(got.accuracy[number], right[inside].mean(), rtol=1e-5)
+            np.testing.assert_allclose(shares[number], right[inside].mean(), rtol=1e-5)
             np.testing.assert_allclose(
-                got.mean_confidence[number], confidence[inside].mean(), rtol=1e-5
+                mean_confidence[number], confidence[inside].mean(), rtol=1e-5
             )
         else:
-            assert got.accuracy[number] == got.mean_confidence[number] == 0
-    np.testing.assert_allclose(got.expected_error, error, rtol=1e-5)
+            assert shares[number] == mean_confidence[number] == 0
+    np.testing.assert_allclose(expected_error, error, rtol=1e-5)
 
 
 def test_the_ends_of_the_bins():
@@ -98,8 +123,9 @@ def test_the_ends_of_the_bins():
 
 
 def test_batches_and_devices_add_up(drawn):
-    arrays = [jnp.asarray(x[:4]) for x in drawn]
+    arrays = [x[:4] for x in drawn]
 
+    @jax.jit
     def sums(predictions, targets, mask):
         probabilities = jax.nn.one_hot(predictions, CLASSES)
         return (
@@ -108,7 +134,7 @@ def test_batches_and_devices_add_up(drawn):
             calibration(probabilities, targets, mask),
         )
 
-    whole = jax.jit(sums)(*arrays)
+    whole = sums(*arrays)
     halves = [sums(*(x[part] for x in arrays)) for part in (slice(0, 1), slice(1, 4))]
     chex.assert_trees_all_close(add(*halves), whole)
     mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
@@ -116,7 +142,7 @@ def test_batches_and_devices_add_up(drawn):
         lambda *xs: jax.lax.psum(sums(*xs), "data"),
         mesh=mesh, in_specs=jax.P("data"), out_specs=jax.P(),
     )  # fmt: skip
-    chex.assert_trees_all_close(split(*arrays), whole)
+    chex.assert_trees_all_close(jax.jit(split)(*arrays), whole)
 
 
 def test_nothing_counted():

@@ -153,6 +153,9 @@ def test_language_model(tied):
     (carry, logits), wanted = run(model)
     assert logits.shape == (2, 7, 11)
     close((carry, logits), wanted, 1e-5)
+    if tied:
+        model.bias.set_value(model.bias.get_value() + 1)
+        close(run(model)[0][1], logits + 1, 1e-5)
     shapes = {leaf.shape for leaf in jax.tree.leaves(model)}
     assert ((6, 11) in shapes) is not tied
 
