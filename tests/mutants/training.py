@@ -5,7 +5,7 @@ from tests.mutants.fault import Fault
 STEP = "tests/train/test_step.py"
 SUPERVISED = "tests/train/test_supervised.py"
 COMMAND = "tests/train/test_command_line.py"
-CHECK = "tests/test_laws.py -k 'not test_laws'"
+CHECK = "tests/testing tests/test_laws.py -k 'check_cell or breaks'"
 
 FAULTS = (
     Fault(
