@@ -10,10 +10,16 @@ import pytest
 import seqjax as sj
 from seqjax.testing import check_cell
 from tests.parameters import drawn
-from tests.table import CELLS, IN_FEATURES, LINEAR, MATRIX, ROWS
+from tests.table import ANY_STEP, CELLS, GATED, IN_FEATURES, LINEAR, MATRIX, ROWS
 
-METHODS = {LINEAR: "chunked", MATRIX: "chunked"}
-"""The engine of the cell's own; `auto` is for all others."""
+METHODS = {
+    GATED: sj.Recompute(tile=3, forward_tile=2),
+    ANY_STEP: sj.Recompute(tile=3),
+    LINEAR: sj.Chunked(tile=3, inside="steps"),
+    MATRIX: sj.Chunked(chunk=4, tile=4),
+}
+"""The engine of the cell's own, with sizes so small that boundaries are crossed; `auto` is for all
+others. `tests/engines/test_mechanisms.py` has other ways of the engines, on a few cells."""
 
 THOROUGH = {
     "lstm": ("plain", "auto"),

@@ -42,6 +42,11 @@ def test_files_stay_small(path):
     assert path.name != "utils.py"
 
 
+def test_no_two_files_share_a_name():
+    names = [path.name for path in FILES if path.name != "__init__.py"]
+    assert not {name for name in names if names.count(name) > 1}
+
+
 def test_no_folder_is_called_like_a_public_function():
     import seqjax as sj
 

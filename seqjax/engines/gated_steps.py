@@ -4,7 +4,7 @@ A `Recurrence` says which part of a step depends on the input alone, which produ
 it makes, and what the rest is.
 
 * Forward, the input part of a tile is one product; the loop inside makes the recurrent products
-  and the rest. Where nothing is kept but outputs, a step makes its input part by itself, by one
+  and the rest. Where nothing is kept but outputs, each step makes its own input part, in one
   product with the recurrent one if the step sees only their sums.
 * The products of a tile have known operands, so for the backward pass they are made again as one
   product for all its steps, and so is everything that the tangents of the weights add. What remains
@@ -20,13 +20,14 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core.recurrence import Recurrence
-from seqjax.core.steps import Run, Steps, time_of
+from seqjax.core.steps import Run, Steps, batch_major, time_major, time_of
 from seqjax.core.trees import floats, put_floats, tree_bytes
 from seqjax.core.types import Array, Carry, Params, PyTree
 from seqjax.engines import sizes
 from seqjax.engines.boundaries import Boundaries
 from seqjax.engines.bptt import Keep, Kept, bptt
 from seqjax.engines.methods import Auto, Recompute, Store
+from seqjax.engines.placement import all_varying
 from seqjax.engines.products import (
     JointProduct,
     KnownProducts,
@@ -99,6 +100,12 @@ def tile_size(time: int, rows: int, step_bytes: int, devices: int) -> int:
     return divisor(time, max(1, together // step_bytes, sizes.TILE_ROWS.here // rows))
 
 
+def _entry(leaf: Array, index: Array, axis: int) -> Array:
+    return jax.lax.dynamic_index_in_dim(
+        leaf, index, axis, keepdims=False, allow_negative_indices=False
+    )
+
+
 class StoredGates(NamedTuple):
     """The gates of every step: their products, and the inputs that are not summed into them."""
 
@@ -165,14 +172,24 @@ class GatedSteps:
         xs: Array,
         flags: Boundaries,
     ) -> tuple[Carry, Kept]:
-        """All steps, of which nothing is kept but outputs, each with its own input part."""
-        recurrence = self.recurrence
-        joint = None
-        if xs.dtype == recurrence.output(carry).dtype:
-            joint = recurrence.joint(params)
+        """All steps, of which nothing is kept but outputs, each with its own input part.
 
-        def body(carry, now):
-            x, flags = now
+        A user has the batch first. The loop reads and writes in that order, so that the compiler
+        drops the turns of the inputs and outputs at the door, and between layers.
+        """
+        recurrence = self.recurrence
+        axis, hidden = xs.ndim - 2, recurrence.output(carry)
+        joint = recurrence.joint(params) if xs.dtype == hidden.dtype else None
+        inputs = batch_major(xs, axis)
+        empty = jnp.zeros((*inputs.shape[:-1], hidden.shape[-1]), hidden.dtype)
+        ys, *_ = all_varying((empty, xs, params, carry))
+
+        time = xs.shape[0]
+
+        def body(state):
+            count, carry, ys = state
+            step = time - 1 - count if reverse else count
+            x = _entry(inputs, step, axis)
 
             def advance(start):
                 if joint is None:
@@ -181,10 +198,21 @@ class GatedSteps:
                 gates = JointProduct(x, *joint)
                 return recurrence.advance(params, start, gates.inputs, gates.multiply)
 
-            new, y = flags.step(advance, initial, carry)
-            return new, Kept(y)
+            here = jax.tree.map(lambda leaf: _entry(leaf, step, 0), flags)
+            new, y = here.step(advance, initial, carry)
+            return (
+                count + 1,
+                new,
+                jax.lax.dynamic_update_index_in_dim(
+                    ys, y, step, axis, allow_negative_indices=False
+                ),
+            )
 
-        return jax.lax.scan(body, carry, (xs, flags), reverse=reverse)
+        # No loop that can be differentiated: for that there is `linearize`.
+        _, carry, ys = jax.lax.while_loop(
+            lambda state: state[0] < time, body, (jnp.int32(0), carry, ys)
+        )
+        return carry, Kept(time_major(ys, axis))
 
     def prepare(self, params: Params) -> Params:
         return jax.tree.map(transposed, params)

@@ -77,6 +77,8 @@ STEPS = (_to_version_2,)
 
 ORDER = (
     "blocks",
+    "first",
+    "first_norm",
     "norm",
     "time",
     "project",
@@ -89,6 +91,8 @@ ORDER = (
     "cell",
     "memory",
     "pool",
+    "up",
+    "down",
     "output",
     "channel",
     "last_norm",

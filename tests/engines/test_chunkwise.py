@@ -13,8 +13,6 @@ import seqjax as sj
 from seqjax.core.matrix import Access, MatrixState
 from seqjax.engines import triangular
 from seqjax.engines.decays import Decays
-from seqjax.testing import check_cell
-from seqjax.testing.case import Program, make_case, make_weights, numbers
 from tests.matrix_cells import FORMS, form
 
 IN = 3
@@ -23,73 +21,8 @@ IN = 3
 FOURS = sj.Chunked(chunk=4, tile=4)
 """Each a tile of its own."""
 
-BY_STEPS = sj.Chunked(inside="steps", tile=4)
 
-SIZES = {
-    "one": sj.Chunked(chunk=1, tile=1),
-    "two": sj.Chunked(chunk=2),
-    "all": sj.Chunked(chunk=64),
-}
-"""Chunks of one step in tiles of their own, of two steps together, and one for all steps."""
-
-
-SETTINGS = (
-    dict(),
-    dict(reverse=True, truncate=2),
-    dict(truncate=3, checkpoint_every=4),
-)
-
-
-def compare(cell, settings=SETTINGS[1:2], flagged=(True,), method=FOURS):
-    """Values and gradients of everything, equal to those of the plain path.
-
-    Every setting is compiled anew, and so it is with masks and resets and without them.
-    """
-    with jax.enable_x64(True):
-        case = make_case(cell, IN, None, 1)
-        weights = make_weights(case)
-        for setting in settings:
-            run, plain = (
-                Program(cell, weights, method=each, **setting) for each in (method, "plain")
-            )
-            for some in flagged:
-                flags = {"mask": case.mask, "resets": case.resets} if some else {}
-                got, wanted = (
-                    jax.tree.map(numbers, f(case.params, case.carry, case.xs, **flags))
-                    for f in (run, plain)
-                )
-                chex.assert_trees_all_close(got, wanted, rtol=1e-10, atol=1e-10)
-
-
-@pytest.mark.parametrize("name", FORMS)
-def test_every_form_equals_the_plain_path(name):
-    """With masks, resets and truncation, in reverse; the laws of all cells have the rest."""
-    compare(form(**FORMS[name]))
-
-
-@pytest.mark.parametrize("name", ["channel-low_rank", "head-stabilized"])
-def test_any_setting_equals_the_plain_path(name):
-    compare(form(**FORMS[name]), SETTINGS, flagged=(True, False))
-
-
-@pytest.mark.parametrize("name", FORMS)
-def test_one_step_after_the_other_equals_the_plain_path(name):
-    compare(form(**FORMS[name]), method=BY_STEPS)
-
-
-@pytest.mark.parametrize("name", ["channel-low_rank", "head-stabilized"])
-def test_laws_of_one_step_after_the_other(name):
-    """Also without masks and resets, whole and in parts, short and long."""
-    check_cell(form(**FORMS[name]), IN, methods=(BY_STEPS,))
-
-
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", ["channel-add-before", "channel-delta", "head-stabilized"])
-def test_numbers_do_not_depend_on_the_chunks(name, size):
-    compare(form(**FORMS[name]), method=SIZES[size])
-
-
-@pytest.mark.parametrize("name", ["channel-add", "channel-low_rank", "head-delta"])
+@pytest.mark.parametrize("name", ["channel-low_rank", "head-delta"])
 def test_long_chunks(name, x64):
     """Several blocks of decays, several levels of the inverse, and a rest."""
     cell = form(**FORMS[name])
@@ -116,7 +49,8 @@ def test_one_chunk_from_nothing(make):
     cell = make(64)
     keys = jax.random.split(jax.random.key(0))
     params = jax.tree.map(
-        lambda leaf: leaf + 0.1 * jax.random.normal(keys[0], leaf.shape), cell.init(keys[1], 64)
+        lambda leaf: leaf + 0.1 * jax.random.normal(keys[0], leaf.shape),
+        jax.jit(cell.init, static_argnums=1)(keys[1], 64),
     )
     for rows in (1, 16):
         xs = jax.random.normal(jax.random.key(1), (rows, 64, 64))
@@ -148,11 +82,18 @@ def test_scores_with_mild_and_strong_decays(decay, before, x64):
     )
 
 
-@pytest.mark.parametrize("gain", [-100.0, 100.0])
-@pytest.mark.parametrize("name", FORMS)
-def test_extreme_gates(name, gain):
+EXTREMES = [
+    "head-delta",
+    "channel-add-before",
+    "bounded-low_rank",
+    "head-stabilized",
+]
+
+
+@pytest.mark.parametrize("name", EXTREMES)
+def test_extreme_gates(name):
     """Finite in float32, forward and backward; in float64 equal to single steps."""
-    cell = form(**FORMS[name], gain=gain)
+    cell = form(**FORMS[name], gain=100.0)
     params = cell.init(jax.random.key(0), IN)
     xs = jax.random.normal(jax.random.key(1), (40, IN))
 
@@ -171,7 +112,7 @@ def test_extreme_gates(name, gain):
             assert jnp.abs(a - b).max() <= 1e-9 * max(1.0, float(jnp.abs(b).max()))
 
 
-@pytest.mark.parametrize("name", ["head-delta", "channel-add", "head-stabilized"])
+@pytest.mark.parametrize("name", ["head-delta", "head-stabilized"])
 def test_no_drift_over_a_long_time(name):
     """100,000 steps in float32 against float64."""
     cell = form(**FORMS[name])
@@ -187,7 +128,7 @@ def test_no_drift_over_a_long_time(name):
     assert np.median(error[-1000:]) < 3 * np.median(error[:1000]) + 1e-7
 
 
-@pytest.mark.parametrize("name", ["head-delta", "channel-low_rank", "head-stabilized"])
+@pytest.mark.parametrize("name", ["channel-low_rank", "head-stabilized"])
 def test_higher_derivatives_equal_the_plain_path(name, x64):
     cell = form(**FORMS[name])
     params = cell.init(jax.random.key(0), IN)
@@ -246,24 +187,6 @@ def test_mlstm_does_not_depend_on_its_scale(x64):
         np.testing.assert_allclose(run(carry)[1], wanted, rtol=1e-10)
 
 
-@pytest.mark.parametrize("value", [-100.0, 100.0])
-def test_mlstm_with_extreme_gates(value):
-    cell = sj.mlstm(4, heads=2)
-    params = cell.init(jax.random.key(0), IN)
-    xs = jax.random.normal(jax.random.key(1), (30, IN))
-    for forget in (-100.0, 100.0):
-        p = params | {
-            "input_bias": jnp.full(2, value),
-            "forget_bias": jnp.full(2, forget),
-        }
-        for method in ("plain", "chunked"):
-            got = jax.value_and_grad(
-                lambda p, x, method=method: jnp.square(sj.scan(cell, p, x, method=method)[1]).sum(),
-                (0, 1),
-            )(p, xs)
-            assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(got))
-
-
 def test_what_the_backward_pass_stores():
     """Memories at the boundaries of tiles, and nothing else that grows with time."""
     cell = sj.matrix_state(
@@ -291,7 +214,8 @@ def test_what_the_backward_pass_stores():
 
 def test_bfloat16_keeps_a_wide_memory():
     cell = sj.gated_delta_net(8, heads=2)
-    params = sj.cast(cell.init(jax.random.key(0), IN), jnp.bfloat16)
+    init = jax.jit(cell.init, static_argnums=1)
+    params = sj.cast(init(jax.random.key(0), IN), jnp.bfloat16)
     xs = jax.random.normal(jax.random.key(1), (40, IN), jnp.bfloat16)
     results = [sj.scan(cell, params, xs, method=method) for method in ("plain", "chunked")]
     for carry, ys in results:
@@ -304,7 +228,7 @@ def test_bfloat16_keeps_a_wide_memory():
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
 def test_on_a_mesh(kind):
     cell = sj.gated_delta_net(8, heads=2)
-    params = cell.init(jax.random.key(0), IN)
+    params = jax.jit(cell.init, static_argnums=1)(jax.random.key(0), IN)
     xs = jax.random.normal(jax.random.key(1), (4, 20, IN))
     mask = jax.random.bernoulli(jax.random.key(2), 0.7, (4, 20))
 
@@ -325,8 +249,8 @@ def test_vmap_over_parameters(x64):
     cell = form("channel", "delta")
     params = jax.vmap(lambda key: cell.init(key, IN))(jax.random.split(jax.random.key(0)))
     xs = jax.random.normal(jax.random.key(1), (2, 3, 9, IN))
-    run = lambda p, x: sj.scan(cell, p, x, method="chunked")[1]  # noqa: E731
-    got = jax.vmap(run)(params, xs)
+    run = jax.jit(lambda p, x: sj.scan(cell, p, x, method="chunked")[1])
+    got = jax.jit(jax.vmap(run))(params, xs)
     for n in range(2):
         one = run(jax.tree.map(lambda leaf, n=n: leaf[n], params), xs[n])
         np.testing.assert_allclose(got[n], one, rtol=1e-10, atol=1e-12)
@@ -348,10 +272,10 @@ def test_vmap_over_mild_and_strong_decays():
     chex.assert_trees_all_close(got, wanted, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("size", [1, 2, 8, 16, 64])
+@pytest.mark.parametrize("size", [1, 8, 32])
 def test_inverses(size, x64):
     strict = jnp.tril(jax.random.normal(jax.random.key(size), (3, size, size)), -1)
-    got = triangular.inverse(strict)
+    got = jax.jit(triangular.inverse)(strict)
     one = np.eye(size)[None].repeat(3, 0)
     np.testing.assert_allclose(got @ (strict + one), one, atol=1e-12 * float(jnp.abs(got).max()))
 
@@ -414,7 +338,8 @@ def test_auto_goes_step_by_step_through_small_memories():
     """On a CPU, where heads are small, or all of the memory and chunks are dear."""
 
     def by_steps(cell, rows=1):
-        params, xs = cell.init(jax.random.key(0), IN), jnp.zeros((rows, 20, IN))
+        params = jax.eval_shape(lambda: cell.init(jax.random.key(0), IN))
+        xs = jax.ShapeDtypeStruct((rows, 20, IN), jnp.float32)
         texts = [
             jax.jit(lambda p, x, m=method: sj.scan(cell, p, x, method=m))
             .lower(params, xs)

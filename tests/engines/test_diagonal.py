@@ -1,8 +1,6 @@
 """Cells that are linear in their state: every way to run them, in chunks of any size."""
 
 import chex
-import hypothesis
-import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,9 +12,8 @@ import seqjax as sj
 from seqjax.core.affine import Update
 from seqjax.core.linear import Diagonal
 from seqjax.engines import prefix, sizes
-from seqjax.testing.case import Program, make_case, make_weights, numbers
-from tests.engines.test_bptt import collectives_inside_loops
-from tests.table import ANY, CELLS, CORE, IN_FEATURES, ROWS
+from tests.engines.test_gated_steps import collectives_inside_loops
+from tests.table import CELLS, CORE, IN_FEATURES, ROWS
 
 LINEAR = {name: row.cell for name, row in ROWS.items() if "associative" in row.methods}
 ONE = {name: CORE[name] for name in CORE if isinstance(CORE[name].structure, Diagonal)}
@@ -24,52 +21,8 @@ ONE = {name: CORE[name] for name in CORE if isinstance(CORE[name].structure, Dia
 
 # Tiles of a few steps, inside of them either way; and chunks inside of a tile.
 BY_STEPS = sj.Chunked(tile=3, inside="steps")
-AT_ONCE = sj.Chunked(tile=3, inside="parallel")
 CHUNKS = sj.Chunked(chunk=2, tile=5)
-TILES = pytest.mark.parametrize("method", [BY_STEPS, AT_ONCE, CHUNKS], ids=str)
-METHODS = pytest.mark.parametrize("method", [BY_STEPS, AT_ONCE, sj.Associative()], ids=str)
-
-
-options = st.fixed_dictionaries(
-    {
-        "reverse": st.booleans(),
-        "truncate": st.sampled_from([None, 2]),
-        "checkpoint_every": st.sampled_from([None, 4]),
-    }
-)
-
-
-KINDS = [
-    "minimal_gru",
-    "lru",
-    "slstm_linear",
-    "s6",
-    "rwkv4_time_mix",
-    "mamba",
-]
-"""One of each kind of state, of each way to read it, and of each composition."""
-
-
-@TILES
-@pytest.mark.parametrize("name", KINDS)
-@hypothesis.settings(max_examples=2)
-@hypothesis.given(options=options, masked=st.booleans(), reset=st.booleans())
-def test_equal_to_the_plain_path(name, method, options, masked, reset):
-    """Values and gradients of everything, whatever the mix of arguments."""
-    with jax.enable_x64(True):
-        case = make_case(LINEAR[name], IN_FEATURES, None, 1)
-        weights = make_weights(case)
-        flags = {"mask": case.mask} if masked else {}
-        flags |= {"resets": case.resets} if reset else {}
-        got, wanted = (
-            Program(case.cell, weights, **options, method=each)(
-                case.params, case.carry, case.xs, **flags
-            )
-            for each in (method, "plain")
-        )
-        chex.assert_trees_all_close(
-            jax.tree.map(numbers, got), jax.tree.map(numbers, wanted), rtol=1e-10, atol=1e-10
-        )
+METHODS = pytest.mark.parametrize("method", [BY_STEPS, CHUNKS, sj.Associative()], ids=str)
 
 
 @pytest.mark.parametrize("name", LINEAR)
@@ -92,8 +45,17 @@ def test_padding_first(name, x64):
     chex.assert_trees_all_close(got, wanted, rtol=1e-9, atol=1e-10)
 
 
-@METHODS
-@pytest.mark.parametrize("name", ["minimal_gru", "lru", "slstm_linear"])
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        ("minimal_gru", BY_STEPS),
+        ("lru", CHUNKS),
+        ("lru", sj.Associative()),
+        ("slstm_linear", BY_STEPS),
+        ("slstm_linear", CHUNKS),
+    ],
+    ids=str,
+)
 def test_higher_derivatives_equal_the_plain_path(name, method, x64):
     """Forward over reverse, reverse over reverse, forward over forward."""
     cell = CELLS[name]
@@ -137,25 +99,6 @@ def test_a_reset_forgets_nan(name, method):
 
     value = tail(params, xs.at[1].set(jnp.nan))
     np.testing.assert_allclose(value, tail(params, xs), rtol=1e-6)
-
-
-@pytest.mark.parametrize("method", ["plain", "chunked", "associative"])
-@pytest.mark.parametrize("name", [name for name in LINEAR if ROWS[name].methods != ANY])
-def test_extreme_gates(name, method):
-    """Inputs of plus and minus 100: all values and gradients are finite."""
-    cell = LINEAR[name]
-    params = cell.init(jax.random.key(0), IN_FEATURES)
-    xs = 100 * jax.random.rademacher(jax.random.key(1), (2, 6, IN_FEATURES), jnp.float32)
-
-    @jax.jit
-    def run(params, xs):
-        def loss(params, xs):
-            ys = sj.scan(cell, params, xs, method=method)[1]
-            return jnp.tanh(ys).sum(), ys
-
-        return jax.value_and_grad(loss, (0, 1), has_aux=True)(params, xs)
-
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(run(params, xs)))
 
 
 @pytest.mark.parametrize("method", ["chunked", "associative"])

@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 
 import seqjax as sj
-from tests.table import CORE, IN_FEATURES
+from tests.table import CELLS, IN_FEATURES
 
 TIME = 6
 
+EACH = ["lstm", "minimal_gru", "short_convolution", "attentive", "bidirectional"]
+"""One for every engine that is no other's part, and every way to run all steps at once."""
 
-@pytest.fixture(params=CORE)
+
+@pytest.fixture(params=EACH)
 def case(request):
-    cell = CORE[request.param]
-    params = cell.init(jax.random.key(0), IN_FEATURES)
+    cell = CELLS[request.param]
+    params = jax.jit(cell.init, static_argnums=1)(jax.random.key(0), IN_FEATURES)
     xs = jax.random.normal(jax.random.key(1), (3, TIME, IN_FEATURES))
     return cell, params, xs
 
@@ -89,8 +92,7 @@ def test_the_reset_of_a_masked_step_does_not_happen(case):
     )
 
 
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("poison", [jnp.nan, jnp.inf])
+@pytest.mark.parametrize(("reverse", "poison"), [(False, jnp.nan), (True, jnp.inf)])
 def test_nan_in_padding_reaches_nothing(case, reverse, poison):
     """Values and gradients are finite and equal those of the sequence cut to its length."""
     cell, params, xs = case
@@ -130,10 +132,10 @@ def test_packed_rows_in_reverse(case):
     same(packed, jnp.concatenate(apart))
 
 
-@pytest.mark.parametrize("name", [name for name in CORE if CORE[name].causal])
+@pytest.mark.parametrize("name", [name for name in EACH if CELLS[name].causal])
 def test_reverse_is_the_flipped_scan(name):
     """For cells with two directions, which exchange their parts: see test_bidirectional."""
-    cell = CORE[name]
+    cell = CELLS[name]
     params = cell.init(jax.random.key(0), IN_FEATURES)
     xs = jax.random.normal(jax.random.key(1), (3, TIME, IN_FEATURES))
     carry, ys = sj.scan(cell, params, xs, reverse=True)

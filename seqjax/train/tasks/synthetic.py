@@ -67,7 +67,7 @@ class CellOnTaskConfig(CellConfig):
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticConfig(RunConfig):
-    """Trains any cell on a synthetic task: parity, copying, recall, ...
+    """Trains any cell on a synthetic task, such as parity, copying or recall.
 
     Every step draws new examples. `seqjax evaluate` tests on longer sequences than those of the
     training.

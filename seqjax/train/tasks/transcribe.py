@@ -70,7 +70,7 @@ class TranscribeFields:
 
 @dataclasses.dataclass(frozen=True)
 class TranscribeConfig(RunConfig):
-    """Trains a transcriber: from a series to labels that are not aligned with its steps, by CTC."""
+    """Trains a transcriber from a series to its labels in order, by CTC."""
 
     source: Literal["digit-strings"] = "digit-strings"
     """Series of handwritten digits, drawn from a data set; --train names files of your own."""
