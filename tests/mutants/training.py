@@ -77,14 +77,14 @@ FAULTS = (
         "train",
         "return optax.chain(optax.clip_by_global_norm(config.clip), rule)",
         "return optax.chain(rule)",
-        "tests/train/test_step.py tests/train/test_synthetic.py -k 'step.py or training'",
+        "tests/train/test_optimizer.py",
     ),
     Fault(
         "the learning rate does not rise",
         "train",
         "rise = optax.linear_schedule(peak / (warmup + 1), peak, warmup)",
         "rise = optax.constant_schedule(peak)",
-        "tests/train/test_step.py tests/train/test_synthetic.py -k 'step.py or training'",
+        "tests/train/test_optimizer.py",
     ),
     Fault(
         "the cell called gru is an lstm",
