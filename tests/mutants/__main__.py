@@ -22,10 +22,10 @@ def main() -> int:
     if not chosen:
         print("no fault has such a name", file=sys.stderr)
         return 1
-    if problems := _anchor_problems(chosen):
+    if problems := _problems(chosen):
         print("\n".join(problems))
     if options.check:
-        print(f"{len(chosen) - len(problems)} of {len(chosen)} anchors are found once")
+        print(f"{len(chosen) - len(problems)} of {len(chosen)} faults have their place and tests")
         return bool(problems)
     verdicts = _try_all(chosen, options.jobs, options.tests)
     if options.table:
@@ -40,7 +40,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="faults whose names hold this")
     parser.add_argument("--jobs", type=int, default=1, help="faults tried at the same time")
     parser.add_argument("--table", action="store_true", help="print a Markdown table at the end")
-    parser.add_argument("--check", action="store_true", help="only look for the anchors")
+    parser.add_argument("--check", action="store_true", help="only look for anchors and test files")
     parser.add_argument("--tests", help="arguments of pytest in place of those of the faults")
     return parser.parse_args()
 
@@ -50,13 +50,17 @@ def _is_chosen(fault: Fault, only: Sequence[str] | None) -> bool:
     return only is None or any(part in name for part in only for name in names)
 
 
-def _anchor_problems(faults: Sequence[Fault]) -> list[str]:
+def _problems(faults: Sequence[Fault]) -> list[str]:
     problems = []
     for fault in faults:
         try:
             locate(ROOT, fault)
         except AnchorError as problem:
             problems.append(str(problem))
+            continue
+        missing = sorted(name for name in fault.test_files if not (ROOT / name).exists())
+        if missing:
+            problems.append(f"{fault.name}: there is no {', no '.join(missing)}")
     return problems
 
 

@@ -124,15 +124,15 @@ FAULTS = (
     Fault(
         "rwkv7: what is replaced is added",
         "cells",
-        "low_rank=(-n, n * self.by_head(a))",
-        "low_rank=(n, n * self.by_head(a))",
+        "low_rank=(-n, n",
+        "low_rank=(n, n",
         f"{MATRIX} {PUBLISHED} -k rwkv7",
     ),
     Fault(
         "delta nets have no negative eigenvalues",
         "cells",
-        "largest_rate=2.0 if negative_eigenvalues else 1.0",
-        "largest_rate=1.0",
+        "2.0 if negative_eigenvalues else 1.0",
+        "1.0 if negative_eigenvalues else 1.0",
         f"{MATRIX} {PUBLISHED} -k delta",
     ),
     Fault(
@@ -152,8 +152,8 @@ FAULTS = (
     Fault(
         "mamba2: groups are given to the wrong heads",
         "cells",
-        "return jnp.repeat(shared, self.heads // self.groups, axis=-2)",
-        "return jnp.concatenate([shared] * (self.heads // self.groups), axis=-2)",
+        "return jnp.repeat(shared, ",
+        "return jnp.repeat(shared[..., ::-1, :], ",
         f"{MATRIX} {PUBLISHED} -k mamba2",
     ),
     Fault(

@@ -46,7 +46,7 @@ FAULTS = (
         "data/formats",
         'found, where = True, f"{path}, line {number}"',
         'found, where = True, f"{path}, line {number + 1}"',
-        f"{FORMATS}/test_ts.py {FORMATS}/test_files.py",
+        f"{FORMATS}/test_ts.py {FORMATS}/test_file_access.py",
     ),
     Fault(
         "rows that fill up a batch weigh as much as others",
@@ -102,7 +102,7 @@ FAULTS = (
         "data",
         "last[number] - horizon + 1, stride)",
         "last[number] - horizon + 2, stride)",
-        "tests/data tests/train/test_supervised.py -k 'forecast or window'",
+        "seqjax/data/windows.py",
     ),
     Fault(
         "parity is counted over sequences instead of over time",

@@ -1,42 +1,42 @@
 """Faults in how a cell runs in time: every engine, tiles, chunks, dtypes, devices."""
 
-from tests.mutants.fault import Fault, laws
+from tests.mutants.fault import Fault, all_laws, laws
 
 BPTT = "tests/engines/test_mechanisms.py tests/engines/test_gated_steps.py"
 CHUNKWISE = "tests/engines/test_mechanisms.py tests/engines/test_chunkwise.py"
 DIAGONAL = "tests/engines/test_mechanisms.py tests/engines/test_diagonal.py"
 EDGES = "tests/engines/test_edges.py"
 EVERY = "tests/engines/test_every_engine.py"
-STEPWISE = "tests/engines/test_any_steps.py"
+ANY_STEPS = "tests/engines/test_any_steps.py"
 
 FAULTS = (
     Fault(
         "plain: a masked step changes the carry",
-        "engines",
-        "select(valid_now, a, b), new, carry)",
-        "select(valid_now, a, 0.5 * a + 0.5 * b), new, carry)",
-        f"{laws('elman')} {EDGES}",
+        "engines/sequential.py",
+        "flags.step(advance, initial, carry)",
+        "flags._replace(valid=None).step(advance, initial, carry)",
+        f"{all_laws('not_gated')} {EDGES}",
     ),
     Fault(
-        "plain: the reset of a masked step happens",
-        "engines",
-        "select(valid_now, a, b), new, carry)",
-        "select(valid_now, a, b), new, start)",
-        f"{laws('elman')} {EDGES}",
+        "the reset of a masked step happens",
+        "engines/boundaries.py",
+        "return self.hold(new, carry), made",
+        "return self.hold(new, self.reset(initial, carry)), made",
+        f"{all_laws('not_gated')} {EDGES}",
     ),
     Fault(
         "plain: truncation cuts nothing",
-        "engines",
-        "lambda leaf: select(cut_now, jax.lax.stop_gradient(leaf), leaf), carry",
-        "lambda leaf: leaf, carry",
-        f"{laws('elman', 'sru')} {EDGES}",
+        "engines/sequential.py",
+        "flags.step(advance, initial, carry)",
+        "flags._replace(cuts=None).step(advance, initial, carry)",
+        f"{all_laws('not_gated')} {EDGES}",
     ),
     Fault(
-        "plain: masked inputs are read",
+        "masked inputs are read",
         "engines",
-        "time_major((zero_masked(xs, steps.valid), *steps.flags), batch_ndim)",
-        "time_major((xs, *steps.flags), batch_ndim)",
-        f"{laws('elman', 'sru')} {EDGES}",
+        "with_dtypes_of(initial, start), zero_masked(xs, valid), steps",
+        "with_dtypes_of(initial, start), xs, steps",
+        f"{all_laws('not_gated')} {EDGES}",
     ),
     Fault(
         "in reverse the last tile has the wrong steps",
@@ -68,44 +68,43 @@ FAULTS = (
     ),
     Fault(
         "bptt: the gradient of the initial carry is dropped at a reset",
-        "engines/bptt.py",
-        "fresh = d_initial or [jnp.zeros_like(d) for d in d_carry]",
-        "fresh = [jnp.zeros_like(d) for d in d_carry]",
-        laws("learned_initial_carry", "all_together"),
+        "engines",
+        "fresh = d_initial or nothing",
+        "fresh = nothing",
+        f"{laws('learned_initial_carry')} {all_laws('all_together')}",
     ),
     Fault(
         "bptt: truncation cuts nothing",
-        "engines/bptt.py",
-        "d_carry = [select(flags.cuts, jnp.zeros_like(d), d) for d in d_carry]",
-        "d_carry = list(d_carry)",
-        laws("elman", "lstm"),
+        "engines",
+        "d_carry = [select(self.cuts, *pair)",
+        "d_carry = [pair[1]",
+        f"{laws('elman')} {all_laws('lstm')}",
     ),
     Fault(
         "bptt: a gradient crosses a reset",
-        "engines/bptt.py",
-        "d_start = [select(flags.resets, *pair) for pair in zip(fresh, d_carry, strict=True)]",
-        "d_start = d_carry",
-        laws("elman", "lstm"),
+        "engines",
+        "d_start = [select(self.resets, *pair)",
+        "d_start = [pair[1]",
+        f"{laws('elman')} {all_laws('lstm')}",
     ),
     Fault(
         "bptt: the gradient of a masked step goes through it",
-        "engines/bptt.py",
-        "d_new = held(flags, d_new, d_carry)",
-        "d_new = list(d_new)",
-        laws("elman", "lstm"),
+        "engines",
+        "return self.hold(d_new, d_carry), d_made",
+        "return d_new, d_made",
+        f"{laws('elman')} {all_laws('lstm')}",
     ),
     Fault(
         "bptt: the gradient of the recurrent bias is dropped",
         "engines",
-        "self.products.append(by_rows(multiply)(product, operand, parameters))",
-        "self.products.append(\n            by_rows(multiply)(product, operand,"
-        " parameters._replace(bias=None))\n        )",
+        "self.products.append(by_rows(multiply)(product, operand, weights, bias))",
+        "self.products.append(by_rows(multiply)(product, operand, weights))",
         laws("gru", "gru_diagonal"),
     ),
     Fault(
         "bptt: the gradient of peepholes is dropped",
         "engines",
-        "d_units = unit_rows(recurrence, d_params, batch_shape)",
+        "changes = unit_rows(self.recurrence, d_params, x.shape[1:-1])",
         "pass",
         laws("lstm_peepholes", "lstm_layer_norm"),
     ),
@@ -114,28 +113,14 @@ FAULTS = (
         "engines",
         "parts = zip(jnp.split(array, len(product), axis=-1), product, strict=True)",
         "parts = zip(jnp.split(array, len(product), axis=-1)[::-1], product, strict=True)",
-        laws("lstm", "gru"),
+        f"{laws('gru')} {all_laws('lstm')}",
     ),
     Fault(
-        "stepwise: the gradient of what a step adds to its output is dropped",
+        "any step: the gradient of what it adds to its output is dropped",
         "engines",
-        "jax.tree.map(jnp.add, d_y, d_y_added)",
-        "d_y",
-        f"{laws('conv_lstm')} {STEPWISE}",
-    ),
-    Fault(
-        "stepwise: the gradient of the initial carry is dropped at a reset",
-        "engines/stepwise.py",
-        "fresh = d_initial or [jnp.zeros_like(d) for d in d_carry]",
-        "fresh = [jnp.zeros_like(d) for d in d_carry]",
-        EVERY,
-    ),
-    Fault(
-        "stepwise: gradients of weights are added up in bfloat16",
-        "engines/stepwise.py",
-        "d_params = [d.astype(jnp.promote_types(d.dtype, jnp.float32)) for d in d_params]",
-        "d_params = list(d_params)",
-        EVERY,
+        "d_new, d_y = jax.tree.map(jnp.add, d_made, d_added)",
+        "d_new, d_y = jax.tree.map(jnp.add, d_made[0], d_added[0]), d_made[1]",
+        all_laws("conv_lstm"),
     ),
     Fault(
         "diagonal: gradients of weights are added up in bfloat16",
@@ -145,39 +130,39 @@ FAULTS = (
         EVERY,
     ),
     Fault(
-        "diagonal: the reset of a masked step happens",
-        "engines",
-        "new = jax.tree.map(partial(select, flags.valid), new, carry)",
-        "new = jax.tree.map(partial(select, flags.valid), new, start)",
-        f"{laws('minimal_gru', 'lru')} {DIAGONAL} -k 'laws or mechanisms'",
+        "diagonal: a masked step changes the state",
+        "engines/diagonal.py",
+        "flags.step(advance, initial, carry)",
+        "flags._replace(valid=None).step(advance, initial, carry)",
+        f"{all_laws('minimal_gru', 'lru')} {DIAGONAL} -k 'laws or mechanisms'",
     ),
     Fault(
         "associative: in reverse the masks stay as they are",
         "engines",
         "inputs, flags = turn((inputs, flags))",
         "inputs = turn(inputs)",
-        f"{laws('minimal_gru', 'lru')} {DIAGONAL} -k 'laws or mechanisms'",
+        f"{all_laws('minimal_gru', 'lru')} {DIAGONAL} -k 'laws or mechanisms'",
     ),
     Fault(
         "associative: the reset of a masked step happens",
         "engines",
         "resets = None if resets is None else resets & valid",
         "resets = None if resets is None else resets | False",
-        f"{laws('minimal_gru', 'lru')} {DIAGONAL} -k 'laws or mechanisms'",
+        f"{all_laws('minimal_gru', 'lru')} {DIAGONAL} -k 'laws or mechanisms'",
     ),
     Fault(
         "associative: what was before a reset is not forgotten",
         "engines",
         "return forgets_first | forgets, jax.tree.map(partial(select, forgets), two, both)",
         "return forgets_first | forgets, both",
-        f"{laws('minimal_gru', 'lru')} {DIAGONAL} -k 'laws or mechanisms'",
+        f"{all_laws('minimal_gru', 'lru')} {DIAGONAL} -k 'laws or mechanisms'",
     ),
     Fault(
         "associative: the gradient of the decay meets the state after the step",
         "engines",
         "change = apply(Update(d_updates.decay, d_updates.value), before)",
         "change = apply(Update(d_updates.decay, d_updates.value), after)",
-        f"{laws('minimal_gru', 'lru')} {DIAGONAL} -k 'laws or mechanisms'",
+        f"{all_laws('minimal_gru', 'lru')} {DIAGONAL} -k 'laws or mechanisms'",
     ),
     Fault(
         "chunkwise: a masked step forgets",
@@ -185,14 +170,14 @@ FAULTS = (
         "log_input=None if log_input is None else keep(log_input, -jnp.inf)",
         "log_decay=access.log_decay,\n        log_input=None if log_input is None else"
         " keep(log_input, -jnp.inf),",
-        f"{CHUNKWISE} -k 'mechanisms or any_setting'",
+        f"{CHUNKWISE} -k 'mechanisms'",
     ),
     Fault(
         "chunkwise: a cut lies at the end of its chunk",
         "engines",
         "cuts[:: plan.chunk]",
         "cuts[plan.chunk - 1 :: plan.chunk]",
-        f"{CHUNKWISE} -k 'mechanisms or any_setting or chunks'",
+        f"{CHUNKWISE} -k 'mechanisms or chunks'",
     ),
     Fault(
         "chunkwise: gradients of weights are added up in bfloat16",
@@ -204,8 +189,8 @@ FAULTS = (
     Fault(
         "chunkwise: the logarithm of a decay of 0 is not clamped",
         "engines",
-        "work = work._replace(log_decay=jnp.maximum(work.log_decay, least))",
-        "pass",
+        "return access._replace(log_decay=jnp.maximum(access.log_decay, least))",
+        "return access",
         f"{CHUNKWISE} tests/engines/test_leaks.py -k 'extreme or leaks'",
     ),
     Fault(
@@ -216,18 +201,18 @@ FAULTS = (
         f"tests/engines/test_leaks.py {CHUNKWISE} -k 'leaks or nan'",
     ),
     Fault(
-        "chunkwise, step by step: the reset of a masked step happens",
+        "chunkwise, step by step: masked steps are written",
         "engines",
-        "after = jax.tree.map(partial(select, valid), after, state)",
-        "after = jax.tree.map(partial(select, valid), after, start)",
-        f"{CHUNKWISE} -k 'mechanisms'",
+        "return flags.step(lambda start: advance",
+        "return flags._replace(valid=None).step(lambda start: advance",
+        f"{CHUNKWISE} -k mechanisms",
     ),
     Fault(
         "windows of truncation: none for a sequence that begins within one",
         "engines",
         "windows = -(-time // steps.cuts_apart) + 1",
         "windows = -(-time // steps.cuts_apart)",
-        f"{CHUNKWISE} -k 'mechanisms or any_setting or laws'",
+        f"{CHUNKWISE} -k 'mechanisms or laws'",
     ),
     Fault(
         "chunks: the delta rule adds what it should take away",
@@ -274,8 +259,8 @@ FAULTS = (
     Fault(
         "rows on several devices meet inside the loop over time",
         "engines",
-        "return math.gcd(devices, first.shape[0])",
-        "return 1",
+        "return math.gcd(devices, first",
+        "return math.gcd(1, first",
         f"{BPTT} tests/engines/test_sharding.py {DIAGONAL} -k 'mesh or reduce or devices'",
     ),
     Fault(
@@ -283,14 +268,14 @@ FAULTS = (
         "engines",
         "apart = is_memory(node) and node.batch_ndim == batch_ndim > 0",
         "apart = is_memory(node) and node.batch_ndim > batch_ndim > 0",
-        f"{STEPWISE} -k 'memory'",
+        f"{ANY_STEPS} -k 'memory'",
     ),
     Fault(
         "lengths override the mask",
         "engines",
         "valid = within if valid is None else within & valid",
         "valid = within",
-        "tests/engines tests/test_laws.py -k 'edges or any_mask or laws and elman'",
+        "tests/engines/test_lengths_and_mask.py",
     ),
     Fault(
         "a length beyond the sequence is accepted",
@@ -302,15 +287,15 @@ FAULTS = (
     Fault(
         "a reset changes the dtype of the carry",
         "engines",
-        "initial = with_dtypes_of(initial, start)",
-        "pass",
+        "with_dtypes_of(initial, start), zero_masked",
+        "initial, zero_masked",
         "tests/engines/test_leaks.py -k dtype",
     ),
     Fault(
         "a sum over a reversed sequence goes forward",
         "engines/scan_sum.py",
-        "reverse=steps.reverse,",
-        "reverse=False,",
+        "size=size, reverse=steps.reverse)",
+        "size=size, reverse=False)",
         f"{BPTT} -k scan_sum",
     ),
     Fault(

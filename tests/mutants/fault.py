@@ -1,5 +1,6 @@
 """One fault: where it is planted, and which tests ought to see it."""
 
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,12 @@ class Fault(NamedTuple):
         """The folder below `seqjax/`, or the file if it lies in none."""
         path = Path(self.where)
         return str(path.parent if path.suffix and len(path.parts) > 1 else path)
+
+    @property
+    def test_files(self) -> set[str]:
+        """The files and folders that `tests` names."""
+        words = shlex.split(self.tests)
+        return {word.split("::")[0] for word in words if word.startswith(("tests", SOURCE))}
 
 
 class AnchorError(Exception):
@@ -53,3 +60,8 @@ def locate(root: Path, fault: Fault) -> Path:
 def laws(*rows: str) -> str:
     """The tests of the laws on some rows of `tests/table.py`."""
     return " ".join(f"tests/test_laws.py::test_laws[{row}]" for row in rows)
+
+
+def all_laws(*rows: str) -> str:
+    """The same on rows that are checked thoroughly: `THOROUGH` in `tests/test_laws.py`."""
+    return " ".join(f"tests/test_laws.py::test_all_laws[{row}]" for row in rows)

@@ -157,7 +157,7 @@ FAULTS = (
         "nn",
         "return self.embedding.attend(ys) + like_features(self.bias.get_value(), ys)",
         "return self.embedding.attend(ys)",
-        "tests/nn/test_modules.py tests/train/test_step.py",
+        "tests/nn/test_tied_heads.py",
     ),
     Fault(
         "an exponent counts the step at which it begins",
