@@ -1,9 +1,11 @@
 """A decoder that generates tokens conditioned on an encoder's output."""
 
+import re
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from seqjax.cells.attentive import AttentiveState, attend_to, is_attentive, memory_features
@@ -261,15 +263,19 @@ def _vector_features(cell: Cell, params: Params) -> int:
 
 
 def _with_vectors(carry: Carry, batch_ndim: int, made: Array) -> Carry:
-    """The carry with its settable vectors sliced from `(*batch, features)`."""
+    """The carry with its settable vectors sliced from `(*batch, features)`, layer by layer."""
+    paths, leaves = zip(*jax.tree.leaves_with_path(carry), strict=True)
+    leaves = list(leaves)
+    settable = np.flatnonzero(jax.tree.leaves(_settable(carry, batch_ndim)))
     used = 0
-
-    def fill(leaf: Array, settable: bool) -> Array:
-        nonlocal used
-        if not settable:
-            return leaf
-        width = leaf.shape[-1]
+    for place in sorted(settable, key=lambda place: _layers(paths[place])):
+        width = leaves[place].shape[-1]
+        leaves[place] = made[..., used : used + width].astype(leaves[place].dtype)
         used += width
-        return made[..., used - width : used].astype(leaf.dtype)
+    return jax.tree.unflatten(jax.tree.structure(carry), leaves)
 
-    return jax.tree.map(fill, carry, _settable(carry, batch_ndim))
+
+def _layers(path: tuple) -> list[int]:
+    """The numbers of the layers on a path: JAX sorts layers by name, `lstm_1` before `rnn_0`."""
+    names = (str(getattr(key, "key", "")) for key in path)
+    return [int(found[1]) for name in names if (found := re.search(r"_(\d+)$", name))]

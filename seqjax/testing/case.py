@@ -21,7 +21,7 @@ ROWS, STEPS = 8, 7
 VALID = {3: [0, 1, 2, 3], 4: [1, 4, 5, 6], 5: [3, 4, 5, 6], 6: [3], 7: []}
 """Valid steps of the masked rows: padding behind, holes, padding in front, one step, none."""
 
-RESETS = {1: [0, 3, 6], 2: [4], 3: [2], 4: [2, 4], 5: [1, 5], 6: [3], 7: [1]}
+RESETS = {1: [0, 3, 6], 2: [4], 3: [2], 4: [3, 4], 5: [1, 5], 6: [3], 7: [1]}
 """Steps with a reset: at both ends, under masks, at the first and at the only valid step."""
 
 
