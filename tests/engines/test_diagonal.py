@@ -13,7 +13,7 @@ from seqjax.core.affine import Update
 from seqjax.core.linear import Diagonal
 from seqjax.engines import prefix, sizes
 from tests.engines.test_gated_steps import collectives_inside_loops
-from tests.table import CELLS, CORE, IN_FEATURES, ROWS
+from tests.table import CORE, IN_FEATURES, ROWS
 
 LINEAR = {name: row.cell for name, row in ROWS.items() if "associative" in row.methods}
 ONE = {name: CORE[name] for name in CORE if isinstance(CORE[name].structure, Diagonal)}
@@ -43,46 +43,6 @@ def test_padding_first(name, x64):
     run = jax.jit(jax.value_and_grad(loss, (0, 1)), static_argnums=2)
     got, wanted = (run(params, xs, method) for method in ("associative", "plain"))
     chex.assert_trees_all_close(got, wanted, rtol=1e-9, atol=1e-10)
-
-
-@pytest.mark.parametrize(
-    ("name", "method"),
-    [
-        ("minimal_gru", BY_STEPS),
-        ("lru", CHUNKS),
-        ("lru", sj.Associative()),
-        ("slstm_linear", BY_STEPS),
-        ("slstm_linear", CHUNKS),
-    ],
-    ids=str,
-)
-def test_higher_derivatives_equal_the_plain_path(name, method, x64):
-    """Forward over reverse, reverse over reverse, forward over forward."""
-    cell = CELLS[name]
-    params = cell.init(jax.random.key(0), IN_FEATURES)
-    xs = jax.random.normal(jax.random.key(1), (2, 5, IN_FEATURES))
-    resets = jnp.zeros((2, 5), bool).at[0, 2].set(True)
-    direction = jax.tree.map(jnp.cos, params)
-
-    def derivatives(method):
-        def loss(params, xs):
-            _, ys = sj.scan(cell, params, xs, resets=resets, truncate=3, method=method)
-            return jnp.sin(ys).sum()
-
-        def slope(params):
-            return jax.jvp(lambda p: loss(p, xs), (params,), (direction,))[1]
-
-        gradient = jax.grad(loss)
-        return (
-            jax.jvp(lambda p: gradient(p, xs), (params,), (direction,))[1],
-            jax.grad(lambda x: sum(map(jnp.vdot, *map(jax.tree.leaves, (
-                gradient(params, x), direction
-            )))))(xs),
-            jax.jvp(slope, (params,), (direction,))[1],
-        )  # fmt: skip
-
-    got, wanted = (jax.jit(derivatives, static_argnums=0)(m) for m in (method, "plain"))
-    chex.assert_trees_all_close(got, wanted, rtol=1e-9, atol=1e-9)
 
 
 @METHODS

@@ -1,4 +1,5 @@
-"""Of every engine: gradients of weights add up in float32, learned initial states get theirs."""
+"""Of every engine: gradients add up in float32, learned initial states get theirs; and those that
+derive a rule of their own can be differentiated again."""
 
 import chex
 import jax
@@ -7,6 +8,7 @@ import pytest
 
 import seqjax as sj
 from seqjax.core.recurrence import AnyStep
+from tests.table import CELLS, IN_FEATURES
 
 STEPS, TILE, WIDTH = 4096, 8, 2
 
@@ -73,3 +75,46 @@ def test_a_learned_start_gets_its_gradient_at_every_reset(name, x64):
         return jax.jit(jax.grad(loss))(params.initial_carry)
 
     chex.assert_trees_all_close(gradient(method), gradient("plain"), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        ("lstm", sj.Store(tile=3)),
+        ("gru", sj.Recompute(tile=3)),
+        ("minimal_gated", sj.Recompute(tile=3)),
+        ("minimal_gru", sj.Chunked(tile=3, inside="steps")),
+        ("lru", sj.Chunked(chunk=2, tile=5)),
+        ("lru", sj.Associative()),
+        ("slstm_linear", sj.Chunked(tile=3, inside="steps")),
+        ("slstm_linear", sj.Chunked(chunk=2, tile=5)),
+    ],
+    ids=str,
+)
+def test_higher_derivatives_equal_the_plain_path(name, method, x64):
+    """Forward over reverse, reverse over reverse, forward over forward."""
+    cell = CELLS[name]
+    params = cell.init(jax.random.key(0), IN_FEATURES)
+    xs = jax.random.normal(jax.random.key(1), (2, 5, IN_FEATURES))
+    resets = jnp.zeros((2, 5), bool).at[0, 2].set(True)
+    direction = jax.tree.map(jnp.cos, params)
+
+    def derivatives(method):
+        def loss(params, xs):
+            _, ys = sj.scan(cell, params, xs, resets=resets, truncate=3, method=method)
+            return jnp.sin(ys).sum()
+
+        def slope(params):
+            return jax.jvp(lambda p: loss(p, xs), (params,), (direction,))[1]
+
+        gradient = jax.grad(loss)
+        return (
+            jax.jvp(lambda p: gradient(p, xs), (params,), (direction,))[1],
+            jax.grad(lambda x: sum(map(jnp.vdot, *map(jax.tree.leaves, (
+                gradient(params, x), direction
+            )))))(xs),
+            jax.jvp(slope, (params,), (direction,))[1],
+        )  # fmt: skip
+
+    got, wanted = (jax.jit(derivatives, static_argnums=0)(m) for m in (method, "plain"))
+    chex.assert_trees_all_close(got, wanted, rtol=1e-9, atol=1e-9)

@@ -22,40 +22,6 @@ STORE = sj.Store(tile=3, forward_tile=2)
 METHODS = pytest.mark.parametrize("method", [RECOMPUTE, STORE], ids=["recompute", "store"])
 
 
-@pytest.mark.parametrize(
-    ("name", "method"),
-    [("lstm", STORE), ("gru", RECOMPUTE), ("minimal_gated", RECOMPUTE)],
-    ids=["store", "recompute", "summed"],
-)
-def test_higher_derivatives_equal_the_plain_path(name, method, x64):
-    """Forward over reverse, reverse over reverse, forward over forward."""
-    cell = CELLS[name]
-    params = cell.init(jax.random.key(0), IN_FEATURES)
-    xs = jax.random.normal(jax.random.key(1), (2, 5, IN_FEATURES))
-    resets = jnp.zeros((2, 5), bool).at[0, 2].set(True)
-    direction = jax.tree.map(jnp.cos, params)
-
-    def derivatives(method):
-        def loss(params, xs):
-            _, ys = sj.scan(cell, params, xs, resets=resets, truncate=3, method=method)
-            return jnp.sin(ys).sum()
-
-        def slope(params):
-            return jax.jvp(lambda p: loss(p, xs), (params,), (direction,))[1]
-
-        gradient = jax.grad(loss)
-        return (
-            jax.jvp(lambda p: gradient(p, xs), (params,), (direction,))[1],
-            jax.grad(lambda x: sum(map(jnp.vdot, *map(jax.tree.leaves, (
-                gradient(params, x), direction
-            )))))(xs),
-            jax.jvp(slope, (params,), (direction,))[1],
-        )  # fmt: skip
-
-    got, wanted = (jax.jit(derivatives, static_argnums=0)(m) for m in (method, "plain"))
-    chex.assert_trees_all_close(got, wanted, rtol=1e-9, atol=1e-9)
-
-
 def test_vmap_over_parameters_and_data(x64):
     cell = CELLS["gru_reset_before"]
     params = jax.vmap(lambda key: cell.init(key, IN_FEATURES))(jax.random.split(jax.random.key(0)))
