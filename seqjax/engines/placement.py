@@ -14,7 +14,9 @@ from seqjax.core.attention import is_memory
 from seqjax.core.cell import Cell
 from seqjax.core.noise import with_keys_of
 from seqjax.core.steps import Run, ScanFn, Steps, batch_shape_of
+from seqjax.core.trees import floats, put_floats
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
+from seqjax.engines.tangents import settled, tangent_leaves, tangent_tree
 
 
 def place_rows(carries: PyTree, xs: PyTree, batch_ndim: int) -> PyTree:
@@ -133,7 +135,8 @@ def apart(
 
     On an Explicit mesh the shares are those of the sharding, and `shard_map` runs them. On an
     Auto mesh nobody knows them yet: there are as many as devices, as one more batch dimension,
-    which the compiler splits as it splits the rows. Inside `shard_map` the copies are there,
+    which the compiler splits as it splits the rows. Without a gradient there is nothing to sum,
+    and the compiler splits the batch as it is. Inside `shard_map` the copies are there,
     one on each device, as soon as the parameters are said to vary. A memory among the
     parameters, that has entries of its own for every row, is split like the rows.
     """
@@ -151,7 +154,7 @@ def apart(
     if axes:
         return _on_mesh(call, mesh, axes, rows, first, parts)
     parts = all_varying(parts)
-    return call(*parts) if shares == 1 else _in_shares(call, shares, batch_ndim, parts)
+    return call(*parts) if shares == 1 else _with_shared_gradient(call, shares, batch_ndim, parts)
 
 
 def _on_mesh(
@@ -183,6 +186,36 @@ def _on_mesh(
         axis_names=axes,
     )
     return run(*parts)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
+def _with_shared_gradient(
+    call: Callable[..., Run], shares: int, batch_ndim: int, parts: tuple
+) -> Run:
+    """The whole batch at once, unless there is a derivative to take."""
+    return jax.tree.map(settled, call(*parts))
+
+
+@partial(_with_shared_gradient.defjvp, symbolic_zeros=True)
+def _shared_jvp(
+    call: Callable[..., Run], shares: int, batch_ndim: int, primals: tuple, tangents: tuple
+) -> tuple[Run, Run]:
+    # A part all of whose tangents are zero is a constant here, too.
+    changes = list(map(tangent_leaves, primals[0], tangents[0]))
+    moving = [part for part, d in zip(primals[0], changes, strict=True) if d is not None]
+
+    def run(leaves: list[list[Array]]) -> tuple[list[Array], Run]:
+        new = iter(leaves)
+        parts = tuple(
+            part if d is None else put_floats(part, next(new))
+            for part, d in zip(primals[0], changes, strict=True)
+        )
+        made = jax.tree.map(settled, _in_shares(call, shares, batch_ndim, parts))
+        return floats(made), made
+
+    d_moving = [d for d in changes if d is not None]
+    _, d_made, made = jax.jvp(run, (list(map(floats, moving)),), (d_moving,), has_aux=True)
+    return made, tangent_tree(made, d_made)
 
 
 def _in_shares(call: Callable[..., Run], shares: int, batch_ndim: int, parts: tuple) -> Run:
