@@ -8,15 +8,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 from jax.sharding import AxisType, NamedSharding
 
 from seqjax.core.attention import is_memory
 from seqjax.core.cell import Cell
 from seqjax.core.noise import with_keys_of
 from seqjax.core.steps import Run, ScanFn, Steps, batch_shape_of
-from seqjax.core.trees import floats, put_floats
+from seqjax.core.trees import floats
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
-from seqjax.engines.tangents import settled, tangent_leaves, tangent_tree
+from seqjax.engines.tangents import settled, tangent_tree
 
 
 def place_rows(carries: PyTree, xs: PyTree, batch_ndim: int) -> PyTree:
@@ -154,7 +155,12 @@ def apart(
     if axes:
         return _on_mesh(call, mesh, axes, rows, first, parts)
     parts = all_varying(parts)
-    return call(*parts) if shares == 1 else _with_shared_gradient(call, shares, batch_ndim, parts)
+    if shares == 1:
+        return call(*parts)
+    leaves, structure = jax.tree.flatten(parts)
+    whole = lambda leaves: call(*structure.unflatten(leaves))  # noqa: E731
+    shared = lambda leaves: _in_shares(call, shares, batch_ndim, structure.unflatten(leaves))  # noqa: E731
+    return _without_shares(whole, shared, leaves)
 
 
 def _on_mesh(
@@ -188,33 +194,32 @@ def _on_mesh(
     return run(*parts)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
-def _with_shared_gradient(
-    call: Callable[..., Run], shares: int, batch_ndim: int, parts: tuple
-) -> Run:
-    """The whole batch at once, unless there is a derivative to take."""
-    return jax.tree.map(settled, call(*parts))
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _without_shares(whole: Callable[..., Run], shared: Callable[..., Run], parts: list) -> Run:
+    """The whole batch at once, unless there is a derivative to take: then in shares.
+
+    Args:
+      whole, shared: both ways, given the leaves of what `apart` is given.
+      parts: these leaves.
+    """
+    return jax.tree.map(settled, whole(parts))
 
 
-@partial(_with_shared_gradient.defjvp, symbolic_zeros=True)
+@partial(_without_shares.defjvp, symbolic_zeros=True)
 def _shared_jvp(
-    call: Callable[..., Run], shares: int, batch_ndim: int, primals: tuple, tangents: tuple
+    whole: Callable[..., Run], shared: Callable[..., Run], primals: tuple, tangents: tuple
 ) -> tuple[Run, Run]:
-    # A part all of whose tangents are zero is a constant here, too.
-    changes = list(map(tangent_leaves, primals[0], tangents[0]))
-    moving = [part for part, d in zip(primals[0], changes, strict=True) if d is not None]
+    (parts,), (changes,) = primals, tangents
+    moving = [i for i, change in enumerate(changes) if not isinstance(change, SymbolicZero)]
 
-    def run(leaves: list[list[Array]]) -> tuple[list[Array], Run]:
-        new = iter(leaves)
-        parts = tuple(
-            part if d is None else put_floats(part, next(new))
-            for part, d in zip(primals[0], changes, strict=True)
-        )
-        made = jax.tree.map(settled, _in_shares(call, shares, batch_ndim, parts))
+    def run(leaves: list[Array]) -> tuple[list[Array], Run]:
+        new = dict(zip(moving, leaves, strict=True))
+        made = shared([new.get(i, part) for i, part in enumerate(parts)])
+        made = jax.tree.map(settled, made)
         return floats(made), made
 
-    d_moving = [d for d in changes if d is not None]
-    _, d_made, made = jax.jvp(run, (list(map(floats, moving)),), (d_moving,), has_aux=True)
+    start, change = [parts[i] for i in moving], [changes[i] for i in moving]
+    _, d_made, made = jax.jvp(run, (start,), (change,), has_aux=True)
     return made, tangent_tree(made, d_made)
 
 
