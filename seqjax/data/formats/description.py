@@ -52,7 +52,6 @@ class Description:
 
     Example:
       >>> from seqjax.data.formats import Fields
-      >>> from seqjax.data.formats.description import Choice, Description
       >>> fields = Fields(values=("sold",), one_series=True)
       >>> choice = Choice("values", ("sold",), "the column of numbers")
       >>> for line in Description("a.csv", fields, 100, (), ("decimal commas",), (choice,)).lines():
