@@ -51,13 +51,10 @@ class Description:
       choices: the columns that were chosen for a role, and why.
 
     Example:
-      >>> from seqjax.data.formats import Fields
+      >>> from seqjax.data.formats import Description, Fields
       >>> fields = Fields(values=("sold",), one_series=True)
-      >>> choice = Choice("values", ("sold",), "the column of numbers")
-      >>> for line in Description("a.csv", fields, 100, (), ("decimal commas",), (choice,)).lines():
-      ...     print(line)
-      a.csv: read with decimal commas
-      a.csv: values from 'sold', the column of numbers
+      >>> Description("a.csv", fields, rows=100, notation=("decimal commas",)).lines()
+      ['a.csv: read with decimal commas']
     """
 
     path: str | Path
