@@ -79,7 +79,7 @@ def conv_lstm(features: int, *, space: Space, kernel: int = 3, forget_bias: floa
         hidden = (jax.nn.sigmoid(o) * jnp.tanh(cell)).astype(carry.hidden.dtype)
         return ConvLSTMState(hidden, cell), hidden
 
-    return _cell(init, initial_carry, step, check)
+    return _cell(init, initial_carry, step, check, output=lambda carry: carry.hidden)
 
 
 @factory
@@ -128,7 +128,7 @@ def conv_gru(features: int, *, space: Space, kernel: int = 3) -> Cell:
         h = ((1 - z) * new + z * carry).astype(carry.dtype)
         return h, h
 
-    return _cell(init, initial_carry, step, check)
+    return _cell(init, initial_carry, step, check, output=lambda carry: carry)
 
 
 @factory
@@ -233,6 +233,7 @@ def space_mean(features: int, *, axes: int = 2) -> Cell:
         features=features,
         init=lambda key, in_features: (),
         input_ndim=axes + 1,
+        output_ndim=1,
     )
 
 
@@ -320,12 +321,13 @@ def _bias(bias: Array, like: Array) -> Array:
     return bias.reshape((1,) * (like.ndim - 1) + bias.shape)
 
 
-def _cell(init, initial_carry, step, of: _Convolution) -> Cell:
+def _cell(init, initial_carry, step, of: _Convolution, *, output) -> Cell:
     return Cell(
         init=init,
         initial_carry=initial_carry,
         step=step,
         features=of.features,
         input_ndim=len(of.space) + 1,
+        output=output,
         structure=AnyStep(),
     )

@@ -51,6 +51,10 @@ class Cell:
       input_ndim: rank of one step's input without batch dimensions, 1 for a feature
         vector, 3 for an image; for inputs that are pytrees, one number for all leaves or a
         tree of numbers with the structure of the input.
+      output_ndim: rank of one step's output without batch dimensions; by default that of the
+        input, but at least 1.
+      pixelwise: whether it takes vectors and has no state, so that further dimensions in front of
+        the features are like batch dimensions: beside cells for images it works pixel by pixel.
       in_features: the one width of the input that `init` accepts; None if it accepts any.
       causal: whether step t of the output depends on no later input. A cell that is not
         causal has no `step`; it runs over whole sequences by `sequence`.
@@ -85,6 +89,8 @@ class Cell:
     step: StepFn
     features: int
     input_ndim: Any = 1
+    output_ndim: Any = None
+    pixelwise: bool = False
     in_features: int | None = None
     causal: bool = True
     output: Callable[[Carry], Any] | None = None
@@ -100,6 +106,9 @@ class Cell:
                     f"Cell: `{field}` must be a function, got {getattr(self, field)!r}."
                 )
         positive_int("Cell", "features", self.features)
+        if self.output_ndim is None:
+            rank = self.input_ndim if isinstance(self.input_ndim, int) else 1
+            object.__setattr__(self, "output_ndim", max(1, rank))
         if not self.causal and self.sequence is None:
             raise TypeError("Cell: a cell that is not causal needs `sequence`; got None.")
 

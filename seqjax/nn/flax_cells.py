@@ -65,7 +65,7 @@ class FlaxCell(nnx.RNNCellBase):
     """A `Cell` as a Flax cell, for `nnx.RNN`, `nnx.Bidirectional` and the like.
 
     Args:
-      cell: any cell over feature vectors that has a `step`.
+      cell: any cell over vectors or images that has a `step`.
       in_features: width of the inputs.
       rngs: the source of the parameters' key, its `params` stream.
 
@@ -90,7 +90,8 @@ class FlaxCell(nnx.RNNCellBase):
     def initialize_carry(
         self, input_shape: tuple[int, ...], rngs: Any = None, carry_init: Any = None
     ) -> Carry:
-        """The initial carry for inputs of shape `(*batch, in_features)`.
+        """The initial carry for inputs of shape `(*batch, in_features)`, or `(*batch, *space,
+        in_features)` for cells over images.
 
         The cell decides how it starts, so `carry_init` must be None.
         """
@@ -99,8 +100,9 @@ class FlaxCell(nnx.RNNCellBase):
                 f"FlaxCell({self.cell}): the cell has its own initial carry; use "
                 "sj.learned_initial_carry, or pass the carry itself, instead of carry_init."
             )
-        return self.cell.initial_carry(to_arrays(self.variables), tuple(input_shape[:-1]))
+        batch = input_shape[: len(input_shape) - self.num_feature_axes]
+        return self.cell.initial_carry(to_arrays(self.variables), tuple(batch))
 
     @property
     def num_feature_axes(self) -> int:
-        return 1
+        return self.cell.input_ndim
