@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
-from seqjax.core.cell import Cell, factory, positive_int
+from seqjax.core.cell import Cell, expect_real, factory, positive_int
 from seqjax.core.layers import draw, pointwise
 from seqjax.core.recurrence import AnyStep
 from seqjax.core.trees import is_float
@@ -280,6 +280,7 @@ def _convolve(x: Array, weights: Array, of: _Convolution) -> Array:
             f"expected images of {of.space} pixels, which is what `space` said; got inputs of "
             f"shape {x.shape}."
         )
+    expect_real("convolution", x, weights)
     if not is_float(x):  # As pixels often are.
         x = x.astype(weights.dtype)
     return (_as_product if jax.default_backend() == "cpu" else _as_convolution)(x, weights, of)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from seqjax.core.cell import Cell, factory
+from seqjax.core.cell import Cell, expect_real, factory
 from seqjax.core.layers import rms_norm
 from seqjax.core.ranks import expect_equal_ranks, side_by_side
 from seqjax.core.stack import by_name, expect_cell, no_step, residual, stack
@@ -168,6 +168,7 @@ def on_slice(cell: Cell, *, width: int, rest: int) -> Cell:
         return cell.init(key, width)
 
     def join(y, x):
+        expect_real("on_slice", x, y)
         return jnp.concatenate([y, x[..., width:].astype(y.dtype)], axis=-1)
 
     def step(params, carry, x):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any, ParamSpec, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 
 from seqjax.core.types import Carry, Params, PRNGKeyArray, PyTree
 
@@ -190,6 +191,18 @@ def expect_inputs(owner: Any, in_features: int, x: Any) -> None:
         raise ValueError(
             f"{owner}: expected inputs of width {in_features}, which is what the parameters were "
             f"made for by `init(key, {in_features})`; got inputs of shape {x.shape}."
+        )
+
+
+def expect_real(owner: Any, x: Any, *others: Any) -> None:
+    """Raises if inputs are complex and all that they meet, parameters or a state, is real."""
+    has_complex = lambda tree: any(map(jnp.iscomplexobj, jax.tree.leaves(tree)))  # noqa: E731
+    if has_complex(x) and not has_complex(others):
+        dtypes = ", ".join(sorted({str(leaf.dtype) for leaf in jax.tree.leaves(x)}))
+        raise TypeError(
+            f"{owner}: expected real inputs, as the imaginary part would be lost in a state or in "
+            f"a norm of real numbers; got {dtypes}. Give both parts as features: "
+            "jnp.concatenate([x.real, x.imag], -1)."
         )
 
 

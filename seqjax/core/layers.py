@@ -16,6 +16,7 @@ from seqjax.core.cell import (
     Cell,
     InitFn,
     expect_inputs,
+    expect_real,
     expect_width,
     factory,
     positive_int,
@@ -278,6 +279,7 @@ def feed_forward(
 
 def scale_to_one(x: Array, epsilon: float) -> Array:
     """`x` over its root mean square on the last axis, in float32 at least."""
+    expect_real("rms_norm", x)
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     mean = jnp.square(wide).mean(-1, keepdims=True)
     return narrow(wide * jax.lax.rsqrt(mean + epsilon), x)
@@ -305,6 +307,7 @@ def standardize(x: Array, epsilon: float = 1e-5) -> Array:
 
     Source: Ba, Kiros and Hinton 2016, arXiv:1607.06450.
     """
+    expect_real("standardize", x)
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     centred = wide - wide.mean(-1, keepdims=True)
     variance = jnp.square(centred).mean(-1, keepdims=True)
@@ -313,6 +316,7 @@ def standardize(x: Array, epsilon: float = 1e-5) -> Array:
 
 def unit_length(x: Array, epsilon: float = 1e-6) -> Array:
     """`x` over its Euclidean length on the last axis, in float32 at least."""
+    expect_real("unit_length", x)
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     square = jnp.square(wide).sum(-1, keepdims=True)
     return narrow(wide * jax.lax.rsqrt(square + epsilon), x)

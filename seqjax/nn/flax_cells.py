@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from seqjax.core.cell import Cell, factory
+from seqjax.core.cell import Cell, expect_real, factory
 from seqjax.core.stack import expect_cell
 from seqjax.core.types import Carry, PyTree
 from seqjax.nn.parameters import to_arrays, to_variables
@@ -54,6 +54,7 @@ def from_flax(build: Callable[..., nnx.RNNCellBase], features: int) -> Cell:
         return params.initialize_carry((*batch_shape, 1), nnx.Rngs(0))
 
     def step(params, carry, x):
+        expect_real("from_flax", x, carry)
         new, y = params(carry, x)
         # Some Flax cells widen their carry; ours keep its dtype.
         return jax.tree.map(lambda leaf, old: leaf.astype(old.dtype), new, carry), y
