@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core.cell import Cell, factory
+from seqjax.core.keys import batchable
 from seqjax.core.masks import select
 from seqjax.core.recurrence import Recurrence, multiply
 from seqjax.core.stack import expect_cell, no_step
@@ -48,7 +49,8 @@ def seed_carry(carry: Carry, key: PRNGKeyArray | BatchKeys) -> Carry:
 
     Args:
       carry: from `cell.initial_carry`, or from an earlier scan.
-      key: a key from `jax.random.key`, or keys of the batch shape, one for each sequence.
+      key: a key from `jax.random.key`, or keys of the batch shape, one for each sequence. Of `rbg`
+        and `unsafe_rbg` keys, whose numbers change under `vmap`, Threefry keys are made.
 
     Returns:
       The carry with new keys; a carry of a cell without noise is returned unchanged.
@@ -63,8 +65,7 @@ def seed_carry(carry: Carry, key: PRNGKeyArray | BatchKeys) -> Carry:
       >>> bool((ys == 0).any())
       True
     """
-    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        key = jax.random.wrap_key_data(key)
+    key = batchable(key)
     streams = iter(range(len(jax.tree.leaves(carry, is_leaf=_is_randomness))))
 
     def seed(node: Any) -> Any:

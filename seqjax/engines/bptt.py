@@ -28,7 +28,7 @@ from seqjax.core.steps import Run, Steps, time_of
 from seqjax.core.trees import floats, widened
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
 from seqjax.engines.boundaries import Boundaries
-from seqjax.engines.tangents import tangent_leaves, tangent_tree
+from seqjax.engines.tangents import settled, tangent_leaves, tangent_tree
 from seqjax.engines.tiles import before, over_tiles
 
 Keep = Literal["outputs", "carries", "gates"]
@@ -148,16 +148,7 @@ def run(
       flags: of every step.
     """
     carry, kept = plan.kind.forward(plan.keep, plan.reverse, params, carry, initial, xs, flags)
-    return carry, jax.tree.map(_settled, kept)
-
-
-def _settled(leaf: Array) -> Array:
-    """The same array, whose `vmap` dimension has come to the front.
-
-    JAX takes it that a function and its derivative rule leave that dimension at the same place.
-    With tiles of several sizes they would not: a reshape moves it, and one tile needs none.
-    """
-    return jax.lax.reshape(jax.lax.reshape(leaf, (1, *leaf.shape)), leaf.shape)
+    return carry, jax.tree.map(settled, kept)
 
 
 @partial(run.defjvp, symbolic_zeros=True)

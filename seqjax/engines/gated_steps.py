@@ -34,13 +34,13 @@ from seqjax.engines.products import (
     RepeatedProducts,
     SeenProducts,
     all_inputs,
-    by_rows,
     not_summed,
     pack,
     transposed,
     unit_rows,
     unpack,
 )
+from seqjax.engines.rows import by_rows
 from seqjax.engines.tiles import divisor, over_tiles
 
 

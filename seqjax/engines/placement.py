@@ -8,13 +8,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 from jax.sharding import AxisType, NamedSharding
 
 from seqjax.core.attention import is_memory
 from seqjax.core.cell import Cell
 from seqjax.core.noise import with_keys_of
 from seqjax.core.steps import Run, ScanFn, Steps, batch_shape_of
+from seqjax.core.trees import floats
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
+from seqjax.engines.tangents import settled, tangent_tree
 
 
 def place_rows(carries: PyTree, xs: PyTree, batch_ndim: int) -> PyTree:
@@ -133,7 +136,8 @@ def apart(
 
     On an Explicit mesh the shares are those of the sharding, and `shard_map` runs them. On an
     Auto mesh nobody knows them yet: there are as many as devices, as one more batch dimension,
-    which the compiler splits as it splits the rows. Inside `shard_map` the copies are there,
+    which the compiler splits as it splits the rows. Without a gradient there is nothing to sum,
+    and the compiler splits the batch as it is. Inside `shard_map` the copies are there,
     one on each device, as soon as the parameters are said to vary. A memory among the
     parameters, that has entries of its own for every row, is split like the rows.
     """
@@ -151,7 +155,12 @@ def apart(
     if axes:
         return _on_mesh(call, mesh, axes, rows, first, parts)
     parts = all_varying(parts)
-    return call(*parts) if shares == 1 else _in_shares(call, shares, batch_ndim, parts)
+    if shares == 1:
+        return call(*parts)
+    leaves, structure = jax.tree.flatten(parts)
+    whole = lambda leaves: call(*structure.unflatten(leaves))  # noqa: E731
+    shared = lambda leaves: _in_shares(call, shares, batch_ndim, structure.unflatten(leaves))  # noqa: E731
+    return _without_shares(whole, shared, leaves)
 
 
 def _on_mesh(
@@ -183,6 +192,35 @@ def _on_mesh(
         axis_names=axes,
     )
     return run(*parts)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _without_shares(whole: Callable[..., Run], shared: Callable[..., Run], parts: list) -> Run:
+    """The whole batch at once, unless there is a derivative to take: then in shares.
+
+    Args:
+      whole, shared: both ways, given the leaves of what `apart` is given.
+      parts: these leaves.
+    """
+    return jax.tree.map(settled, whole(parts))
+
+
+@partial(_without_shares.defjvp, symbolic_zeros=True)
+def _shared_jvp(
+    whole: Callable[..., Run], shared: Callable[..., Run], primals: tuple, tangents: tuple
+) -> tuple[Run, Run]:
+    (parts,), (changes,) = primals, tangents
+    moving = [i for i, change in enumerate(changes) if not isinstance(change, SymbolicZero)]
+
+    def run(leaves: list[Array]) -> tuple[list[Array], Run]:
+        new = dict(zip(moving, leaves, strict=True))
+        made = shared([new.get(i, part) for i, part in enumerate(parts)])
+        made = jax.tree.map(settled, made)
+        return floats(made), made
+
+    start, change = [parts[i] for i in moving], [changes[i] for i in moving]
+    _, d_made, made = jax.jvp(run, (start,), (change,), has_aux=True)
+    return made, tangent_tree(made, d_made)
 
 
 def _in_shares(call: Callable[..., Run], shares: int, batch_ndim: int, parts: tuple) -> Run:

@@ -4,7 +4,6 @@
 a function, `multiply`, and does with the products what one part of the gradient needs.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -15,6 +14,7 @@ import jax.numpy as jnp
 from seqjax.core.gates import Gates, add_bias, project
 from seqjax.core.recurrence import Recurrence, multiply
 from seqjax.core.types import Array, Params, PyTree
+from seqjax.engines.rows import by_rows
 
 
 class SeenProducts:
@@ -162,23 +162,6 @@ def transposed(weights: Array) -> Array:
     """The same weights, in memory as the backward pass reads them: transposed."""
     stored = jax.lax.optimization_barrier(jnp.moveaxis(weights, 0, -1))
     return jnp.moveaxis(stored, -1, 0)
-
-
-def by_rows(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
-    """`function` with the rows of its second argument in one dimension, and back in its result.
-
-    A product over several dimensions of rows has a gradient with several contracted ones,
-    which XLA copies into one before every product.
-    """
-
-    def call(first, x, *others):
-        rows = x.shape[:-1]
-        if len(rows) <= 1:
-            return function(first, x, *others)
-        flat = function(first, x.reshape(math.prod(rows), x.shape[-1]), *others)
-        return jax.tree.map(lambda leaf: leaf.reshape(*rows, *leaf.shape[1:]), flat)
-
-    return call
 
 
 def not_summed(recurrence: Recurrence, inputs: Gates) -> list[Array]:

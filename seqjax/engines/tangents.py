@@ -30,3 +30,12 @@ def tangent_tree(primal: PyTree, leaves: list[Array] | None) -> PyTree:
         ),
         primal,
     )
+
+
+def settled(leaf: Array) -> Array:
+    """The same array, whose `vmap` dimension has come to the front.
+
+    JAX takes it that a function and its derivative rule leave that dimension at the same place.
+    With tiles of several sizes they would not: a reshape moves it, and one tile needs none.
+    """
+    return jax.lax.reshape(jax.lax.reshape(leaf, (1, *leaf.shape)), leaf.shape)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from seqjax.core.keys import batchable
 from seqjax.core.masks import length_mask
 from seqjax.core.types import Array, BatchKeys, PRNGKeyArray
 from seqjax.decode.autoregressive import Constraint, Written, write
@@ -74,6 +75,7 @@ class EncoderDecoder(nnx.Module):
         predicted = None
         encoder_key = decoder_key = None
         if key is not None:
+            key = batchable(key)
             split = jnp.vectorize(jax.random.fold_in, signature="(),()->()")
             encoder_key, decoder_key, coins = (split(key, number) for number in range(3))
             if not _is_zero(scheduled_sampling):

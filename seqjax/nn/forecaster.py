@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from seqjax.core.cell import Cell, positive_int
+from seqjax.core.keys import batchable
 from seqjax.core.types import Array, BatchKeys, PRNGKeyArray
 from seqjax.nn.outputs import NumberOutputs
 from seqjax.nn.rnn import RNN
@@ -328,7 +329,7 @@ class RecursiveForecaster(Forecast):
             _, drawn = jax.lax.scan(step, (carry, ys[..., -1, :], window), (keys, known))
             return jnp.moveaxis(drawn, 0, -2)
 
-        paths = jax.vmap(path)(jax.random.split(key, self.paths))
+        paths = jax.vmap(path)(jax.random.split(batchable(key), self.paths))
         return paths * scale[None] + location[None]
 
     def quantiles(

@@ -3,8 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import seqjax as sj
+from seqjax.core.keys import batchable
 
 FEATURES, ROWS, TIME = 64, 8, 40
 xs = jax.random.normal(jax.random.key(9), (ROWS, TIME, 3))
@@ -76,6 +78,30 @@ def test_zoneout_without_a_key_mixes_by_the_mean():
     np.testing.assert_allclose(carry.cell.hidden, 0.2 * old.hidden + 0.8 * new.hidden, rtol=1e-6)
     np.testing.assert_allclose(carry.cell.cell, 0.5 * old.cell + 0.5 * new.cell, rtol=1e-6)
     np.testing.assert_array_equal(y, carry.cell.hidden)
+
+
+@pytest.mark.parametrize("implementation", ["rbg", "unsafe_rbg"])
+def test_noise_of_keys_whose_numbers_change_under_vmap(implementation):
+    """The same step by step and all steps at once, and for a sequence alone."""
+    cell = sj.dropout(sj.zoneout(sj.elman(4), 0.5), 0.5, variational=True)
+    params = cell.init(jax.random.key(0), 3)
+    start = cell.initial_carry(params, (2,))
+    key = jax.random.key(1, impl=implementation)
+    carry = sj.seed_carry(start, key)
+    _, ys = sj.scan(cell, params, xs[:2, :9], carry)
+    _, stepped = sj.scan(cell, params, xs[:2, :9], carry, method="plain")
+    np.testing.assert_allclose(ys, stepped, rtol=1e-5, atol=1e-6)
+    assert 0.1 < (np.array(ys) == 0).mean() < 0.9
+    keys = jax.random.split(key, 2)
+    alone = sj.seed_carry(jax.tree.map(lambda leaf: leaf[1:], start), keys[1:])
+    both = sj.seed_carry(start, keys)
+    assert (both.randomness.key[1:] == alone.randomness.key).all()
+
+
+def test_a_key_of_any_kind_is_used_whole():
+    words = jnp.array([[1, 2, 1, 2], [1, 2, 3, 2], [1, 2, 1, 3], [4, 2, 1, 2]], jnp.uint32)
+    made = jax.random.key_data(batchable(jax.random.wrap_key_data(words, impl="unsafe_rbg")))
+    assert len(np.unique(made, axis=0)) == 4
 
 
 def test_old_style_keys_work():

@@ -272,6 +272,25 @@ def test_one_all_reduce_outside_all_loops(name, kind, context):
         assert leaf.sharding.is_fully_replicated
 
 
+@pytest.mark.parametrize("name", NETS)
+def test_no_device_gathers_the_batch_where_only_jit_knows_the_mesh(name):
+    """Nothing but `in_shardings` says that there are devices: no context, no committed array."""
+    cell = NETS[name]
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
+    everywhere, rows = NamedSharding(mesh, jax.P()), NamedSharding(mesh, jax.P("data"))
+    params = cell.init(jax.random.key(0), 3)
+    xs = jax.random.normal(jax.random.key(1), (4, 10, 3))
+    loss = lambda p, xs: jnp.square(sj.scan(cell, p, xs)[1]).sum()  # noqa: E731
+    gradient = jax.value_and_grad(loss, argnums=(0, 1))
+    program = jax.jit(gradient, in_shardings=(everywhere, rows)).lower(params, xs).compile()
+    text = program.as_text()
+    assert collectives_inside_loops(text) == (0, 1)
+    assert not re.search(r"all-gather|all-to-all|collective-permute", text)
+    got = program(jax.device_put(params, everywhere), jax.device_put(xs, rows))
+    wanted = jax.jit(gradient)(params, xs)
+    chex.assert_trees_all_close(jax.device_get(got), jax.device_get(wanted), rtol=1e-4, atol=1e-5)
+
+
 def test_the_plain_path_sums_over_devices_at_every_step():
     """So that the test above can fail."""
     cell = sj.lstm(8)

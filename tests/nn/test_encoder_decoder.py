@@ -185,8 +185,12 @@ def test_noise_is_on_with_a_key_only():
     np.testing.assert_allclose(alone, loud[1:], rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match="sampling needs a key"):
         model(SOURCE, TARGET, scheduled_sampling=0.5)
-    sampled = jax.jit(lambda model, keys: model(SOURCE, TARGET, key=keys, scheduled_sampling=0.5))
-    assert np.isfinite(sampled(model, keys)).all()
+    keys = jax.random.split(jax.random.key(0, impl="unsafe_rbg"), 2)
+    sampled = jax.jit(
+        lambda source, target, keys: model(source, target, key=keys, scheduled_sampling=0.5)
+    )
+    both, alone = sampled(SOURCE, TARGET, keys), sampled(SOURCE[1:], TARGET[1:], keys[1:])
+    np.testing.assert_allclose(alone, both[1:], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])

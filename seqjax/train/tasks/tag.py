@@ -12,6 +12,7 @@ from flax import nnx
 
 from seqjax import metrics
 from seqjax.core.errors import InputError
+from seqjax.core.keys import batchable
 from seqjax.core.masks import length_mask
 from seqjax.data.datasets import HEBREW, load_treebank
 from seqjax.data.drawn import clips
@@ -276,7 +277,7 @@ class Tagging(ExampleTask):
                     hidden = jax.random.bernoulli(jax.random.fold_in(key, 1), rate, words.shape)
                     return jnp.where(hidden, UNKNOWN, words)
 
-                inputs = jax.vmap(hide)(keys, inputs)
+                inputs = jax.vmap(hide)(batchable(keys), inputs)
             inputs = (inputs, batch["characters"])
         return model(inputs, lengths=batch["lengths"], key=keys)
 
