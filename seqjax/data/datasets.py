@@ -16,7 +16,7 @@ import numpy as np
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats import find_format
-from seqjax.data.formats.base import Fields
+from seqjax.data.formats.fields import Fields
 from seqjax.data.sources import Source, files_of
 
 ARCHIVE = "the UCR and UEA archives of time series classification; the data of the package: BSD-3"

@@ -9,7 +9,7 @@ class Example(NamedTuple):
     """One input with its target.
 
     Args:
-      inputs: a series `(time, channels)` float32, an image or a clip float32, a text `str`, or its
+      inputs: a series `(time, channels)` float64, an image or a clip float32, a text `str`, or its
         tokens `tuple[str, ...]`.
       target: a label `str`; a tuple of labels for multi-label data; a float or an array for
         regression; a tuple of tags, one per token; None if unknown.

@@ -99,7 +99,10 @@ def predict(task_type: type[ExampleTask], run: SavedRun, config: PredictConfig, 
     values = run.preprocessing["values"]
     fields = dataclasses.replace(task.config.columns.fields, require_target=False)
     file_format = find_format(source)
-    fields = file_format.resolve(source, with_values(fields, values))
+    description = file_format.describe(source, with_values(fields, values))
+    fields = description.fields
+    for line in description.lines():
+        log(line)
     malformed = Malformed(config.skip_malformed)
     examples = file_format.read(source, fields, malformed)
     count = 0

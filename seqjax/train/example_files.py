@@ -75,7 +75,10 @@ def find_data(config: Any, from_source: Callable[[str], Data], log: Callable[[st
         return from_source(config.source)
     first = files.train[0]
     # All files must have the columns of numbers of the first.
-    fields = find_format(first).resolve(first, config.columns.fields)
+    description = find_format(first).describe(first, config.columns.fields)
+    fields = description.fields
+    for line in description.lines():
+        log(line)
     parts = []
     for paths in (files.train, files.validation, files.test):
         malformed = Malformed(files.skip_malformed)

@@ -3,15 +3,26 @@
 from pathlib import Path
 
 from seqjax.core.errors import InputError
-from seqjax.data.formats.base import Fields, Format, Writer
+from seqjax.data.formats.base import Format, Writer
 from seqjax.data.formats.conllu import CONLLU
 from seqjax.data.formats.csv_files import CSV
+from seqjax.data.formats.description import Choice, Column, Description
+from seqjax.data.formats.fields import Fields
 from seqjax.data.formats.json_lines import JSON_LINES
 from seqjax.data.formats.npz import NPZ
 from seqjax.data.formats.text_files import FOLDER, TEXT
 from seqjax.data.formats.ts import TS
 
-__all__ = ["FORMATS", "Fields", "Format", "Writer", "find_format"]
+__all__ = [
+    "FORMATS",
+    "Choice",
+    "Column",
+    "Description",
+    "Fields",
+    "Format",
+    "Writer",
+    "find_format",
+]
 
 FORMATS = (CSV, JSON_LINES, CONLLU, TS, NPZ, TEXT)
 """The formats that are identified by the suffix of a file."""

@@ -9,7 +9,8 @@ from typing import Any
 
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
-from seqjax.data.formats.base import Fields, Format
+from seqjax.data.formats.base import Format
+from seqjax.data.formats.fields import Fields
 from seqjax.data.formats.file_access import FlawError, check_text, lines_of, whole_file
 from seqjax.data.formats.predictions import cell_text, is_list_of
 

@@ -2,18 +2,37 @@
 
 import contextlib
 import csv
+import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping
-from io import TextIOBase
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
-from seqjax.data.formats.base import Fields, Format
-from seqjax.data.formats.file_access import FlawError, check_text, lines_of, whole_file
-from seqjax.data.formats.predictions import Columns, cell_text, future_rows
-from seqjax.data.formats.rows import FIRST_ROWS, Line, listed, to_examples, with_values
+from seqjax.data.formats.base import Format
+from seqjax.data.formats.column_choice import describe_columns, first_rows
+from seqjax.data.formats.csv_writer import CsvWriter
+from seqjax.data.formats.description import Description, listed
+from seqjax.data.formats.fields import Fields
+from seqjax.data.formats.file_access import (
+    FlawError,
+    check_text,
+    encoding_of,
+    lines_of,
+    whole_file,
+)
+from seqjax.data.formats.notation import (
+    POINT,
+    SEPARATOR_LINE,
+    Notation,
+    find_delimiter,
+    find_numerals,
+)
+from seqjax.data.formats.rows import Line, to_examples
+from seqjax.data.formats.values import Row
+
+FIRST_LINES = 50
+"""Number of lines that tell the delimiter."""
 
 WHAT = "a CSV file"
 LONGEST_FIELD = 1 << 24
@@ -23,9 +42,11 @@ LONGEST_FIELD = 1 << 24
 def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Example]:
     """The examples of a CSV file whose first line names the columns.
 
-    The delimiter is whichever of `,` `;` tab and `|` the first line has most of. A row is an
-    example: its text, its tokens, or its numbers in the order of the columns `(time, 1)`; or it is
-    one time step of a series, see `Fields`, and the numbers are the channels `(time, channels)`.
+    The delimiter is whichever of `,` `;` tab and `|` fits the first lines, or the one that a line
+    `sep=;` before the names says; decimals and thousands are separated as the first rows show. A
+    row is an example: its text, its tokens, or its numbers in the order of the columns `(time, 1)`;
+    or it is one time step of a series, see `Fields`, and the numbers are the channels
+    `(time, channels)`.
 
     Args:
       path: of the file.
@@ -36,29 +57,102 @@ def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Exa
       InputError: if it is not a CSV file, a column is missing or duplicated, or a row is malformed
         and may not be skipped.
     """
-    columns, lines = _table(path, malformed)
-    first = list(itertools.islice(lines, FIRST_ROWS))
-    _check_columns(path, columns, fields)
-    if not first:
+    table = Table(path, fields, malformed)
+    if not table.first:
         if malformed.count:
             return
         raise InputError(f"{path} has only a header; expected at least one row below it.")
-    resolved = with_values(fields, [line.row for line in first], path)
-    yield from to_examples(itertools.chain(first, lines), resolved, malformed)
+    resolved = table.describe(fields).fields
+    yield from to_examples(table.numbered(resolved), resolved, malformed)
 
 
-def resolve(path: str | Path, fields: Fields) -> Fields:
-    """The fields with `values` filled in from the first well-formed rows."""
-    columns, lines = _table(path, Malformed(skip=True))
-    _check_columns(path, columns, fields)
-    first = [line.row for line in itertools.islice(lines, FIRST_ROWS)]
-    return with_values(fields, first, path) if first else fields
+def describe(path: str | Path, fields: Fields) -> Description:
+    """How a CSV file is read, from its first well-formed rows."""
+    return Table(path, fields, Malformed(skip=True)).describe(fields)
 
 
-def _table(path: str | Path, malformed: Malformed) -> tuple[list[str], Iterator[Line]]:
-    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_FIELD))
-    records = _records(path, malformed)
-    _, columns = next(records, (0, []))
+class Table:
+    """The rows of a table, and what its first ones say of it.
+
+    Args:
+      path: of the file.
+      fields: the roles of the columns.
+      malformed: collects malformed rows.
+    """
+
+    def __init__(self, path: str | Path, fields: Fields, malformed: Malformed):
+        csv.field_size_limit(max(csv.field_size_limit(), LONGEST_FIELD))
+        self.path, self.malformed = path, malformed
+        self.notation = notation_of(path)
+        records = _records(path, malformed, self.notation)
+        _, columns = next(records, (0, []))
+        _check_header(path, columns)
+        _check_columns(path, columns, fields)
+        self.rest = self._lines(columns, records)
+        self.first = first_rows(self.rest, lambda line: line.row)
+        cells = ([line.row[name] for line in self.first] for name in columns)
+        numerals = find_numerals(path, self.notation.delimiter, cells)
+        self.notation = dataclasses.replace(self.notation, numerals=numerals)
+
+    def describe(self, fields: Fields) -> Description:
+        """How the table is read."""
+        rows = [self._plain(line.row, line.row, strict=False) for line in self.first]
+        found = (
+            describe_columns(self.path, fields, rows) if rows else Description(self.path, fields)
+        )
+        return dataclasses.replace(found, notation=self.notation.remarks(self.path))
+
+    def numbered(self, fields: Fields) -> Iterator[Line]:
+        """The rows, with the numbers of these columns in Python's notation."""
+        # The first rows are not held while the others go by.
+        lines, self.first = itertools.chain(self.first, self.rest), []
+        if self.notation.numerals == POINT:
+            return lines
+        names = [name for name in (*(fields.values or ()), fields.number) if name is not None]
+        return self._numbered(lines, names)
+
+    def _numbered(self, lines: Iterable[Line], names: Sequence[str]) -> Iterator[Line]:
+        for line in lines:
+            try:
+                row = self._plain(line.row, names)
+            except FlawError as flaw:
+                self.malformed.report(line.where, str(flaw))
+            else:
+                yield line._replace(row=row)
+
+    def _plain(self, row: Row, names: Iterable[str], *, strict: bool = True) -> Row:
+        found = dict(row)
+        for name in names:
+            if name in row:
+                try:
+                    found[name] = self.notation.numerals.plain(row[name], name)
+                except FlawError:
+                    if strict:
+                        raise
+        return found
+
+    def _lines(self, columns: list[str], records: Iterable[tuple[int, list[str]]]):
+        for number, cells in records:
+            where = f"{self.path}, line {number}"
+            try:
+                check_text("".join(cells))
+                if len(cells) != len(columns):
+                    raise FlawError(f"expected {len(columns)} columns, got {len(cells)}")
+            except FlawError as flaw:
+                self.malformed.report(where, str(flaw))
+            else:
+                yield Line(where, dict(zip(columns, cells, strict=True)), cells)
+
+
+def notation_of(path: str | Path) -> Notation:
+    """The delimiter and the encoding of a table, from its first lines."""
+    lines = [line for _, line in itertools.islice(lines_of(path, WHAT), FIRST_LINES)]
+    separator = SEPARATOR_LINE.match(lines[0])
+    delimiter = separator[1] if separator else find_delimiter(path, lines)
+    return Notation(delimiter, POINT, separator is not None, encoding_of(path, WHAT))
+
+
+def _check_header(path: str | Path, columns: list[str]) -> None:
     if not columns:
         raise InputError(f"{path}, line 1: expected the names of the columns, got nothing.")
     try:
@@ -72,45 +166,36 @@ def _table(path: str | Path, malformed: Malformed) -> tuple[list[str], Iterator[
             "more than once."
         )
 
-    def lines() -> Iterator[Line]:
-        for number, cells in records:
-            where = f"{path}, line {number}"
-            try:
-                check_text("".join(cells))
-                if len(cells) != len(columns):
-                    raise FlawError(f"expected {len(columns)} columns, got {len(cells)}")
-            except FlawError as flaw:
-                malformed.report(where, str(flaw))
-            else:
-                yield Line(where, dict(zip(columns, cells, strict=True)), cells)
 
-    return columns, lines()
-
-
-def _records(path: str | Path, malformed: Malformed) -> Iterator[tuple[int, list[str]]]:
+def _records(
+    path: str | Path, malformed: Malformed, notation: Notation
+) -> Iterator[tuple[int, list[str]]]:
     """The cells of each row with the number of its first line; blank lines are skipped."""
-    lines = lines_of(path, WHAT)
-    first = next(lines)
-    texts = (text for _, text in itertools.chain([first], lines))
-    reader = csv.reader(texts, delimiter=delimiter_of(path, first[1]), strict=True)
+    texts = (text for _, text in lines_of(path, WHAT))
+    before = 0
+    if notation.separator_line:
+        next(texts)
+        before = 1
+    reader = csv.reader(texts, delimiter=notation.delimiter, strict=True)
     header = True
     while True:
-        start = reader.line_num + 1
+        start = before + reader.line_num + 1
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
             where, reason = f"{path}, line {start}", _explain(str(error))
-            if reader.line_num > start:
-                reason += f" (everything down to line {reader.line_num:,} belongs to it)"
+            until = before + reader.line_num
+            if until > start:
+                reason += f" (everything down to line {until:,} belongs to it)"
             if header:
                 raise InputError(f"{where}: {reason}") from None
             malformed.report(where, reason)
             continue
         if cells or header:
+            yield start, [cell.strip() for cell in cells] if header else cells
             header = False
-            yield start, [cell.strip() for cell in cells] if start == 1 else cells
 
 
 def _explain(error: str) -> str:
@@ -119,14 +204,6 @@ def _explain(error: str) -> str:
     if "new-line" in error:
         return "expected lines that end in a line feed, got a carriage return alone"
     return f"the quotes are not as in CSV ({error})"
-
-
-def delimiter_of(path: str | Path, header: str) -> str:
-    """The delimiter: a tab if the suffix says so, or the most frequent one of the header."""
-    if Path(str(path).removesuffix(".gz")).suffix == ".tsv":
-        return "\t"
-    outside = "".join(header.split('"')[::2])
-    return max(",;\t|", key=outside.count)
 
 
 def _check_columns(path: str | Path, columns: list[str], fields: Fields) -> None:
@@ -138,72 +215,20 @@ def _check_columns(path: str | Path, columns: list[str], fields: Fields) -> None
 
 
 @contextlib.contextmanager
-def writer(path: str | Path, like: str | Path, fields: Fields) -> Iterator["CsvWriter"]:
+def write_csv(path: str | Path, like: str | Path, fields: Fields) -> Iterator[CsvWriter]:
     """Writes the rows of a CSV file with additional columns for the predictions."""
-    _, header = next(lines_of(like, WHAT))
-    delimiter = delimiter_of(like, header)
-    columns = [name.strip() for name in next(csv.reader([header], delimiter=delimiter))]
+    notation = Table(like, Fields(), Malformed(skip=True)).notation
+    lines = (text for _, text in lines_of(like, WHAT))
+    before = next(lines) if notation.separator_line else ""
+    header = next(lines)
+    columns = [name.strip() for name in next(csv.reader([header], delimiter=notation.delimiter))]
     with whole_file(path) as file:
         ending = "\r\n" if header.endswith("\r\n") else "\n"
-        writer = CsvWriter(file, delimiter, ending, columns, fields, like)
+        file.write(before)
+        writer = CsvWriter(file, notation, ending, columns, fields, like)
         yield writer
         writer.close()
 
 
-class CsvWriter:
-    """See `writer`."""
-
-    def __init__(
-        self,
-        file: TextIOBase,
-        delimiter: str,
-        ending: str,
-        columns: list[str],
-        fields: Fields,
-        like: str | Path,
-    ):
-        self._out = csv.writer(file, delimiter=delimiter, lineterminator=ending)
-        self._columns, self._fields = columns, fields
-        self._added = Columns(columns, like)
-        self._header = True
-
-    def write(self, example: Example, prediction: Mapping[str, Any]) -> None:
-        """Writes the row of an example, or the rows of its steps.
-
-        Args:
-          example: from `read`.
-          prediction: a value for each new column; for a series one for all of its rows,
-            or a list with one per row.
-        """
-        self._begin(prediction)
-        rows = example.raw if self._fields.by_step else [example.raw]
-        for cells, values in zip(rows, self._added.by_row(prediction, len(rows)), strict=True):
-            self._out.writerow([*cells, *values])
-
-    def extend(self, example: Example, prediction: Mapping[str, Any]) -> None:
-        """Writes the steps after a series, and not the series itself.
-
-        Args:
-          example: from `read`, with one time step per row.
-          prediction: lists, each with a value per future step.
-        """
-        self._begin(prediction)
-        steps = max(len(values) for values in prediction.values())
-        rows = [dict(zip(self._columns, cells, strict=True)) for cells in example.raw[-2:]]
-        future = future_rows(rows, steps, self._fields)
-        for row, values in zip(future, self._added.by_row(prediction, steps), strict=True):
-            self._out.writerow([*(cell_text(row.get(name, "")) for name in self._columns), *values])
-
-    def close(self) -> None:
-        """Writes the header if nothing was written."""
-        self._begin({})
-
-    def _begin(self, prediction: Mapping[str, Any]) -> None:
-        self._added.check(prediction)
-        if self._header:
-            self._out.writerow([*self._columns, *prediction])
-            self._header = False
-
-
-CSV = Format("CSV", (".csv", ".tsv"), read, writer, resolve)
+CSV = Format("CSV", (".csv", ".tsv"), read, write_csv, describe)
 """Tables with a header; `.tsv` with tabs."""

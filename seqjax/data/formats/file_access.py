@@ -1,5 +1,6 @@
 """Reading text files line by line, with a clear message for any other file; atomic writing."""
 
+import codecs
 import contextlib
 import gzip
 import io
@@ -11,14 +12,13 @@ from typing import Any
 
 from seqjax.core.errors import InputError
 
+UTF_8 = "utf-8"
 LONGEST_LINE = 1 << 26
 """Maximum bytes in a line: a file without line ends must not fill the memory."""
 
 SIGNATURES = {
     b"\xff\xfe\0\0": "UTF-32 text",
     b"\0\0\xfe\xff": "UTF-32 text",
-    b"\xff\xfe": "UTF-16 text",
-    b"\xfe\xff": "UTF-16 text",
     b"\x1f\x8b": "compressed by gzip",
     b"PK\x03\x04": "a zip archive or a spreadsheet",
     b"\x89PNG": "a picture",
@@ -26,7 +26,6 @@ SIGNATURES = {
 }
 ADVICE = {
     "UTF-32 text": "Convert it: `iconv -f utf-32 -t utf-8 {path} > new{suffix}`.",
-    "UTF-16 text": "Convert it: `iconv -f utf-16 -t utf-8 {path} > new{suffix}`.",
     "compressed by gzip": "Give it a name that ends in .gz.",
 }
 
@@ -68,20 +67,41 @@ def opened(path: str | Path, what: str) -> io.BufferedIOBase:
         raise InputError(f"Cannot read {path}: {error.strerror or error}.") from None
 
 
+def encoding_of(path: str | Path, what: str) -> str:
+    """`"utf-16"` if a text file begins with its mark, otherwise `"utf-8"`.
+
+    Raises:
+      InputError: see `opened`.
+    """
+    with opened(path, what) as file:
+        try:
+            return "utf-16" if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else UTF_8
+        except (EOFError, zlib.error, OSError):
+            # `lines_of` says in which line the file is damaged.
+            return UTF_8
+
+
 def lines_of(path: str | Path, what: str) -> Iterator[tuple[int, str]]:
     """The lines of a text file, numbered from 1, with their line ends.
 
-    Invalid UTF-8 becomes lone surrogates, which `check_text` finds, so that the malformed row can
-    be named, or skipped.
+    The encoding is UTF-8, or UTF-16 where the file begins with its mark. Invalid UTF-8 becomes lone
+    surrogates, which `check_text` finds, so that the malformed row can be named, or skipped.
 
     Raises:
       InputError: see `opened`; and for a damaged gzip file, with the line of the damage.
     """
-    with opened(path, what) as file:
+    encoding = encoding_of(path, what)
+    with opened(path, what) as binary:
+        file = binary if encoding == UTF_8 else _Recoded(binary, encoding)
         number = 0
         while True:
             try:
                 line = file.readline(LONGEST_LINE)
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"{path}, line {number + 1}: expected {encoding.upper()}, as its mark says, "
+                    f"got bytes that are not ({error.reason})."
+                ) from None
             except (EOFError, zlib.error, OSError) as error:
                 reason = "it ends too early" if isinstance(error, EOFError) else str(error)
                 raise InputError(
@@ -102,12 +122,22 @@ def lines_of(path: str | Path, what: str) -> Iterator[tuple[int, str]]:
         raise InputError(f"{path} is empty; expected {what}.")
 
 
+class _Recoded:
+    """The lines of a text in another encoding, in UTF-8."""
+
+    def __init__(self, file: Any, encoding: str):
+        self._text = io.TextIOWrapper(file, encoding, newline="\n")
+
+    def readline(self, longest: int) -> bytes:
+        return self._text.readline(longest).encode()
+
+
 def check_text(text: str) -> None:
     """Raises `FlawError` if a text has zero bytes or was not valid UTF-8."""
     if "\0" in text:
         raise FlawError(
-            f"expected text, got a zero byte at character {text.index(chr(0)) + 1} (UTF-16 must be "
-            "converted to UTF-8, and binary files are not text)"
+            f"expected text, got a zero byte at character {text.index(chr(0)) + 1} (text in "
+            "UTF-16 must begin with its mark, and binary files are not text)"
         )
     # For ASCII texts, the most common ones, Python knows this without scanning them.
     if not text.isascii():

@@ -10,10 +10,13 @@ from typing import Any
 
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
-from seqjax.data.formats.base import Fields, Format
+from seqjax.data.formats.base import Format
+from seqjax.data.formats.column_choice import describe_columns, first_rows
+from seqjax.data.formats.description import Description, listed
+from seqjax.data.formats.fields import Fields
 from seqjax.data.formats.file_access import FlawError, check_text, lines_of, whole_file
 from seqjax.data.formats.predictions import future_rows, is_list_of, plain
-from seqjax.data.formats.rows import FIRST_ROWS, Line, listed, to_examples, with_values
+from seqjax.data.formats.rows import Line, to_examples
 
 WHAT = "a file with a JSON object in every line"
 
@@ -35,20 +38,20 @@ def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Exa
         and may not be skipped.
     """
     lines = _objects(path, fields, malformed)
-    first = list(itertools.islice(lines, FIRST_ROWS))
+    first = first_rows(lines, lambda line: line.row)
     if first:
-        resolved = with_values(fields, [line.row for line in first], path)
+        resolved = describe_columns(path, fields, [line.row for line in first]).fields
         lines = _with_keys(itertools.chain(first, lines), resolved, malformed)
         yield from to_examples(lines, resolved, malformed)
     elif not malformed.count:
         raise InputError(f"{path} has only blank lines; expected {WHAT}.")
 
 
-def resolve(path: str | Path, fields: Fields) -> Fields:
-    """The fields with `values` filled in from the first well-formed objects."""
+def describe(path: str | Path, fields: Fields) -> Description:
+    """How a JSON Lines file is read, from its first well-formed objects."""
     lines = _objects(path, fields, Malformed(skip=True))
-    first = [line.row for line in itertools.islice(lines, FIRST_ROWS)]
-    return with_values(fields, first, path) if first else fields
+    rows = [line.row for line in first_rows(lines, lambda line: line.row)]
+    return describe_columns(path, fields, rows) if rows else Description(path, fields)
 
 
 def _objects(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Line]:
@@ -159,5 +162,5 @@ def _at(value: Any, step: int, steps: int) -> Any:
     return value[step] if is_list_of(value, steps) else value
 
 
-JSON_LINES = Format("JSON Lines", (".jsonl", ".ndjson", ".jsonlines"), read, writer, resolve)
+JSON_LINES = Format("JSON Lines", (".jsonl", ".ndjson", ".jsonlines"), read, writer, describe)
 """One JSON object per line."""

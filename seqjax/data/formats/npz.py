@@ -13,12 +13,13 @@ import numpy as np
 
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
-from seqjax.data.formats.base import Fields, Format
+from seqjax.data.formats.base import Format
+from seqjax.data.formats.description import listed
+from seqjax.data.formats.fields import Fields
 from seqjax.data.formats.file_access import FlawError, whole_file
 from seqjax.data.formats.images import image_of
 from seqjax.data.formats.predictions import plain
-from seqjax.data.formats.rows import listed
-from seqjax.data.formats.values import label_of
+from seqjax.data.formats.values import LARGEST, label_of
 
 WHAT = "an .npz file of numpy.savez"
 INPUTS, LENGTHS = "inputs", "lengths"
@@ -203,10 +204,10 @@ def _inputs(row: Mapping[str, np.ndarray]) -> Any:
     length = int(row[LENGTHS]) if LENGTHS in row else len(series)
     if not 0 < length <= len(series):
         raise FlawError(f"expected a length from 1 to {len(series)}, got {length}")
-    with np.errstate(over="ignore"):
-        series = series[:length].astype(np.float32)
-    if not np.isfinite(series).all():
-        step = int(np.argwhere(~np.isfinite(series))[0][0])
+    series = series[:length].astype(np.float64)
+    finite = np.abs(series) <= LARGEST
+    if not finite.all():
+        step = int(np.argwhere(~finite)[0][0])
         raise FlawError(
             f"expected finite numbers in float32, got {row[INPUTS][step]} at step {step}"
         )

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from seqjax.core.errors import InputError
-from seqjax.data.formats.base import Fields
+from seqjax.data.formats.fields import Fields
+from seqjax.data.formats.notation import POINT, Numerals
 
 
 def plain(value: Any) -> Any:
@@ -75,12 +76,18 @@ class Columns:
         if prediction and self.names != tuple(prediction):
             raise ValueError(f"Expected predictions {self.names}, got {tuple(prediction)}.")
 
-    def by_row(self, prediction: Mapping[str, Any], rows: int) -> Iterator[list[str]]:
+    def by_row(
+        self, prediction: Mapping[str, Any], rows: int, numerals: Numerals = POINT
+    ) -> Iterator[list[str]]:
         """The new cells of each row; a value that is not a list of `rows` is repeated."""
         for row in range(rows):
-            yield [
-                cell_text(value[row] if rows > 1 and is_list_of(value, rows) else value)
+            values = (
+                value[row] if rows > 1 and is_list_of(value, rows) else value
                 for value in prediction.values()
+            )
+            yield [
+                cell_text(value) if isinstance(value, str) else numerals.local(cell_text(value))
+                for value in values
             ]
 
 

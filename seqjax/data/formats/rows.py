@@ -1,30 +1,24 @@
 """Examples from the rows of a table, CSV or JSON."""
 
-import dataclasses
 import datetime
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
-from seqjax.data.formats.base import Fields
+from seqjax.data.formats.fields import Fields
 from seqjax.data.formats.file_access import FlawError, check_text
 from seqjax.data.formats.images import image_of
 from seqjax.data.formats.values import (
     Row,
-    is_number,
     label_of,
     matrix_of,
     number_of,
     target_of,
     words_of,
 )
-
-FIRST_ROWS = 100
-"""Number of rows that determine the columns of numbers."""
 
 REMEMBERED = 100_000
 """Number of series names that are kept, to detect a series whose rows are not contiguous."""
@@ -36,36 +30,6 @@ class Line(NamedTuple):
     where: str
     row: Row
     raw: Any
-
-
-def with_values(fields: Fields, rows: Sequence[Row], path: str | Path) -> Fields:
-    """The fields with `values` determined from the first rows: the first nonempty cell of a column
-    determines its type.
-
-    Raises:
-      InputError: if no column has numbers.
-    """
-    if fields.values is not None or any((fields.text, fields.tokens, fields.image)):
-        return fields
-    row = dict(rows[0])
-    for one in rows[1:]:
-        row |= {name: one.get(name) for name in row if row[name] in ("", None)}
-    others = [name for name in row if name and name not in fields.meant]
-    lists = [name for name in others if isinstance(row[name], list)]
-    found = tuple(lists or [name for name in others if is_number(row[name])])
-    if not found:
-        raise InputError(
-            f"{path}: no column begins with a number, besides those that mean something "
-            f"else; the columns are {listed(row)}. Name the one that holds the text or the numbers."
-        )
-    return dataclasses.replace(fields, values=found)
-
-
-def listed(names: Iterable[str]) -> str:
-    """Up to 12 names, quoted."""
-    names = list(names)
-    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
-    return ", ".join(map(repr, names[:12])) + more
 
 
 def to_examples(lines: Iterable[Line], fields: Fields, malformed: Malformed) -> Iterator[Example]:
@@ -164,7 +128,7 @@ class _Series:
         target = self.target
         if fields.tag is not None:
             target = tuple(self.tags) if len(self.tags) == len(self.steps) else None
-        return Example(np.array(self.steps, np.float32), target, self.where, tuple(self.raw))
+        return Example(np.array(self.steps), target, self.where, tuple(self.raw))
 
 
 def _from_steps(lines: Iterable[Line], fields: Fields, malformed: Malformed) -> Iterator[Example]:

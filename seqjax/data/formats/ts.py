@@ -13,11 +13,12 @@ import numpy as np
 
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
-from seqjax.data.formats.base import Fields, Format
+from seqjax.data.formats.base import Format
+from seqjax.data.formats.description import listed
+from seqjax.data.formats.fields import Fields
 from seqjax.data.formats.file_access import FlawError, check_text, lines_of, whole_file
 from seqjax.data.formats.predictions import cell_text
-from seqjax.data.formats.rows import listed
-from seqjax.data.formats.values import number_of
+from seqjax.data.formats.values import LARGEST, number_of
 
 WHAT = "a .ts file"
 MISSING = "?"
@@ -152,19 +153,15 @@ def _channel(part: str, number: int) -> np.ndarray:
         raise FlawError("expected values alone, got time stamps in parentheses")
     try:
         values = np.array(part.split(","), np.float64)
-        if np.isfinite(values).all() and "_" not in part:
-            with np.errstate(over="ignore"):
-                single = values.astype(np.float32)
-            if np.isfinite(single).all():
-                return single
+        if (np.abs(values) <= LARGEST).all() and "_" not in part:
+            return values
     except ValueError:
         pass
     return np.array(
         [
             np.nan if cell.strip() == MISSING else number_of(cell, f"channel {number}")
             for cell in part.split(",")
-        ],
-        np.float32,
+        ]
     )
 
 

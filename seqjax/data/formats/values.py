@@ -6,13 +6,40 @@ from typing import Any
 
 import numpy as np
 
-from seqjax.data.formats.base import Fields
+from seqjax.data.formats.fields import Fields
 from seqjax.data.formats.file_access import FlawError
 
 Row = Mapping[str, Any]
 
 LARGEST = float(np.finfo(np.float32).max)
 """The largest finite float32."""
+
+
+MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "?", "-", "--"})
+"""Cells that stand for a missing value, in lower case."""
+
+FLAGS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
+"""Cells that are true or false, in lower case."""
+
+
+def is_missing(value: Any, others: Sequence[str] = ()) -> bool:
+    """Whether a cell of a table, or a JSON value, stands for a missing value.
+
+    Args:
+      value: of the cell.
+      others: further signs of a missing value, besides those in `MISSING`.
+    """
+    if isinstance(value, str):
+        text = value.strip()
+        return text.lower() in MISSING or text in others
+    return value is None or value != value or (bool(others) and str(value) in others)
+
+
+def flag_of(value: Any) -> float | None:
+    """1 for true and yes, 0 for false and no; None for anything else."""
+    if isinstance(value, bool):
+        return float(value)
+    return FLAGS.get(value.strip().lower()) if isinstance(value, str) else None
 
 
 def is_number(value: Any) -> bool:
@@ -42,7 +69,7 @@ def number_of(value: Any, name: str) -> float:
 
 
 def matrix_of(row: Row, names: Sequence[str]) -> np.ndarray:
-    """The series of a row, `(time, channels)` float32.
+    """The series of a row, `(time, channels)` float64.
 
     Several numbers are a univariate series. One list is a series, with a number or a list of
     channels per step; several lists are its channels.
@@ -53,7 +80,7 @@ def matrix_of(row: Row, names: Sequence[str]) -> np.ndarray:
         return quick
     if not any(isinstance(value, list) for value in found):
         pairs = zip(found, names, strict=True)
-        return np.array([[number_of(value, name)] for value, name in pairs], np.float32)
+        return np.array([[number_of(value, name)] for value, name in pairs])
     columns = [_series(value, name) for value, name in zip(found, names, strict=True)]
     if len({len(column) for column in columns}) > 1:
         lengths = ", ".join(f"{n!r} {len(c)}" for n, c in zip(names, columns, strict=True))
@@ -69,7 +96,7 @@ def _cells(values: list[Any]) -> np.ndarray | None:
         found = np.array(list(map(float, values)))
     except (ValueError, TypeError, OverflowError):
         return None
-    return found.astype(np.float32)[:, None] if (np.abs(found) <= LARGEST).all() else None
+    return found[:, None] if (np.abs(found) <= LARGEST).all() else None
 
 
 def _series(value: Any, name: str) -> np.ndarray:
@@ -78,7 +105,7 @@ def _series(value: Any, name: str) -> np.ndarray:
     if not value:
         raise FlawError(f"{name!r}: expected at least one step, got an empty list")
     if not isinstance(value[0], list):
-        return np.array([[number_of(item, name)] for item in value], np.float32)
+        return np.array([[number_of(item, name)] for item in value])
     width = len(value[0])
     for step, item in enumerate(value):
         if not isinstance(item, list) or len(item) != width or not width:
@@ -87,7 +114,7 @@ def _series(value: Any, name: str) -> np.ndarray:
                 f"{name!r}: expected {max(1, width)} channels in every step, as in the first, got "
                 f"{came} in step {step + 1}"
             )
-    return np.array([[number_of(part, name) for part in item] for item in value], np.float32)
+    return np.array([[number_of(part, name) for part in item] for item in value])
 
 
 def words_of(value: Any, name: str) -> tuple[str, ...]:

@@ -31,11 +31,11 @@ def test_one_series_of_numbers_in_a_row(tmp_path):
     path = write(tmp_path, "name,t0,t1,t2,label\na,1,-2.5,3e2,x\nb, 4 ,5,6,y\n")
     found, _ = read(path, Fields(label="label"))
     np.testing.assert_array_equal(found[0].inputs, np.float32([[1], [-2.5], [300]]))
-    assert found[1].inputs.dtype == np.float32 and found[1].target == "y"
+    assert found[1].inputs.dtype == np.float64 and found[1].target == "y"
     some, _ = read(path, Fields(label="name", values=("t2", "t0")))
     np.testing.assert_array_equal(some[1].inputs[:, 0], [6, 4])
     assert some[1].target == "b"
-    resolved = find_format(path).resolve(path, Fields(label="label"))
+    resolved = find_format(path).describe(path, Fields(label="label")).fields
     assert resolved.values == ("t0", "t1", "t2")
 
 
@@ -68,7 +68,10 @@ def test_a_column_whose_first_cell_is_empty_holds_what_the_next_one_does(tmp_pat
     path.write_text("load,heat,note\n1,,\n2,3,x\n")
     (example,), _ = read(path, Fields(one_series=True, missing=True))
     np.testing.assert_array_equal(example.inputs, [[1, np.nan], [2, 3]])
-    assert find_format(path).resolve(path, Fields(one_series=True)).values == ("load", "heat")
+    assert find_format(path).describe(path, Fields(one_series=True)).fields.values == (
+        "load",
+        "heat",
+    )
 
 
 def test_numbers_several_labels_and_tags(tmp_path):
@@ -150,11 +153,25 @@ MALFORMED = {
     "too large": ("x,y,label\n1,2,a\n1e39,1,a\n", SERIES, "line 3: 'x': .*float32, got '1e39'"),
     "a word": ("x,y,label\n1,2,a\n1,two,a\n", SERIES, "'y': expected a number, got 'two'"),
     "empty cell": ("x,y,label\n1,2,a\n1,,a\n", SERIES, "'y': expected a number, got nothing"),
-    "thousands": ('x,y,label\n1,2,a\n1,"1,000",a\n', SERIES, "got '1,000' .*thousands separators"),
+    "thousands too late": (
+        "x,label\n" + "1,a\n" * 1000 + '"1,000",a\n',
+        SERIES,
+        "line 1002: .*got '1,000' .*thousands separators",
+    ),
+    "decimals or thousands": ("x;label\n1,234;a\n9,876;b\n", SERIES, "'1,234', whose comma may"),
+    "two decimals": (
+        "x;y\n0,5;1\n1.5;2\n",
+        Fields(values=("x",)),
+        "line 2: 'x': .*got '0,5' .*decimal point",
+    ),
+    "a point too late": (
+        "x;label\n" + "0,5;a\n" * 1000 + "1.5;a\n",
+        SERIES,
+        "line 1002: 'x': expected a number with decimal commas .*got '1.5'",
+    ),
     "underscore": ("x,y,label\n1,2,a\n1,1_000,a\n", SERIES, "got '1_000' .*thousands separators"),
-    "decimal comma": ("x;y;label\n1;2;a\n1;0,5;a\n", SERIES, "got '0,5' .*decimal point"),
     "hexadecimal": ("x,label\n1,a\n0x10,a\n", SERIES, "expected a number, got '0x10'"),
-    "no numbers": ("name,label\nbob,a\n", SERIES, "no column begins with a number"),
+    "no numbers": ("name,label\nbob,a\n", SERIES, r"no column holds numbers, .*'name' \('bob'\)"),
     "not a number to predict": (
         "x,n\n1,2\n1,many\n",
         Fields(number="n"),
@@ -251,6 +268,73 @@ def test_what_follows_an_open_quote_does_not_fill_the_memory(tmp_path, monkeypat
 def test_numbers_of_another_file_are_those_of_the_first(tmp_path):
     """A code that looks like a number in one file and not in the other changes nothing."""
     first = write(tmp_path, "a,b,code\n1,2,x\n")
-    fields = find_format(first).resolve(first, Fields())
+    fields = find_format(first).describe(first, Fields()).fields
     second = write(tmp_path, "code,b,a\n7,2,1\n", "b.csv")
     np.testing.assert_array_equal(read(second, fields)[0][0].inputs[:, 0], [1, 2])
+
+
+NOTATIONS = {
+    "decimal commas": ("x;y\n0,5;1\n-12,25;2\n", [[0.5, 1], [-12.25, 2]], "decimal commas"),
+    "quoted commas": ('x,y\n"0,5",1\n"7",2\n', [[0.5, 1], [7, 2]], "decimal commas"),
+    "German": ("x;y\n1.234,5;1\n7;2\n", [[1234.5, 1], [7, 2]], "points between thousands"),
+    "English": ('x,y\n"1,234.5",1\n"1,234,567",2\n', [[1234.5, 1], [1234567, 2]], "commas between"),
+    "large ones alone": ("x;y\n1,234;1\n12;2\n", [[1234, 1], [12, 2]], "commas between thousands"),
+    "no thousands": ("x;y\n1,234;1\n12345;2\n", [[1.234, 1], [12345, 2]], "decimal commas"),
+    "spaces": ("x;y\n1\N{NO-BREAK SPACE}234,5;1\n2 345;2\n", [[1234.5, 1], [2345, 2]], "spaces"),
+    "Swiss": ("x;y\n1'234.5;1\n7;2\n", [[1234.5, 1], [7, 2]], "apostrophes between thousands"),
+    "spreadsheets": ("sep=;\nx;y\n1;2\n3;4\n", [[1, 2], [3, 4]], "semicolons between columns"),
+    "names with commas": ("x, in m;y, z, w\n1;2\n3;4\n", [[1, 2], [3, 4]], "semicolons"),
+    "dates": ("t;x;y\n01.02.2020;0,5;1\n02.02.2020;1,5;2\n", [[0.5, 1], [1.5, 2]], "decimal"),
+}
+
+
+@pytest.mark.parametrize(("content", "values", "remark"), NOTATIONS.values(), ids=NOTATIONS)
+def test_notations_are_read_and_said(content, values, remark, tmp_path):
+    path = write(tmp_path, content)
+    fields = Fields(one_series=True)
+    (example,), _ = read(path, fields)
+    np.testing.assert_array_equal(example.inputs, values)
+    assert remark in find_format(path).describe(path, fields).lines()[0]
+
+
+def test_a_text_with_a_comma_is_no_number(tmp_path):
+    found, _ = read(write(tmp_path, "text;label;x\n1,5;a;0,5\n2,5;b;1,5\n"), TEXT)
+    assert [example.inputs for example in found] == ["1,5", "2,5"]
+
+
+CHOSEN = {
+    "the index of pandas": ("Unnamed: 0,load\n5,1\n9,2\n", ("load",), "'Unnamed: 0', an index"),
+    "an index without a name": (",load,heat\n0,1,5\n1,2,7\n2,9,8\n", ("load", "heat"), ""),
+    "a count of rows": ("n,load\n1,5\n2,3\n3,8\n", ("load",), "not 'n', which counts rows"),
+    "years": ("year,load\n1999,5\n2000,3\n2001,8\n", ("load",), "'year', which counts rows"),
+    "a code": ("code,load\n7,5\n7,3\n7,8\n", ("load",), "not 'code', which never varies"),
+    "nothing else": ("load\n1\n2\n3\n", ("load",), "values from 'load', the column of numbers"),
+    "missing at first": ("n,load\n1,NA\n2,3\n3,8\n", ("load",), "not 'n'"),
+    "mostly words": ("a,load\n1,1\nb,2\nc,4\n", ("load",), "the column of numbers"),
+}
+
+
+@pytest.mark.parametrize(("content", "values", "why"), CHOSEN.values(), ids=CHOSEN)
+def test_columns_are_chosen_and_said(content, values, why, tmp_path):
+    path = write(tmp_path, content)
+    found = find_format(path).describe(path, Fields(one_series=True, missing=True))
+    assert found.fields.values == values
+    assert why in "\n".join(found.lines())
+    named = find_format(path).describe(path, Fields(one_series=True, values=("load",)))
+    assert not named.lines()
+
+
+def test_an_index_of_every_series_and_pixels_that_are_always_black(tmp_path):
+    path = write(tmp_path, "id,n,x\na,0,5\na,1,4\nb,0,6\nb,1,6\n")
+    found = find_format(path).describe(path, Fields(series="id"))
+    assert found.fields.values == ("x",)
+    path = write(tmp_path, "n,p0,p1,label\n0,0,1,a\n1,0,2,b\n2,0,3,a\n")
+    found = find_format(path).describe(path, Fields(label="label"))
+    assert found.fields.values == ("p0", "p1")
+    kinds = {column.name: (column.kind, column.note) for column in found.columns}
+    assert kinds == {
+        "n": ("numbers", "which counts rows"),
+        "p0": ("numbers", ""),
+        "p1": ("numbers", ""),
+        "label": ("words", ""),
+    }

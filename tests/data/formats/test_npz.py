@@ -34,7 +34,7 @@ def test_series_with_lengths_labels_numbers_and_tags(tmp_path):
     found, _ = read(path, LABEL)
     np.testing.assert_array_equal(found[0].inputs, SERIES[0])
     np.testing.assert_array_equal(found[1].inputs, SERIES[1, :1])
-    assert [e.target for e in found] == ["a", "bc"] and found[0].inputs.dtype == np.float32
+    assert [e.target for e in found] == ["a", "bc"] and found[0].inputs.dtype == np.float64
     assert found[1].where == f"{path}, row 1"
     assert [e.target for e in read(path, Fields(label="codes"))[0]] == ["7", "8"]
     assert [e.target for e in read(path, Fields(number="numbers"))[0]] == [0.5, 1.5]

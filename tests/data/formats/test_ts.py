@@ -24,7 +24,7 @@ def test_one_channel(tmp_path):
     found, _ = read(path)
     assert [e.inputs.tolist() for e in found] == [[[1], [2], [3]], [[4.5]]]
     assert [e.target for e in found] == ["x", "y"]
-    assert found[1].where == f"{path}, line 9" and found[0].inputs.dtype == np.float32
+    assert found[1].where == f"{path}, line 9" and found[0].inputs.dtype == np.float64
 
 
 def test_several_channels_of_several_lengths(tmp_path):

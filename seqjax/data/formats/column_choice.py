@@ -1,0 +1,141 @@
+"""What the columns of a table hold, and which of them are the values that nobody named."""
+
+import dataclasses
+import re
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from seqjax.core.errors import InputError
+from seqjax.data.formats.description import Choice, Column, Description, Kind
+from seqjax.data.formats.fields import Fields
+from seqjax.data.formats.values import Row, flag_of, is_missing, is_number
+
+FIRST_ROWS = 500
+"""Number of rows at most that tell what the columns of a table hold."""
+
+FIRST_CELLS = 200_000
+"""Number of cells at most in these rows."""
+
+INDEX_NAMES = re.compile(r"|#|index|idx|id|row|row_?(id|nr|number)|unnamed:? ?\d+", re.IGNORECASE)
+"""Names of columns that number rows; pandas leaves the first or the last of them in files."""
+
+
+def first_rows(rows: Iterable[Any], of: Any = lambda row: row) -> list[Any]:
+    """The first rows, at most `FIRST_ROWS` and about `FIRST_CELLS`; `of(row)` is a mapping."""
+    found, cells = [], 0
+    for row in rows:
+        found.append(row)
+        cells += sum(len(cell) if isinstance(cell, list) else 1 for cell in of(row).values())
+        if len(found) >= FIRST_ROWS or cells >= FIRST_CELLS:
+            break
+    return found
+
+
+def describe_columns(path: str | Path, fields: Fields, rows: Sequence[Row]) -> Description:
+    """How a table is read, from its first rows, whose numbers are in Python's notation.
+
+    Raises:
+      InputError: if values are needed, and no column has numbers.
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells, signs = {name: [row.get(name) for row in rows] for name in names}, fields.missing_names
+    kinds: dict[str, Kind] = {name: _kind(cells[name], signs) for name in names}
+    chosen = Description(path, fields, len(rows))
+    notes: dict[str, str] = {}
+    if fields.values is None and not any((fields.text, fields.tokens, fields.image)):
+        others = [name for name in names if name and name not in fields.meant]
+        values, notes = _values(path, fields, cells, kinds, others)
+        why = "the columns of numbers" if len(values) > 1 else "the column of numbers"
+        if any(kinds[name] == "lists" for name in values):
+            why = why.replace("numbers", "lists")
+        left_out = "; ".join(f"not {name!r}, {note}" for name, note in notes.items())
+        choice = Choice("values", values, why + (f" ({left_out})" if left_out else ""))
+        fields = dataclasses.replace(fields, values=values)
+        chosen = Description(path, fields, len(rows), choices=(choice,))
+    columns = tuple(
+        Column(
+            name,
+            kinds[name],
+            sum(is_missing(cell, signs) for cell in cells[name]),
+            _sample(cells[name], signs),
+            notes.get(name, ""),
+        )
+        for name in names
+    )
+    return dataclasses.replace(chosen, columns=columns)
+
+
+def _sample(cells: Sequence[Any], signs: Sequence[str]) -> str:
+    """The first cell with a value, shortened."""
+    return str(next((cell for cell in cells if not is_missing(cell, signs)), ""))[:40]
+
+
+def _kind(cells: Sequence[Any], signs: Sequence[str]) -> Kind:
+    """What a column holds: its first cell with a value says so, if half of them agree."""
+    held = [cell for cell in cells if not is_missing(cell, signs)]
+    if not held:
+        return "nothing"
+    if isinstance(held[0], list):
+        return "lists"
+    if all(flag_of(cell) is not None for cell in held):
+        return "true or false"
+    if is_number(held[0]) and 2 * sum(map(is_number, held)) >= len(held):
+        return "numbers"
+    return "words"
+
+
+def _values(
+    path: str | Path,
+    fields: Fields,
+    cells: dict[str, list[Any]],
+    kinds: dict[str, Kind],
+    others: Sequence[str],
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The columns of values, and why others with numbers are none."""
+    lists = [name for name in others if kinds[name] == "lists"]
+    if lists:
+        return tuple(lists), {}
+    numbers = [name for name in others if kinds[name] == "numbers"]
+    if not numbers:
+        seen = ", ".join(
+            f"{name!r} ({_sample(column, fields.missing_names)!r})"
+            for name, column in list(cells.items())[:12]
+        )
+        raise InputError(
+            f"{path}: no column holds numbers, besides those that mean something else; the "
+            f"columns begin with {seen}. Name the one that holds the text or the numbers."
+        )
+    series = None if fields.series is None else cells.get(fields.series)
+    notes = {}
+    for name in numbers:
+        if fields.by_step or name == numbers[0] or INDEX_NAMES.fullmatch(name.strip()):
+            note = _note(name, cells[name], series, fields.by_step)
+            if note:
+                notes[name] = note
+    kept = tuple(name for name in numbers if name not in notes)
+    # A table of nothing but a count or a constant holds what is meant.
+    return (kept, notes) if kept else (tuple(numbers), {})
+
+
+def _note(name: str, cells: list[Any], series: list[Any] | None, by_step: bool) -> str:
+    """Why a column of numbers is probably none of the values; empty if it is one."""
+    if INDEX_NAMES.fullmatch(name.strip()):
+        return "an index by its name"
+    numbers = [float(cell) if is_number(cell) else None for cell in cells]
+    pairs = [(a, b) for a, b in pairwise(numbers)]
+    steps = [b - a for a, b in pairs if a is not None and b is not None]
+    if series is not None and set(steps) != {1.0}:
+        within = [a == b for a, b in pairwise(series)]
+        steps = [
+            b - a
+            for (a, b), one in zip(pairs, within, strict=True)
+            if one and a is not None and b is not None
+        ]
+    first = next(number for number in numbers if number is not None)
+    if len(steps) > 1 and set(steps) == {1.0} and first.is_integer():
+        return "which counts rows"
+    if by_step and len(steps) > 1 and set(steps) == {0.0}:
+        return "which never varies"
+    return ""

@@ -1,0 +1,72 @@
+"""Writing the rows of a CSV table with predictions."""
+
+import csv
+from collections.abc import Mapping
+from io import TextIOBase
+from pathlib import Path
+from typing import Any
+
+from seqjax.data.examples import Example
+from seqjax.data.formats.fields import Fields
+from seqjax.data.formats.notation import Notation
+from seqjax.data.formats.predictions import Columns, cell_text, future_rows
+
+
+class CsvWriter:
+    """Writes the rows of a table with additional columns for the predictions."""
+
+    def __init__(
+        self,
+        file: TextIOBase,
+        notation: Notation,
+        ending: str,
+        columns: list[str],
+        fields: Fields,
+        like: str | Path,
+    ):
+        self._out = csv.writer(file, delimiter=notation.delimiter, lineterminator=ending)
+        self._numerals = notation.numerals
+        self._columns, self._fields = columns, fields
+        self._added = Columns(columns, like)
+        self._header = True
+
+    def write(self, example: Example, prediction: Mapping[str, Any]) -> None:
+        """Writes the row of an example, or the rows of its steps.
+
+        Args:
+          example: from `read`.
+          prediction: a value for each new column; for a series one for all of its rows,
+            or a list with one per row.
+        """
+        self._begin(prediction)
+        rows = example.raw if self._fields.by_step else [example.raw]
+        for cells, values in zip(
+            rows, self._added.by_row(prediction, len(rows), self._numerals), strict=True
+        ):
+            self._out.writerow([*cells, *values])
+
+    def extend(self, example: Example, prediction: Mapping[str, Any]) -> None:
+        """Writes the steps after a series, and not the series itself.
+
+        Args:
+          example: from `read`, with one time step per row.
+          prediction: lists, each with a value per future step.
+        """
+        self._begin(prediction)
+        steps = max(len(values) for values in prediction.values())
+        rows = [dict(zip(self._columns, cells, strict=True)) for cells in example.raw[-2:]]
+        future = future_rows(rows, steps, self._fields)
+        for row, values in zip(
+            future, self._added.by_row(prediction, steps, self._numerals), strict=True
+        ):
+            self._out.writerow([*(cell_text(row.get(name, "")) for name in self._columns), *values])
+
+    def close(self) -> None:
+        """Writes the header if nothing was written."""
+        self._begin({})
+
+    def _begin(self, prediction: Mapping[str, Any]) -> None:
+        self._added.check(prediction)
+        if self._header:
+            self._out.writerow([*self._columns, *prediction])
+            self._header = False

@@ -1,0 +1,65 @@
+"""The roles of the columns of a file."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Fields:
+    """The role of each column, key or array of a file; None for roles that it does not have.
+
+    Args:
+      text: the text.
+      tokens: the tokenized text: a list, or words separated by spaces.
+      image: a vector, an image or a clip: nested lists of numbers; or, relative to the file's
+        folder, the path of an image, of a folder with the frames of a clip, or of an `.npy` file.
+      label: the target of classification.
+      label_separator: separates the labels of multi-label data (`"|"`), whose target is a tuple.
+      number: the target of regression.
+      series: the name of the series that a row belongs to. A row is one time step then, and the
+        rows of a series are contiguous.
+      time: the time of a row, nondecreasing within a series.
+      values: the numeric inputs. By default all other columns with a number in the first row.
+      tag: the tag of every token or step. In CoNLL-U the name of a column (`"upos"`), or
+        else a key of its last column (`"biose"`).
+      one_series: a row is one time step and all rows together are one series; implied by `time`
+        without `series`.
+      missing: whether values may be missing, NaN: empty cells, `NA`, `NaN`, `null`, `?` and `-`; if
+        not, such a row is malformed.
+      missing_names: further signs of a missing value.
+      require_target: whether a row without its label, number or tags is malformed; if not,
+        its target is None, and their columns are optional.
+    """
+
+    text: str | None = None
+    tokens: str | None = None
+    image: str | None = None
+    label: str | None = None
+    label_separator: str | None = None
+    number: str | None = None
+    series: str | None = None
+    time: str | None = None
+    values: tuple[str, ...] | None = None
+    tag: str | None = None
+    one_series: bool = False
+    missing: bool = False
+    missing_names: tuple[str, ...] = ()
+    require_target: bool = True
+
+    @property
+    def by_step(self) -> bool:
+        """Whether a row is one time step of a series."""
+        return self.one_series or self.series is not None or self.time is not None
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The required columns."""
+        targets = (self.label, self.number, self.tag) if self.require_target else ()
+        inputs = (self.text, self.tokens, self.image, self.series, self.time, *(self.values or ()))
+        return tuple(name for name in (*inputs, *targets) if name is not None)
+
+    @property
+    def meant(self) -> tuple[str, ...]:
+        """The columns with a role other than `values`."""
+        targets = (self.label, self.number, self.tag)
+        inputs = (self.text, self.tokens, self.image, self.series, self.time)
+        return tuple(name for name in (*inputs, *targets) if name is not None)

@@ -1,0 +1,184 @@
+"""How a table writes its rows and its numbers: the delimiter, the decimal and the thousands."""
+
+import csv
+import dataclasses
+import functools
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from seqjax.core.errors import InputError
+from seqjax.data.formats.file_access import FlawError
+
+DELIMITERS = ",;\t|"
+SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*\Z', re.IGNORECASE)
+"""The first line by which spreadsheets are told the delimiter."""
+
+SPACES = " \N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}"
+LIKE_A_NUMBER = re.compile(rf"[+-]?[.,]?\d[\d.,'{SPACES}]*(?:[eE][+-]?\d+)?")
+NAMES = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "vertical bars"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Numerals:
+    """How numbers are written.
+
+    Args:
+      decimal: the decimal separator, a point or a comma.
+      thousands: the signs that may separate thousands; empty if none are used.
+    """
+
+    decimal: str = "."
+    thousands: str = ""
+
+    def fit(self, cell: str) -> bool:
+        """Whether a cell is a number that is written like this."""
+        return _pattern(self.decimal, self.thousands).fullmatch(cell) is not None
+
+    def plain(self, cell: str, name: str) -> str:
+        """A number as Python writes it; what is no number stays as it is.
+
+        Raises:
+          FlawError: if a cell of the column `name` is a number in another notation.
+        """
+        text = cell.strip()
+        if self == POINT or LIKE_A_NUMBER.fullmatch(text) is None:
+            return cell
+        if not self.fit(text):
+            raise FlawError(f"{name!r}: expected a number with {self}, got {cell!r}")
+        return text.translate(dict.fromkeys(map(ord, self.thousands))).replace(self.decimal, ".")
+
+    def local(self, text: str) -> str:
+        """A number that Python wrote, as the file writes numbers."""
+        return text.replace(".", self.decimal)
+
+    def __str__(self) -> str:
+        if self == POINT:
+            return "a decimal point"
+        sign = {"": "", ".": "points", ",": "commas", "'": "apostrophes"}
+        between = sign.get(self.thousands, "spaces")
+        decimal = "decimal commas" if self.decimal == "," else "a decimal point"
+        return f"{decimal} and {between} between thousands" if between else decimal
+
+
+@functools.cache
+def _pattern(decimal: str, thousands: str) -> re.Pattern[str]:
+    digits, point = r"\d+", re.escape(decimal)
+    if thousands:
+        digits = rf"(?:\d+|[1-9]\d{{0,2}}(?:[{re.escape(thousands)}]\d{{3}})+)"
+    return re.compile(rf"[+-]?(?:{digits}(?:{point}\d*)?|{point}\d+)(?:[eE][+-]?\d+)?")
+
+
+POINT = Numerals()
+KINDS = (
+    POINT,
+    Numerals(".", ","),
+    # Where the decimal is a comma, a point can only separate thousands.
+    Numerals(",", "."),
+    Numerals(".", SPACES),
+    Numerals(",", SPACES),
+    Numerals(".", "'"),
+    Numerals(",", "'"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Notation:
+    """How a table is written.
+
+    Args:
+      delimiter: between cells.
+      numerals: how its numbers are written.
+      separator_line: whether the first line is `sep=;` and the names of the columns follow.
+      encoding: of its text.
+    """
+
+    delimiter: str = ","
+    numerals: Numerals = POINT
+    separator_line: bool = False
+    encoding: str = "utf-8"
+
+    def remarks(self, path: str | Path) -> tuple[str, ...]:
+        """What is unusual in it."""
+        usual = "\t" if is_tabbed(path) else ","
+        found = []
+        if self.encoding != "utf-8":
+            found.append(f"the encoding {self.encoding.upper()}")
+        if self.delimiter != usual:
+            found.append(f"{NAMES.get(self.delimiter, repr(self.delimiter))} between columns")
+        if self.numerals != POINT:
+            found.append(str(self.numerals))
+        return tuple(found)
+
+
+def is_tabbed(path: str | Path) -> bool:
+    """Whether the suffix of a file says that tabs separate its columns."""
+    return Path(str(path).removesuffix(".gz")).suffix.lower() in (".tsv", ".tab")
+
+
+def find_delimiter(path: str | Path, lines: Sequence[str]) -> str:
+    """The delimiter of a table from its first lines.
+
+    It is a tab if the suffix says so; otherwise the one that splits most lines into as many cells
+    as the first, and of these the one that makes most cells.
+    """
+    if is_tabbed(path):
+        return "\t"
+
+    def agreement(delimiter: str) -> tuple[float, int]:
+        widths = [len(cells) for cells in _split(lines, delimiter)]
+        if not widths or widths[0] < 2:
+            return 0.0, 0
+        same = sum(width == widths[0] for width in widths) / len(widths)
+        return round(same, 1), widths[0]
+
+    return max(DELIMITERS, key=agreement)
+
+
+def _split(lines: Sequence[str], delimiter: str) -> list[list[str]]:
+    found = []
+    try:
+        for cells in csv.reader(lines, delimiter=delimiter):
+            if cells:
+                found.append(cells)
+    except csv.Error:
+        pass
+    return found
+
+
+def find_numerals(path: str | Path, delimiter: str, columns: Iterable[Sequence[str]]) -> Numerals:
+    """How the numbers of a table are written, from the first cells of its columns.
+
+    Raises:
+      InputError: if the commas of a column are either decimals or thousands, and nothing says
+        which.
+    """
+    numbers = [column for column in map(_numbers_of, columns) if column]
+    fitting = [{kind for kind in KINDS if all(map(kind.fit, column))} for column in numbers]
+    found = max(KINDS, key=lambda kind: sum(kind in kinds for kinds in fitting))
+    english, german = Numerals(".", ","), Numerals(",", ".")
+    if found != english or delimiter == ",":
+        return found
+    unclear = [
+        column
+        for column, kinds in zip(numbers, fitting, strict=True)
+        if {english, german} <= kinds and POINT not in kinds
+    ]
+    clear = [kinds for kinds in fitting if len({english, german} & kinds) == 1]
+    if clear or not unclear:
+        return found
+    if all(any("," not in cell for cell in column) for column in unclear):
+        # Decimals of a fixed width would stand in every cell, and thousands only in large ones.
+        whole = [cell.lstrip("+-") for column in unclear for cell in column if "," not in cell]
+        return english if max(map(len, whole)) <= len("999") else german
+    raise InputError(
+        f"{path}: the numbers look like {unclear[0][0]!r}, whose comma may separate decimals or "
+        "thousands. Write them with a decimal point and without separators of thousands."
+    )
+
+
+def _numbers_of(column: Sequence[str]) -> list[str]:
+    """The numbers of a column, in whatever notation; none if most cells are something else."""
+    cells = [cell.strip() for cell in column if cell.strip()]
+    found = [cell for cell in cells if LIKE_A_NUMBER.fullmatch(cell)]
+    return found if 2 * len(found) > len(cells) else []
