@@ -1,12 +1,13 @@
 """The loops of a traced program: what they carry and multiply; and how large arrays are."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Loop(NamedTuple):
-    """A scan in a jaxpr: the shapes it carries and the shapes that its products multiply."""
+    """A scan in a jaxpr: the shapes and dtypes it carries and the shapes its products multiply."""
 
     carry: list[tuple[int, ...]]
+    dtypes: list[Any]
     products: list[tuple[tuple[int, ...], ...]]
     innermost: bool
 
@@ -22,7 +23,8 @@ def loops(jaxpr) -> list[Loop]:
             first = eqn.params["num_consts"]
             carry = body.invars[first : first + eqn.params["num_carry"]]
             shapes = [var.aval.shape for var in carry]
-            found.append(Loop(shapes, list(_products(body)), not below))
+            dtypes = [var.aval.dtype for var in carry]
+            found.append(Loop(shapes, dtypes, list(_products(body)), not below))
         found += below
     return found
 

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from seqjax.core.trees import narrowed, widened
 from seqjax.core.types import Array, Float, PyTree
 
 Score = Literal["additive", "multiplicative"]
@@ -128,12 +129,17 @@ def attend_in_tiles(
             leaf = jnp.broadcast_to(leaf, (*batch, *entry))
         return leaf.reshape(sequences, *entry)
 
+    # Gradients of what a loop closes over add up in float32 at least.
+    wide_vector = widened(vector)
+
     def read(sequence: tuple[Memory, Array]) -> tuple[Array, Array]:
         memory, queries = sequence
         if each <= fit:
-            return again(memory, queries, vector)
+            return again(memory, queries, narrowed(wide_vector, vector))
+        shared, wide = (memory, vector), (widened(memory), wide_vector)
 
         def read_one(query: Array) -> tuple[Array, Array]:
+            memory, vector = narrowed(wide, shared)
             found, weights = again(memory, query[None], vector)
             return found[0], weights[0]
 

@@ -35,6 +35,21 @@ def narrow(wide: Any, like: Any) -> Any:
     return wide.astype(like.dtype) if is_float(like) else wide
 
 
+def widened(tree: Any) -> Any:
+    """What a loop closes over, for its outside; inside, `narrowed` makes it what it was.
+
+    A loop adds to the gradients of all that it closes over, once in every step, and in their own
+    dtype: in bfloat16 terms are lost beside the sum of hundreds of others. Of leaves that are wide
+    already both functions make nothing.
+    """
+    return jax.tree.map(widen, tree)
+
+
+def narrowed(wide: Any, like: Any) -> Any:
+    """A tree in the dtypes of another one."""
+    return jax.tree.map(narrow, wide, like)
+
+
 def tree_bytes(tree: Any) -> int:
     """What the arrays of a tree take, or would take."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core.masks import select
-from seqjax.core.noise import restart
+from seqjax.core.noise import restart, with_dtypes_of
 from seqjax.core.types import Array, Carry, PyTree
 
 
@@ -31,8 +31,13 @@ class Boundaries(NamedTuple):
         return jax.tree.map(lambda leaf: select(cuts, stop(leaf), leaf), carry)
 
     def reset(self, initial: Carry, carry: Carry) -> Carry:
-        """The initial carry where the state starts anew, else the carry."""
-        return carry if self.resets is None else restart(self.resets, initial, carry)
+        """The initial carry where the state starts anew, else the carry.
+
+        The initial carry may be wider: its gradient then adds up over resets as it is.
+        """
+        if self.resets is None:
+            return carry
+        return restart(self.resets, with_dtypes_of(initial, carry), carry)
 
     def hold(self, new: PyTree, old: PyTree) -> PyTree:
         """The new values at steps that count, else the old ones, from before any reset."""
@@ -66,7 +71,7 @@ class Boundaries(NamedTuple):
             d_carry = [select(self.cuts, *pair) for pair in zip(nothing, d_carry, strict=True)]
         d_start = d_carry
         if self.resets is not None:
-            fresh = d_initial or nothing
+            fresh = [d.astype(n.dtype) for d, n in zip(d_initial or nothing, nothing, strict=True)]
             d_start = [select(self.resets, *pair) for pair in zip(fresh, d_carry, strict=True)]
         d_new, d_made = advance(d_start)
         return self.hold(d_new, d_carry), d_made

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 
 from seqjax.core.noise import with_keys_of
 from seqjax.core.steps import Run, Steps, time_of
-from seqjax.core.trees import floats
+from seqjax.core.trees import floats, widened
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
 from seqjax.engines.boundaries import Boundaries
 from seqjax.engines.tangents import settled, tangent_leaves, tangent_tree
@@ -118,7 +118,8 @@ def bptt(
     """
     plan = Plan(kind, steps.reverse, store, "carries" if steps.record else "outputs")
     flags = Boundaries(*steps.flags)
-    carry, kept = run(plan, params, carry, with_keys_of(initial, carry), xs, flags)
+    initial = widened(with_keys_of(initial, carry))
+    carry, kept = run(plan, params, carry, initial, xs, flags)
     return Run(carry, kept.ys, kept.carries)
 
 

@@ -22,7 +22,7 @@ import jax
 from seqjax.core.cell import Cell
 from seqjax.core.matrix import Access, MatrixRecurrence, MatrixState, advance
 from seqjax.core.steps import Run, Steps, batch_shape_of, time_of
-from seqjax.core.trees import tree_bytes, widen
+from seqjax.core.trees import narrowed, tree_bytes, widened
 from seqjax.core.types import Carry, Inputs, Params, PyTree
 from seqjax.engines import sizes
 from seqjax.engines.boundaries import Boundaries
@@ -93,11 +93,10 @@ def _in_tiles(
     """The run itself, `size` steps at a time."""
     turn = lambda tree: jax.tree.map(lambda leaf: leaf[::-1], tree) if steps.reverse else tree  # noqa: E731
     # Gradients of parameters add up over tiles: in float32 at least.
-    wide = jax.tree.map(widen, params)
+    wide = widened(params)
 
     def tile(carry, here):
-        narrow = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), wide, params)
-        return run_tile(narrow, initial, carry, here)
+        return run_tile(narrowed(wide, params), initial, carry, here)
 
     if size < time_of(xs):
         tile = jax.checkpoint(tile, prevent_cse=False)

@@ -22,7 +22,7 @@ from seqjax.core.affine import Update, apply
 from seqjax.core.linear import Diagonal
 from seqjax.core.masks import select
 from seqjax.core.steps import Run, Steps, time_of
-from seqjax.core.trees import tree_bytes, widen
+from seqjax.core.trees import narrowed, tree_bytes, widened
 from seqjax.core.types import Carry, Inputs, Params, PyTree
 from seqjax.engines import sizes
 from seqjax.engines.boundaries import Boundaries
@@ -61,16 +61,16 @@ def diagonal(
     tile_size = method.tile or steps_of_tile(time, step_bytes)
     chunk_size = tile_size if by_steps else method.chunk or tile_size
     run = partial(_by_steps if by_steps else _at_once, structure)
-    # Gradients of weights add up over many tiles: in float32 at least.
-    wide = jax.tree.map(widen, params)
+    # Gradients of parameters add up over tiles, chunks and steps: in float32 at least.
+    wide = widened(params)
 
     def tile(carry, here):
         x, flags = here
-        narrow = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), wide, params)
+        narrow = narrowed(wide, params)
 
         def chunk(carry, some):
             inputs, flags = some
-            return run(narrow, initial, carry, inputs, flags, steps.reverse, steps.record)
+            return run(wide, params, initial, carry, inputs, flags, steps.reverse, steps.record)
 
         carry, (values, carries) = over_tiles(
             chunk,
@@ -107,7 +107,8 @@ def steps_of_tile(time: int, step_bytes: int) -> int:
 
 def _by_steps(
     structure: Diagonal,
-    params: Params,
+    wide: Params,
+    like: Params,
     initial: Carry,
     carry: Carry,
     inputs: PyTree,
@@ -115,12 +116,16 @@ def _by_steps(
     reverse: bool,
     record: bool,
 ) -> tuple[Carry, tuple[PyTree, Carry | None]]:
-    """One step after the other: the state after the last, and what is read at each."""
+    """One step after the other: the state after the last, and what is read at each.
+
+    Parameters are `wide` outside of all loops, and in the dtypes of `like` inside.
+    """
 
     # The coefficients are computed a second time where they are used: cheaper than storing them.
     @partial(jax.checkpoint, prevent_cse=False)
     def body(carry, now):
         inputs, flags = now
+        params = narrowed(wide, like)
         advance = lambda start: structure.advance(params, start, inputs)  # noqa: E731
         new, values = flags.step(advance, initial, carry)
         return new, (values, new if record else None)
@@ -130,7 +135,8 @@ def _by_steps(
 
 def _at_once(
     structure: Diagonal,
-    params: Params,
+    wide: Params,
+    like: Params,
     initial: Carry,
     carry: Carry,
     inputs: PyTree,
@@ -139,6 +145,7 @@ def _at_once(
     record: bool,
 ) -> tuple[Carry, tuple[PyTree, Carry | None]]:
     """The same by an associative scan."""
+    params = narrowed(wide, like)
 
     def turn(tree: PyTree) -> PyTree:
         return jax.tree.map(lambda leaf: jnp.flip(leaf, 0), tree) if reverse else tree

@@ -11,6 +11,7 @@ from seqjax.core.matrix import MatrixRecurrence
 from seqjax.core.noise import with_keys_of
 from seqjax.core.recurrence import AnyStep, Recurrence
 from seqjax.core.steps import Run, Steps, batch_shape_of, time_of, zero_masked
+from seqjax.core.trees import narrowed, widened
 from seqjax.core.types import Carry, Inputs, Params, PyTree
 from seqjax.engines.any_steps import any_steps
 from seqjax.engines.chunkwise import chunkwise
@@ -107,17 +108,21 @@ def _in_checkpoints(
     """All layers of a stretch of time before the next one."""
     size = steps.checkpoint_every
     assert size is not None
+    # Gradients add up over stretches: in float32 at least.
+    whole = params, with_keys_of(initial, carry)
+    wide, initial = widened(whole)
 
     def stretch(carry, here):
         xs, flags = here
-        part = run(cell, params, carry, initial, xs, steps.part(flags))
+        start = narrowed(initial, carry)
+        part = run(cell, narrowed(wide, params), carry, start, xs, steps.part(flags))
         return part.carry, (part.ys, part.carries)
 
     here = (xs, steps.flags)
     # The carries to start from and to go back to lie where a stretch leaves its own.
-    placed = place_rows((carry, with_keys_of(initial, carry)), xs, len(batch_shape_of(cell, xs)))
+    placed = place_rows((carry, initial), xs, len(batch_shape_of(cell, xs)))
     first = jax.tree.map(lambda leaf: leaf[None, :size], here)
-    carry, initial = place_like_result(stretch, placed, first, params)
+    carry, initial = place_like_result(stretch, placed, first, wide)
     carry, made = in_stretches(stretch, carry, here, size=size, reverse=steps.reverse)
     return Run(carry, *made)
 

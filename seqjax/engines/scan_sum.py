@@ -7,7 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core.cell import Cell
+from seqjax.core.closures import closed_as_arguments, closed_over
+from seqjax.core.noise import with_keys_of
 from seqjax.core.steps import batch_major, time_major
+from seqjax.core.trees import narrowed, widened
 from seqjax.core.types import Carry, Inputs, Params, PyTree
 from seqjax.engines.dispatch import in_stretches
 from seqjax.engines.request import SumOptions, checked
@@ -83,20 +86,30 @@ def scan_sum(
             )
     batch_ndim = len(request.batch_shape)
     params, start, initial, xs, steps = opened(request)
+    params = jax.tree.map(jnp.asarray, params)
     steps = steps.counted(request.time, request.batch_shape)
 
-    def outputs(carry, here):
+    def run(params, carry, initial, here):
         xs, others, flags = here
         run = run_opened(request.method, cell, params, carry, initial, xs, steps.part(flags))
-        return run.carry, terms(*batch_major((run.ys, *others), batch_ndim))
+        return run.carry, batch_major((run.ys, *others), batch_ndim)
+
+    arrays = (xs, time_major(others, batch_ndim), steps.flags)
+    _, known = jax.eval_shape(run, params, start, initial, arrays)
+    closed, sums = closed_over(terms, *known), jax.eval_shape(terms, *known)
+    # Sums, and the gradients of all that a chunk uses, add up over chunks: in float32 at least.
+    shared = params, with_keys_of(initial, start), closed
+    wide = widened(shared)
 
     def chunk(state, here):
         carry, total = state
-        carry, more = outputs(carry, here)
-        return (carry, jax.tree.map(jnp.add, total, more)), None
+        params, initial, numbers = narrowed(wide, shared)
+        carry, known = run(params, carry, initial, here)
+        more = closed_as_arguments(terms, closed)(numbers, *known)
+        return (carry, jax.tree.map(jnp.add, total, widened(more))), None
 
-    arrays = (xs, time_major(others, batch_ndim), steps.flags)
-    total = jax.tree.map(jnp.zeros_like, jax.eval_shape(outputs, start, arrays)[1])
+    total = widened(jax.tree.map(jnp.zeros_like, sums))
     size = request.checkpoint_every or 1
     state, _ = in_stretches(chunk, (start, total), arrays, size=size, reverse=steps.reverse)
-    return state
+    carry, total = state
+    return carry, narrowed(total, sums)

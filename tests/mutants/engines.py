@@ -8,6 +8,7 @@ DIAGONAL = "tests/engines/test_mechanisms.py tests/engines/test_diagonal.py"
 EDGES = "tests/engines/test_edges.py"
 EVERY = "tests/engines/test_every_engine.py"
 ANY_STEPS = "tests/engines/test_any_steps.py"
+NARROW = "tests/test_narrow_gradients.py"
 
 FAULTS = (
     Fault(
@@ -69,8 +70,8 @@ FAULTS = (
     Fault(
         "bptt: the gradient of the initial carry is dropped at a reset",
         "engines",
-        "fresh = d_initial or nothing",
-        "fresh = nothing",
+        "zip(d_initial or nothing, nothing, strict=True)",
+        "zip(nothing, nothing, strict=True)",
         f"{laws('learned_initial_carry')} {all_laws('all_together')}",
     ),
     Fault(
@@ -123,11 +124,25 @@ FAULTS = (
         all_laws("conv_lstm"),
     ),
     Fault(
+        "plain: gradients of weights are added up in bfloat16",
+        "engines/sequential.py",
+        "wide = widened(params)",
+        "wide = params",
+        NARROW,
+    ),
+    Fault(
+        "stretches: gradients are added up in bfloat16",
+        "engines/dispatch.py",
+        "wide, initial = widened(whole)",
+        "wide, initial = whole",
+        NARROW,
+    ),
+    Fault(
         "diagonal: gradients of weights are added up in bfloat16",
         "engines/diagonal.py",
-        "wide = jax.tree.map(widen, params)",
+        "wide = widened(params)",
         "wide = params",
-        EVERY,
+        NARROW,
     ),
     Fault(
         "diagonal: a masked step changes the state",
@@ -182,7 +197,7 @@ FAULTS = (
     Fault(
         "chunkwise: gradients of weights are added up in bfloat16",
         "engines/chunkwise.py",
-        "wide = jax.tree.map(widen, params)",
+        "wide = widened(params)",
         "wide = params",
         EVERY,
     ),
