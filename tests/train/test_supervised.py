@@ -424,7 +424,7 @@ def test_series_of_their_own_to_validate_on(here, capsys):
     assert "40 examples of later.csv" in capsys.readouterr().out
     write(here, "short.csv", "\n".join([lines[0], *lines[-18:]]) + "\n")
     assert "at least 16 + 5" in fails(capsys, "evaluate", "run", "--input", "short.csv")
-    write(here, "empty.csv", "hour,load\n" + "1,\n" * 30)
+    write(here, "empty.csv", "hour,load\n" + "".join(f"{i},\n" for i in range(30)))
     assert "no value is known" in fails(capsys, "predict", "run", "--input", "empty.csv")
 
 

@@ -74,7 +74,12 @@ class ClassifyFields:
     series: str | None = None
     """Column with the name of the series, for files with one row per time step."""
     time: str | None = None
-    """Column of the time, for files with one row per time step; it is not an input."""
+    """Column of the time, for files with one row per time step; it is not an input. Rows are sorted
+    by it, and steps without a row are filled in as missing values."""
+    time_zone: str | None = None
+    """Time zone of local times, such as Europe/Berlin, where an hour of autumn comes twice."""
+    missing: tuple[str, ...] = ()
+    """Signs of a missing value, such as -999, besides empty cells, NA, NaN, null, none, ? and -."""
     frames: str | None = None
     """Key of a clip: numbers nested as frames, rows, pixels and channels,
     or the path of a folder of pictures or of an .npy file, relative to the file."""
@@ -93,6 +98,8 @@ class ClassifyFields:
             series=self.series,
             image=self.frames,
             time=self.time,
+            time_zone=self.time_zone,
+            missing_names=self.missing,
             values=self.values or None,
             missing=True,
         )
@@ -213,7 +220,7 @@ class Classification(ExampleTask):
             "space": self.space,
         }
         if self.standardizer is not None:
-            values["standard"] = dataclasses.asdict(self.standardizer)
+            values["standard"] = self.standardizer.saved()
         if self.vocabulary is not None:
             values["vocabulary"] = save_vocabulary(self.vocabulary)
         return values
@@ -281,7 +288,7 @@ class Classification(ExampleTask):
         config, rngs = self.config.model, nnx.Rngs(seed)
         if self.vocabulary is None:
             assert self.standardizer is not None
-            embedding, width = None, len(self.standardizer.location)
+            embedding, width = None, self.standardizer.features
         else:
             width = config.embedding
             embedding = nnx.Embed(len(self.vocabulary), width, rngs=rngs)

@@ -15,7 +15,7 @@ from seqjax.data.datasets import SERIES, load_series
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats import Fields
 from seqjax.data.padding import Encoded
-from seqjax.data.windows import Series, Windows, cut
+from seqjax.data.windows import Series, Windows, cut, location_and_scale
 from seqjax.nn.forecaster import DirectForecaster, Forecast, RecursiveForecaster
 from seqjax.nn.outputs import Gaussian, Outputs, Quantiles, Regression
 from seqjax.train.bounds import NonNegativeInt, PositiveInt, ProbabilityBelowOne
@@ -58,7 +58,12 @@ class ForecastFields:
     series: str | None = None
     """Column with the name of the series; by default all rows are one series."""
     time: str | None = None
-    """Column of the time, which must not decrease; it is not an input."""
+    """Column of the time; it is not an input. Rows are sorted by it, and steps without a row are
+    filled in as missing values."""
+    time_zone: str | None = None
+    """Time zone of local times, such as Europe/Berlin, where an hour of autumn comes twice."""
+    missing: tuple[str, ...] = ()
+    """Signs of a missing value, such as -999, besides empty cells, NA, NaN, null, none, ? and -."""
     history: PositiveInt | None = None
     """Steps that are read, at least one season; by default that of the source, or four times the
     horizon."""
@@ -74,6 +79,8 @@ class ForecastFields:
         return Fields(
             series=self.series,
             time=self.time,
+            time_zone=self.time_zone,
+            missing_names=self.missing,
             values=(*self.values, *self.covariates) or None,
             one_series=self.series is None,
             missing=True,
@@ -132,6 +139,7 @@ class Forecasting(ExampleTask):
 
     name = "forecast"
     config_type = ForecastConfig
+    evaluation_only = ("location", "scale")
     predict_options = ExampleTask.predict_options - {"probability"}
 
     @property
@@ -213,7 +221,7 @@ class Forecasting(ExampleTask):
     def preprocessing(self) -> dict[str, Any]:
         return {
             "names": self.names,
-            "standard": dataclasses.asdict(self.standardizer),
+            "standard": self.standardizer.saved(),
             "history": self.history,
             "horizon": self.horizon,
             "season": self.season,
@@ -235,7 +243,7 @@ class Forecasting(ExampleTask):
         Raises:
           InputError: if it has other columns than the training data.
         """
-        values = np.asarray(example.inputs, np.float32)
+        values = np.asarray(example.inputs, np.float64)
         wanted = len(self.names) + self.covariates
         if values.shape[-1] != wanted:
             raise InputError(
@@ -244,10 +252,11 @@ class Forecasting(ExampleTask):
             )
         targets = values[:, : len(self.names)]
         covariates = self.standardizer.scaled(values[:, len(self.names) :])
-        known = jnp.asarray(targets[:learned].T)
+        location, scale = location_and_scale(targets[:learned])
+        known = jnp.asarray(((targets[:learned] - location) / scale).astype(np.float32).T)
         season = max(1, self.season)
         error = metrics.seasonal_naive_scale(jnp.nan_to_num(known), season, ~jnp.isnan(known))
-        return Series(example.where, targets, covariates, np.asarray(error))
+        return Series(example.where, targets, covariates, np.asarray(error) * scale)
 
     @classmethod
     def prepare(cls, data: Data, config: ForecastConfig, log: Log) -> "tuple[Forecasting, Split]":
@@ -315,8 +324,9 @@ class Forecasting(ExampleTask):
             raise InputError(
                 f"{example.where}: forecasts are written for .csv, .tsv and .jsonl files."
             )
-        observed = example.raw[: self.known(example)]
-        writer.extend(example._replace(raw=observed), prediction)
+        known = self.known(example)
+        observed = example._replace(raw=example.raw[:known], times=example.times[:known])
+        writer.extend(observed, prediction)
 
     @property
     def meaning(self) -> Outputs:
@@ -339,7 +349,7 @@ class Forecasting(ExampleTask):
             cell,
             self.meaning,
             targets=len(self.names),
-            covariates=self.covariates,
+            covariates=self.standardizer.features,
             horizon=self.horizon,
             season=self.season,
             rngs=nnx.Rngs(seed),
@@ -370,10 +380,13 @@ class Forecasting(ExampleTask):
     def prediction(self, output: Encoded, example: Encoded) -> dict[str, Any]:
         """A column for each value and each of its quantiles."""
         columns = {}
+        location, scale = example["location"], example["scale"]
+        prediction = output["prediction"] * scale + location
+        quantiles = output["quantiles"] * scale[:, None] + location[:, None]
         for target, name in enumerate(self.names):
-            columns[f"{name}_prediction"] = output["prediction"][:, target]
+            columns[f"{name}_prediction"] = prediction[:, target]
             for place, level in enumerate(self.config.model.levels):
-                columns[f"{name}_q{level:g}"] = output["quantiles"][:, target, place]
+                columns[f"{name}_q{level:g}"] = quantiles[:, target, place]
         return columns
 
     def pictures(
@@ -384,12 +397,16 @@ class Forecasting(ExampleTask):
 
         example, output = examples[len(examples) // 2], outputs[len(examples) // 2]
         shown = min(self.history, 8 * self.horizon)
+
+        def values(scaled: np.ndarray, target: int) -> np.ndarray:
+            return scaled[:, target] * example["scale"][target] + example["location"][target]
+
         return {
             f"forecast_{name}": plots.forecast(
-                example["history"][-shown:, target],
-                output["quantiles"][:, target],
+                values(example["history"], target)[-shown:],
+                values(output["quantiles"], target),
                 self.config.model.levels,
-                truth=example["future"][:, target],
+                truth=values(example["future"], target),
                 value_label=name,
             )
             for target, name in enumerate(self.names)
