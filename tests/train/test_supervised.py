@@ -453,9 +453,9 @@ def test_labels_that_were_not_learned_count_as_wrong(here, classifier, capsys):
 
 def test_a_word_that_only_the_held_out_part_has_is_unknown(here):
     """The vocabulary is that of the training part."""
+    from seqjax.train.classify_options import ClassifyConfig, ClassifyFields
     from seqjax.train.example_files import FilesConfig
     from seqjax.train.tasks import TASKS
-    from seqjax.train.tasks.classify import ClassifyConfig, ClassifyFields
 
     rows = "".join(f"word{i},{'good' if i % 2 else 'bad'}\n" for i in range(40))
     config = ClassifyConfig(

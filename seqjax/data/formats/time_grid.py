@@ -113,7 +113,7 @@ def grid_of(
     if format is None:
         return None
     try:
-        moments = [format.moment(cell) for cell in cells]
+        moments: list[Any] = [format.moment(cell) for cell in cells]
     except ValueError:
         bad = next(cell for cell in cells if not _is_readable(format, cell))
         raise FlawError(
