@@ -64,12 +64,14 @@ def _over_space(cell, *space):
         lambda _, x: x.reshape(*x.shape[:-1], *space, 1),
         features=1,
         init=lambda key, in_features: (),
+        output_ndim=len(space) + 1,
     )
     back = sj.pointwise(
         lambda _, x: x.reshape(*x.shape[: -1 - len(space)], -1),
         features=cell.features * IN_FEATURES,
         init=lambda key, in_features: (),
         input_ndim=len(space) + 1,
+        output_ndim=1,
     )
     return sj.stack(there, cell, back)
 

@@ -88,7 +88,8 @@ def attentive(
 
     Raises:
       TypeError: if the cell has no step.
-      ValueError: if there is no such score; from a scan or a step, if there is no memory.
+      ValueError: if there is no such score, or the cell puts out images; from a scan or a step, if
+        there is no memory.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -107,6 +108,12 @@ def attentive(
     expect_cell("attentive", cell)
     if not cell.causal:
         no_step("attentive", (cell,))(None, None, None)
+    if cell.output_ndim != 1 or (input_feeding and cell.input_ndim != 1):
+        raise ValueError(
+            f"attentive: expected a cell that puts out vectors, and takes them with "
+            f"input_feeding=True; {cell} takes rank {cell.input_ndim} and puts out rank "
+            f"{cell.output_ndim}. Put sj.space_mean behind cells for images."
+        )
     if score not in SCORES:
         raise ValueError(
             f"attentive: `score` must be one of {', '.join(map(repr, SCORES))}; got {score!r}."
@@ -124,6 +131,8 @@ def attentive(
         initial_carry=own.initial_carry,
         step=own.step,
         features=own.features,
+        input_ndim=cell.input_ndim,
+        output_ndim=1,
         sequence=None if input_feeding else own.sequence,
         structure=AnyStep() if input_feeding else None,
     )

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
-from seqjax.core.cell import Cell, factory, positive_int
+from seqjax.core.cell import Cell, expect_real, factory, positive_int
 from seqjax.core.layers import draw, pointwise
 from seqjax.core.recurrence import AnyStep
 from seqjax.core.trees import is_float
@@ -79,7 +79,7 @@ def conv_lstm(features: int, *, space: Space, kernel: int = 3, forget_bias: floa
         hidden = (jax.nn.sigmoid(o) * jnp.tanh(cell)).astype(carry.hidden.dtype)
         return ConvLSTMState(hidden, cell), hidden
 
-    return _cell(init, initial_carry, step, check)
+    return _cell(init, initial_carry, step, check, output=lambda carry: carry.hidden)
 
 
 @factory
@@ -128,7 +128,7 @@ def conv_gru(features: int, *, space: Space, kernel: int = 3) -> Cell:
         h = ((1 - z) * new + z * carry).astype(carry.dtype)
         return h, h
 
-    return _cell(init, initial_carry, step, check)
+    return _cell(init, initial_carry, step, check, output=lambda carry: carry)
 
 
 @factory
@@ -233,6 +233,7 @@ def space_mean(features: int, *, axes: int = 2) -> Cell:
         features=features,
         init=lambda key, in_features: (),
         input_ndim=axes + 1,
+        output_ndim=1,
     )
 
 
@@ -279,6 +280,7 @@ def _convolve(x: Array, weights: Array, of: _Convolution) -> Array:
             f"expected images of {of.space} pixels, which is what `space` said; got inputs of "
             f"shape {x.shape}."
         )
+    expect_real("convolution", x, weights)
     if not is_float(x):  # As pixels often are.
         x = x.astype(weights.dtype)
     return (_as_product if jax.default_backend() == "cpu" else _as_convolution)(x, weights, of)
@@ -320,12 +322,13 @@ def _bias(bias: Array, like: Array) -> Array:
     return bias.reshape((1,) * (like.ndim - 1) + bias.shape)
 
 
-def _cell(init, initial_carry, step, of: _Convolution) -> Cell:
+def _cell(init, initial_carry, step, of: _Convolution, *, output) -> Cell:
     return Cell(
         init=init,
         initial_carry=initial_carry,
         step=step,
         features=of.features,
         input_ndim=len(of.space) + 1,
+        output=output,
         structure=AnyStep(),
     )

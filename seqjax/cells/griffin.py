@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core.blocks import prenorm, product
-from seqjax.core.cell import Cell, expect_inputs, expect_width, factory, positive_int
+from seqjax.core.cell import Cell, expect_inputs, expect_real, expect_width, factory, positive_int
 from seqjax.core.gates import add_bias, initialize_gates, like_features, project_blocks
 from seqjax.core.layers import dense, feed_forward
 from seqjax.core.linear import diagonal
@@ -93,6 +93,7 @@ def rg_lru(
 
     def project(params, x):
         expect_inputs("rg_lru", features, x)
+        expect_real("rg_lru", x, params)
         gates = add_bias(project_blocks(x, params["input"]), params["bias"])
         return [widen(part) for part in (*gates, x)]
 

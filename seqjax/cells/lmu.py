@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax.core import initializers
-from seqjax.core.cell import Cell, expect_inputs, factory, positive_int
+from seqjax.core.cell import Cell, expect_inputs, expect_real, factory, positive_int
 from seqjax.core.types import Array, Initializer
 
 GLOROT_NORMAL = jax.nn.initializers.glorot_normal()
@@ -97,6 +97,7 @@ def lmu(
     def step(params, carry, x):
         h, m = carry
         expect_inputs("lmu", params["input"].shape[0], x)
+        expect_real("lmu", x, params)
         u = x @ params["encode_input"] + h @ params["encode_hidden"] + m @ params["encode_memory"]
         a, b = (jnp.asarray(np.array(matrix), m.dtype) for matrix in (transition, drive))
         m = m @ a.T + u[..., None].astype(m.dtype) @ b.T

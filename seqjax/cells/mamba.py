@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from seqjax.cells.decay import log_decay
 from seqjax.core import initializers
 from seqjax.core.blocks import checkpointed, prenorm, product
-from seqjax.core.cell import Cell, expect_inputs, expect_width, factory, positive_int
+from seqjax.core.cell import Cell, expect_inputs, expect_real, expect_width, factory, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.layers import dense
 from seqjax.core.linear import diagonal
@@ -116,6 +116,7 @@ class _Selective:
 
     def project(self, params: Params, x: Array) -> tuple[Array, ...]:
         expect_inputs("s6", self.features, x)
+        expect_real("s6", x, params)
         cuts = [self.rank, self.rank + self.state]
         delta, b, c = jnp.split(x @ params["selection"], cuts, axis=-1)
         size = delta @ params["step_weights"]

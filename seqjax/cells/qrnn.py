@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from seqjax.core import initializers
 from seqjax.core.blocks import checkpointed
-from seqjax.core.cell import Cell, expect_inputs, factory, positive_int
+from seqjax.core.cell import Cell, expect_inputs, expect_real, factory, positive_int
 from seqjax.core.gated import gated
 from seqjax.core.gates import add_bias, initialize_gates, like_features, project
 from seqjax.core.linear import diagonal
@@ -212,6 +212,7 @@ class _SRU:
     def project(self, params: Params, x: Array) -> list[Array]:
         """u, the pre-activations of f and r, and what goes around."""
         expect_inputs("sru", params["input"].shape[0], x)
+        expect_real("sru", x, params)
         made = list(project(x, params["input"]))
         u, f, r, skip = made if len(made) == 4 else (*made, x)
         f, r = (

@@ -9,7 +9,7 @@ import numpy as np
 from seqjax.cells.decay import bounded_exp, log_decay
 from seqjax.core import initializers
 from seqjax.core.affine import Complex
-from seqjax.core.cell import Cell, expect_inputs, expect_width, factory, positive_int
+from seqjax.core.cell import Cell, expect_inputs, expect_real, expect_width, factory, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.linear import diagonal
 from seqjax.core.trees import widen
@@ -92,6 +92,7 @@ def lru(
 
     def project(params, x):
         expect_inputs("lru", params["b_real"].shape[0], x)
+        expect_real("lru", x)
         gain = jnp.exp(widen(params["gamma"]))
         parts = (widen(x @ params[name]) for name in ("b_real", "b_imaginary"))
         return Complex(*(like_features(gain, part) * part for part in parts))
@@ -175,6 +176,7 @@ def s4d(
 
     def coefficients(params, x):
         expect_inputs("s4d", features, x)
+        expect_real("s4d", x)
         a = Complex(-bounded_exp(widen(params["a_real"])), widen(params["a_imaginary"]))
         size = bounded_exp(widen(params["step_size"]))[:, None]
         decay, gain = _hold(a, size)
@@ -288,6 +290,7 @@ def s5(
 
     def project(params, x):
         expect_inputs("s5", params["b_real"].shape[0], x)
+        expect_real("s5", x)
         _, gain = held(params)
         real, imaginary = (widen(x @ params[name]) for name in ("b_real", "b_imaginary"))
         g_real, g_imaginary = (like_features(part, real) for part in gain)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core.cell import Cell, factory
+from seqjax.core.ranks import side_by_side
 from seqjax.core.stack import expect_cell, no_step
 from seqjax.core.steps import Run
 from seqjax.core.types import Array, Carry, Params
@@ -56,7 +57,7 @@ def bidirectional(
       `BidirectionalState(forward, backward)`.
 
     Raises:
-      ValueError: if the widths do not fit the merge.
+      ValueError: if the widths do not fit the merge, or the cells differ in rank.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -72,11 +73,8 @@ def bidirectional(
     expect_cell("bidirectional", forward)
     backward = forward if backward is None else backward
     expect_cell("bidirectional", backward)
-    if backward.input_ndim != forward.input_ndim:
-        raise ValueError(
-            f"bidirectional: both cells must take the same input; {forward} takes rank "
-            f"{forward.input_ndim}, {backward} rank {backward.input_ndim}."
-        )
+    fitted = side_by_side("bidirectional", {"forward": forward, "backward": backward})
+    forward, backward = fitted["forward"], fitted["backward"]
     join = _join(merge, forward, backward)
     merged = jax.eval_shape(
         join,
@@ -113,6 +111,8 @@ def bidirectional(
         step=no_step("bidirectional", (forward, backward)),
         features=merged.shape[-1],
         input_ndim=forward.input_ndim,
+        output_ndim=forward.output_ndim,
+        pixelwise=forward.pixelwise and backward.pixelwise,
         in_features=forward.in_features or backward.in_features,
         causal=False,
         sequence=sequence,

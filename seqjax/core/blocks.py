@@ -8,8 +8,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from seqjax.core.cell import Cell, factory
+from seqjax.core.cell import Cell, expect_real, factory
 from seqjax.core.layers import rms_norm
+from seqjax.core.ranks import expect_equal_ranks, side_by_side
 from seqjax.core.stack import by_name, expect_cell, no_step, residual, stack
 from seqjax.core.steps import Run, time_of
 from seqjax.core.trees import tree_bytes
@@ -66,7 +67,7 @@ def product(*cells: Cell, **named: Cell) -> Cell:
       A cell. Its parameters and its carry are dicts by name.
 
     Raises:
-      ValueError: if there are none, or they differ in width.
+      ValueError: if there are none, or they differ in width or rank.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -75,7 +76,7 @@ def product(*cells: Cell, **named: Cell) -> Cell:
       >>> sj.scan(cell, cell.init(jax.random.key(0), 2), jnp.ones((5, 2)))[1].shape
       (5, 4)
     """
-    factors = by_name("product", cells, named)
+    factors = side_by_side("product", by_name("product", cells, named))
     widths = {cell.features for cell in factors.values()}
     if len(widths) != 1:
         raise ValueError(
@@ -107,13 +108,16 @@ def product(*cells: Cell, **named: Cell) -> Cell:
             carries={name: run.carries for name, run in runs.items()},
         )
 
+    first = next(iter(factors.values()))
     causal = all(cell.causal for cell in factors.values())
     return Cell(
         init=init,
         initial_carry=initial_carry,
         step=step if causal else no_step("product", tuple(factors.values())),
         features=widths.pop(),
-        input_ndim=next(iter(factors.values())).input_ndim,
+        input_ndim=first.input_ndim,
+        output_ndim=first.output_ndim,
+        pixelwise=all(cell.pixelwise for cell in factors.values()),
         in_features=next((c.in_features for c in factors.values() if c.in_features), None),
         causal=causal,
         sequence=sequence,
@@ -136,8 +140,8 @@ def on_slice(cell: Cell, *, width: int, rest: int) -> Cell:
       one.
 
     Raises:
-      ValueError: if the cell is not causal, and from `init`, if the input is not `width + rest`
-        wide.
+      ValueError: if the cell is not causal, or its input and output differ in rank; from `init`,
+        if the input is not `width + rest` wide.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -153,6 +157,7 @@ def on_slice(cell: Cell, *, width: int, rest: int) -> Cell:
             f"on_slice: expected a causal cell; {cell} needs the whole sequence. Use it on the "
             "cells inside."
         )
+    expect_equal_ranks("on_slice", cell)
 
     def init(key, in_features):
         if in_features != width + rest:
@@ -163,6 +168,7 @@ def on_slice(cell: Cell, *, width: int, rest: int) -> Cell:
         return cell.init(key, width)
 
     def join(y, x):
+        expect_real("on_slice", x, y)
         return jnp.concatenate([y, x[..., width:].astype(y.dtype)], axis=-1)
 
     def step(params, carry, x):
@@ -178,6 +184,8 @@ def on_slice(cell: Cell, *, width: int, rest: int) -> Cell:
         initial_carry=cell.initial_carry,
         step=step,
         features=cell.features + rest,
+        input_ndim=cell.input_ndim,
+        pixelwise=cell.pixelwise,
         in_features=width + rest,
         sequence=sequence,
         name=cell.name,

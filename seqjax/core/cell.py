@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any, ParamSpec, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 
 from seqjax.core.types import Carry, Params, PRNGKeyArray, PyTree
 
@@ -52,6 +53,10 @@ class Cell:
       input_ndim: rank of one step's input without batch dimensions, 1 for a feature
         vector, 3 for an image; for inputs that are pytrees, one number for all leaves or a
         tree of numbers with the structure of the input.
+      output_ndim: rank of one step's output without batch dimensions; by default that of the
+        input, but at least 1.
+      pixelwise: whether it takes vectors and has no state, so that further dimensions in front of
+        the features are like batch dimensions: beside cells for images it works pixel by pixel.
       in_features: the one width of the input that `init` accepts; None if it accepts any.
       causal: whether step t of the output depends on no later input. A cell that is not
         causal has no `step`; it runs over whole sequences by `sequence`.
@@ -86,6 +91,8 @@ class Cell:
     step: StepFn
     features: int
     input_ndim: Any = 1
+    output_ndim: Any = None
+    pixelwise: bool = False
     in_features: int | None = None
     causal: bool = True
     output: Callable[[Carry], Any] | None = None
@@ -101,6 +108,9 @@ class Cell:
                     f"Cell: `{field}` must be a function, got {getattr(self, field)!r}."
                 )
         positive_int("Cell", "features", self.features)
+        if self.output_ndim is None:
+            rank = self.input_ndim if isinstance(self.input_ndim, int) else 1
+            object.__setattr__(self, "output_ndim", max(1, rank))
         if not self.causal and self.sequence is None:
             raise TypeError("Cell: a cell that is not causal needs `sequence`; got None.")
 
@@ -186,6 +196,18 @@ def expect_inputs(owner: Any, in_features: int, x: Any) -> None:
         raise ValueError(
             f"{owner}: expected inputs of width {in_features}, which is what the parameters were "
             f"made for by `init(key, {in_features})`; got inputs of shape {x.shape}."
+        )
+
+
+def expect_real(owner: Any, x: Any, *others: Any) -> None:
+    """Raises if inputs are complex and all that they meet, parameters or a state, is real."""
+    has_complex = lambda tree: any(map(jnp.iscomplexobj, jax.tree.leaves(tree)))  # noqa: E731
+    if has_complex(x) and not has_complex(others):
+        dtypes = ", ".join(sorted({str(leaf.dtype) for leaf in jax.tree.leaves(x)}))
+        raise TypeError(
+            f"{owner}: expected real inputs, as the imaginary part would be lost in a state or in "
+            f"a norm of real numbers; got {dtypes}. Give both parts as features: "
+            "jnp.concatenate([x.real, x.imag], -1)."
         )
 
 

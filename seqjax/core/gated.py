@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
-from seqjax.core.cell import Cell, expect_inputs, factory, positive_int, spell
+from seqjax.core.cell import Cell, expect_inputs, expect_real, factory, positive_int, spell
 from seqjax.core.gates import (
     Gates,
     add_bias,
@@ -324,6 +324,7 @@ class Gated:
         own = self.input_weights
         in_features = params["input"].shape[0] if own else self.gates * self.features
         expect_inputs(self, in_features, x)
+        expect_real(self, x, params["recurrent"])
         gates = project(x, params["input"]) if own else Gates(jnp.split(x, self.gates, axis=-1))
         if self.layer_norm:
             gates = normalize(gates, params["input_gain"])

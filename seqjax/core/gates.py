@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from seqjax.core.cell import expect_real
 from seqjax.core.types import Array, Initializer, PRNGKeyArray
 
 
@@ -123,6 +124,7 @@ _EPSILON = 1e-5
 
 
 def _standardize(parts: list[Array]) -> list[Array]:
+    expect_real("layer_norm", parts)
     count = sum(part.shape[-1] for part in parts)
     mean = sum(part.sum(-1, keepdims=True) for part in parts) / count
     centred = [part - mean for part in parts]

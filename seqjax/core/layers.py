@@ -12,7 +12,16 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
-from seqjax.core.cell import Cell, InitFn, expect_inputs, expect_width, factory, positive_int
+from seqjax.core.cell import (
+    Cell,
+    InitFn,
+    expect_inputs,
+    expect_real,
+    expect_width,
+    factory,
+    positive_int,
+    spell,
+)
 from seqjax.core.gates import like_features
 from seqjax.core.steps import Run
 from seqjax.core.trees import narrow
@@ -43,6 +52,7 @@ def pointwise(
     features: int,
     init: InitFn,
     input_ndim: int = 1,
+    output_ndim: int | None = None,
     in_features: int | None = None,
 ) -> Cell:
     """A layer: a cell that remembers nothing.
@@ -54,10 +64,14 @@ def pointwise(
         number of batch dimensions; whole sequences are one call.
       features: width of the output.
       init: `(key, in_features) -> params`.
-      input_ndim, in_features: as for `sj.Cell`.
+      input_ndim, output_ndim, in_features: as for `sj.Cell`.
 
     Returns:
-      A cell whose carry is `()`.
+      A cell whose carry is `()`. From vectors to vectors it also works pixel by pixel, where
+      `sj.stack` puts it between cells for images.
+
+    Raises:
+      ValueError: from a scan or a step, if the outputs are not of the rank that was said.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -68,11 +82,26 @@ def pointwise(
              [2., 2., 2.]], dtype=float32)
     """
 
+    if output_ndim is None:
+        output_ndim = max(1, input_ndim)
+
+    def apply(params, x):
+        y = function(params, x)
+        given, made = (jnp.shape(jax.tree.leaves(tree)[0]) for tree in (x, y))
+        if len(made) - len(given) != output_ndim - input_ndim:
+            raise ValueError(
+                f"pointwise({spell(function)}): with input_ndim={input_ndim} and "
+                f"output_ndim={output_ndim}, inputs of shape {given} must give "
+                f"{len(given) + output_ndim - input_ndim} dimensions; the function returned "
+                f"{made}. Pass the ranks of one step's input and output."
+            )
+        return y
+
     def step(params, carry, x):
-        return carry, function(params, x)
+        return carry, apply(params, x)
 
     def sequence(scan, params, carry, initial, xs, steps):
-        return Run(carry, function(params, xs), carry if steps.record else None)
+        return Run(carry, apply(params, xs), carry if steps.record else None)
 
     return Cell(
         init=init,
@@ -80,6 +109,8 @@ def pointwise(
         step=step,
         features=positive_int("pointwise", "features", features),
         input_ndim=input_ndim,
+        output_ndim=output_ndim,
+        pixelwise=input_ndim == output_ndim == 1,
         in_features=in_features,
         sequence=sequence,
     )
@@ -248,6 +279,7 @@ def feed_forward(
 
 def scale_to_one(x: Array, epsilon: float) -> Array:
     """`x` over its root mean square on the last axis, in float32 at least."""
+    expect_real("rms_norm", x)
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     mean = jnp.square(wide).mean(-1, keepdims=True)
     return narrow(wide * jax.lax.rsqrt(mean + epsilon), x)
@@ -275,6 +307,7 @@ def standardize(x: Array, epsilon: float = 1e-5) -> Array:
 
     Source: Ba, Kiros and Hinton 2016, arXiv:1607.06450.
     """
+    expect_real("standardize", x)
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     centred = wide - wide.mean(-1, keepdims=True)
     variance = jnp.square(centred).mean(-1, keepdims=True)
@@ -283,6 +316,7 @@ def standardize(x: Array, epsilon: float = 1e-5) -> Array:
 
 def unit_length(x: Array, epsilon: float = 1e-6) -> Array:
     """`x` over its Euclidean length on the last axis, in float32 at least."""
+    expect_real("unit_length", x)
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     square = jnp.square(wide).sum(-1, keepdims=True)
     return narrow(wide * jax.lax.rsqrt(square + epsilon), x)

@@ -10,7 +10,15 @@ import jax.numpy as jnp
 
 from seqjax.core import initializers
 from seqjax.core.affine import Complex, LogScaled, Update, apply, empty
-from seqjax.core.cell import Cell, InitFn, InitialCarryFn, expect_inputs, factory, positive_int
+from seqjax.core.cell import (
+    Cell,
+    InitFn,
+    InitialCarryFn,
+    expect_inputs,
+    expect_real,
+    factory,
+    positive_int,
+)
 from seqjax.core.gates import Gates, add_bias, broadcasts, initialize_gates, like_features, project
 from seqjax.core.trees import widen
 from seqjax.core.types import Array, Carry, Initializer, Params, PRNGKeyArray, PyTree
@@ -292,6 +300,7 @@ class _LinearGates:
 
     def project(self, params: Params, x: Array) -> Gates:
         expect_inputs("linear", params["input"].shape[0], x)
+        expect_real("linear", x, params["input"])
         made = add_bias(project(x, params["input"]), params["bias"])
         return made.map(widen)
 

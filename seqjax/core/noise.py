@@ -147,7 +147,9 @@ def dropout(cell: Cell, rate: float, *, variational: bool = False) -> Cell:
     connection are not applied here).
     """
     expect_cell("dropout", cell)
-    mask = _dropout_mask(cell.features, _rate("dropout", rate), variational)
+    mask = _dropout_mask(
+        cell.features, _rate("dropout", rate), variational, output_ndim=cell.output_ndim
+    )
 
     def initial_carry(params, batch_shape=()):
         return DropoutState(
@@ -174,6 +176,8 @@ def dropout(cell: Cell, rate: float, *, variational: bool = False) -> Cell:
         step=step if cell.causal else no_step("dropout", (cell,)),
         features=cell.features,
         input_ndim=cell.input_ndim,
+        output_ndim=cell.output_ndim,
+        pixelwise=cell.pixelwise,
         in_features=cell.in_features,
         causal=cell.causal,
         sequence=sequence,
@@ -254,6 +258,7 @@ def zoneout(cell: Cell, rate: Any) -> Cell:
         step=step,
         features=cell.features,
         input_ndim=cell.input_ndim,
+        output_ndim=cell.output_ndim,
         in_features=cell.in_features,
         structure=_ZoneoutParts(parts, mix) if isinstance(parts, Recurrence) else None,
         name=cell.name,
@@ -328,7 +333,7 @@ def _draw(key: BatchKeys, draws: Array, stream: int, rate: float, shape: tuple[i
 
 
 @factory
-def _dropout_mask(features: int, rate: float, variational: bool) -> Cell:
+def _dropout_mask(features: int, rate: float, variational: bool, *, output_ndim: Any) -> Cell:
     """A cell without parameters that drops its inputs; its carry is its randomness."""
 
     def initial_carry(params, batch_shape=()):
@@ -346,7 +351,9 @@ def _dropout_mask(features: int, rate: float, variational: bool) -> Cell:
         """All steps at once: which draw belongs to a step is known by counting."""
         key, draws = carry
         on = key is not None and rate > 0
-        valid = jnp.ones(xs.shape[:-1], bool) if steps.valid is None else steps.valid
+        # Steps and sequences; what follows in the shape is one output, a vector or an image.
+        lead = 1 + draws.ndim
+        valid = jnp.ones(xs.shape[:lead], bool) if steps.valid is None else steps.valid
         fresh = jnp.zeros_like(valid) if steps.resets is None else valid & steps.resets
         used = valid & (on and not variational)
         made = fresh.astype(draws.dtype) + used
@@ -354,10 +361,17 @@ def _dropout_mask(features: int, rate: float, variational: bool) -> Cell:
         keys = None if key is None else jnp.broadcast_to(key[None], after.shape)
         ys = xs
         if keys is not None and rate > 0:
-            dropped = _draw(keys, after - used, 0, rate, xs.shape[-1:])
+            dropped = _draw(keys, after - used, 0, rate, xs.shape[lead:])
             ys = jnp.where(dropped, jnp.zeros_like(xs), xs / (1 - rate)).astype(xs.dtype)
         end = draws + made.sum(0, dtype=draws.dtype)
         carries = Randomness(keys, after)
         return Run(Randomness(key, end), ys, carries)
 
-    return Cell(lambda key, in_features: (), initial_carry, step, features, sequence=sequence)
+    return Cell(
+        init=lambda key, in_features: (),
+        initial_carry=initial_carry,
+        step=step,
+        features=features,
+        input_ndim=output_ndim,
+        sequence=sequence,
+    )

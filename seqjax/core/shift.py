@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
-from seqjax.core.cell import Cell, InitFn, expect_width, factory, positive_int
+from seqjax.core.cell import Cell, InitFn, expect_real, expect_width, factory, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.masks import processing_order, select
 from seqjax.core.steps import Run
@@ -85,7 +85,7 @@ def windowed(
         return WindowState(jnp.zeros((*batch_shape, width - 1, inputs), dtype))
 
     def step(params, carry, x):
-        _expect_width(x, carry)
+        _expect_inputs(x, carry)
         past = carry.inputs
         window = (x, *(past[..., -j, :] for j in range(1, width)))
         now = x[..., None, :].astype(past.dtype)
@@ -93,7 +93,7 @@ def windowed(
         return WindowState(after), function(params, window)
 
     def sequence(scan, params, carry, initial, xs, steps):
-        _expect_width(xs, carry)
+        _expect_inputs(xs, carry)
         order = processing_order(steps.valid, reverse=steps.reverse)
         window = _windows(order, carry, initial, xs, steps)
         ys = order.put_back(function(params, tuple(window)))
@@ -259,10 +259,11 @@ def convolve(params: ConvolutionParameters, window: tuple[Array, ...]) -> Array:
     return total
 
 
-def _expect_width(x: Array, carry: WindowState) -> None:
+def _expect_inputs(x: Array, carry: WindowState) -> None:
     wanted = carry.inputs.shape[-1]
     if x.shape[-1] != wanted:
         raise ValueError(
             f"windowed: expected inputs of width {wanted}, as the parameters and the carry have "
             f"it; got inputs of shape {x.shape}."
         )
+    expect_real("windowed", x, carry)

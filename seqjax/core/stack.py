@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core.cell import Cell, factory
+from seqjax.core.ranks import expect_equal_ranks, in_a_row
 from seqjax.core.steps import Run
 from seqjax.core.types import Carry
 
@@ -28,7 +29,9 @@ def stack(*cells: Cell, **named: Cell) -> Cell:
       layer. It is causal if all layers are.
 
     Raises:
-      ValueError: without cells, or if two layers have one name.
+      ValueError: without cells, if two layers have one name, or if the outputs of a layer are not
+        of the rank that the next one takes: images for vectors, say. Layers without a state, such
+        as `sj.dense`, fit everywhere: between images they work pixel by pixel.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -41,7 +44,7 @@ def stack(*cells: Cell, **named: Cell) -> Cell:
       >>> sorted(sj.stack(memory=sj.gru(8), output=sj.dense(4)).init(jax.random.key(0), 3))
       ['memory', 'output']
     """
-    layers = by_name("stack", cells, named)
+    layers = in_a_row("stack", by_name("stack", cells, named))
     first, last = (list(layers.values())[index] for index in (0, -1))
     causal = all(cell.causal for cell in layers.values())
 
@@ -81,6 +84,8 @@ def stack(*cells: Cell, **named: Cell) -> Cell:
         step=step if causal else no_step("stack", tuple(layers.values())),
         features=last.features,
         input_ndim=first.input_ndim,
+        output_ndim=last.output_ndim,
+        pixelwise=all(cell.pixelwise for cell in layers.values()),
         in_features=first.in_features,
         causal=causal,
         sequence=sequence,
@@ -101,7 +106,7 @@ def residual(cell: Cell) -> Cell:
       A cell with the parameters and the carry of the given one.
 
     Raises:
-      ValueError: from `init`, if the widths differ.
+      ValueError: if input and output differ in rank; from `init`, if they differ in width.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -114,6 +119,7 @@ def residual(cell: Cell) -> Cell:
     Source: He et al. 2015, arXiv:1512.03385.
     """
     expect_cell("residual", cell)
+    expect_equal_ranks("residual", cell)
 
     def init(key, in_features):
         if in_features != cell.features:
@@ -138,6 +144,7 @@ def residual(cell: Cell) -> Cell:
         step=step if cell.causal else no_step("residual", (cell,)),
         features=cell.features,
         input_ndim=cell.input_ndim,
+        pixelwise=cell.pixelwise,
         in_features=cell.features,
         causal=cell.causal,
         sequence=sequence,
@@ -206,6 +213,7 @@ def learned_initial_carry(cell: Cell) -> Cell:
         step=step if cell.causal else no_step("learned_initial_carry", (cell,)),
         features=cell.features,
         input_ndim=cell.input_ndim,
+        output_ndim=cell.output_ndim,
         in_features=cell.in_features,
         causal=cell.causal,
         output=cell.output,

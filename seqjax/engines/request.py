@@ -205,7 +205,7 @@ def _check_carry(cell: Cell, params: Params, carry: Carry, batch_shape: tuple) -
                 f"scan: `carry{jax.tree_util.keystr(path)}` must have shape {want.shape} for "
                 f"the batch shape {batch_shape} of xs; got {have.shape}."
             )
-        if is_float(want) != is_float(have):
+        if (is_float(want), jnp.iscomplexobj(want)) != (is_float(have), jnp.iscomplexobj(have)):
             raise TypeError(
                 f"scan: `carry{jax.tree_util.keystr(path)}` must have a dtype like {want.dtype}, "
                 f"got {have.dtype}."

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from seqjax.core.cell import Cell, factory
+from seqjax.core.cell import Cell, expect_real, factory
 from seqjax.core.stack import expect_cell
 from seqjax.core.types import Carry, PyTree
 from seqjax.nn.parameters import to_arrays, to_variables
@@ -54,6 +54,7 @@ def from_flax(build: Callable[..., nnx.RNNCellBase], features: int) -> Cell:
         return params.initialize_carry((*batch_shape, 1), nnx.Rngs(0))
 
     def step(params, carry, x):
+        expect_real("from_flax", x, carry)
         new, y = params(carry, x)
         # Some Flax cells widen their carry; ours keep its dtype.
         return jax.tree.map(lambda leaf, old: leaf.astype(old.dtype), new, carry), y
@@ -65,7 +66,7 @@ class FlaxCell(nnx.RNNCellBase):
     """A `Cell` as a Flax cell, for `nnx.RNN`, `nnx.Bidirectional` and the like.
 
     Args:
-      cell: any cell over feature vectors that has a `step`.
+      cell: any cell over vectors or images that has a `step`.
       in_features: width of the inputs.
       rngs: the source of the parameters' key, its `params` stream.
 
@@ -90,7 +91,8 @@ class FlaxCell(nnx.RNNCellBase):
     def initialize_carry(
         self, input_shape: tuple[int, ...], rngs: Any = None, carry_init: Any = None
     ) -> Carry:
-        """The initial carry for inputs of shape `(*batch, in_features)`.
+        """The initial carry for inputs of shape `(*batch, in_features)`, or `(*batch, *space,
+        in_features)` for cells over images.
 
         The cell decides how it starts, so `carry_init` must be None.
         """
@@ -99,8 +101,9 @@ class FlaxCell(nnx.RNNCellBase):
                 f"FlaxCell({self.cell}): the cell has its own initial carry; use "
                 "sj.learned_initial_carry, or pass the carry itself, instead of carry_init."
             )
-        return self.cell.initial_carry(to_arrays(self.variables), tuple(input_shape[:-1]))
+        batch = input_shape[: len(input_shape) - self.num_feature_axes]
+        return self.cell.initial_carry(to_arrays(self.variables), tuple(batch))
 
     @property
     def num_feature_axes(self) -> int:
-        return 1
+        return self.cell.input_ndim

@@ -133,6 +133,8 @@ def _check_step(case: Case) -> None:
         for leaf in jax.tree.leaves(y):
             wide = leaf.shape[: len(batch)] == batch and leaf.shape[-1] == cell.features
             case.require("outputs have `features`", wide, f"{leaf}, batch {batch}")
+            fits = leaf.ndim == len(batch) + cell.output_ndim
+            case.require("outputs have `output_ndim`", fits, f"{leaf}, batch {batch}")
 
 
 def _check_against_reference(

@@ -22,7 +22,15 @@ def images(space):
     ("cell", "space"),
     [
         (sj.conv_lstm(2, space=(3, 2)), (3, 2)),
-        (sj.conv_gru(2, space=(2, 1, 2), kernel=1), (2, 1, 2)),
+        (
+            sj.stack(
+                sj.dense(2),
+                sj.dropout(sj.conv_gru(2, space=(2, 1, 2), kernel=1), 0.4),
+                sj.dropout(sj.rms_norm(2), 0.4, variational=True),
+                sj.zoneout(sj.conv_lstm(1, space=(2, 1, 2), kernel=1), 0.4),
+            ),
+            (2, 1, 2),
+        ),
         (
             sj.stack(sj.convolution(2, space=(3, 2), stride=2), sj.conv_gru(1, space=(2, 1))),
             (3, 2),

@@ -7,6 +7,8 @@ import pytest
 
 import seqjax as sj
 from tests.parameters import drawn
+from tests.table import CELLS as EVERY_CELL
+from tests.table import IN_FEATURES
 
 CELLS = {
     "dense": sj.dense(4),
@@ -42,6 +44,48 @@ def test_pixels_may_be_bytes(make):
     xs = np.random.default_rng(1).integers(0, 256, (2, 5, 4, 4, 3), np.uint8)
     got, wanted = (sj.scan(cell, params, inputs)[1] for inputs in (xs, xs.astype(np.float32)))
     np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_complex_inputs_are_refused(x64, no_shape_checks):
+    """A real state would keep the real part alone."""
+    step, sequence = (
+        jax.ShapeDtypeStruct((*lead, IN_FEATURES), jnp.complex128) for lead in ((2,), (2, 3))
+    )
+    for cell in EVERY_CELL.values():
+        if cell is EVERY_CELL["not_gated"]:
+            continue
+        params = jax.eval_shape(lambda cell=cell: cell.init(jax.random.key(0), IN_FEATURES))
+        with pytest.raises((TypeError, ValueError), match="expected real inputs|memory is real"):
+            if cell.causal:
+                start = jax.eval_shape(lambda p, cell=cell: cell.initial_carry(p, (2,)), params)
+                jax.eval_shape(cell.step, params, start, step)
+            else:
+                jax.eval_shape(lambda p, x, cell=cell: sj.scan(cell, p, x), params, sequence)
+
+
+@pytest.mark.parametrize("method", ["auto", "store", "plain"])
+def test_complex_inputs_of_gated_cells_by_every_method(method, no_shape_checks):
+    cell = sj.lstm(4)
+    params = drawn(cell, 3)
+    with pytest.raises(TypeError, match=r"real inputs.*got complex64.*x\.real, x\.imag"):
+        sj.scan(cell, params, jnp.ones((2, 3, 3), jnp.complex64), method=method)
+
+
+def test_complex_parameters_take_complex_inputs():
+    cell = sj.elman(2, activation=lambda x: x)
+    random = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda p: (random.standard_normal(p.shape) + 1j * random.standard_normal(p.shape)) / 2,
+        cell.init(jax.random.key(0), 2),
+    )
+    xs = random.standard_normal((3, 2)) + 1j * random.standard_normal((3, 2))
+    params, xs = jax.tree.map(lambda leaf: leaf.astype(np.complex64), (params, xs))
+    h = np.zeros(2)
+    for x in xs:
+        h = x @ params["input"][:, 0] + h @ params["recurrent"][:, 0] + params["bias"][0]
+    np.testing.assert_allclose(sj.scan(cell, params, xs)[0], h, rtol=1e-4)
+    with pytest.raises(TypeError, match="must have a dtype like float32, got complex64"):
+        sj.scan(cell, drawn(cell, 2), xs.real, h.astype(np.complex64))
 
 
 def test_sums_of_an_slstm_go_on_growing():
