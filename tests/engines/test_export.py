@@ -12,7 +12,6 @@ import seqjax as sj
 from tests.parameters import drawn
 from tests.table import CELLS, IN_FEATURES
 
-
 pytestmark = pytest.mark.usefixtures("no_shape_checks")
 """A symbol of `jax.export` is no `int`."""
 
