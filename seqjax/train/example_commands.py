@@ -17,7 +17,7 @@ from seqjax.data.formats import find_format
 from seqjax.data.padding import Encoded
 from seqjax.train.commands import EvaluateConfig, Log, PredictConfig, Report, TaskCommands
 from seqjax.train.devices import make_mesh
-from seqjax.train.example_task import ExampleTask, encode_all, with_values
+from seqjax.train.example_task import ExampleTask, as_in_training, encode_all
 from seqjax.train.example_training import prepare
 from seqjax.train.predictor import Predictor, lengths_of
 from seqjax.train.run_folder import SavedRun, load_model
@@ -50,7 +50,7 @@ def evaluate(
     task, model, step = _trained(task_type, run, config)
     if config.input:
         malformed = Malformed(config.skip_malformed)
-        fields = with_values(task.config.columns.fields, run.preprocessing["values"])
+        fields = as_in_training(task.config.columns.fields, run.preprocessing)
         examples = task.read(config, fields, malformed, log)
         encoded = task.evaluation_examples(examples, malformed, log)
         if malformed.count:
@@ -96,10 +96,10 @@ def predict(task_type: type[ExampleTask], run: SavedRun, config: PredictConfig, 
     if target.resolve() == source.resolve():
         raise InputError("--output must not be the input itself.")
     task, model, _ = _trained(task_type, run, config)
-    values = run.preprocessing["values"]
-    fields = dataclasses.replace(task.config.columns.fields, require_target=False)
-    file_format = find_format(source)
-    description = file_format.describe(source, with_values(fields, values))
+    fields = as_in_training(task.config.columns.fields, run.preprocessing)
+    fields = dataclasses.replace(fields, require_target=False)
+    file_format = find_format(source, fields)
+    description = file_format.describe(source, fields)
     fields = description.fields
     for line in description.lines():
         log(line)

@@ -258,6 +258,7 @@ def test_tags_that_the_scheme_forbids(here, capsys):
     assert main(argv) == 0
     assert "training sequences have tags that BIO forbids" in capsys.readouterr().out
     argv[3] = "none.jsonl"
+    argv += ["--scheme", "BIO"]
     assert "--no-crf learns any tags" in fails(capsys, *argv)
     assert main([*argv, "--no-crf"]) == 0
 
@@ -343,8 +344,8 @@ def test_training_data_that_cannot_be_used(here, capsys, text, message):
 
 
 def test_mistakes_with_a_trained_classifier(here, classifier, capsys):
-    write(here, "other.csv", "text,label\nfine,superb\n")
-    assert "other.csv, line 2: the label 'superb' was not in" in fails(
+    write(here, "other.csv", "text,label\nfine,superb\npoor,awful\n")
+    assert "'superb', 'awful' not in the training data, and every example" in fails(
         capsys, "evaluate", "run", "--input", "other.csv"
     )
     assert "no test data" in fails(capsys, "evaluate", "run")
@@ -435,14 +436,19 @@ def test_kinds_of_targets(here, capsys):
     assert "(--target labels would fit)" in fails(capsys, *argv)
 
 
-def test_what_does_not_fit_is_skipped_when_asked(here, classifier, capsys):
-    text = (here / "reviews.csv").read_text() + "61,fine,superb\n"
-    write(here, "more.csv", text)
-    argv = ["evaluate", "run", "--input", "more.csv"]
-    assert "'superb' was not in" in fails(capsys, *argv)
-    assert main([*argv, "--skip-malformed"]) == 0
+def test_labels_that_were_not_learned_count_as_wrong(here, classifier, capsys):
+    text = (here / "reviews.csv").read_text()
+    write(here, "more.csv", text + "61,fine,superb\n" * 20)
+    argv = ["evaluate", "run", "--input", "reviews.csv"]
+    assert main(argv) == 0
+    before = float(capsys.readouterr().out.split("accuracy")[1].split()[0])
+    argv[-1] = "more.csv"
+    assert main(argv) == 0
     printed = capsys.readouterr().out
-    assert "1 malformed row" in printed and "60 examples of more.csv" in printed
+    assert printed.count("superb") == 1
+    assert "input: 'superb' not in the training data: 20 of 80 examples" in printed
+    after = float(printed.split("accuracy")[1].split()[0])
+    assert after == pytest.approx(before * 60 / 80, abs=1e-3)
 
 
 def test_a_word_that_only_the_held_out_part_has_is_unknown(here):

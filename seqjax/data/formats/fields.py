@@ -2,6 +2,9 @@
 
 import dataclasses
 
+FIND = ""
+"""Stands for a column that is to be found in the file."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Fields:
@@ -9,7 +12,8 @@ class Fields:
 
     Args:
       text: the text.
-      tokens: the tokenized text: a list, or words separated by spaces.
+      tokens: the tokenized text: a list, or words separated by spaces; one word in files with one
+        row per step. `FIND` for a column that is found by its name.
       image: a vector, an image or a clip: nested lists of numbers; or, relative to the file's
         folder, the path of an image, of a folder with the frames of a clip, or of an `.npy` file.
       label: the target of classification.
@@ -20,7 +24,10 @@ class Fields:
       time: the time of a row, nondecreasing within a series.
       values: the numeric inputs. By default all other columns with a number in the first row.
       tag: the tag of every token or step. In CoNLL-U the name of a column (`"upos"`), or
-        else a key of its last column (`"biose"`).
+        else a key of its last column (`"biose"`). `FIND` for a column that is found by its name or
+        place.
+      tag_names: the names of tags that the file gives as numbers, from 0 on.
+      columns: the names of the columns of a table of words that does not name them.
       one_series: a row is one time step and all rows together are one series; implied by `time`
         without `series`.
       missing: whether values may be missing, NaN: empty cells, `NA`, `NaN`, `null`, `?` and `-`; if
@@ -40,6 +47,8 @@ class Fields:
     time: str | None = None
     values: tuple[str, ...] | None = None
     tag: str | None = None
+    tag_names: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
     one_series: bool = False
     missing: bool = False
     missing_names: tuple[str, ...] = ()
@@ -63,3 +72,7 @@ class Fields:
         targets = (self.label, self.number, self.tag)
         inputs = (self.text, self.tokens, self.image, self.series, self.time)
         return tuple(name for name in (*inputs, *targets) if name is not None)
+
+    def with_roles(self, **roles: str | None) -> "Fields":
+        """The fields with other columns for some roles."""
+        return dataclasses.replace(self, **roles)

@@ -13,10 +13,11 @@ from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats.base import Format
 from seqjax.data.formats.column_choice import describe_columns, first_rows
 from seqjax.data.formats.description import Description, listed
-from seqjax.data.formats.fields import Fields
+from seqjax.data.formats.fields import FIND, Fields
 from seqjax.data.formats.file_access import FlawError, check_text, lines_of, whole_file
 from seqjax.data.formats.predictions import future_rows, is_list_of, plain
-from seqjax.data.formats.rows import Line, to_examples
+from seqjax.data.formats.table_rows import Line, to_examples
+from seqjax.data.formats.tag_columns import found_columns
 
 WHAT = "a file with a JSON object in every line"
 
@@ -37,6 +38,7 @@ def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Exa
       InputError: if it is not a JSON Lines file, a required key is missing, or a line is malformed
         and may not be skipped.
     """
+    fields = _found(path, fields)
     lines = _objects(path, fields, malformed)
     first = first_rows(lines, lambda line: line.row)
     if first:
@@ -49,9 +51,18 @@ def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Exa
 
 def describe(path: str | Path, fields: Fields) -> Description:
     """How a JSON Lines file is read, from its first well-formed objects."""
+    fields = _found(path, fields)
     lines = _objects(path, fields, Malformed(skip=True))
     rows = [line.row for line in first_rows(lines, lambda line: line.row)]
     return describe_columns(path, fields, rows) if rows else Description(path, fields)
+
+
+def _found(path: str | Path, fields: Fields) -> Fields:
+    """The fields with keys that are to be found in the first object."""
+    if FIND not in (fields.tokens, fields.tag):
+        return fields
+    every = _objects(path, Fields(), Malformed(skip=True))
+    return found_columns(path, fields, next((line.row for line in every), {}))
 
 
 def _objects(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Line]:

@@ -15,10 +15,11 @@ from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats.base import Format
 from seqjax.data.formats.description import listed
-from seqjax.data.formats.fields import Fields
+from seqjax.data.formats.fields import FIND, Fields
 from seqjax.data.formats.file_access import FlawError, whole_file
 from seqjax.data.formats.images import image_of
 from seqjax.data.formats.predictions import plain
+from seqjax.data.formats.tag_columns import found_columns
 from seqjax.data.formats.values import LARGEST, label_of
 
 WHAT = "an .npz file of numpy.savez"
@@ -75,6 +76,8 @@ def _member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipExtFile:
 
 def _roles(path: str | Path, names: list[str], fields: Fields) -> dict[str, str]:
     """The array of each role."""
+    if fields.tag == FIND:
+        fields = found_columns(path, fields.with_roles(tokens=None), names)
     if fields.values is not None and len(fields.values) != 1:
         raise InputError(f"{path}: expected one array of series, got {listed(fields.values)}.")
     inputs = fields.text or fields.image or (fields.values[0] if fields.values else INPUTS)

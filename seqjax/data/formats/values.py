@@ -127,6 +127,26 @@ def words_of(value: Any, name: str) -> tuple[str, ...]:
     return tuple(words)
 
 
+def tags_of(value: Any, name: str, names: Sequence[str]) -> tuple[str, ...]:
+    """The tags of a row, as `words_of`; numbers stand for `names`, if there are any."""
+    if isinstance(value, list):
+        value = [str(item) if type(item) is int else item for item in value]
+    tags = words_of(value, name)
+    return tuple(tag_of(tag, name, names) for tag in tags) if names else tags
+
+
+def tag_of(tag: str, name: str, names: Sequence[str]) -> str:
+    """A tag; a number is the place of its name in `names`, if there are any."""
+    if not names:
+        return tag
+    if not tag.isdigit() or int(tag) >= len(names):
+        raise FlawError(
+            f"{name!r}: expected the number of a tag, below {len(names)} as there are names, got "
+            f"{tag!r}"
+        )
+    return names[int(tag)]
+
+
 def label_of(value: Any, name: str, separator: str | None) -> Any:
     """A label; a tuple of labels for a separator or a list; None for an empty one."""
     if isinstance(value, list):
@@ -163,7 +183,7 @@ def target_of(row: Row, fields: Fields, tokens: int | None) -> Any:
             target = matrix_of(row, [name])[:, 0] if many else number_of(value, name)
     elif fields.tag is not None and tokens is not None:
         value, name = row.get(fields.tag), fields.tag
-        target = None if value in (None, "", []) else words_of(value, name)
+        target = None if value in (None, "", []) else tags_of(value, name, fields.tag_names)
         if target is not None and len(target) != tokens:
             raise FlawError(
                 f"{name!r}: expected {tokens} tags, as many as tokens, got {len(target)}"

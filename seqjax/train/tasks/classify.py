@@ -11,6 +11,7 @@ from flax import nnx
 
 from seqjax import metrics
 from seqjax.core.errors import InputError
+from seqjax.core.types import Array
 from seqjax.data.datasets import CLASSIFICATION, load_classification
 from seqjax.data.drawn import clips
 from seqjax.data.examples import Example
@@ -147,6 +148,7 @@ class Classification(ExampleTask):
 
     name = "classify"
     config_type = ClassifyConfig
+    evaluation_only = ("unseen",)
 
     @property
     def sequences(self) -> tuple[str, ...]:
@@ -233,6 +235,8 @@ class Classification(ExampleTask):
         encoded = {"inputs": self._inputs(example)}
         if with_target:
             encoded["target"] = self._target(example)
+            if self.target == "labels" and self.unseen(example):
+                encoded["unseen"] = np.asarray(len(self.unseen(example)), np.int32)
         return encoded
 
     def _inputs(self, example: Example) -> np.ndarray:
@@ -254,19 +258,17 @@ class Classification(ExampleTask):
                 (example.target - self.target_location) / self.target_scale, np.float32
             )
         names = (example.target,) if self.target == "class" else example.target
-        for name in names:
-            if name not in self.numbers:
-                known = ", ".join(map(repr, self.labels[:10]))
-                more = ", ..." if len(self.labels) > 10 else ""
-                raise InputError(
-                    f"{example.where}: the label {name!r} was not in the training data, which has "
-                    f"{known}{more}."
-                )
+        known = [self.numbers[name] for name in names if name in self.numbers]
         if self.target == "class":
-            return np.asarray(self.numbers[example.target], np.int32)
+            # One number more stands for all classes that were not in the training data.
+            return np.asarray(known[0] if known else len(self.labels), np.int32)
         held = np.zeros(len(self.labels), np.float32)
-        held[[self.numbers[name] for name in names]] = 1
+        held[known] = 1
         return held
+
+    def unseen(self, example: Example) -> Sequence[str]:
+        names = {"class": (example.target,), "labels": example.target, "number": ()}[self.target]
+        return [name for name in names or () if name is not None and name not in self.numbers]
 
     @property
     def meaning(self) -> Outputs:
@@ -319,7 +321,9 @@ class Classification(ExampleTask):
             }
         probability = jnp.asarray(np.stack([output["probability"] for output in outputs]))
         if self.target == "class":
-            matrix = metrics.confusion_matrix(predictions, targets, classes=len(self.labels))
+            matrix = metrics.confusion_matrix(
+                predictions, targets, classes=len(self._names_of(targets))
+            )
             return {
                 "accuracy": float(matrix.accuracy),
                 "macro_f1": float(matrix.macro_f1),
@@ -334,10 +338,19 @@ class Classification(ExampleTask):
             ]
             for label in range(len(self.labels))
         ]
+        # A label that was not in the training data is never found.
+        unseen = sum(int(example.get("unseen", 0)) for example in examples)
+        f1 += [jnp.zeros(())] * bool(unseen)
+        right = float(metrics.accuracy(predictions, holds).value) * holds.size
         return {
             "macro_f1": float(np.mean(f1)),
-            "accuracy": float(metrics.accuracy(predictions, holds).value),
+            "accuracy": right / (holds.size + unseen),
         }
+
+    def _names_of(self, targets: Array) -> tuple[str, ...]:
+        """The names of the classes, and one more if a target was not in the training data."""
+        unseen = bool((targets == len(self.labels)).any())
+        return (*self.labels, *(["unseen"] if unseen else []))
 
     def prediction(self, output: Encoded, example: Encoded) -> dict[str, Any]:
         prediction = output["prediction"]
@@ -365,12 +378,12 @@ class Classification(ExampleTask):
 
         figures = {}
         if self.target == "class":
+            targets = jnp.stack([example["target"] for example in examples])
+            names = self._names_of(targets)
             matrix = metrics.confusion_matrix(
-                jnp.stack([output["prediction"] for output in outputs]),
-                jnp.stack([example["target"] for example in examples]),
-                classes=len(self.labels),
+                jnp.stack([output["prediction"] for output in outputs]), targets, classes=len(names)
             )
-            figures["confusion"] = plots.confusion_matrix(matrix.counts, self.labels)
+            figures["confusion"] = plots.confusion_matrix(matrix.counts, names)
         if model.attention is not None and self.vocabulary is None:
             values = examples[0]["inputs"]
             weights = np.asarray(model.weights(values[None]))[0]

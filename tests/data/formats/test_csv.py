@@ -59,7 +59,7 @@ def test_what_was_not_observed(tmp_path):
     (whole,), _ = read(path, fields)
     np.testing.assert_array_equal(whole.inputs, [[1, 2], [np.nan, 3], [4, np.nan]])
     assert "line 3" in complaint(path, Fields(time="t", one_series=True))
-    path = write(tmp_path, "t,x,y\n1,1,2\n2,none,3\n")
+    path = write(tmp_path, "t,x,y\n1,1,2\n2,few,3\n")
     assert "line 3: 'x'" in complaint(path, fields)
 
 

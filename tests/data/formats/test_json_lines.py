@@ -126,7 +126,7 @@ MALFORMED = {
     "no numbers": ([{"name": "a"}], Fields(), r"no column holds numbers, .*'name' \('a'\)"),
     "fewer tags": ([{"words": ["a", "b"], "tags": ["X"]}], TAGS, "'tags': expected 2 tags"),
     "tags of a wrong kind": (
-        [{"words": ["a"], "tags": [1]}],
+        [{"words": ["a"], "tags": [1.5]}],
         TAGS,
         "'tags': expected a list of words",
     ),

@@ -13,9 +13,11 @@ from seqjax.data.formats.file_access import FlawError, check_text
 from seqjax.data.formats.images import image_of
 from seqjax.data.formats.values import (
     Row,
+    is_missing,
     label_of,
     matrix_of,
     number_of,
+    tag_of,
     target_of,
     words_of,
 )
@@ -89,7 +91,7 @@ class _Series:
 
     def __init__(self, key: Any, where: str):
         self.key, self.where = key, where
-        self.steps: list[list[float]] = []
+        self.steps: list[Any] = []
         self.tags: list[str] = []
         self.raw: list[Any] = []
         self.target: Any = None
@@ -97,10 +99,7 @@ class _Series:
 
     def add(self, line: Line, fields: Fields) -> None:
         row, raw = line.row, line.raw
-        step = [
-            np.nan if fields.missing and row[name] in ("", None) else number_of(row[name], name)
-            for name in fields.values or ()
-        ]
+        step = _step(row, fields)
         target = target_of(row, fields, None)
         moment = None if fields.time is None else _moment(row[fields.time])
         comparable = type(moment) is type(self.moment) and moment is not None
@@ -119,7 +118,7 @@ class _Series:
             tag = label_of(row.get(fields.tag), fields.tag, None)
             if tag is None and fields.require_target:
                 raise FlawError(f"{fields.tag!r}: expected a tag, got nothing")
-            self.tags += [] if tag is None else [tag]
+            self.tags += [] if tag is None else [tag_of(tag, fields.tag, fields.tag_names)]
         self.steps.append(step)
         self.raw.append(raw)
         self.target, self.moment = target, moment
@@ -128,7 +127,24 @@ class _Series:
         target = self.target
         if fields.tag is not None:
             target = tuple(self.tags) if len(self.tags) == len(self.steps) else None
-        return Example(np.array(self.steps), target, self.where, tuple(self.raw))
+        inputs = tuple(self.steps) if fields.tokens is not None else np.array(self.steps)
+        return Example(inputs, target, self.where, tuple(self.raw))
+
+
+def _step(row: Row, fields: Fields) -> Any:
+    """The word of a row, or its numbers."""
+    if fields.tokens is not None:
+        word = label_of(row[fields.tokens], fields.tokens, None)
+        if word is None:
+            raise FlawError(f"{fields.tokens!r}: expected a word, got nothing")
+        check_text(word)
+        return word
+    return [
+        np.nan
+        if fields.missing and is_missing(row[name], fields.missing_names)
+        else number_of(row[name], name)
+        for name in fields.values or ()
+    ]
 
 
 def _from_steps(lines: Iterable[Line], fields: Fields, malformed: Malformed) -> Iterator[Example]:
@@ -136,7 +152,7 @@ def _from_steps(lines: Iterable[Line], fields: Fields, malformed: Malformed) -> 
     seen: set[Any] = set()
     for line in lines:
         try:
-            key = None if fields.series is None else _key(line.row[fields.series], fields.series)
+            key = _key_of(line.row, fields, series)
             if series is not None and key != series.key and key in seen:
                 raise FlawError(
                     f"{fields.series!r}: expected the rows of a series together, got one more of "
@@ -153,6 +169,15 @@ def _from_steps(lines: Iterable[Line], fields: Fields, malformed: Malformed) -> 
             malformed.report(line.where, str(flaw))
     if series is not None and series.raw:
         yield series.example(fields)
+
+
+def _key_of(row: Row, fields: Fields, series: _Series | None) -> str | None:
+    """The name of the series of a row; that of a sentence may stand in its first row alone."""
+    if fields.series is None:
+        return None
+    if fields.tokens is not None and series is not None and row[fields.series] in ("", None):
+        return series.key
+    return _key(row[fields.series], fields.series)
 
 
 def _key(value: Any, name: str) -> str:
