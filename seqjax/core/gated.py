@@ -11,7 +11,6 @@ import jax.numpy as jnp
 
 from seqjax.core import initializers
 from seqjax.core.cell import Cell, expect_inputs, expect_real, factory, positive_int, spell
-from seqjax.core.closures import is_traced
 from seqjax.core.gates import (
     Gates,
     add_bias,
@@ -21,6 +20,7 @@ from seqjax.core.gates import (
     project,
     project_blocks,
 )
+from seqjax.core.programs import is_traced, only_summed
 from seqjax.core.recurrence import multiply
 from seqjax.core.types import Array, Carry, Initializer, Params, PRNGKeyArray, PyTree
 
@@ -144,16 +144,6 @@ def gated(
     )
 
 
-def _only_summed(jaxpr: Any, x: Any, r: Any) -> bool:
-    """Whether a program uses two of its inputs only to add them up."""
-    users = [eqn for eqn in jaxpr.eqns if any(var is x or var is r for var in eqn.invars)]
-    kept = any(var is x or var is r for var in jaxpr.outvars)
-    return not kept and all(
-        eqn.primitive.name == "add" and {id(var) for var in eqn.invars} == {id(x), id(r)}
-        for eqn in users
-    )
-
-
 _OWN = {"input", "recurrent", "bias", "recurrent_bias", "projection"}
 _OWN |= {"input_gain", "recurrent_gain"}
 
@@ -273,7 +263,7 @@ class Gated:
         x = jaxpr.invars[first : first + self.gates]
         r = jaxpr.invars[first + self.gates : first + 2 * self.gates]
         summed = frozenset(
-            gate for gate, pair in enumerate(zip(x, r, strict=True)) if _only_summed(jaxpr, *pair)
+            gate for gate, pair in enumerate(zip(x, r, strict=True)) if only_summed(jaxpr, *pair)
         )
         return summed, any(map(is_traced, program.consts))
 

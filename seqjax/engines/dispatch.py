@@ -7,10 +7,10 @@ from typing import Any
 import jax
 
 from seqjax.core.cell import Cell
-from seqjax.core.closures import closed_over
 from seqjax.core.linear import Diagonal
 from seqjax.core.matrix import MatrixRecurrence
 from seqjax.core.noise import with_keys_of
+from seqjax.core.programs import closed_over
 from seqjax.core.recurrence import AnyStep, Recurrence
 from seqjax.core.steps import Run, Steps, batch_shape_of, is_symbolic, time_of, zero_masked
 from seqjax.core.trees import narrowed, widened

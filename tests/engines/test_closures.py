@@ -1,4 +1,4 @@
-"""Steps that close over a number which a transformation traces, instead of taking it in `params`."""
+"""Steps that close over a traced number, instead of taking it in `params`."""
 
 import jax
 import jax.numpy as jnp
