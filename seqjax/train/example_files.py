@@ -10,6 +10,8 @@ import numpy as np
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats import Fields, find_format
+from seqjax.data.formats.categories import find_categories
+from seqjax.data.formats.description import listed
 from seqjax.data.formats.regular_series import GridReport, on_grid
 from seqjax.train.bounds import Fraction, NonNegativeInt, PositiveInt
 
@@ -80,9 +82,12 @@ def find_data(config: Any, from_source: Callable[[str], Data], log: Callable[[st
     # All files must have the columns of the first.
     asked = config.columns.fields
     description = find_format(first, asked).describe(first, asked)
-    fields = description.fields
     for line in description.lines():
         log(line)
+    categories = find_categories(files.train, find_format(first, asked), description)
+    for name, words in categories:
+        log(f"{first}: {name!r} is encoded as {listed(words) if words else 'true 1 and false 0'}")
+    fields = dataclasses.replace(description.fields, categories=categories)
     parts = []
     for paths in (files.train, files.validation, files.test):
         malformed = Malformed(files.skip_malformed)
