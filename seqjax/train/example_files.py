@@ -96,15 +96,20 @@ def find_data(config: Any, from_source: Callable[[str], Data], log: Callable[[st
             log(malformed.summary())
     train, validation, test = parts
     name = ", ".join(map(str, files.train))
-    return Data(name, train, validation or None, test, fields.values, found_roles(asked, fields))
+    return Data(
+        name, train, validation or None, test, fields.values, found_roles(config.columns, fields)
+    )
 
 
-def found_roles(asked: Fields, found: Fields) -> dict[str, Any]:
-    """The roles, besides `values`, that were found in a file and not asked for."""
+def found_roles(options: Any, found: Fields) -> dict[str, Any]:
+    """The roles, besides `values`, that were found in a file, and that no option names already."""
+    asked = options.fields
     return {
         field.name: getattr(found, field.name)
         for field in dataclasses.fields(found)
-        if field.name != "values" and getattr(found, field.name) != getattr(asked, field.name)
+        if field.name != "values"
+        and getattr(found, field.name)
+        not in (getattr(asked, field.name), getattr(options, field.name, None))
     }
 
 
