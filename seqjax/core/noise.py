@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core.cell import Cell, factory
+from seqjax.core.exportable import exportable
 from seqjax.core.keys import batchable
 from seqjax.core.masks import select
 from seqjax.core.recurrence import Recurrence, multiply
@@ -16,6 +17,7 @@ from seqjax.core.steps import Run
 from seqjax.core.types import Array, BatchKeys, Carry, Params, PRNGKeyArray
 
 
+@exportable
 class Randomness(NamedTuple):
     """Where the random numbers of one cell come from, one stream for each sequence.
 
@@ -27,6 +29,7 @@ class Randomness(NamedTuple):
     draws: Array
 
 
+@exportable
 class DropoutState(NamedTuple):
     """The carry of the cell inside, and its randomness."""
 
@@ -34,6 +37,7 @@ class DropoutState(NamedTuple):
     randomness: Randomness
 
 
+@exportable
 class ZoneoutState(NamedTuple):
     """The carry of the cell inside, and its randomness."""
 
@@ -279,6 +283,10 @@ class _ZoneoutParts:
     @property
     def summed_gates(self) -> frozenset[int]:
         return self.inner.summed_gates
+
+    @property
+    def closes_over_traced(self) -> bool:
+        return self.inner.closes_over_traced
 
     def project_inputs(self, params: Params, x: Array) -> Any:
         return self.inner.project_inputs(params, x)

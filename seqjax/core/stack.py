@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core.cell import Cell, factory
+from seqjax.core.exportable import exportable
 from seqjax.core.ranks import expect_equal_ranks, in_a_row
 from seqjax.core.steps import Run
 from seqjax.core.types import Carry
@@ -152,6 +153,7 @@ def residual(cell: Cell) -> Cell:
     )
 
 
+@exportable
 class LearnedParameters(NamedTuple):
     """The parameters of a cell and the state it starts from, without batch dimensions."""
 

@@ -432,7 +432,7 @@ def test_series_of_their_own_to_validate_on(here, capsys):
     assert "40 examples of later.csv" in capsys.readouterr().out
     write(here, "short.csv", "\n".join([lines[0], *lines[-18:]]) + "\n")
     assert "at least 16 + 5" in fails(capsys, "evaluate", "run", "--input", "short.csv")
-    write(here, "empty.csv", "hour,load\n" + "1,\n" * 30)
+    write(here, "empty.csv", "hour,load\n" + "".join(f"{i},\n" for i in range(30)))
     assert "no value is known" in fails(capsys, "predict", "run", "--input", "empty.csv")
 
 
@@ -461,9 +461,9 @@ def test_labels_that_were_not_learned_count_as_wrong(here, classifier, capsys):
 
 def test_a_word_that_only_the_held_out_part_has_is_unknown(here):
     """The vocabulary is that of the training part."""
+    from seqjax.train.classify_options import ClassifyConfig, ClassifyFields
     from seqjax.train.example_files import FilesConfig
     from seqjax.train.tasks import TASKS
-    from seqjax.train.tasks.classify import ClassifyConfig, ClassifyFields
 
     rows = "".join(f"word{i},{'good' if i % 2 else 'bad'}\n" for i in range(40))
     config = ClassifyConfig(
