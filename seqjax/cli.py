@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import io
 import os
 import signal
 import sys
@@ -41,6 +42,7 @@ STOPPED = 128
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit status: 0, 2 for an error, 128 + signal."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    _escape_unencodable(sys.stdout, sys.stderr)
     command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     commands = {
         "train": _train,
@@ -69,6 +71,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InputError, MissingPackageError, OSError) as error:
         print(f"error: {_explain(error)}", file=sys.stderr)
         return FAILED
+
+
+def _escape_unencodable(*streams: Any) -> None:
+    """Characters that a terminal or pipe cannot show become escapes instead of an exception."""
+    for stream in streams:
+        # A notebook's output is no TextIOWrapper, and takes every character.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _usage() -> str:

@@ -97,8 +97,8 @@ def test_the_picture_names_engines_that_exist(monkeypatch):
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
-def test_the_pages_run(page):
-    """The Python on the pages."""
+def test_the_pages_run(page, no_shape_checks):
+    """The Python on the pages, as it runs for a user."""
     names = {}
     for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
         exec(compile(block, page.name, "exec"), names)

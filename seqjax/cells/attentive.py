@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from seqjax.core import initializers
 from seqjax.core.attention import SCORES, Memory, Score, attend, attend_in_tiles
 from seqjax.core.cell import Cell, factory, positive_int
+from seqjax.core.exportable import exportable
 from seqjax.core.gates import like_features
 from seqjax.core.layers import draw
 from seqjax.core.masks import processing_order
@@ -19,6 +20,7 @@ from seqjax.core.steps import Run, batch_major, batch_shape_of, time_major
 from seqjax.core.types import Array, Carry, Params, PRNGKeyArray, PyTree
 
 
+@exportable
 class AttentiveParameters(NamedTuple):
     """The parameters of `attentive`: the cell's, the attention's, and the memory it reads.
 
@@ -32,6 +34,7 @@ class AttentiveParameters(NamedTuple):
     memory: Memory | None
 
 
+@exportable
 class AttentiveState(NamedTuple):
     """The carry of the cell inside, what it put out last, and its last attention weights.
 

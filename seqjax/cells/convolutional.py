@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from seqjax.core import initializers
 from seqjax.core.cell import Cell, expect_real, factory, positive_int
+from seqjax.core.exportable import exportable
 from seqjax.core.layers import draw, pointwise
 from seqjax.core.recurrence import AnyStep
 from seqjax.core.trees import is_float
@@ -17,6 +18,7 @@ from seqjax.core.types import Activation, Array, Params
 Space = tuple[int, ...]
 
 
+@exportable
 class ConvLSTMState(NamedTuple):
     """Hidden and cell state, `(*batch, *space, features)`."""
 

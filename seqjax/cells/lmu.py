@@ -8,11 +8,13 @@ import numpy as np
 
 from seqjax.core import initializers
 from seqjax.core.cell import Cell, expect_inputs, expect_real, factory, positive_int
+from seqjax.core.exportable import exportable
 from seqjax.core.types import Array, Initializer
 
 GLOROT_NORMAL = jax.nn.initializers.glorot_normal()
 
 
+@exportable
 class LegendreState(NamedTuple):
     """What a Legendre memory unit carries: `hidden` `(*batch, features)`, and `memory`
     `(*batch, memory)`, Legendre coefficients of the last `window` steps of one signal."""

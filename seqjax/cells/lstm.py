@@ -9,11 +9,13 @@ from jax.nn import sigmoid
 
 from seqjax.core import initializers
 from seqjax.core.cell import Cell, factory
+from seqjax.core.exportable import exportable
 from seqjax.core.gated import gated
 from seqjax.core.layers import standardize
 from seqjax.core.types import Array, Initializer
 
 
+@exportable
 class LSTMState(NamedTuple):
     """What an LSTM carries: both `(*batch, features)`, `hidden` narrower if projected."""
 

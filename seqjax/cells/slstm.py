@@ -11,6 +11,7 @@ from seqjax.core import initializers
 from seqjax.core.affine import LogScaled, log_scaled
 from seqjax.core.blocks import prenorm
 from seqjax.core.cell import Cell, expect_width, factory, position_in_stack, positive_int
+from seqjax.core.exportable import exportable
 from seqjax.core.gated import gated
 from seqjax.core.gates import Gates, initialize_gates, like_features, project_blocks
 from seqjax.core.heads import from_heads, head_width
@@ -21,6 +22,7 @@ from seqjax.core.stack import stack
 from seqjax.core.types import Array, Initializer
 
 
+@exportable
 class SLSTMState(NamedTuple):
     """What an sLSTM carries, all `(*batch, features)`: `hidden` is the output; `cell` and
     `normalizer` are to be multiplied by `exp(maximum)`, which their quotient does not show."""

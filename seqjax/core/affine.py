@@ -17,12 +17,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from seqjax.core.exportable import exportable
 from seqjax.core.types import Array
 
 NOTHING = -1e30
 """The `maximum` of a state without content: finite, so that no difference of two is NaN."""
 
 
+@exportable
 class Complex(NamedTuple):
     """A complex state as two real arrays of the same shape."""
 
@@ -30,6 +32,7 @@ class Complex(NamedTuple):
     imaginary: Array
 
 
+@exportable
 class LogScaled(NamedTuple):
     """The numbers `values * exp(maximum)`, all with one exponent for each unit.
 

@@ -7,6 +7,8 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from seqjax.core.exportable import exportable
+from seqjax.core.steps import is_symbolic
 from seqjax.core.trees import narrowed, widened
 from seqjax.core.types import Array, Float, PyTree
 
@@ -18,6 +20,7 @@ READ_BYTES = 2**24
 """Largest size of the comparisons of the additive score that are made at once."""
 
 
+@exportable
 class Memory(NamedTuple):
     """Vectors at source positions, one memory for each sequence or one for all.
 
@@ -114,8 +117,10 @@ def attend_in_tiles(
         return attend(memory, queries, vector)
     *batch, count, width = queries.shape
     positions = memory.valid.shape[-1]
-    fit = max(1, READ_BYTES // max(1, positions * width * queries.dtype.itemsize))
     again = jax.checkpoint(attend, prevent_cse=False)
+    if is_symbolic(*batch, count, positions):
+        return again(memory, queries, vector)
+    fit = max(1, READ_BYTES // max(1, positions * width * queries.dtype.itemsize))
     if math.prod(batch) * count <= fit:
         return again(memory, queries, vector)
 

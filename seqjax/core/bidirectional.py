@@ -7,12 +7,14 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core.cell import Cell, factory
+from seqjax.core.exportable import exportable
 from seqjax.core.ranks import side_by_side
 from seqjax.core.stack import expect_cell, no_step
 from seqjax.core.steps import Run
 from seqjax.core.types import Array, Carry, Params
 
 
+@exportable
 class BidirectionalState(NamedTuple):
     """The carry of the forward cell (after the last step) and of the backward cell (after
     the first step)."""
@@ -21,6 +23,7 @@ class BidirectionalState(NamedTuple):
     backward: Carry
 
 
+@exportable
 class BidirectionalParameters(NamedTuple):
     """The parameters of the two cells."""
 

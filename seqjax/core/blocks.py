@@ -12,7 +12,7 @@ from seqjax.core.cell import Cell, expect_real, factory
 from seqjax.core.layers import rms_norm
 from seqjax.core.ranks import expect_equal_ranks, side_by_side
 from seqjax.core.stack import by_name, expect_cell, no_step, residual, stack
-from seqjax.core.steps import Run, time_of
+from seqjax.core.steps import Run, is_symbolic, time_of
 from seqjax.core.trees import tree_bytes
 from seqjax.core.types import Inputs
 
@@ -241,7 +241,7 @@ def checkpointed(cell: Cell) -> Cell:
 def _stretch(xs: Inputs) -> int | None:
     """Steps of a stretch, or None if there is one only."""
     time, size = time_of(xs), tree_bytes(xs)
-    if size <= WHOLE_BYTES or time <= FEWEST_STEPS:
+    if is_symbolic(size) or size <= WHOLE_BYTES or time <= FEWEST_STEPS:
         return None
     most = max(FEWEST_STEPS, time * STRETCH_BYTES // size)
     # A whole number of chunks of any engine.

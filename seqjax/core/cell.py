@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import inspect
+import weakref
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, ParamSpec, Protocol, runtime_checkable
 
@@ -125,7 +126,9 @@ def factory(build: Callable[P, Cell]) -> Callable[P, Cell]:
 
     JAX compiles again whenever a static argument is not equal to the one it saw, so two
     calls of a function that makes a cell would compile twice. Put this decorator on
-    functions that return a `Cell`, and building a cell twice never does.
+    functions that return a `Cell`, and building a cell twice never does. A cell is remembered
+    for as long as anything uses it. A program that JAX compiled for a cell does, until
+    `jax.clear_caches()`.
 
     Args:
       build: a function whose arguments are hashable (numbers, strings, functions, cells,
@@ -145,7 +148,8 @@ def factory(build: Callable[P, Cell]) -> Callable[P, Cell]:
       lstm(8, forget_bias=2.0)
     """
     signature = inspect.signature(build)
-    made: dict[Hashable, Cell] = {}
+    # Weakly: what a cell closes over, a table of many megabytes perhaps, goes with the last use.
+    made: weakref.WeakValueDictionary[Hashable, Cell] = weakref.WeakValueDictionary()
 
     @functools.wraps(build)
     def make(*args: P.args, **kwargs: P.kwargs) -> Cell:
@@ -159,7 +163,8 @@ def factory(build: Callable[P, Cell]) -> Callable[P, Cell]:
             # A new cell may bring a name, as wrappers do; one from another factory is renamed.
             name = (not cell.call and cell.name) or build.__name__.lstrip("_")
             call = _spell_call(build, given)
-            known = made[recipe] = dataclasses.replace(cell, name=name, call=call)
+            known = dataclasses.replace(cell, name=name, call=call)
+            made[recipe] = known
         return known
 
     return make

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from seqjax.core import initializers
 from seqjax.core.cell import Cell, InitFn, factory, positive_int, spell
+from seqjax.core.exportable import exportable
 from seqjax.core.gates import broadcasts
 from seqjax.core.heads import from_heads
 from seqjax.core.layers import draw
@@ -59,6 +60,7 @@ class Access(NamedTuple):
     log_input: Array | None = None
 
 
+@exportable
 class MatrixState(NamedTuple):
     """What a matrix-state cell carries.
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core.cell import Cell, factory
+from seqjax.core.exportable import exportable
 from seqjax.core.keys import batchable
 from seqjax.core.masks import select
 from seqjax.core.stack import expect_cell, no_step
@@ -13,6 +14,7 @@ from seqjax.core.steps import Run
 from seqjax.core.types import Array, BatchKeys, Carry, PRNGKeyArray
 
 
+@exportable
 class Randomness(NamedTuple):
     """Where the random numbers of one cell come from, one stream for each sequence.
 
@@ -24,6 +26,7 @@ class Randomness(NamedTuple):
     draws: Array
 
 
+@exportable
 class DropoutState(NamedTuple):
     """The carry of the cell inside, and its randomness."""
 

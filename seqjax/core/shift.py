@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from seqjax.core import initializers
 from seqjax.core.cell import Cell, InitFn, expect_real, expect_width, factory, positive_int
+from seqjax.core.exportable import exportable
 from seqjax.core.gates import like_features
 from seqjax.core.masks import processing_order, select
 from seqjax.core.steps import Run
@@ -15,6 +16,7 @@ from seqjax.core.trees import floats
 from seqjax.core.types import Activation, Array, Initializer, Params
 
 
+@exportable
 class WindowState(NamedTuple):
     """The inputs of the last steps that counted, `(*batch, width - 1, in_features)`, the
     latest last."""
@@ -182,6 +184,7 @@ def _previous(params: Params, window: tuple[Array, ...]) -> Array:
     return window[1].astype(window[0].dtype)
 
 
+@exportable
 class ConvolutionParameters(NamedTuple):
     """`kernel` `(width, features)`, its last row for the input of now; `bias` `(features,)`."""
 

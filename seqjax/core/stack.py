@@ -1,13 +1,14 @@
 """Cells on top of cells: stack, residual, and a learned initial carry."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from seqjax.core.cell import Cell, factory
 from seqjax.core.exponents import map_exponents
+from seqjax.core.exportable import exportable
 from seqjax.core.ranks import expect_equal_ranks, in_a_row
 from seqjax.core.steps import Run
 from seqjax.core.trees import is_float
@@ -154,6 +155,7 @@ def residual(cell: Cell) -> Cell:
     )
 
 
+@exportable
 class LearnedParameters(NamedTuple):
     """The parameters of a cell and the state it starts from, without batch dimensions."""
 
@@ -197,10 +199,10 @@ def learned_initial_carry(cell: Cell) -> Cell:
     def initial_carry(params, batch_shape=()):
         start = map_exponents(jnp.zeros_like, cell.initial_carry(params.cell, batch_shape))
 
-        def begin(leaf: Array, learned: Array | None) -> Array:
+        def begin(leaf: Array, learned: Any) -> Array:
             if learned is None:
                 return leaf
-            return jnp.broadcast_to(learned.astype(leaf.dtype), leaf.shape)
+            return jnp.broadcast_to(jnp.asarray(learned, leaf.dtype), leaf.shape)
 
         return jax.tree.map(begin, start, params.initial_carry)
 

@@ -135,6 +135,11 @@ def time_of(xs: Inputs) -> int:
     return jax.tree.leaves(xs)[0].shape[0]
 
 
+def is_symbolic(*sizes: Any) -> bool:
+    """Whether a size is open, a symbol of `jax.export.symbolic_shape`, and not a number."""
+    return not all(isinstance(size, int) for size in sizes)
+
+
 def time_major(tree: Any, batch_ndim: int) -> Any:
     """Leaves `(*batch, time, ...)` with time in front."""
     return jax.tree.map(lambda leaf: _move(leaf, batch_ndim, 0, batch_ndim), tree)

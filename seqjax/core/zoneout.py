@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from seqjax.core.cell import Cell, factory
 from seqjax.core.exponents import keeps_exponent, mean
+from seqjax.core.exportable import exportable
 from seqjax.core.noise import Randomness, check_rate, draw_units
 from seqjax.core.recurrence import Recurrence, multiply
 from seqjax.core.stack import expect_cell
@@ -16,6 +17,7 @@ from seqjax.core.trees import is_float
 from seqjax.core.types import Array, Carry, Params, PyTree
 
 
+@exportable
 class ZoneoutState(NamedTuple):
     """The carry of the cell inside, and its randomness."""
 
@@ -123,6 +125,10 @@ class _ZoneoutParts:
     @property
     def summed_gates(self) -> frozenset[int]:
         return self.inner.summed_gates
+
+    @property
+    def closes_over_traced(self) -> bool:
+        return self.inner.closes_over_traced
 
     def project_inputs(self, params: Params, x: Array) -> Any:
         return self.inner.project_inputs(params, x)

@@ -236,7 +236,7 @@ def _read(path: Path, fields: Fields) -> list[Example]:
 
 
 def _read_digits(path: Path, width: int) -> list[Example]:
-    with gzip.open(path, "rt") as file:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
         table = np.loadtxt(file, delimiter=",", dtype=np.float32)
     return [
         Example(row[:-1].reshape(-1, width) / 16, str(int(row[-1])), f"{path.name}, line {i}")
@@ -278,7 +278,7 @@ def _read_months(path: Path) -> list[float]:
 
 def _read_glucose(path: Path, shortest: int) -> list[np.ndarray]:
     """Readings resampled to every five minutes; a gap of more than an hour ends a segment."""
-    with gzip.open(path, "rt") as file:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     moments = np.array(
         [datetime.datetime.fromisoformat(row["datetime"]).timestamp() / 60 for row in rows]

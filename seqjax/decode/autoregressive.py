@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
+from seqjax.core.exportable import exportable
 from seqjax.core.types import Array, Bool, Carry, Float, Int, PRNGKeyArray, PyTree
 from seqjax.decode.sampling import sample
 from seqjax.engines.placement import all_varying
@@ -31,6 +32,7 @@ token.
 """
 
 
+@exportable
 class Written(NamedTuple):
     """Generated sequences.
 

@@ -24,6 +24,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from seqjax.core.exportable import exportable
 from seqjax.core.types import Array, Float, Int, Shaped, StepFlags
 
 FORBIDDEN = -1e30
@@ -37,6 +38,7 @@ Tags = Int[Array, "*batch time"]
 Scores = Float[Array, "*batch"]
 
 
+@exportable
 class Transitions(NamedTuple):
     """Transition scores: `between[i, j]` is that of tag j right after tag i."""
 

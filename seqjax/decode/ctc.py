@@ -10,11 +10,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from seqjax.core.exportable import exportable
 from seqjax.core.masks import length_mask
 from seqjax.core.types import Array, Float, Int
 from seqjax.engines.placement import all_varying
 
 
+@exportable
 class Labelling(NamedTuple):
     """Decoded labels, the best first where there are several.
 

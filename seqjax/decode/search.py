@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from seqjax.core.exportable import exportable
 from seqjax.core.types import Array, Bool, Carry, Float, Int, PyTree
 from seqjax.decode.autoregressive import Constraint, NextToken, constrained, inactive
 from seqjax.engines.placement import all_varying
@@ -24,6 +25,7 @@ class Trace(NamedTuple):
     log_probability: Array
 
 
+@exportable
 class Beams(NamedTuple):
     """The sequences found by a beam search, the best first.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 
@@ -9,8 +10,9 @@ from seqjax.core.cell import Cell
 from seqjax.core.linear import Diagonal
 from seqjax.core.matrix import MatrixRecurrence
 from seqjax.core.noise import with_keys_of
+from seqjax.core.programs import closed_over
 from seqjax.core.recurrence import AnyStep, Recurrence
-from seqjax.core.steps import Run, Steps, batch_shape_of, time_of, zero_masked
+from seqjax.core.steps import Run, Steps, batch_shape_of, is_symbolic, time_of, zero_masked
 from seqjax.core.trees import narrowed, widened
 from seqjax.core.types import Carry, Inputs, Params, PyTree
 from seqjax.engines.any_steps import any_steps
@@ -70,8 +72,28 @@ def _run(
         return _in_checkpoints(again, cell, params, carry, initial, xs, steps)
     parts = (params, carry, initial, xs, steps)
     structure = cell.structure
+    if is_symbolic(time, *batch_shape):
+        # Engines choose tiles by numbers.
+        if not isinstance(method, Plain | Auto):
+            raise ValueError(
+                f"scan: method={spell_method(method)} goes by the sizes of its inputs, of which "
+                f"the batch {batch_shape} and the {time} steps are not all numbers. Use "
+                "method='auto' or 'plain', which go step by step where a size is a symbol, or "
+                "export for numbers."
+            )
+        structure = None
     if isinstance(method, Plain) or 0 in (*batch_shape, time):
         return sequential(cell, *parts)
+    if _closes_over_traced(structure, cell, params, carry, xs):
+        # The derivative rules of our own know arguments only; JAX knows closures.
+        if isinstance(method, Recompute | Store):
+            raise ValueError(
+                f"scan: method={spell_method(method)} differentiates by what is in `params`, but "
+                f"the step of {cell} closes over a number that is traced, as the argument of a "
+                "function under jax.grad or jax.jit is. Put it into the parameters (sj.gated "
+                "takes names for them), or use method='auto', which goes the plain way then."
+            )
+        structure = None
     if isinstance(structure, Diagonal) and isinstance(method, Auto | Associative | Chunked):
         return diagonal(method, structure, *parts)
     if isinstance(structure, Recurrence) and isinstance(method, Auto | Recompute | Store):
@@ -88,6 +110,18 @@ def _run(
         f"scan: method={spell_method(method)} needs {_NEEDS[type(method)]}; {cell} is none of "
         "them. Use method='auto', which finds a way for each part of a cell."
     )
+
+
+def _closes_over_traced(
+    structure: Any, cell: Cell, params: Params, carry: Carry, xs: Inputs
+) -> bool:
+    """Whether a step with a derivative rule of our own uses traced numbers beside its arguments."""
+    if isinstance(structure, Recurrence):
+        return structure.closes_over_traced
+    if not isinstance(structure, AnyStep):
+        return False
+    x = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), xs)
+    return bool(closed_over(cell.step, params, carry, x))
 
 
 _GATED = "cells that show which products they make, as those from sj.gated do"
@@ -108,6 +142,7 @@ def _in_checkpoints(
     """All layers of a stretch of time before the next one."""
     size = steps.checkpoint_every
     assert size is not None
+    expect_numbers(xs)
     # Gradients add up over stretches: in float32 at least.
     whole = params, with_keys_of(initial, carry)
     wide, initial = widened(whole)
@@ -125,6 +160,15 @@ def _in_checkpoints(
     carry, initial = place_like_result(stretch, placed, first, wide)
     carry, made = in_stretches(stretch, carry, here, size=size, reverse=steps.reverse)
     return Run(carry, *made)
+
+
+def expect_numbers(xs: Inputs) -> None:
+    """Raises if the number of steps is a symbol."""
+    if is_symbolic(time_of(xs)):
+        raise ValueError(
+            "scan: `checkpoint_every` divides the steps, so their number must be known; got "
+            f"{time_of(xs)}. Leave it out in a program for export, which stores no carries."
+        )
 
 
 def in_stretches(

@@ -40,7 +40,7 @@ from seqjax.engines.products import (
     unit_rows,
     unpack,
 )
-from seqjax.engines.rows import by_rows
+from seqjax.engines.row_order import by_rows
 from seqjax.engines.tiles import divisor, over_tiles
 
 

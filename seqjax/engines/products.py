@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from seqjax.core.gates import Gates, add_bias, project
 from seqjax.core.recurrence import Recurrence, multiply
 from seqjax.core.types import Array, Params, PyTree
-from seqjax.engines.rows import by_rows
+from seqjax.engines.row_order import by_rows
 
 
 class SeenProducts:

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core.cell import Cell
-from seqjax.core.closures import closed_as_arguments, closed_over
 from seqjax.core.noise import with_keys_of
+from seqjax.core.programs import closed_as_arguments, closed_over
 from seqjax.core.steps import batch_major, time_major
 from seqjax.core.trees import narrowed, widened
 from seqjax.core.types import Carry, Inputs, Params, PyTree
-from seqjax.engines.dispatch import in_stretches
+from seqjax.engines.dispatch import expect_numbers, in_stretches
 from seqjax.engines.request import SumOptions, checked
 from seqjax.engines.scan import opened, run_opened
 
@@ -86,6 +86,7 @@ def scan_sum(
             )
     batch_ndim = len(request.batch_shape)
     params, start, initial, xs, steps = opened(request)
+    expect_numbers(xs)
     params = jax.tree.map(jnp.asarray, params)
     steps = steps.counted(request.time, request.batch_shape)
 

@@ -11,6 +11,7 @@ from flax import nnx
 from seqjax.cells.attentive import AttentiveState, attend_to, is_attentive, memory_features
 from seqjax.core.attention import map_memories
 from seqjax.core.cell import Cell, positive_int
+from seqjax.core.exportable import exportable
 from seqjax.core.gates import like_features
 from seqjax.core.noise import seed_carry
 from seqjax.core.recurrence import AnyStep
@@ -23,6 +24,7 @@ from seqjax.nn.encoder import Encoded
 from seqjax.nn.rnn import RNN
 
 
+@exportable
 class ScheduledSamplingState(NamedTuple):
     """The carry of the cell inside, and the token that the model itself predicted last."""
 

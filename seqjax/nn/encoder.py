@@ -8,12 +8,14 @@ import jax.numpy as jnp
 from flax import nnx
 
 from seqjax.core.cell import Cell
+from seqjax.core.exportable import exportable
 from seqjax.core.masks import length_mask
 from seqjax.core.types import Array, BatchKeys, Bool, Float, PRNGKeyArray
 from seqjax.nn import pooling
 from seqjax.nn.rnn import RNN
 
 
+@exportable
 class Encoded(NamedTuple):
     """The output of an encoder.
 

@@ -14,10 +14,11 @@ from jax.sharding import NamedSharding
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats import find_format
+from seqjax.data.formats.regular_series import GridReport, on_grid
 from seqjax.data.padding import Encoded
 from seqjax.train.commands import EvaluateConfig, Log, PredictConfig, Report, TaskCommands
 from seqjax.train.devices import make_mesh
-from seqjax.train.example_task import ExampleTask, encode_all, with_values
+from seqjax.train.example_task import ExampleTask, as_in_training, encode_all
 from seqjax.train.example_training import prepare
 from seqjax.train.predictor import Predictor, lengths_of
 from seqjax.train.run_folder import SavedRun, load_model
@@ -50,7 +51,7 @@ def evaluate(
     task, model, step = _trained(task_type, run, config)
     if config.input:
         malformed = Malformed(config.skip_malformed)
-        fields = with_values(task.config.columns.fields, run.preprocessing["values"])
+        fields = as_in_training(task.config.columns.fields, run.preprocessing)
         examples = task.read(config, fields, malformed, log)
         encoded = task.evaluation_examples(examples, malformed, log)
         if malformed.count:
@@ -96,15 +97,18 @@ def predict(task_type: type[ExampleTask], run: SavedRun, config: PredictConfig, 
     if target.resolve() == source.resolve():
         raise InputError("--output must not be the input itself.")
     task, model, _ = _trained(task_type, run, config)
-    values = run.preprocessing["values"]
-    fields = dataclasses.replace(task.config.columns.fields, require_target=False)
-    file_format = find_format(source)
-    description = file_format.describe(source, with_values(fields, values))
+    fields = as_in_training(task.config.columns.fields, run.preprocessing)
+    fields = dataclasses.replace(fields, require_target=False)
+    file_format = find_format(source, fields)
+    description = file_format.describe(source, fields)
     fields = description.fields
     for line in description.lines():
         log(line)
     malformed = Malformed(config.skip_malformed)
     examples = file_format.read(source, fields, malformed)
+    report = GridReport(fields.time or "")
+    if fields.time is not None:
+        examples = on_grid(examples, fields, malformed, report)
     count = 0
     with file_format.writer(target, source, fields) as writer:
         for example, prediction in _predictions(task, run, model, examples, malformed):
@@ -116,6 +120,8 @@ def predict(task_type: type[ExampleTask], run: SavedRun, config: PredictConfig, 
             raise InputError(f"{source} holds nothing to predict. {malformed.summary()}".strip())
     if malformed.count:
         log(malformed.summary())
+    for line in report.lines(source):
+        log(line)
     log(f"{count:,} predictions in {target}")
     return count
 

@@ -1,7 +1,7 @@
 """The user's files, as examples."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -10,6 +10,7 @@ import numpy as np
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats import Fields, find_format
+from seqjax.data.formats.regular_series import GridReport, on_grid
 from seqjax.train.bounds import Fraction, NonNegativeInt, PositiveInt
 
 
@@ -18,8 +19,8 @@ class FilesConfig:
     """Your own files."""
 
     train: tuple[Path, ...] = ()
-    """Files to learn from, instead of --source: .csv, .tsv, .jsonl, .conllu, .ts, .npz or folders
-    of texts, also with .gz; the options below name their columns."""
+    """Files to learn from, instead of --source: .csv, .tsv, .jsonl, .conllu, tables of words, .ts,
+    .npz or folders of texts, also with .gz; the options below name their columns."""
     validation: tuple[Path, ...] = ()
     """Files to choose the best checkpoint by; by default a share of the training data."""
     test: tuple[Path, ...] = ()
@@ -47,7 +48,8 @@ class Data(NamedTuple):
     """Examples to learn from, to validate on and to test on.
 
     `validation` is None where it is to be held out from `train`. `values` are the columns of
-    numbers in the user's files.
+    numbers in the user's files, and `roles` further roles of columns that were found in them, as
+    fields of `Fields`.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Data(NamedTuple):
     validation: list[Example] | None
     test: list[Example]
     values: tuple[str, ...] | None = None
+    roles: Mapping[str, Any] = {}
 
 
 def find_data(config: Any, from_source: Callable[[str], Data], log: Callable[[str], None]) -> Data:
@@ -74,24 +77,36 @@ def find_data(config: Any, from_source: Callable[[str], Data], log: Callable[[st
             raise InputError("--validation and --test go with --train: name the training files.")
         return from_source(config.source)
     first = files.train[0]
-    # All files must have the columns of numbers of the first.
-    description = find_format(first).describe(first, config.columns.fields)
+    # All files must have the columns of the first.
+    asked = config.columns.fields
+    description = find_format(first, asked).describe(first, asked)
     fields = description.fields
     for line in description.lines():
         log(line)
     parts = []
     for paths in (files.train, files.validation, files.test):
         malformed = Malformed(files.skip_malformed)
-        parts.append(read_examples(paths, fields, malformed))
+        parts.append(read_examples(paths, fields, malformed, log))
         if malformed.count:
             log(malformed.summary())
     train, validation, test = parts
     name = ", ".join(map(str, files.train))
-    return Data(name, train, validation or None, test, fields.values)
+    return Data(name, train, validation or None, test, fields.values, found_roles(asked, fields))
 
 
-def read_examples(paths: Iterable[Path], fields: Fields, malformed: Malformed) -> list[Example]:
-    """All examples of files, one after the other.
+def found_roles(asked: Fields, found: Fields) -> dict[str, Any]:
+    """The roles, besides `values`, that were found in a file and not asked for."""
+    return {
+        field.name: getattr(found, field.name)
+        for field in dataclasses.fields(found)
+        if field.name != "values" and getattr(found, field.name) != getattr(asked, field.name)
+    }
+
+
+def read_examples(
+    paths: Iterable[Path], fields: Fields, malformed: Malformed, log: Callable[[str], None]
+) -> list[Example]:
+    """All examples of files, one after the other; what was found of their times goes to `log`.
 
     Raises:
       InputError: if a file cannot be read, holds nothing, or has a malformed row that is not
@@ -100,7 +115,11 @@ def read_examples(paths: Iterable[Path], fields: Fields, malformed: Malformed) -
     found: list[Example] = []
     for path in paths:
         before = len(found)
-        found += find_format(path).read(path, fields, malformed)
+        examples = find_format(path, fields).read(path, fields, malformed)
+        report = GridReport(fields.time or "")
+        found += examples if fields.time is None else on_grid(examples, fields, malformed, report)
+        for line in report.lines(path):
+            log(line)
         if len(found) == before:
             raise InputError(f"{path} holds no example that can be used. {malformed.summary()}")
     return found

@@ -11,6 +11,7 @@ from seqjax.core.errors import InputError
 from seqjax.core.types import Array, BatchKeys
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats import Fields
+from seqjax.data.formats.description import listed
 from seqjax.data.padding import Encoded, truncate
 from seqjax.train.commands import EvaluateConfig, Log
 from seqjax.train.config import RunConfig
@@ -165,6 +166,11 @@ class ExampleTask(abc.ABC):
             train, validation = hold_out(train, config.files.held_out, groups)
             held = validation
         task = cls.fit(config, train, held)
+        for line in task.remarks():
+            log(line)
+        parts = {"validation": validation, "test": data.test}
+        for part, examples in parts.items():
+            report_unseen(task, examples, part, log)
         encoded = [
             task.truncated([task.encode(example) for example in examples], part, log)
             for part, examples in (
@@ -174,6 +180,14 @@ class ExampleTask(abc.ABC):
             )
         ]
         return task, Split(task.learnable(encoded[0], log), *encoded[1:])
+
+    def remarks(self) -> list[str]:
+        """What the user should know of how the task was fitted to the data."""
+        return []
+
+    def unseen(self, example: Example) -> Sequence[str]:
+        """The labels or tags of an example that were not in the training data."""
+        return ()
 
     def learnable(self, examples: list[Encoded], log: Log) -> list[Encoded]:
         """The training examples whose targets the model can give a probability above zero."""
@@ -207,12 +221,13 @@ class ExampleTask(abc.ABC):
         self, config: EvaluateConfig, fields: Fields, malformed: Malformed, log: Log
     ) -> list[Example]:
         """The examples of the files in `--input`."""
-        return read_examples(config.input, fields, malformed)
+        return read_examples(config.input, fields, malformed, log)
 
     def evaluation_examples(
         self, examples: Sequence[Example], malformed: Malformed, log: Log
     ) -> Sequence[Encoded]:
         """Examples of files, encoded for evaluation."""
+        report_unseen(self, examples, "input", log)
         encoded = [arrays for _, arrays in encode_all(self.encode, examples, malformed)]
         return self.truncated(encoded, "input", log)
 
@@ -226,6 +241,26 @@ class ExampleTask(abc.ABC):
     def write(self, writer: Any, example: Example, prediction: Mapping[str, Any]) -> None:
         """Writes an example with its prediction; `writer` is that of the file's format."""
         writer.write(example, prediction)
+
+
+def report_unseen(task: ExampleTask, examples: Sequence[Example], part: str, log: Log) -> None:
+    """Names the labels that were not in the training data: they count as wrong.
+
+    Raises:
+      InputError: if all examples have such labels, so that other ones must be meant.
+    """
+    by_example = [task.unseen(example) for example in examples]
+    names = list(dict.fromkeys(name for unseen in by_example for name in unseen))
+    if not names:
+        return
+    count = sum(map(bool, by_example))
+    what = f"{part}: {listed(names)} not in the training data"
+    if count == len(examples) and count > 1:
+        raise InputError(
+            f"{what}, and every example of {examples[0].where} and after has such labels. Is it "
+            "the right column?"
+        )
+    log(f"{what}: {count:,} of {len(examples):,} examples have such labels, which count as wrong")
 
 
 def encode_all(
@@ -265,6 +300,15 @@ def keep_learnable(
     return kept
 
 
-def with_values(fields: Fields, values: Sequence[str] | None) -> Fields:
-    """The columns of a file with the columns of numbers that the training data had."""
-    return fields if values is None else dataclasses.replace(fields, values=tuple(values))
+def as_in_training(fields: Fields, preprocessing: Mapping[str, Any]) -> Fields:
+    """The columns of a file, with those that were found in the training data."""
+    found = dict(preprocessing.get("roles", {}))
+    if preprocessing["values"] is not None:
+        found["values"] = preprocessing["values"]
+    # JSON has lists for tuples.
+    tuples = {name: _tuple(value) for name, value in found.items()}
+    return dataclasses.replace(fields, **tuples)
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(map(_tuple, value)) if isinstance(value, list) else value

@@ -26,6 +26,8 @@ def prepare(task: type[ExampleTask], config: Any, log: Log) -> "ExampleTraining"
     fitted, split = task.prepare(data, config, log)
     # Hashed with the data: other keys would make older runs look as if their data had changed.
     preprocessing = {"problem": fitted.preprocessing(), "values": data.values}
+    if data.roles:
+        preprocessing["roles"] = dict(data.roles)
     return ExampleTraining(fitted, split, data.name, preprocessing)
 
 

@@ -21,7 +21,7 @@ class Logs:
         writer: Any = extra_module("tensorboardX", "train").SummaryWriter
         path = folder / "log.jsonl"
         if path.exists():
-            kept = [line for line in path.read_text().splitlines() if _step(line) <= step]
+            kept = [line for line in path.read_text("utf-8").splitlines() if _step(line) <= step]
             write_whole(path, "".join(f"{line}\n" for line in kept))
         self._file = path.open("a", encoding="utf-8")
         self._events = writer(str(folder / "tensorboard"), purge_step=step + 1)

@@ -1,6 +1,7 @@
 """The commands in one process: what they do, and the one clear message for each mistake."""
 
 import errno
+import io
 import json
 import shutil
 from pathlib import Path
@@ -18,7 +19,7 @@ from seqjax.train.tasks.lm import LanguageConfig, LanguageModelConfig
 
 pytestmark = pytest.mark.usefixtures("no_shape_checks")
 
-TEXT = "the cat sat on the mat. the dog sat on the log.\n" * 60
+TEXT = "the cat sat on the mat. the dog sat on the łog.\n" * 60
 SMALL = [
     "--features", "8", "--embedding", "4", "--batch", "4", "--time", "8", "--steps", "20",
     "--validate-every", "10", "--log-every", "5", "--sample", "20", "--devices", "2",
@@ -28,14 +29,14 @@ SMALL = [
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "text.txt").write_text(TEXT)
+    (tmp_path / "text.txt").write_text(TEXT, "utf-8")
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A finished small run, to copy."""
     folder = tmp_path_factory.mktemp("trained")
-    (folder / "text.txt").write_text(TEXT)
+    (folder / "text.txt").write_text(TEXT, "utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert main(["train", "lm", "--text", "text.txt", "--out", "run", *SMALL]) == 0
@@ -75,6 +76,19 @@ def test_generate_streams_the_length_asked_for(run, capsys):
     assert main(argv) == 0
     assert capsys.readouterr().out == text
     assert main([*argv, "--seed", "1", "--temperature", "2", "--top-p", "0.99"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("encoding", "written"), [("utf-8", "ł"), ("iso8859-2", "ł"), ("cp1252", "\\u0142")]
+)
+def test_any_encoding_of_the_output(encoding, written, run, monkeypatch):
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding, write_through=True) for _ in "oe")
+    monkeypatch.setattr("sys.stdout", out)
+    monkeypatch.setattr("sys.stderr", err)
+    assert main(["generate", "run", "--prompt", "the ł", "--length", "3"]) == 0
+    assert out.buffer.getvalue().decode(encoding).startswith(f"the {written}")
+    assert main(["generate", "run", "--prompt", "☃\udce9"]) == 2
+    assert "has never seen" in err.buffer.getvalue().decode(encoding)
 
 
 def test_evaluate_names_characters_never_seen(run, capsys, tmp_path):
@@ -163,7 +177,7 @@ def test_resume_with_other_settings(run, capsys):
 
 
 def test_resume_with_another_text(run, capsys, tmp_path):
-    (tmp_path / "text.txt").write_text(TEXT + "more")
+    (tmp_path / "text.txt").write_text(TEXT + "more", "utf-8")
     assert "The data has changed" in fails(capsys, "train", "--resume", "run")
 
 
@@ -190,6 +204,15 @@ def test_a_damaged_checkpoint(run, capsys):
     assert again.steps == [10, 20]
     assert main(["generate", "run", "--checkpoint", "20", "--length", "3"]) == 0
     np.testing.assert_array_equal(again.arrays(10)["step"], wanted["step"])
+
+
+def test_a_checkpoint_with_other_numbers(run, capsys):
+    """Files in order, and yet not those that were written together."""
+    first, last = (run / "checkpoints" / step / "state" for step in ("10", "20"))
+    shutil.rmtree(last)
+    shutil.copytree(first, last)
+    message = fails(capsys, "generate", "run", "--checkpoint", "20")
+    assert "not the ones written" in message
 
 
 def test_all_checkpoints_damaged(run, capsys):

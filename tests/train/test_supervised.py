@@ -258,6 +258,7 @@ def test_tags_that_the_scheme_forbids(here, capsys):
     assert main(argv) == 0
     assert "training sequences have tags that BIO forbids" in capsys.readouterr().out
     argv[3] = "none.jsonl"
+    argv += ["--scheme", "BIO"]
     assert "--no-crf learns any tags" in fails(capsys, *argv)
     assert main([*argv, "--no-crf"]) == 0
 
@@ -274,6 +275,14 @@ def test_several_seeds(here, capsys):
     assert "2 seeds, mean and standard deviation" in capsys.readouterr().out
     found = json.loads((here / "two" / "results.json").read_text())
     assert len(found) == 2 and all("accuracy" in scores for scores in found)
+    first, second = (
+        Checkpoints(here / "two" / f"seed-{seed}" / "checkpoints", read_only=True).arrays(20)
+        for seed in range(2)
+    )
+    assert not any(np.array_equal(first[n], second[n]) for n in first if n.endswith("kernel/value"))
+    # What a run is tested on is part of its data.
+    reviews(here / "test.csv", rows=58)
+    assert "The data has changed" in fails(capsys, "train", "--resume", "two/seed-0")
 
 
 def test_the_same_on_any_number_of_devices(here):
@@ -343,8 +352,8 @@ def test_training_data_that_cannot_be_used(here, capsys, text, message):
 
 
 def test_mistakes_with_a_trained_classifier(here, classifier, capsys):
-    write(here, "other.csv", "text,label\nfine,superb\n")
-    assert "other.csv, line 2: the label 'superb' was not in" in fails(
+    write(here, "other.csv", "text,label\nfine,superb\npoor,awful\n")
+    assert "'superb', 'awful' not in the training data, and every example" in fails(
         capsys, "evaluate", "run", "--input", "other.csv"
     )
     assert "no test data" in fails(capsys, "evaluate", "run")
@@ -423,7 +432,7 @@ def test_series_of_their_own_to_validate_on(here, capsys):
     assert "40 examples of later.csv" in capsys.readouterr().out
     write(here, "short.csv", "\n".join([lines[0], *lines[-18:]]) + "\n")
     assert "at least 16 + 5" in fails(capsys, "evaluate", "run", "--input", "short.csv")
-    write(here, "empty.csv", "hour,load\n" + "1,\n" * 30)
+    write(here, "empty.csv", "hour,load\n" + "".join(f"{i},\n" for i in range(30)))
     assert "no value is known" in fails(capsys, "predict", "run", "--input", "empty.csv")
 
 
@@ -435,21 +444,26 @@ def test_kinds_of_targets(here, capsys):
     assert "(--target labels would fit)" in fails(capsys, *argv)
 
 
-def test_what_does_not_fit_is_skipped_when_asked(here, classifier, capsys):
-    text = (here / "reviews.csv").read_text() + "61,fine,superb\n"
-    write(here, "more.csv", text)
-    argv = ["evaluate", "run", "--input", "more.csv"]
-    assert "'superb' was not in" in fails(capsys, *argv)
-    assert main([*argv, "--skip-malformed"]) == 0
+def test_labels_that_were_not_learned_count_as_wrong(here, classifier, capsys):
+    text = (here / "reviews.csv").read_text()
+    write(here, "more.csv", text + "61,fine,superb\n" * 20)
+    argv = ["evaluate", "run", "--input", "reviews.csv"]
+    assert main(argv) == 0
+    before = float(capsys.readouterr().out.split("accuracy")[1].split()[0])
+    argv[-1] = "more.csv"
+    assert main(argv) == 0
     printed = capsys.readouterr().out
-    assert "1 malformed row" in printed and "60 examples of more.csv" in printed
+    assert printed.count("superb") == 1
+    assert "input: 'superb' not in the training data: 20 of 80 examples" in printed
+    after = float(printed.split("accuracy")[1].split()[0])
+    assert after == pytest.approx(before * 60 / 80, abs=1e-3)
 
 
 def test_a_word_that_only_the_held_out_part_has_is_unknown(here):
     """The vocabulary is that of the training part."""
+    from seqjax.train.classify_options import ClassifyConfig, ClassifyFields
     from seqjax.train.example_files import FilesConfig
     from seqjax.train.tasks import TASKS
-    from seqjax.train.tasks.classify import ClassifyConfig, ClassifyFields
 
     rows = "".join(f"word{i},{'good' if i % 2 else 'bad'}\n" for i in range(40))
     config = ClassifyConfig(

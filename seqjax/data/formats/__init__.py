@@ -4,13 +4,14 @@ from pathlib import Path
 
 from seqjax.core.errors import InputError
 from seqjax.data.formats.base import Format, Writer
-from seqjax.data.formats.conllu import CONLLU
+from seqjax.data.formats.conllu import CONLLU, is_conllu
 from seqjax.data.formats.csv_files import CSV
 from seqjax.data.formats.description import Choice, Column, Description
 from seqjax.data.formats.fields import Fields
 from seqjax.data.formats.json_lines import JSON_LINES
 from seqjax.data.formats.npz import NPZ
 from seqjax.data.formats.text_files import FOLDER, TEXT
+from seqjax.data.formats.token_tables import TOKENS, looks_like_token_table
 from seqjax.data.formats.ts import TS
 
 __all__ = [
@@ -24,12 +25,17 @@ __all__ = [
     "find_format",
 ]
 
-FORMATS = (CSV, JSON_LINES, CONLLU, TS, NPZ, TEXT)
+FORMATS = (CSV, JSON_LINES, CONLLU, TOKENS, TS, NPZ, TEXT)
 """The formats that are identified by the suffix of a file."""
 
 
-def find_format(path: str | Path) -> Format:
+def find_format(path: str | Path, fields: Fields | None = None) -> Format:
     """The format of a file by its suffix, ignoring `.gz`; a folder is one of texts.
+
+    Args:
+      path: of the file.
+      fields: the roles of its columns. Where tags are wanted, the first lines of a file tell a
+        table of words from a text, whatever its suffix, and from CoNLL-U.
 
     Raises:
       InputError: if no format has this suffix.
@@ -45,7 +51,16 @@ def find_format(path: str | Path) -> Format:
     suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
     for found in FORMATS:
         if suffix in found.suffixes and not (found is NPZ and path.suffix == ".gz"):
-            return found
+            break
+    else:
+        found = None
+    tagged = fields is not None and fields.tag is not None and path.is_file()
+    if tagged and found is TOKENS and is_conllu(path):
+        return CONLLU
+    if tagged and (found in (None, TEXT) or suffix == ".tsv") and looks_like_token_table(path):
+        return TOKENS
+    if found is not None:
+        return found
     known = ", ".join(suffix for found in FORMATS for suffix in found.suffixes)
     raise InputError(
         f"{path}: the name of a file says how to read it, and must end in {known} (all but .npz "

@@ -10,7 +10,8 @@ from typing import Any
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats.base import Format
-from seqjax.data.formats.fields import Fields
+from seqjax.data.formats.description import Choice, Description
+from seqjax.data.formats.fields import FIND, Fields
 from seqjax.data.formats.file_access import FlawError, check_text, lines_of, whole_file
 from seqjax.data.formats.predictions import cell_text, is_list_of
 
@@ -37,6 +38,7 @@ def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Exa
       InputError: if it is not a CoNLL-U file, has no sentence, or a sentence is malformed and may
         not be skipped.
     """
+    fields = describe(path, fields).fields
     found = False
     for start, lines in _blocks(path):
         try:
@@ -59,6 +61,14 @@ def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Exa
         yield Example(tokens, target, f"{path}, line {start}", tuple(lines))
     if not found:
         raise InputError(f"{path} has no sentence; expected {WHAT}.")
+
+
+def describe(path: str | Path, fields: Fields) -> Description:
+    """How a CoNLL-U file is read: tags are parts of speech if no column is named."""
+    if fields.tag != FIND:
+        return Description(path, fields)
+    choice = Choice("tags", ("upos",), "the parts of speech")
+    return Description(path, fields.with_roles(tag="upos"), choices=(choice,))
 
 
 class _LineError(Exception):
@@ -214,5 +224,12 @@ def _put(cells: list[str], key: str, value: str) -> None:
     cells[MISC] = "|".join(pairs)
 
 
-CONLLU = Format("CoNLL-U", (".conllu", ".conll"), read, writer)
+def is_conllu(path: str | Path) -> bool:
+    """Whether the first word of a file stands in ten columns, and is the word number 1."""
+    words = (line for _, line in lines_of(path, WHAT) if line.strip() and line[0] != "#")
+    cells = next(words, "").split("\t")
+    return len(cells) == len(COLUMNS) and cells[0] in ("1", "1-2", "0.1")
+
+
+CONLLU = Format("CoNLL-U", (".conllu",), read, writer, describe)
 """Ten tab-separated columns, a word per line, a blank line after each sentence."""

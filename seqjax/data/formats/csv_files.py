@@ -28,7 +28,8 @@ from seqjax.data.formats.notation import (
     find_delimiter,
     find_numerals,
 )
-from seqjax.data.formats.rows import Line, to_examples
+from seqjax.data.formats.table_rows import Line, to_examples
+from seqjax.data.formats.tag_columns import found_columns, with_sentences
 from seqjax.data.formats.values import Row
 
 FIRST_LINES = 50
@@ -62,13 +63,13 @@ def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Exa
         if malformed.count:
             return
         raise InputError(f"{path} has only a header; expected at least one row below it.")
-    resolved = table.describe(fields).fields
+    resolved = table.describe().fields
     yield from to_examples(table.numbered(resolved), resolved, malformed)
 
 
 def describe(path: str | Path, fields: Fields) -> Description:
     """How a CSV file is read, from its first well-formed rows."""
-    return Table(path, fields, Malformed(skip=True)).describe(fields)
+    return Table(path, fields, Malformed(skip=True)).describe()
 
 
 class Table:
@@ -87,20 +88,24 @@ class Table:
         records = _records(path, malformed, self.notation)
         _, columns = next(records, (0, []))
         _check_header(path, columns)
+        fields = found_columns(path, fields, columns)
         _check_columns(path, columns, fields)
         self.rest = self._lines(columns, records)
         self.first = first_rows(self.rest, lambda line: line.row)
+        self.fields = with_sentences(fields, [line.row for line in self.first])
         cells = ([line.row[name] for line in self.first] for name in columns)
         numerals = find_numerals(path, self.notation.delimiter, cells)
         self.notation = dataclasses.replace(self.notation, numerals=numerals)
 
-    def describe(self, fields: Fields) -> Description:
+    def describe(self) -> Description:
         """How the table is read."""
+        fields = self.fields
         rows = [self._plain(line.row, line.row, strict=False) for line in self.first]
         found = (
             describe_columns(self.path, fields, rows) if rows else Description(self.path, fields)
         )
-        return dataclasses.replace(found, notation=self.notation.remarks(self.path))
+        notation = (*self.notation.remarks(self.path), *found.notation)
+        return dataclasses.replace(found, notation=notation)
 
     def numbered(self, fields: Fields) -> Iterator[Line]:
         """The rows, with the numbers of these columns in Python's notation."""

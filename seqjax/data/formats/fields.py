@@ -2,6 +2,9 @@
 
 import dataclasses
 
+FIND = ""
+"""Stands for a column that is to be found in the file."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Fields:
@@ -9,18 +12,23 @@ class Fields:
 
     Args:
       text: the text.
-      tokens: the tokenized text: a list, or words separated by spaces.
+      tokens: the tokenized text: a list, or words separated by spaces; one word in files with one
+        row per step. `FIND` for a column that is found by its name.
       image: a vector, an image or a clip: nested lists of numbers; or, relative to the file's
         folder, the path of an image, of a folder with the frames of a clip, or of an `.npy` file.
       label: the target of classification.
       label_separator: separates the labels of multi-label data (`"|"`), whose target is a tuple.
       number: the target of regression.
       series: the name of the series that a row belongs to. A row is one time step then, and the
-        rows of a series are contiguous.
-      time: the time of a row, nondecreasing within a series.
+        rows of a series are contiguous, or the first rows of the file show that series take turns.
+      time: the time of a row.
+      time_zone: the name of the time zone of local times.
       values: the numeric inputs. By default all other columns with a number in the first row.
       tag: the tag of every token or step. In CoNLL-U the name of a column (`"upos"`), or
-        else a key of its last column (`"biose"`).
+        else a key of its last column (`"biose"`). `FIND` for a column that is found by its name or
+        place.
+      tag_names: the names of tags that the file gives as numbers, from 0 on.
+      columns: the names of the columns of a table of words that does not name them.
       one_series: a row is one time step and all rows together are one series; implied by `time`
         without `series`.
       missing: whether values may be missing, NaN: empty cells, `NA`, `NaN`, `null`, `?` and `-`; if
@@ -38,8 +46,11 @@ class Fields:
     number: str | None = None
     series: str | None = None
     time: str | None = None
+    time_zone: str | None = None
     values: tuple[str, ...] | None = None
     tag: str | None = None
+    tag_names: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
     one_series: bool = False
     missing: bool = False
     missing_names: tuple[str, ...] = ()
@@ -63,3 +74,7 @@ class Fields:
         targets = (self.label, self.number, self.tag)
         inputs = (self.text, self.tokens, self.image, self.series, self.time)
         return tuple(name for name in (*inputs, *targets) if name is not None)
+
+    def with_roles(self, **roles: str | None) -> "Fields":
+        """The fields with other columns for some roles."""
+        return dataclasses.replace(self, **roles)

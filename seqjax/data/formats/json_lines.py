@@ -13,10 +13,11 @@ from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats.base import Format
 from seqjax.data.formats.column_choice import describe_columns, first_rows
 from seqjax.data.formats.description import Description, listed
-from seqjax.data.formats.fields import Fields
+from seqjax.data.formats.fields import FIND, Fields
 from seqjax.data.formats.file_access import FlawError, check_text, lines_of, whole_file
-from seqjax.data.formats.predictions import future_rows, is_list_of, plain
-from seqjax.data.formats.rows import Line, to_examples
+from seqjax.data.formats.predictions import future_rows, is_list_of, last_row, plain
+from seqjax.data.formats.table_rows import Line, to_examples
+from seqjax.data.formats.tag_columns import found_columns
 
 WHAT = "a file with a JSON object in every line"
 
@@ -37,6 +38,7 @@ def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Exa
       InputError: if it is not a JSON Lines file, a required key is missing, or a line is malformed
         and may not be skipped.
     """
+    fields = _found(path, fields)
     lines = _objects(path, fields, malformed)
     first = first_rows(lines, lambda line: line.row)
     if first:
@@ -49,9 +51,18 @@ def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Exa
 
 def describe(path: str | Path, fields: Fields) -> Description:
     """How a JSON Lines file is read, from its first well-formed objects."""
+    fields = _found(path, fields)
     lines = _objects(path, fields, Malformed(skip=True))
     rows = [line.row for line in first_rows(lines, lambda line: line.row)]
     return describe_columns(path, fields, rows) if rows else Description(path, fields)
+
+
+def _found(path: str | Path, fields: Fields) -> Fields:
+    """The fields with keys that are to be found in the first object."""
+    if FIND not in (fields.tokens, fields.tag):
+        return fields
+    every = _objects(path, Fields(), Malformed(skip=True))
+    return found_columns(path, fields, next((line.row for line in every), {}))
 
 
 def _objects(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Line]:
@@ -61,7 +72,7 @@ def _objects(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator
         where = f"{path}, line {number}"
         try:
             check_text(text)
-            row = _parse(text)
+            row = _parse(text, fields.missing)
             _check_keys(row, fields)
         except FlawError as flaw:
             malformed.report(where, str(flaw))
@@ -86,7 +97,7 @@ def _check_keys(row: Mapping[str, Any], fields: Fields) -> None:
             raise FlawError(f"expected the key {name!r}, got {listed(row) or 'no key at all'}")
 
 
-def _parse(text: str) -> dict[str, Any]:
+def _parse(text: str, missing: bool) -> dict[str, Any]:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
@@ -96,6 +107,8 @@ def _parse(text: str) -> dict[str, Any]:
         return found
 
     def constant(name: str) -> Any:
+        if missing and name == "NaN":
+            return None
         raise FlawError(f"expected a finite number, got {name}")
 
     try:
@@ -134,7 +147,9 @@ class JsonWriter:
             self._put(example.raw, prediction)
             return
         for i, row in enumerate(example.raw):
-            self._put(row, {name: _at(v, i, len(example.raw)) for name, v in prediction.items()})
+            if row is not None:
+                steps = len(example.raw)
+                self._put(row, {name: _at(v, i, steps) for name, v in prediction.items()})
 
     def extend(self, example: Example, prediction: Mapping[str, Any]) -> None:
         """Writes the steps after a series, and not the series itself.
@@ -144,7 +159,9 @@ class JsonWriter:
           prediction: lists, each with a value per future step.
         """
         steps = max(len(values) for values in prediction.values())
-        for i, row in enumerate(future_rows(example.raw[-2:], steps, self._fields)):
+        for i, row in enumerate(
+            future_rows(last_row(example.raw), example.times, steps, self._fields)
+        ):
             self._put(row, {name: _at(v, i, steps) for name, v in prediction.items()})
 
     def _put(self, row: Mapping[str, Any], prediction: Mapping[str, Any]) -> None:

@@ -15,10 +15,11 @@ from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats.base import Format
 from seqjax.data.formats.description import listed
-from seqjax.data.formats.fields import Fields
+from seqjax.data.formats.fields import FIND, Fields
 from seqjax.data.formats.file_access import FlawError, whole_file
 from seqjax.data.formats.images import image_of
 from seqjax.data.formats.predictions import plain
+from seqjax.data.formats.tag_columns import found_columns
 from seqjax.data.formats.values import LARGEST, label_of
 
 WHAT = "an .npz file of numpy.savez"
@@ -58,7 +59,7 @@ def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Exa
             where = f"{path}, row {number}"
             row = {role: column.next(number) for role, column in columns.items()}
             try:
-                example = Example(_inputs(row), _target(row, fields), where, number)
+                example = Example(_inputs(row, fields), _target(row, fields), where, number)
             except FlawError as flaw:
                 malformed.report(where, str(flaw))
             else:
@@ -75,6 +76,8 @@ def _member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipExtFile:
 
 def _roles(path: str | Path, names: list[str], fields: Fields) -> dict[str, str]:
     """The array of each role."""
+    if fields.tag == FIND:
+        fields = found_columns(path, fields.with_roles(tokens=None), names)
     if fields.values is not None and len(fields.values) != 1:
         raise InputError(f"{path}: expected one array of series, got {listed(fields.values)}.")
     inputs = fields.text or fields.image or (fields.values[0] if fields.values else INPUTS)
@@ -189,7 +192,7 @@ class _Column:
         return np.frombuffer(content, self.dtype).reshape(self.shape)
 
 
-def _inputs(row: Mapping[str, np.ndarray]) -> Any:
+def _inputs(row: Mapping[str, np.ndarray], fields: Fields) -> Any:
     if "text" in row:
         text = str(row["text"])
         if not text.strip():
@@ -205,7 +208,7 @@ def _inputs(row: Mapping[str, np.ndarray]) -> Any:
     if not 0 < length <= len(series):
         raise FlawError(f"expected a length from 1 to {len(series)}, got {length}")
     series = series[:length].astype(np.float64)
-    finite = np.abs(series) <= LARGEST
+    finite = (np.abs(series) <= LARGEST) | (np.isnan(series) & fields.missing)
     if not finite.all():
         step = int(np.argwhere(~finite)[0][0])
         raise FlawError(

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,117 +11,27 @@ from flax import nnx
 
 from seqjax import metrics
 from seqjax.core.errors import InputError
+from seqjax.core.types import Array
 from seqjax.data.datasets import CLASSIFICATION, load_classification
 from seqjax.data.drawn import clips
 from seqjax.data.examples import Example
-from seqjax.data.formats import Fields
 from seqjax.data.padding import Encoded
 from seqjax.nn.classifier import Classifier
 from seqjax.nn.outputs import Outputs, Regression, Sigmoid, Softmax
-from seqjax.train.bounds import PositiveInt, ProbabilityBelowOne
 from seqjax.train.class_labels import check_target, labels_of
-from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
+from seqjax.train.classify_options import ClassifyConfig
 from seqjax.train.example_commands import example_commands
-from seqjax.train.example_files import Data, FilesConfig, SequenceConfig
+from seqjax.train.example_files import Data
 from seqjax.train.example_task import ExampleTask
 from seqjax.train.model import build_cell, build_video_cell
 from seqjax.train.scaling import Standardizer, check_space, space_of
 from seqjax.train.task import Criterion
 from seqjax.train.tokens import (
     AnyVocabulary,
-    TokenKind,
     restore_vocabulary,
     save_vocabulary,
     vocabulary_of,
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class ClassifierConfig(CellConfig):
-    """The classifier."""
-
-    features: PositiveInt = 64
-    """Width of each layer's state, in each direction."""
-    dropout: ProbabilityBelowOne = 0.2
-    """Dropout probability of each layer's outputs."""
-    bidirectional: bool = True
-    """Read sequences forwards and backwards."""
-    pooling: Literal["last", "mean", "max", "attention"] = "mean"
-    """How the outputs of all steps are pooled to one vector."""
-    embedding: PositiveInt = 64
-    """Width of the embedding of tokens, for texts."""
-    video: PositiveInt = 16
-    """Channels of the convolutional GRU over clips."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ClassifyFields:
-    """The columns of .csv files, keys of .jsonl files and arrays of .npz files."""
-
-    target: Literal["class", "labels", "number"] = "class"
-    """The target: one class, several labels (a set), or a number."""
-    label: str = "label"
-    """Column of the target."""
-    separator: str = "|"
-    """Separates the labels of an example, for --target labels."""
-    text: str | None = None
-    """Column of the text; by default examples are series of numbers."""
-    tokens: TokenKind = "words"
-    """The tokens of a text."""
-    vocabulary: PositiveInt = 8000
-    """Largest size of the vocabulary; other tokens are unknown."""
-    series: str | None = None
-    """Column with the name of the series, for files with one row per time step."""
-    time: str | None = None
-    """Column of the time, for files with one row per time step; it is not an input."""
-    frames: str | None = None
-    """Key of a clip: numbers nested as frames, rows, pixels and channels,
-    or the path of a folder of pictures or of an .npy file, relative to the file."""
-    values: tuple[str, ...] = ()
-    """Columns of the series; by default all other columns of numbers."""
-
-    @property
-    def fields(self) -> Fields:
-        """The columns as the readers of files take them."""
-        number = self.target == "number"
-        return Fields(
-            text=self.text,
-            label=None if number else self.label,
-            number=self.label if number else None,
-            label_separator=self.separator if self.target == "labels" else None,
-            series=self.series,
-            image=self.frames,
-            time=self.time,
-            values=self.values or None,
-            missing=True,
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class ClassifyConfig(RunConfig):
-    """Trains a classifier of sequences: series of numbers or texts."""
-
-    source: Literal[
-        "japanese-vowels",
-        "italy-power-demand",
-        "gun-point",
-        "basic-motions",
-        "digits-rows",
-        "digits-pixels",
-        "moving-shapes",
-    ] = "japanese-vowels"
-    """A data set that a package carries; --train names files of your own."""
-    files: FilesConfig = FilesConfig()
-    columns: ClassifyFields = ClassifyFields()
-    sequences: SequenceConfig = SequenceConfig()
-    model: ClassifierConfig = ClassifierConfig()
-    optimization: OptimizerConfig = OptimizerConfig(learning_rate=3e-3, weight_decay=0.01)
-    batch: PositiveInt = 32
-    """Sequences of a batch."""
-    steps: PositiveInt = 1000
-    """Training steps: updates of the parameters."""
-    validate_every: PositiveInt = 100
-    """Steps between validations and checkpoints."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +57,7 @@ class Classification(ExampleTask):
 
     name = "classify"
     config_type = ClassifyConfig
+    evaluation_only = ("unseen",)
 
     @property
     def sequences(self) -> tuple[str, ...]:
@@ -211,7 +122,7 @@ class Classification(ExampleTask):
             "space": self.space,
         }
         if self.standardizer is not None:
-            values["standard"] = dataclasses.asdict(self.standardizer)
+            values["standard"] = self.standardizer.saved()
         if self.vocabulary is not None:
             values["vocabulary"] = save_vocabulary(self.vocabulary)
         return values
@@ -233,6 +144,8 @@ class Classification(ExampleTask):
         encoded = {"inputs": self._inputs(example)}
         if with_target:
             encoded["target"] = self._target(example)
+            if self.target == "labels" and self.unseen(example):
+                encoded["unseen"] = np.asarray(len(self.unseen(example)), np.int32)
         return encoded
 
     def _inputs(self, example: Example) -> np.ndarray:
@@ -254,19 +167,17 @@ class Classification(ExampleTask):
                 (example.target - self.target_location) / self.target_scale, np.float32
             )
         names = (example.target,) if self.target == "class" else example.target
-        for name in names:
-            if name not in self.numbers:
-                known = ", ".join(map(repr, self.labels[:10]))
-                more = ", ..." if len(self.labels) > 10 else ""
-                raise InputError(
-                    f"{example.where}: the label {name!r} was not in the training data, which has "
-                    f"{known}{more}."
-                )
+        known = [self.numbers[name] for name in names if name in self.numbers]
         if self.target == "class":
-            return np.asarray(self.numbers[example.target], np.int32)
+            # One number more stands for all classes that were not in the training data.
+            return np.asarray(known[0] if known else len(self.labels), np.int32)
         held = np.zeros(len(self.labels), np.float32)
-        held[[self.numbers[name] for name in names]] = 1
+        held[known] = 1
         return held
+
+    def unseen(self, example: Example) -> Sequence[str]:
+        names = {"class": (example.target,), "labels": example.target, "number": ()}[self.target]
+        return [name for name in names or () if name is not None and name not in self.numbers]
 
     @property
     def meaning(self) -> Outputs:
@@ -279,7 +190,7 @@ class Classification(ExampleTask):
         config, rngs = self.config.model, nnx.Rngs(seed)
         if self.vocabulary is None:
             assert self.standardizer is not None
-            embedding, width = None, len(self.standardizer.location)
+            embedding, width = None, self.standardizer.features
         else:
             width = config.embedding
             embedding = nnx.Embed(len(self.vocabulary), width, rngs=rngs)
@@ -319,7 +230,9 @@ class Classification(ExampleTask):
             }
         probability = jnp.asarray(np.stack([output["probability"] for output in outputs]))
         if self.target == "class":
-            matrix = metrics.confusion_matrix(predictions, targets, classes=len(self.labels))
+            matrix = metrics.confusion_matrix(
+                predictions, targets, classes=len(self._names_of(targets))
+            )
             return {
                 "accuracy": float(matrix.accuracy),
                 "macro_f1": float(matrix.macro_f1),
@@ -334,10 +247,19 @@ class Classification(ExampleTask):
             ]
             for label in range(len(self.labels))
         ]
+        # A label that was not in the training data is never found.
+        unseen = sum(int(example.get("unseen", 0)) for example in examples)
+        f1 += [jnp.zeros(())] * bool(unseen)
+        right = float(metrics.accuracy(predictions, holds).value) * holds.size
         return {
             "macro_f1": float(np.mean(f1)),
-            "accuracy": float(metrics.accuracy(predictions, holds).value),
+            "accuracy": right / (holds.size + unseen),
         }
+
+    def _names_of(self, targets: Array) -> tuple[str, ...]:
+        """The names of the classes, and one more if a target was not in the training data."""
+        unseen = bool((targets == len(self.labels)).any())
+        return (*self.labels, *(["unseen"] if unseen else []))
 
     def prediction(self, output: Encoded, example: Encoded) -> dict[str, Any]:
         prediction = output["prediction"]
@@ -365,12 +287,12 @@ class Classification(ExampleTask):
 
         figures = {}
         if self.target == "class":
+            targets = jnp.stack([example["target"] for example in examples])
+            names = self._names_of(targets)
             matrix = metrics.confusion_matrix(
-                jnp.stack([output["prediction"] for output in outputs]),
-                jnp.stack([example["target"] for example in examples]),
-                classes=len(self.labels),
+                jnp.stack([output["prediction"] for output in outputs]), targets, classes=len(names)
             )
-            figures["confusion"] = plots.confusion_matrix(matrix.counts, self.labels)
+            figures["confusion"] = plots.confusion_matrix(matrix.counts, names)
         if model.attention is not None and self.vocabulary is None:
             values = examples[0]["inputs"]
             weights = np.asarray(model.weights(values[None]))[0]

@@ -18,8 +18,10 @@ from seqjax.data.datasets import HEBREW, load_treebank
 from seqjax.data.drawn import clips
 from seqjax.data.examples import Example
 from seqjax.data.formats import Fields
+from seqjax.data.formats.fields import FIND
 from seqjax.data.padding import Encoded
 from seqjax.data.vocabulary import UNKNOWN
+from seqjax.decode.tag_conversion import WrittenScheme
 from seqjax.decode.tag_schemes import Scheme, allowed_transitions
 from seqjax.nn.embedding import WordEmbedding
 from seqjax.nn.tagger import CRFTagger, Tagger
@@ -33,6 +35,7 @@ from seqjax.train.model import build_cell, build_video_cell
 from seqjax.train.pictures import to_range
 from seqjax.train.scaling import Standardizer, check_space, space_of
 from seqjax.train.spelled_words import SpelledWords
+from seqjax.train.tag_set import TagSet
 from seqjax.train.task import Criterion
 from seqjax.train.tokens import restore_vocabulary, save_vocabulary
 
@@ -64,11 +67,17 @@ class TagFields:
     """The columns of .conllu files and keys of .jsonl files."""
 
     tokens: str = "tokens"
-    """Key of the tokens."""
-    tag: str = "upos"
-    """Column of the tags in .conllu files, or a key in their last column; key in .jsonl files."""
-    scheme: Literal["auto", "none", "BIO", "BIOES"] = "auto"
-    """Scheme by which tags mark spans; auto infers it from the tags."""
+    """Key or column of the tokens; if there is none of this name, it is found: words, word, ..."""
+    tag: str | None = None
+    """Key or column of the tags, or a key in the last column of .conllu files; by default found:
+    upos in .conllu files, the last column of other tables of words, or by names as tags and ner."""
+    tag_names: tuple[str, ...] = ()
+    """Names of the tags, if the files give them as numbers, from 0 on."""
+    columns: tuple[str, ...] = ()
+    """Names of the columns of a table of words that does not name them, such as word pos ner."""
+    scheme: Literal["auto", "none", "BIO", "BIOES", "IOB1", "BILOU"] = "auto"
+    """Scheme by which tags mark spans; auto infers it from the tags. IOB1 is learned as BIO, and
+    BILOU as BIOES; predictions are written as the files are."""
     frames: str | None = None
     """Key of a clip: numbers nested as frames, rows, pixels and channels,
     or the path of a folder of pictures or of an .npy file, relative to the file."""
@@ -82,10 +91,12 @@ class TagFields:
     @property
     def fields(self) -> Fields:
         """The columns as the readers of files take them."""
-        by_step = self.series is not None
+        named = None if self.values or self.frames is not None else self.tokens
         return Fields(
-            tokens=None if by_step or self.frames is not None else self.tokens,
-            tag=self.tag,
+            tokens=FIND if named == TagFields.tokens else named,
+            tag=self.tag or FIND,
+            tag_names=self.tag_names,
+            columns=self.columns,
             series=self.series,
             image=self.frames,
             values=self.values or None,
@@ -123,6 +134,7 @@ class Tagging(ExampleTask):
       spelled: the vocabularies of words and their characters; None for series of numbers.
       standardizer: mean and scale of each channel of a series; None for tokens.
       space: size of the images of a clip; none for other series.
+      written: the scheme of the tags in files, if that is another one.
     """
 
     config: TagConfig
@@ -131,6 +143,7 @@ class Tagging(ExampleTask):
     spelled: SpelledWords | None = None
     standardizer: Standardizer | None = None
     space: tuple[int, ...] = ()
+    written: WrittenScheme | None = None
 
     name = "tag"
     config_type = TagConfig
@@ -151,15 +164,30 @@ class Tagging(ExampleTask):
         for example in every:
             if example.target is None:
                 raise InputError(f"{example.where}: there are no tags; is --tag right?")
-        tags = tuple(sorted({tag for example in every for tag in example.target}))
-        if not tags:
+        tags = TagSet.of([example.target for example in every], config.columns.scheme)
+        if not tags.tags:
             raise InputError("The training data has no tags; is --tag right?")
-        scheme = _scheme(config.columns.scheme, tags)
-        if not isinstance(examples[0].inputs, tuple):
-            standardizer, space = Standardizer.of(examples), space_of(every)
-            return cls(config, tags, scheme, standardizer=standardizer, space=space)
-        sentences = [example.inputs for example in examples]
-        return cls(config, tags, scheme, SpelledWords.of(sentences, config.columns.vocabulary))
+        found: dict[str, Any] = {"written": tags.written}
+        if isinstance(examples[0].inputs, tuple):
+            sentences = [example.inputs for example in examples]
+            found["spelled"] = SpelledWords.of(sentences, config.columns.vocabulary)
+        else:
+            found |= {"standardizer": Standardizer.of(examples), "space": space_of(every)}
+        return cls(config, tags.tags, tags.scheme, **found)
+
+    def remarks(self) -> list[str]:
+        found = []
+        if self.written is not None:
+            found.append(
+                f"tags are in the scheme {self.written}: learned as {self.scheme}, predictions are "
+                f"written as {self.written}"
+            )
+        if all(tag.isdigit() for tag in self.tags):
+            found.append("tags are numbers: --tag-names gives their names, from 0 on")
+        return found
+
+    def unseen(self, example: Example) -> Sequence[str]:
+        return self.tag_set.unseen(example.target or ())
 
     @property
     def sequences(self) -> tuple[str, ...]:
@@ -172,9 +200,9 @@ class Tagging(ExampleTask):
         return Criterion(name, lower_is_better=False)
 
     @cached_property
-    def numbers(self) -> dict[str, int]:
-        """The number of each tag."""
-        return {tag: number for number, tag in enumerate(self.tags)}
+    def tag_set(self) -> TagSet:
+        """The tags by number."""
+        return TagSet(self.tags, self.scheme, self.written)
 
     def preprocessing(self) -> dict[str, Any]:
         spelled, standardizer = self.spelled, self.standardizer
@@ -183,8 +211,9 @@ class Tagging(ExampleTask):
             "scheme": self.scheme,
             "words": spelled and save_vocabulary(spelled.words),
             "characters": spelled and save_vocabulary(spelled.characters),
-            "standard": standardizer and dataclasses.asdict(standardizer),
+            "standard": standardizer and standardizer.saved(),
             "space": list(self.space),
+            **({} if self.written is None else {"written": self.written}),
         }
 
     @classmethod
@@ -200,6 +229,7 @@ class Tagging(ExampleTask):
             None if words is None else SpelledWords(words, characters),
             None if standard is None else Standardizer.restore(standard),
             tuple(preprocessing.get("space", ())),
+            preprocessing.get("written"),
         )
 
     def encode(self, example: Example, *, with_target: bool = True) -> Encoded:
@@ -211,13 +241,7 @@ class Tagging(ExampleTask):
             raise InputError(f"{example.where}: there are no tags to compare with.")
         if len(example.target) != steps:
             raise InputError(f"{example.where}: {steps} tokens, but {len(example.target)} tags.")
-        for tag in example.target:
-            if tag not in self.numbers:
-                raise InputError(
-                    f"{example.where}: the tag {tag!r} was not in the training data, which has "
-                    f"{', '.join(self.tags[:20])}."
-                )
-        return encoded | {"tags": np.array([self.numbers[t] for t in example.target], np.int32)}
+        return encoded | {"tags": self.tag_set.encode(example.target)}
 
     def _inputs(self, example: Example) -> dict[str, np.ndarray]:
         if self.spelled is not None:
@@ -245,7 +269,7 @@ class Tagging(ExampleTask):
             width = embedding.features
         else:
             assert self.standardizer is not None
-            embedding, width = None, len(self.standardizer.location)
+            embedding, width = None, self.standardizer.features
             if self.space:
                 cell = build_video_cell(cell, config.video, self.space)
         if config.crf:
@@ -303,9 +327,9 @@ class Tagging(ExampleTask):
             right += int((true == predicted).sum())
             steps += len(true)
             if self.scheme is not None and len(true):
-                counts.append(
-                    metrics.span_counts(predicted, true, tags=self.tags, scheme=self.scheme)
-                )
+                tags = self.tag_set.every
+                found = metrics.span_counts(predicted, true, tags=tags, scheme=self.scheme)
+                counts.append(found)
                 illegal += not _is_legal(predicted, legal)
         accuracy = {"accuracy": right / max(steps, 1)}
         if self.scheme is None:
@@ -323,7 +347,7 @@ class Tagging(ExampleTask):
         """`prediction` and `probability` of every token."""
         steps = len(example["inputs"])
         return {
-            "prediction": [self.tags[number] for number in output["prediction"][:steps].tolist()],
+            "prediction": self.tag_set.decode(output["prediction"][:steps]),
             "probability": [round(p, 6) for p in output["probability"][:steps].tolist()],
         }
 
@@ -334,7 +358,8 @@ class Tagging(ExampleTask):
         from seqjax import plots
 
         def names(place, tags):
-            return [self.tags[tag] for tag in tags[: len(examples[place]["tags"])].tolist()]
+            steps = len(examples[place]["tags"])
+            return [self.tag_set.every[tag] for tag in tags[:steps].tolist()]
 
         if self.space:
             labels = [names(0, tags) for tags in (outputs[0]["prediction"], examples[0]["tags"])]
@@ -342,7 +367,7 @@ class Tagging(ExampleTask):
         if self.scheme is None or self.spelled is None:
             return {}
         # The sentence with the most tags that mark a span has most to show.
-        outside = self.numbers.get("O", -1)
+        outside = self.tag_set.numbers.get("O", -1)
         place = max(range(len(examples)), key=lambda i: int((examples[i]["tags"] != outside).sum()))
         tokens = [self.spelled.text(word) for word in examples[place]["characters"]]
         spans = [
@@ -357,19 +382,6 @@ def _is_legal(tags: np.ndarray, legal: Any) -> bool:
         return True
     inside = np.asarray(legal.between)[tags[:-1], tags[1:]].all()
     return bool(legal.start[tags[0]] & inside & legal.end[tags[-1]])
-
-
-def _scheme(option: str, tags: Sequence[str]) -> Scheme | None:
-    if option == "BIO" or option == "BIOES":
-        return option
-    parts = [tag.partition("-") for tag in tags]
-    positions = {position for position, _, _ in parts}
-    marks = all(
-        tag == "O" or (p in "BIES" and kind) for tag, (p, _, kind) in zip(tags, parts, strict=True)
-    )
-    if option == "none" or not marks or positions == {"O"}:
-        return None
-    return "BIOES" if positions & {"E", "S"} else "BIO"
 
 
 TAG = example_commands(Tagging)

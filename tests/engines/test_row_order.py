@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from seqjax.engines.rows import _merge, _split, by_rows
+from seqjax.engines.row_order import _merge, _split, by_rows
 
 
 @pytest.mark.parametrize("batch", [(3,), (2, 3)])

@@ -1,6 +1,6 @@
 """Examples from the rows of a table, CSV or JSON."""
 
-import datetime
+import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seqjax.data.examples import Example, Malformed
+from seqjax.data.formats.column_choice import first_rows, take_turns
 from seqjax.data.formats.fields import Fields
 from seqjax.data.formats.file_access import FlawError, check_text
 from seqjax.data.formats.images import image_of
@@ -15,8 +16,9 @@ from seqjax.data.formats.values import (
     Row,
     label_of,
     matrix_of,
-    number_of,
+    tag_of,
     target_of,
+    value_of,
     words_of,
 )
 
@@ -81,7 +83,7 @@ def inputs_of(row: Row, fields: Fields, where: str) -> Any:
         if not text.strip():
             raise FlawError(f"{fields.text!r}: expected a text, got an empty one")
         return text
-    return matrix_of(row, fields.values or ())
+    return matrix_of(row, fields.values or (), fields)
 
 
 class _Series:
@@ -89,26 +91,16 @@ class _Series:
 
     def __init__(self, key: Any, where: str):
         self.key, self.where = key, where
-        self.steps: list[list[float]] = []
+        self.steps: list[Any] = []
         self.tags: list[str] = []
         self.raw: list[Any] = []
         self.target: Any = None
-        self.moment: Any = None
+        self.times: list[Any] = []
 
     def add(self, line: Line, fields: Fields) -> None:
         row, raw = line.row, line.raw
-        step = [
-            np.nan if fields.missing and row[name] in ("", None) else number_of(row[name], name)
-            for name in fields.values or ()
-        ]
+        step = _step(row, fields)
         target = target_of(row, fields, None)
-        moment = None if fields.time is None else _moment(row[fields.time])
-        comparable = type(moment) is type(self.moment) and moment is not None
-        if comparable and moment < self.moment:
-            raise FlawError(
-                f"{fields.time!r}: expected a time that does not go back, got "
-                f"{row[fields.time or '']!r} (sort the rows of each series)"
-            )
         if self.raw and target != self.target:
             name = fields.label or fields.number
             raise FlawError(
@@ -119,40 +111,74 @@ class _Series:
             tag = label_of(row.get(fields.tag), fields.tag, None)
             if tag is None and fields.require_target:
                 raise FlawError(f"{fields.tag!r}: expected a tag, got nothing")
-            self.tags += [] if tag is None else [tag]
+            self.tags += [] if tag is None else [tag_of(tag, fields.tag, fields.tag_names)]
         self.steps.append(step)
         self.raw.append(raw)
-        self.target, self.moment = target, moment
+        self.target = target
+        if fields.time is not None:
+            self.times.append(row[fields.time])
+
+    def forget(self) -> None:
+        """Drops the steps, of which an example was made."""
+        self.steps, self.tags, self.raw, self.times = [], [], [], []
 
     def example(self, fields: Fields) -> Example:
         target = self.target
         if fields.tag is not None:
             target = tuple(self.tags) if len(self.tags) == len(self.steps) else None
-        return Example(np.array(self.steps), target, self.where, tuple(self.raw))
+        inputs = tuple(self.steps) if fields.tokens is not None else np.array(self.steps)
+        return Example(inputs, target, self.where, tuple(self.raw), tuple(self.times))
+
+
+def _step(row: Row, fields: Fields) -> Any:
+    """The word of a row, or its numbers."""
+    if fields.tokens is not None:
+        word = label_of(row[fields.tokens], fields.tokens, None)
+        if word is None:
+            raise FlawError(f"{fields.tokens!r}: expected a word, got nothing")
+        check_text(word)
+        return word
+    return [value_of(row[name], name, fields) for name in fields.values or ()]
 
 
 def _from_steps(lines: Iterable[Line], fields: Fields, malformed: Malformed) -> Iterator[Example]:
+    lines = iter(lines)
+    first = first_rows(lines, lambda line: line.row)
+    turns = take_turns([line.row for line in first], fields)
     series: _Series | None = None
-    seen: set[Any] = set()
-    for line in lines:
+    every: dict[Any, _Series] = {}
+    for line in itertools.chain(first, lines):
         try:
-            key = None if fields.series is None else _key(line.row[fields.series], fields.series)
-            if series is not None and key != series.key and key in seen:
-                raise FlawError(
-                    f"{fields.series!r}: expected the rows of a series together, got one more of "
-                    f"{key!r} after those of {series.key!r} (sort the file by series)"
-                )
+            key = _key_of(line.row, fields, series)
             if series is None or key != series.key:
-                if series is not None and series.raw:
+                if key in every and not turns:
+                    raise FlawError(
+                        f"{fields.series!r}: expected the rows of a series together, got one more "
+                        f"of {key!r} after those of {series and series.key!r} (sort the file by "
+                        "series)"
+                    )
+                if series is not None and series.raw and not turns:
                     yield series.example(fields)
-                series = _Series(key, line.where)
-                if len(seen) < REMEMBERED:
-                    seen.add(key)
+                    series.forget()
+                series = every.get(key) or _Series(key, line.where)
+                if turns or len(every) < REMEMBERED:
+                    every[key] = series
             series.add(line, fields)
         except FlawError as flaw:
             malformed.report(line.where, str(flaw))
-    if series is not None and series.raw:
+    if turns:
+        yield from (one.example(fields) for one in every.values() if one.raw)
+    elif series is not None and series.raw:
         yield series.example(fields)
+
+
+def _key_of(row: Row, fields: Fields, series: _Series | None) -> str | None:
+    """The name of the series of a row; that of a sentence may stand in its first row alone."""
+    if fields.series is None:
+        return None
+    if fields.tokens is not None and series is not None and row[fields.series] in ("", None):
+        return series.key
+    return _key(row[fields.series], fields.series)
 
 
 def _key(value: Any, name: str) -> str:
@@ -160,18 +186,3 @@ def _key(value: Any, name: str) -> str:
     if not isinstance(key, str):
         raise FlawError(f"{name!r}: expected the name of a series, got nothing")
     return key
-
-
-def _moment(value: Any) -> Any:
-    """A time as a comparable value, or None."""
-    if isinstance(value, (int, float)):
-        return float(value)
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        pass
-    try:
-        found = datetime.datetime.fromisoformat(str(value).strip().replace("/", "-"))
-    except ValueError:
-        return None
-    return found if found.tzinfo is None else found.astimezone(datetime.UTC).replace(tzinfo=None)
