@@ -24,6 +24,7 @@ from seqjax.core.noise import (
     seed_carry,
     zoneout,
 )
+from seqjax.core.parameter_kinds import parameter_kinds, weight_mask
 from seqjax.core.shift import WindowState, short_convolution, token_shift, windowed
 from seqjax.core.stack import learned_initial_carry, residual, stack
 from seqjax.core.trees import cast
@@ -74,6 +75,7 @@ __all__ = [
     "memory_report",
     "nn",
     "on_slice",
+    "parameter_kinds",
     "pointwise",
     "prenorm",
     "product",
@@ -89,6 +91,7 @@ __all__ = [
     "to_heads",
     "token_shift",
     "trajectory",
+    "weight_mask",
     "windowed",
     "zoneout",
 ]
