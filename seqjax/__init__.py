@@ -17,6 +17,7 @@ from seqjax.core.linear import diagonal, linear
 from seqjax.core.masks import length_mask, segment_starts
 from seqjax.core.matrix import Access, MatrixState, Scaled, matrix_state
 from seqjax.core.noise import DropoutState, Randomness, dropout, seed_carry
+from seqjax.core.parameter_kinds import parameter_kinds, weight_mask
 from seqjax.core.shift import WindowState, short_convolution, token_shift, windowed
 from seqjax.core.stack import learned_initial_carry, residual, stack
 from seqjax.core.trees import cast
@@ -68,6 +69,7 @@ __all__ = [
     "memory_report",
     "nn",
     "on_slice",
+    "parameter_kinds",
     "pointwise",
     "prenorm",
     "product",
@@ -83,6 +85,7 @@ __all__ = [
     "to_heads",
     "token_shift",
     "trajectory",
+    "weight_mask",
     "windowed",
     "zoneout",
 ]
