@@ -104,7 +104,8 @@ class Table:
         found = (
             describe_columns(self.path, fields, rows) if rows else Description(self.path, fields)
         )
-        return dataclasses.replace(found, notation=self.notation.remarks(self.path))
+        notation = (*self.notation.remarks(self.path), *found.notation)
+        return dataclasses.replace(found, notation=notation)
 
     def numbered(self, fields: Fields) -> Iterator[Line]:
         """The rows, with the numbers of these columns in Python's notation."""
