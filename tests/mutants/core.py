@@ -67,7 +67,7 @@ FAULTS = (
         "core",
         "self, valid=valid, resets=resets, cuts=cuts, checkpoint_every=None",
         "self, valid=valid, resets=None, cuts=cuts, checkpoint_every=None",
-        f"{laws('elman')} tests/engines/test_sharding.py",
+        all_laws("lstm"),
     ),
     Fault(
         "masked outputs are not zeros",
@@ -121,8 +121,8 @@ FAULTS = (
     Fault(
         "zoneout holds the same units at every step",
         "core",
-        "draws = draws if key is None else draws + 1",
-        "draws = draws if key is None else draws + 0",
+        "return ZoneoutState(state, Randomness(key, draws + 1))",
+        "return ZoneoutState(state, Randomness(key, draws + 0))",
         NOISE,
     ),
     Fault(

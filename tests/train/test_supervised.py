@@ -275,6 +275,14 @@ def test_several_seeds(here, capsys):
     assert "2 seeds, mean and standard deviation" in capsys.readouterr().out
     found = json.loads((here / "two" / "results.json").read_text())
     assert len(found) == 2 and all("accuracy" in scores for scores in found)
+    first, second = (
+        Checkpoints(here / "two" / f"seed-{seed}" / "checkpoints", read_only=True).arrays(20)
+        for seed in range(2)
+    )
+    assert not any(np.array_equal(first[n], second[n]) for n in first if n.endswith("kernel/value"))
+    # What a run is tested on is part of its data.
+    reviews(here / "test.csv", rows=58)
+    assert "The data has changed" in fails(capsys, "train", "--resume", "two/seed-0")
 
 
 def test_the_same_on_any_number_of_devices(here):
