@@ -41,7 +41,7 @@ def inverse(strict: Array) -> Array:
     # All matrices along one axis: XLA for CPUs (jaxlib 0.10.2) crashes in sums of products that
     # have seven axes.
     strict = strict.reshape(-1, size, size)
-    # Blocks on the diagonal, `(n, count, block, block)`, as slices: a mesh that is Explicit takes no
+    # Blocks on the diagonal, `(n, count, block, block)`, as slices: an Explicit mesh takes no
     # reshape that splits two axes.
     starts = range(0, size, block)
     diagonal = jnp.stack([strict[:, n : n + block, n : n + block] for n in starts], axis=-3)
