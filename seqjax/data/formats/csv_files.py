@@ -29,7 +29,7 @@ from seqjax.data.formats.notation import (
     find_numerals,
 )
 from seqjax.data.formats.table_rows import Line, to_examples
-from seqjax.data.formats.tag_columns import found_columns, with_sentences
+from seqjax.data.formats.tag_columns import found_columns, tag_choices, with_sentences
 from seqjax.data.formats.values import Row
 
 FIRST_LINES = 50
@@ -88,6 +88,7 @@ class Table:
         records = _records(path, malformed, self.notation)
         _, columns = next(records, (0, []))
         _check_header(path, columns)
+        self.asked = fields
         fields = found_columns(path, fields, columns)
         _check_columns(path, columns, fields)
         self.rest = self._lines(columns, records)
@@ -105,7 +106,8 @@ class Table:
             describe_columns(self.path, fields, rows) if rows else Description(self.path, fields)
         )
         notation = (*self.notation.remarks(self.path), *found.notation)
-        return dataclasses.replace(found, notation=notation)
+        choices = (*tag_choices(self.asked, fields), *found.choices)
+        return dataclasses.replace(found, notation=notation, choices=choices)
 
     def numbered(self, fields: Fields) -> Iterator[Line]:
         """The rows, with the numbers of these columns in Python's notation."""
