@@ -27,12 +27,12 @@ THOROUGH = {
     "short_convolution": ("auto",),
     "minimal_gru": ("associative", "chunked"),
     "lru": ("associative", "chunked"),
-    "gated_delta_net": ("auto", "chunked"),
+    "gated_delta_net": ("auto",),
     "attentive": ("auto",),
     "conv_lstm": ("auto",),
     "all_together": ("auto",),
     "bidirectional": ("auto",),
-    "dropout_variational": ("plain", "auto"),
+    "dropout_variational": ("auto",),
 }
 """Every engine, and every way in which cells are put together, once."""
 

@@ -33,7 +33,7 @@ def test_laws(short_stretches):
         return CELL.sequence(scan, params, carry, initial, xs, steps)
 
     watched = sj.Cell(CELL.init, CELL.initial_carry, CELL.step, 2, sequence=sequence)
-    check_cell(sj.checkpointed(watched), in_features=3, methods=("auto",))
+    check_cell(sj.checkpointed(watched), in_features=3, methods=("auto",), thorough=False)
     assert max(lengths) == 2
 
 
