@@ -16,6 +16,7 @@ from seqjax.data.padding import Encoded, truncate
 from seqjax.train.commands import EvaluateConfig, Log
 from seqjax.train.config import RunConfig
 from seqjax.train.example_files import Data, find_data, hold_out, read_examples
+from seqjax.train.short_runs import notes_on_groups
 from seqjax.train.task import Criterion
 
 Batch = dict[str, Array]
@@ -165,6 +166,9 @@ class ExampleTask(abc.ABC):
             groups = [cls.group(config, example) for example in train]
             train, validation = hold_out(train, config.files.held_out, groups)
             held = validation
+        by_group = ([cls.group(config, one) for one in part] for part in (train, validation))
+        for line in notes_on_groups(*by_group):
+            log(line)
         task = cls.fit(config, train, held)
         for line in task.remarks():
             log(line)
@@ -180,6 +184,10 @@ class ExampleTask(abc.ABC):
             )
         ]
         return task, Split(task.learnable(encoded[0], log), *encoded[1:])
+
+    def baseline(self, split: Split) -> float | None:
+        """The criterion of one answer for all inputs, in validation; None if it is not known."""
+        return None
 
     def remarks(self) -> list[str]:
         """What the user should know of how the task was fitted to the data."""

@@ -24,7 +24,7 @@ from seqjax.train.class_labels import check_target, labels_of
 from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
 from seqjax.train.example_commands import example_commands
 from seqjax.train.example_files import Data, FilesConfig, SequenceConfig
-from seqjax.train.example_task import ExampleTask
+from seqjax.train.example_task import ExampleTask, Split
 from seqjax.train.model import build_cell, build_video_cell
 from seqjax.train.scaling import Standardizer, check_space, space_of
 from seqjax.train.task import Criterion
@@ -199,6 +199,16 @@ class Classification(ExampleTask):
             "labels": Criterion("macro_f1", lower_is_better=False),
             "number": Criterion("root_mean_squared_error", lower_is_better=True),
         }[self.target]
+
+    def baseline(self, split: Split) -> float:
+        """That of the most frequent class, of no label, or of the mean."""
+        targets = [example["target"] for example in split.validation]
+        if self.target == "number":
+            return self.target_scale * float(np.sqrt(np.mean(np.square(targets))))
+        if self.target == "labels":
+            return 0.0
+        counts = np.bincount([int(example["target"]) for example in split.train])
+        return float(np.mean(np.equal(targets, counts.argmax())))
 
     @cached_property
     def numbers(self) -> dict[str, int]:

@@ -22,7 +22,7 @@ from seqjax.train.commands import Log
 from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
 from seqjax.train.example_commands import example_commands
 from seqjax.train.example_files import Data, FilesConfig, SequenceConfig
-from seqjax.train.example_task import ExampleTask, keep_learnable
+from seqjax.train.example_task import ExampleTask, Split, keep_learnable
 from seqjax.train.model import build_cell
 from seqjax.train.pictures import token_name
 from seqjax.train.scaling import Standardizer
@@ -116,6 +116,10 @@ class Transcription(ExampleTask):
     @property
     def criterion(self) -> Criterion:
         return Criterion("token_error_rate", lower_is_better=True)
+
+    def baseline(self, split: Split) -> float:
+        """That of empty transcripts."""
+        return 1.0
 
     @classmethod
     def source(cls, name: str) -> Data:
