@@ -20,6 +20,7 @@ from seqjax.core.gates import (
     project,
     project_blocks,
 )
+from seqjax.core.programs import is_traced, only_summed
 from seqjax.core.recurrence import multiply
 from seqjax.core.types import Array, Carry, Initializer, Params, PRNGKeyArray, PyTree
 
@@ -143,16 +144,6 @@ def gated(
     )
 
 
-def _only_summed(jaxpr: Any, x: Any, r: Any) -> bool:
-    """Whether a program uses two of its inputs only to add them up."""
-    users = [eqn for eqn in jaxpr.eqns if any(var is x or var is r for var in eqn.invars)]
-    kept = any(var is x or var is r for var in jaxpr.outvars)
-    return not kept and all(
-        eqn.primitive.name == "add" and {id(var) for var in eqn.invars} == {id(x), id(r)}
-        for eqn in users
-    )
-
-
 _OWN = {"input", "recurrent", "bias", "recurrent_bias", "projection"}
 _OWN |= {"input_gain", "recurrent_gain"}
 
@@ -241,11 +232,19 @@ class Gated:
             own = ("recurrent_gain",) + ("recurrent_bias",) * self.recurrent_bias
         return own + tuple(name for name, _ in self.parameters)
 
-    @functools.cached_property
+    @property
     def summed_gates(self) -> frozenset[int]:
         """The gates i of which `update` and `modulate` see only the sum `x[i] + r[i]`."""
-        if self.layer_norm:
-            return frozenset()
+        return frozenset() if self.layer_norm else self._seen[0]
+
+    @property
+    def closes_over_traced(self) -> bool:
+        """Whether `update` or `modulate` uses traced numbers that are not among its arguments."""
+        return self._seen[1]
+
+    @functools.cached_property
+    def _seen(self) -> tuple[frozenset[int], bool]:
+        """What a trace of the update tells: the sums it makes, and what it closes over."""
 
         def see(carry, x, r, extra):
             early = Gates(r[: self.gates - self.modulated])
@@ -258,13 +257,15 @@ class Gated:
         gates = [unit] * self.gates
         carry = jax.eval_shape(self.initial_carry, params)
         extra = jax.eval_shape(lambda p: self._extra(p, jnp.zeros(unit.shape)), params)
-        jaxpr = jax.make_jaxpr(see)(carry, gates, gates, extra).jaxpr
+        program = jax.make_jaxpr(see)(carry, gates, gates, extra)
+        jaxpr = program.jaxpr
         first = len(jax.tree.leaves(carry))
         x = jaxpr.invars[first : first + self.gates]
         r = jaxpr.invars[first + self.gates : first + 2 * self.gates]
-        return frozenset(
-            gate for gate, pair in enumerate(zip(x, r, strict=True)) if _only_summed(jaxpr, *pair)
+        summed = frozenset(
+            gate for gate, pair in enumerate(zip(x, r, strict=True)) if only_summed(jaxpr, *pair)
         )
+        return summed, any(map(is_traced, program.consts))
 
     def init(self, key: PRNGKeyArray, in_features: int) -> Params:
         in_features = positive_int("init", "in_features", in_features)

@@ -284,6 +284,10 @@ class _ZoneoutParts:
     def summed_gates(self) -> frozenset[int]:
         return self.inner.summed_gates
 
+    @property
+    def closes_over_traced(self) -> bool:
+        return self.inner.closes_over_traced
+
     def project_inputs(self, params: Params, x: Array) -> Any:
         return self.inner.project_inputs(params, x)
 

@@ -50,6 +50,11 @@ class Recurrence(Protocol):
         """The gates i of which the step sees only the sum of `x[i]` and the product."""
         ...
 
+    @property
+    def closes_over_traced(self) -> bool:
+        """Whether the step uses traced numbers that are not among its arguments."""
+        ...
+
     def project_inputs(self, params: Params, x: Array) -> Any:
         """The input part of every gate, a `Gates` of `(*batch, features)`."""
         ...

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 
@@ -9,6 +10,7 @@ from seqjax.core.cell import Cell
 from seqjax.core.linear import Diagonal
 from seqjax.core.matrix import MatrixRecurrence
 from seqjax.core.noise import with_keys_of
+from seqjax.core.programs import closed_over
 from seqjax.core.recurrence import AnyStep, Recurrence
 from seqjax.core.steps import Run, Steps, batch_shape_of, is_symbolic, time_of, zero_masked
 from seqjax.core.trees import narrowed, widened
@@ -82,6 +84,16 @@ def _run(
         structure = None
     if isinstance(method, Plain) or 0 in (*batch_shape, time):
         return sequential(cell, *parts)
+    if _closes_over_traced(structure, cell, params, carry, xs):
+        # The derivative rules of our own know arguments only; JAX knows closures.
+        if isinstance(method, Recompute | Store):
+            raise ValueError(
+                f"scan: method={spell_method(method)} differentiates by what is in `params`, but "
+                f"the step of {cell} closes over a number that is traced, as the argument of a "
+                "function under jax.grad or jax.jit is. Put it into the parameters (sj.gated "
+                "takes names for them), or use method='auto', which goes the plain way then."
+            )
+        structure = None
     if isinstance(structure, Diagonal) and isinstance(method, Auto | Associative | Chunked):
         return diagonal(method, structure, *parts)
     if isinstance(structure, Recurrence) and isinstance(method, Auto | Recompute | Store):
@@ -98,6 +110,18 @@ def _run(
         f"scan: method={spell_method(method)} needs {_NEEDS[type(method)]}; {cell} is none of "
         "them. Use method='auto', which finds a way for each part of a cell."
     )
+
+
+def _closes_over_traced(
+    structure: Any, cell: Cell, params: Params, carry: Carry, xs: Inputs
+) -> bool:
+    """Whether a step with a derivative rule of our own uses traced numbers beside its arguments."""
+    if isinstance(structure, Recurrence):
+        return structure.closes_over_traced
+    if not isinstance(structure, AnyStep):
+        return False
+    x = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), xs)
+    return bool(closed_over(cell.step, params, carry, x))
 
 
 _GATED = "cells that show which products they make, as those from sj.gated do"

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core.cell import Cell
-from seqjax.core.closures import closed_as_arguments, closed_over
 from seqjax.core.noise import with_keys_of
+from seqjax.core.programs import closed_as_arguments, closed_over
 from seqjax.core.steps import batch_major, time_major
 from seqjax.core.trees import narrowed, widened
 from seqjax.core.types import Carry, Inputs, Params, PyTree

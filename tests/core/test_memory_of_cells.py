@@ -6,6 +6,7 @@ import weakref
 import jax
 import jax.numpy as jnp
 import pytest
+from flax import nnx
 
 import seqjax as sj
 
@@ -35,7 +36,7 @@ def _matrix(table):
 
 def _flax(table):
     def make(in_features, rngs):
-        del table, rngs
+        return nnx.SimpleCell(in_features, 2, activation_fn=lambda x: table[0] * x, rngs=rngs)
 
     return make, lambda: sj.nn.from_flax(make, 2)
 

@@ -1,4 +1,4 @@
-"""Traced numbers that a function closes over, where it could take them as arguments."""
+"""What the trace of a function tells: the numbers it closes over, inputs of which it sees a sum."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -43,3 +43,13 @@ def closed_as_arguments(
         return jax.tree.unflatten(jax.tree.structure(shape), run(*jax.tree.leaves(args)))
 
     return call
+
+
+def only_summed(jaxpr: Any, x: Any, r: Any) -> bool:
+    """Whether a program uses two of its inputs only to add them up."""
+    users = [eqn for eqn in jaxpr.eqns if any(var is x or var is r for var in eqn.invars)]
+    kept = any(var is x or var is r for var in jaxpr.outvars)
+    return not kept and all(
+        eqn.primitive.name == "add" and {id(var) for var in eqn.invars} == {id(x), id(r)}
+        for eqn in users
+    )
