@@ -17,6 +17,7 @@ class Fields:
       image: a vector, an image or a clip: nested lists of numbers; or, relative to the file's
         folder, the path of an image, of a folder with the frames of a clip, or of an `.npy` file.
       label: the target of classification.
+      label_is_text: whether the label is a text of its own, a translation, and not a class.
       label_separator: separates the labels of multi-label data (`"|"`), whose target is a tuple.
       number: the target of regression.
       series: the name of the series that a row belongs to. A row is one time step then, and the
@@ -27,7 +28,8 @@ class Fields:
         else a key of its last column (`"biose"`). `FIND` for a column that is found by its name or
         place.
       tag_names: the names of tags that the file gives as numbers, from 0 on.
-      columns: the names of the columns of a table of words that does not name them.
+      columns: the names of the columns of a table whose first line does not name them.
+      by_line: whether every line of the files in a folder is a text, and the file its label.
       one_series: a row is one time step and all rows together are one series; implied by `time`
         without `series`.
       missing: whether values may be missing, NaN: empty cells, `NA`, `NaN`, `null`, `?` and `-`; if
@@ -41,6 +43,7 @@ class Fields:
     tokens: str | None = None
     image: str | None = None
     label: str | None = None
+    label_is_text: bool = False
     label_separator: str | None = None
     number: str | None = None
     series: str | None = None
@@ -49,6 +52,7 @@ class Fields:
     tag: str | None = None
     tag_names: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    by_line: bool = False
     one_series: bool = False
     missing: bool = False
     missing_names: tuple[str, ...] = ()

@@ -199,7 +199,9 @@ def evaluate(run: SavedRun, config: EvaluateConfig, log: Log) -> Report:
     trained: Any = run.config
     model, vocabulary, step = load(run, config.checkpoint)
     documents = (
-        read_documents(config.input) if config.input else find_texts(trained.data, log).held_out
+        read_documents(config.input, trained.data.suffixes)
+        if config.input
+        else find_texts(trained.data, log).held_out
     )
     text = "".join(text for _, text in documents)
     unknown = vocabulary.unknown(text)
