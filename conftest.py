@@ -1,5 +1,6 @@
 """Strict numerics, a compile cache that lasts, and several CPU devices."""
 
+import builtins
 import gc
 import importlib.metadata
 import os
@@ -52,6 +53,12 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if " at 0x" in item.nodeid:
             raise pytest.UsageError(f"{item.nodeid} holds an address: give the parameter an id")
+
+
+def pytest_runtest_teardown():
+    """What the last line of an example shows stays a builtin, `_`. On import, tyro hashes all
+    builtins, and a tuple with a list in it has no hash."""
+    vars(builtins).pop("_", None)
 
 
 @pytest.fixture(autouse=True, scope="module")

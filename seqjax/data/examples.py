@@ -14,7 +14,9 @@ class Example(NamedTuple):
       target: a label `str`; a tuple of labels for multi-label data; a float or an array for
         regression; a tuple of tags, one per token; None if unknown.
       where: file and line, for messages: `"readings.csv, line 7"`.
-      raw: whatever the writer of the format needs to write the example again.
+      raw: whatever the writer of the format needs to write the example again; for a series with a
+        row per step a tuple, with None for steps that have no row.
+      times: of the steps of a series, as the file writes them; empty if it has none.
 
     Example:
       >>> from seqjax.data.examples import Example
@@ -26,6 +28,7 @@ class Example(NamedTuple):
     target: Any = None
     where: str = ""
     raw: Any = None
+    times: tuple[Any, ...] = ()
 
 
 class Malformed:

@@ -7,13 +7,16 @@ import numpy as np
 
 from seqjax.data.padding import Encoded
 
+ROUNDING = 1e-14
+"""A standard deviation below this fraction of the mean is rounding error of a constant."""
+
 
 class Series(NamedTuple):
     """A multivariate series.
 
     Attributes:
       name: of the series.
-      values: `(time, targets)` float32, NaN where missing.
+      values: `(time, targets)` float64, NaN where missing.
       covariates: `(time, covariates)` float32, NaN where missing.
       naive_error: `(targets,)`, the mean absolute error of the seasonal-naive forecast on the
         training part.
@@ -28,9 +31,11 @@ class Series(NamedTuple):
 class Windows(Sequence[Encoded]):
     """All windows of some series, cut lazily.
 
-    A window is `history` `(history, targets)`, `future` `(horizon, targets)`, `covariates`
-    `(history + horizon, covariates)` and `naive_error`. Before the beginning of a series the
-    history is NaN: missing.
+    A window is `history` `(history, targets)`, `future` `(horizon, targets)` and `naive_error`
+    `(targets,)`, scaled; `covariates` `(history + horizon, covariates)`; and `location` and
+    `scale` `(targets,)` float64, the mean and standard deviation of the history. It is scaled in
+    float64: around ten million, float32 resolves no more than one. Before the beginning of a series
+    the history is NaN: missing.
 
     Args:
       series: the series.
@@ -46,8 +51,10 @@ class Windows(Sequence[Encoded]):
       >>> values = np.arange(10, dtype=np.float32)[:, None]
       >>> series = Series("count", values, np.zeros((10, 0), np.float32), np.ones(1))
       >>> windows = Windows([series], history=3, horizon=2, first=[4], last=[10])
-      >>> len(windows), windows[0]["history"][:, 0].tolist(), windows[0]["future"][:, 0].tolist()
-      (5, [1.0, 2.0, 3.0], [4.0, 5.0])
+      >>> len(windows), windows[0]["location"].tolist(), windows[0]["scale"].round(3).tolist()
+      (5, [2.0], [0.816])
+      >>> (windows[0]["future"] * windows[0]["scale"] + windows[0]["location"])[:, 0].round(6)
+      array([4., 5.])
     """
 
     def __init__(
@@ -74,7 +81,7 @@ class Windows(Sequence[Encoded]):
     def whole(self) -> list[Encoded]:
         """All that the windows are cut from: the series and the forecast origins."""
         series = [one._asdict() for one in self.series]
-        named = [{k: v for k, v in one.items() if k != "name"} for one in series]
+        named = [{k: v.astype(np.float32) for k, v in one.items() if k != "name"} for one in series]
         return [*named, {"origins": np.array(self.origins, np.int64).reshape(-1, 2)}]
 
     @overload
@@ -102,17 +109,39 @@ def cut(series: Series, step: int, history: int, horizon: int) -> Encoded:
     own = slice(inside.start - begin, inside.stop - begin)
 
     def window(values: np.ndarray, outside: float) -> np.ndarray:
-        found = np.full((history + horizon, values.shape[1]), outside, np.float32)
+        found = np.full((history + horizon, values.shape[1]), outside)
         found[own] = values[inside]
         return found
 
     values = window(series.values, np.nan)
+    location, scale = location_and_scale(values[:history])
+    scaled = ((values - location) / scale).astype(np.float32)
     return {
-        "history": values[:history],
-        "future": values[history:],
-        "covariates": window(series.covariates, 0.0),
-        "naive_error": series.naive_error.astype(np.float32),
+        "history": scaled[:history],
+        "future": scaled[history:],
+        "covariates": window(series.covariates, 0.0).astype(np.float32),
+        "naive_error": (series.naive_error / scale).astype(np.float32),
+        "location": location,
+        "scale": scale,
     }
+
+
+def location_and_scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each channel of `(time, channels)`, float64, NaN left out.
+
+    What never varies has the deviation 1, and what is never observed the mean 0.
+
+    Example:
+      >>> import numpy as np
+      >>> from seqjax.data.windows import location_and_scale
+      >>> location_and_scale(np.array([[1e9, 5.0], [1e9 + 2, 5.0], [np.nan, 5.0]]))
+      (array([1.e+09, 5.e+00]), array([1., 1.]))
+    """
+    known = ~np.isnan(values)
+    count = np.maximum(known.sum(0), 1)
+    location = np.where(known, values, 0).sum(0) / count
+    scale = np.sqrt(np.where(known, np.square(values - location), 0).sum(0) / count)
+    return location, np.where(scale > ROUNDING * np.abs(location), scale, 1.0)
 
 
 def seasonal_naive(history: np.ndarray, horizon: int, season: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from jax.sharding import NamedSharding
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats import find_format
+from seqjax.data.formats.regular_series import GridReport, on_grid
 from seqjax.data.padding import Encoded
 from seqjax.train.commands import EvaluateConfig, Log, PredictConfig, Report, TaskCommands
 from seqjax.train.devices import make_mesh
@@ -105,6 +106,9 @@ def predict(task_type: type[ExampleTask], run: SavedRun, config: PredictConfig, 
         log(line)
     malformed = Malformed(config.skip_malformed)
     examples = file_format.read(source, fields, malformed)
+    report = GridReport(fields.time or "")
+    if fields.time is not None:
+        examples = on_grid(examples, fields, malformed, report)
     count = 0
     with file_format.writer(target, source, fields) as writer:
         for example, prediction in _predictions(task, run, model, examples, malformed):
@@ -116,6 +120,8 @@ def predict(task_type: type[ExampleTask], run: SavedRun, config: PredictConfig, 
             raise InputError(f"{source} holds nothing to predict. {malformed.summary()}".strip())
     if malformed.count:
         log(malformed.summary())
+    for line in report.lines(source):
+        log(line)
     log(f"{count:,} predictions in {target}")
     return count
 

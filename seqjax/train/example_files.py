@@ -10,6 +10,7 @@ import numpy as np
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats import Fields, find_format
+from seqjax.data.formats.regular_series import GridReport, on_grid
 from seqjax.train.bounds import Fraction, NonNegativeInt, PositiveInt
 
 
@@ -85,7 +86,7 @@ def find_data(config: Any, from_source: Callable[[str], Data], log: Callable[[st
     parts = []
     for paths in (files.train, files.validation, files.test):
         malformed = Malformed(files.skip_malformed)
-        parts.append(read_examples(paths, fields, malformed))
+        parts.append(read_examples(paths, fields, malformed, log))
         if malformed.count:
             log(malformed.summary())
     train, validation, test = parts
@@ -102,8 +103,10 @@ def found_roles(asked: Fields, found: Fields) -> dict[str, Any]:
     }
 
 
-def read_examples(paths: Iterable[Path], fields: Fields, malformed: Malformed) -> list[Example]:
-    """All examples of files, one after the other.
+def read_examples(
+    paths: Iterable[Path], fields: Fields, malformed: Malformed, log: Callable[[str], None]
+) -> list[Example]:
+    """All examples of files, one after the other; what was found of their times goes to `log`.
 
     Raises:
       InputError: if a file cannot be read, holds nothing, or has a malformed row that is not
@@ -112,7 +115,11 @@ def read_examples(paths: Iterable[Path], fields: Fields, malformed: Malformed) -
     found: list[Example] = []
     for path in paths:
         before = len(found)
-        found += find_format(path, fields).read(path, fields, malformed)
+        examples = find_format(path, fields).read(path, fields, malformed)
+        report = GridReport(fields.time or "")
+        found += examples if fields.time is None else on_grid(examples, fields, malformed, report)
+        for line in report.lines(path):
+            log(line)
         if len(found) == before:
             raise InputError(f"{path} holds no example that can be used. {malformed.summary()}")
     return found

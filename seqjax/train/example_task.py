@@ -229,7 +229,7 @@ class ExampleTask(abc.ABC):
         self, config: EvaluateConfig, fields: Fields, malformed: Malformed, log: Log
     ) -> list[Example]:
         """The examples of the files in `--input`."""
-        return read_examples(config.input, fields, malformed)
+        return read_examples(config.input, fields, malformed, log)
 
     def evaluation_examples(
         self, examples: Sequence[Example], malformed: Malformed, log: Log

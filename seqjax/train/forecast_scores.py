@@ -25,7 +25,7 @@ def forecast_scores(
     """Scaled and pinball errors, and the coverage of the outer quantiles.
 
     Args:
-      windows: with `future` `(horizon, targets)` and `naive_error` `(targets,)`.
+      windows: with `future` `(horizon, targets)`, `naive_error` and `scale` `(targets,)`.
       outputs: `prediction` `(horizon, targets)` and `quantiles` `(horizon, targets, levels)`.
       naive: the seasonal-naive forecasts, `(windows, horizon, targets)`.
       levels: of the quantiles, rising.
@@ -35,8 +35,10 @@ def forecast_scores(
     # Both forecasts are compared where there are both.
     counts = np.moveaxis(observed & ~np.isnan(naive), -1, -2)
     scale = jnp.asarray(_stacked(windows, "naive_error"))
-    quantiles = jnp.asarray(_stacked(outputs, "quantiles"))
-    truth, known = jnp.asarray(future), jnp.asarray(observed)
+    # Errors are those of the series, not of scaled windows; where the windows lie is no matter.
+    unit = _stacked(windows, "scale")[:, None].astype(np.float32)
+    quantiles = jnp.asarray(_stacked(outputs, "quantiles") * unit[..., None])
+    truth, known = jnp.asarray(future * unit), jnp.asarray(observed)
 
     def scaled(predictions: np.ndarray) -> float:
         error = metrics.mean_absolute_scaled_error(

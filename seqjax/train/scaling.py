@@ -8,14 +8,27 @@ import numpy as np
 
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example
+from seqjax.data.windows import location_and_scale
 
 
 @dataclasses.dataclass(frozen=True)
 class Standardizer:
-    """Mean and standard deviation of each channel of the training data."""
+    """Mean and standard deviation of each channel of the training data.
+
+    Args:
+      location, scale: mean and standard deviation of each channel.
+      masked: the channels that had missing values. For each, one more channel is 1 where it is
+        missing, so that the imputed mean is not taken for a value.
+    """
 
     location: tuple[float, ...]
     scale: tuple[float, ...]
+    masked: tuple[int, ...] = ()
+
+    @property
+    def features(self) -> int:
+        """The number of channels of the encoded series."""
+        return len(self.location) + len(self.masked)
 
     @classmethod
     def of(cls, examples: Sequence[Example]) -> "Standardizer":
@@ -42,20 +55,22 @@ class Standardizer:
     def of_values(cls, values: np.ndarray) -> "Standardizer":
         """Those of `(time, channels)`, NaN left out; 1 for the deviation of what never varies."""
         values = values.astype(np.float64)
-        known = ~np.isnan(values)
-        count = np.maximum(known.sum(0), 1)
-        location = np.where(known, values, 0).sum(0) / count
-        scale = np.sqrt(np.where(known, np.square(values - location), 0).sum(0) / count)
-        scale[scale == 0] = 1.0
-        return cls(tuple(location.tolist()), tuple(scale.tolist()))
+        location, scale = location_and_scale(values)
+        masked = np.flatnonzero(np.isnan(values).any(0))
+        return cls(tuple(location.tolist()), tuple(scale.tolist()), tuple(masked.tolist()))
 
     @classmethod
     def restore(cls, saved: dict[str, Any]) -> "Standardizer":
-        """From `dataclasses.asdict`, by way of JSON."""
-        return cls(tuple(saved["location"]), tuple(saved["scale"]))
+        """From what `saved` gave, by way of JSON."""
+        return cls(tuple(saved["location"]), tuple(saved["scale"]), tuple(saved.get("masked", ())))
+
+    def saved(self) -> dict[str, Any]:
+        """What `restore` takes; hashed with the data, so without masks as before there were any."""
+        found = dataclasses.asdict(self)
+        return found if self.masked else {name: found[name] for name in ("location", "scale")}
 
     def encode(self, example: Example) -> np.ndarray:
-        """The series `(time, ..., channels)` float32, mean-imputed: what is missing is 0.
+        """The series `(time, ..., features)` float32, mean-imputed: what is missing is 0.
 
         Raises:
           InputError: if it is no series, or has another number of channels.
@@ -70,9 +85,14 @@ class Standardizer:
         return self.scaled(example.inputs)
 
     def scaled(self, values: np.ndarray) -> np.ndarray:
-        """The values `(..., channels)` float32, mean-imputed: what is missing is 0."""
+        """The values `(..., channels)` as `(..., features)` float32: standardized in float64,
+        mean-imputed where they are missing, and the masks of channels that may be missing."""
         values = (values - np.array(self.location)) / np.array(self.scale)
-        return np.nan_to_num(values, nan=0.0).astype(np.float32)
+        known = np.nan_to_num(values, nan=0.0).astype(np.float32)
+        if not self.masked:
+            return known
+        masks = np.isnan(values[..., list(self.masked)]).astype(np.float32)
+        return np.concatenate([known, masks], axis=-1)
 
 
 def space_of(examples: Sequence[Example]) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import jax
 import numpy as np
@@ -45,10 +46,14 @@ def test_different_numbers_are_found():
     layer = Layer.make("lstm", *SHAPE, "float32")
     weights = layer.weights | {"bias": layer.weights["bias"] + 0.01}
     other = dataclasses.replace(layer, weights=weights)
-    complaints = agree(
-        {"ours": libraries.seqjax(layer, 1), "theirs": libraries.seqjax(other, 1)}, "float32"
-    )
+    ours, theirs = libraries.seqjax(layer, 1), libraries.seqjax(other, 1)
+    complaints = agree({"ours": ours, "theirs": theirs}, "float32")
     assert complaints and all(line.startswith("theirs: ") for line in complaints)
+    # No number differs from NaN by more than anything.
+    broken = dataclasses.replace(ours, loss_of=lambda result: math.nan)
+    assert agree({"ours": ours, "broken": broken}, "float32") == [
+        "broken: loss differs by nan of its size"
+    ]
 
 
 def test_ratios_are_taken_within_rounds():

@@ -38,6 +38,13 @@ def test_a_trunk_of_rwkv_begins_with_a_norm_whatever_its_length():
             assert sorted(params["first_norm"]) == ["bias", "gain"]
 
 
+def test_which_trunks_end_with_a_layer_norm():
+    """The others have no bias: theirs is a root mean square."""
+    last = {name: drawn(sj.block_stack(name, 8, layers=1), 8)["last_norm"] for name in TRUNKS}
+    of_layers = {name for name, norm in last.items() if "bias" in norm}
+    assert of_layers == {"retnet", "rwkv4", "rwkv6", "rwkv7", "xlstm"}
+
+
 def test_the_two_trunks_of_xlstm():
     """One block in eight has scalar memories; that of 7B has none, and its own start."""
     blocks = drawn(sj.block_stack("xlstm", 8, layers=10), 8)["blocks"]

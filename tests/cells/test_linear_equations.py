@@ -302,6 +302,17 @@ def test_equations(name, x64):
     np.testing.assert_allclose(ys, loop(params, xs, **options), rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["s4d", "s5"])
+def test_small_steps_of_state_spaces(name, x64):
+    """Where exp(d a) - 1 has lost digits in float32, there is a series in its place."""
+    cell, loop, _ = CASES[name]
+    params, xs = arguments(cell)
+    # Nothing is added to what the state says, which is small.
+    params |= {"step_size": params["step_size"] - 7, "skip": np.zeros_like(params["skip"])}
+    ys = sj.scan(cell, jax.tree.map(jnp.asarray, params), xs)[1]
+    np.testing.assert_allclose(ys, loop(params, xs), rtol=1e-10, atol=1e-15)
+
+
 def test_lmu(x64):
     cell = sj.lmu(F, memory=3, window=5.0)
     params, xs = arguments(cell)

@@ -11,7 +11,9 @@ from jax.sharding import AxisType, NamedSharding
 
 import seqjax as sj
 from seqjax.core.matrix import Access, MatrixState
+from seqjax.core.steps import Run, Steps
 from seqjax.engines import triangular
+from seqjax.engines.cut_windows import in_windows
 from seqjax.engines.decays import Decays
 from tests.matrix_cells import FORMS, form
 
@@ -41,6 +43,19 @@ def test_long_chunks(name, x64):
         return jax.jit(jax.value_and_grad(loss, (0, 1)))(params, xs)
 
     chex.assert_trees_all_close(gradient("chunked"), gradient("plain"), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_window_of_truncation_may_begin_before_the_first_step(reverse):
+    """As in a stretch between checkpoints: every step has its place, whatever runs there."""
+    xs = jnp.arange(6.0)[:, None, None]
+    cuts = jnp.array([0, 1, 0, 0, 1, 0], bool)[:, None]
+    steps = Steps(cuts=cuts, cuts_apart=3, reverse=reverse)
+
+    def same(carry, initial, xs, steps, window):
+        return Run(carry, xs, None)
+
+    np.testing.assert_array_equal(in_windows(same, 2, (), (), xs, steps).ys, xs)
 
 
 @pytest.mark.parametrize("make", [sj.rwkv6_time_mix, sj.delta_net], ids=["rwkv6", "delta_net"])

@@ -164,6 +164,13 @@ def test_what_is_saved(name, leaves):
     assert sj.memory_report(cell, params, xs, checkpoint_every=256).saved < 0.8 * one
 
 
+def test_what_is_returned_anyway_is_not_saved():
+    """The derivative of exp is its value, which is the output."""
+    cell = sj.dense(3, activation=jnp.exp)
+    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), 2))
+    assert sj.memory_report(cell, params, jax.ShapeDtypeStruct((5, 2), jnp.float32)).saved == 0
+
+
 def test_a_user_writes_the_same_program():
     """A cell of one's own is as fast as the built-in one, since it is the same program."""
 

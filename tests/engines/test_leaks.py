@@ -1,5 +1,7 @@
 """What a NaN, an infinite decay or another dtype must not reach, whichever engine runs."""
 
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -47,6 +49,25 @@ def test_a_nan_reaches_no_earlier_step(name):
     xs = jax.random.normal(jax.random.key(1), (9, 3)).at[5].set(jnp.nan)
     got, wanted = (sj.scan(cell, params, xs, method=m)[1] for m in ("chunked", "plain"))
     assert jnp.isnan(wanted[5:]).all()
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["head-add", "channel-add"])
+def test_a_decay_of_0_forgets_and_spoils_nothing(name):
+    """Its logarithm is infinite, and an infinite sum less another would be NaN."""
+    given = form(**FORMS[name])
+
+    def access(params, x):
+        found = given.structure.access(params, x)
+        return found._replace(log_decay=jnp.where(found.log_decay < -2, -jnp.inf, found.log_decay))
+
+    cell = sj.matrix_state(access, heads=HEADS, keys=KEYS, values=VALUES, init=given.init)
+    params = given.init(jax.random.key(0), 3)
+    xs = 2 * jax.random.normal(jax.random.key(1), (9, 3))
+    strong = jnp.isinf(jax.vmap(partial(access, params))(xs).log_decay)
+    assert strong.any() and not strong.all()
+    got, wanted = (sj.scan(cell, params, xs, method=m)[1] for m in ("chunked", "plain"))
+    assert jnp.isfinite(wanted).all()
     np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
 
 

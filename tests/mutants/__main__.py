@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.mutants import FAULTS
 from tests.mutants.fault import AnchorError, Fault, locate
-from tests.mutants.planting import Verdict, copy_tree, fail_without_faults, try_fault
+from tests.mutants.planting import Verdict, copy_tree, try_fault, without_faults
 
 ROOT = Path(__file__).parents[2]
 
@@ -85,8 +85,12 @@ def _try_all(faults: Sequence[Fault], jobs: int, tests: str | None) -> list[Verd
         with ThreadPoolExecutor(jobs) as pool:
             verdicts = list(pool.map(judge, faults))
         catching = sorted({name for verdict in verdicts for name in verdict.tests if "::" in name})
-        for name in fail_without_faults(copies.get(), catching):
-            print(f"WARNING: {name} fails without a fault, too", file=sys.stderr)
+        if catching:
+            outcome = without_faults(copies.get(), catching)
+            for name in outcome.failed:
+                print(f"WARNING: {name} fails without a fault, too", file=sys.stderr)
+            if outcome.problem:
+                print(f"WARNING: without a fault, {outcome.problem}", file=sys.stderr)
     return verdicts
 
 

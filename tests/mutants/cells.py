@@ -20,7 +20,7 @@ FAULTS = (
         "cells",
         "p.peephole_output * c",
         "p.peephole_output * state.cell",
-        f"{GATED} -k lstm",
+        f"{GATED} -k peephole",
     ),
     Fault(
         "lstm: the forget bias goes to the input gate",
@@ -77,7 +77,7 @@ FAULTS = (
         "for n in (5, 4, 3, 2):",
         "for n in (5, 4, 2, 2):",
         f"{LINEAR} tests/cells/test_linear_starts.py tests/cells/test_extremes.py"
-        " -k 'state_space or s4d or s5 or mode'",
+        " -k 'state_spaces or s4d or s5 or mode'",
     ),
     Fault(
         "minimal lstm: the gates are not normalised",
@@ -175,6 +175,6 @@ FAULTS = (
         "cells",
         'Trunk("retnet", layer_norm)',
         'Trunk("retnet")',
-        "tests/cells -k 'test_blocks or published_blocks or catalogue'",
+        "tests/cells/test_blocks.py -k trunks",
     ),
 )

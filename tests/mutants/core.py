@@ -67,7 +67,7 @@ FAULTS = (
         "core",
         "self, valid=valid, resets=resets, cuts=cuts, checkpoint_every=None",
         "self, valid=valid, resets=None, cuts=cuts, checkpoint_every=None",
-        f"{laws('elman')} tests/engines/test_sharding.py",
+        all_laws("lstm"),
     ),
     Fault(
         "masked outputs are not zeros",

@@ -206,7 +206,7 @@ FAULTS = (
         "engines",
         "return access._replace(log_decay=jnp.maximum(access.log_decay, least))",
         "return access",
-        f"{CHUNKWISE} tests/engines/test_leaks.py -k 'extreme or leaks'",
+        f"{CHUNKWISE} tests/engines/test_leaks.py -k 'extreme or decay_of_0'",
     ),
     Fault(
         "chunkwise: a NaN spoils the steps of its chunk before it",
@@ -227,7 +227,7 @@ FAULTS = (
         "engines",
         "windows = -(-time // steps.cuts_apart) + 1",
         "windows = -(-time // steps.cuts_apart)",
-        f"{CHUNKWISE} -k 'mechanisms or laws'",
+        "tests/engines/test_chunkwise.py -k window",
     ),
     Fault(
         "chunks: the delta rule adds what it should take away",

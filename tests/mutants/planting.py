@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -11,6 +12,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+import pytest
 
 from tests.mutants.fault import Fault, locate
 
@@ -24,6 +27,28 @@ PYTEST = ("-n0", "-q", "-p", "no:cacheprovider", "--no-header", "--tb=no", "-rfE
 
 NO_SHAPE_CHECKS = ("--jaxtyping-packages=nothing,beartype.beartype",)
 """Checks of shapes at run time take half of the time of a few tests, and few faults need them."""
+
+
+class Outcome(NamedTuple):
+    """How pytest ended: its exit status, None if it was stopped; the tests that failed, and how
+    many ran to their end."""
+
+    status: int | None
+    failed: tuple[str, ...] = ()
+    ran: int = 0
+
+    @property
+    def problem(self) -> str:
+        """Why it says nothing about a fault; empty if it does."""
+        if self.failed:
+            return ""
+        if self.status is None:
+            return "the tests did not end in time"
+        if self.status == pytest.ExitCode.NO_TESTS_COLLECTED:
+            return "its arguments of pytest select no test"
+        if self.status != 0:
+            return f"pytest ended with status {self.status} and named no test"
+        return "" if self.ran else "all of its tests were skipped"
 
 
 class Verdict(NamedTuple):
@@ -41,7 +66,7 @@ class Verdict(NamedTuple):
 
 
 def copy_tree(root: Path, target: Path) -> Path:
-    """The tree without what is made from it; compiled programs are shared."""
+    """The tree without what is made from it."""
     for name in COPIED:
         source, place = root / name, target / name
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -49,8 +74,6 @@ def copy_tree(root: Path, target: Path) -> Path:
             shutil.copytree(source, place, ignore=shutil.ignore_patterns("__pycache__"))
         elif source.exists():
             shutil.copy2(source, place)
-    (root / ".cache").mkdir(exist_ok=True)
-    (target / ".cache").symlink_to((root / ".cache").resolve())
     return target
 
 
@@ -73,24 +96,19 @@ def try_fault(copy: Path, fault: Fault, tests: str | None = None) -> Verdict:
     start = time.monotonic()
     arguments = ["-x", *shlex.split(tests or fault.tests)]
     with planted(copy, fault):
-        status, failed = run_tests(copy, [*NO_SHAPE_CHECKS, *arguments])
-        if status == 0:
-            status, failed = run_tests(copy, arguments)
-    problem = ""
-    if status is None:
-        problem = f"the tests took more than {LIMIT} s"
-    elif status != 0 and not failed:
-        problem = f"pytest ended with status {status} and named no test"
-    return Verdict(fault, failed, problem, time.monotonic() - start)
+        outcome = run_tests(copy, [*NO_SHAPE_CHECKS, *arguments])
+        if outcome.status == 0:
+            outcome = run_tests(copy, arguments)
+    return Verdict(fault, outcome.failed, outcome.problem, time.monotonic() - start)
 
 
-def fail_without_faults(copy: Path, tests: Sequence[str]) -> tuple[str, ...]:
-    """Which of these tests fail in the tree as it is, and so prove nothing."""
-    return run_tests(copy, tests)[1] if tests else ()
+def without_faults(copy: Path, tests: Sequence[str]) -> Outcome:
+    """The same tests in the tree as it is: those that fail there prove nothing."""
+    return run_tests(copy, tests, limit=LIMIT * len(tests))
 
 
-def run_tests(copy: Path, arguments: Sequence[str]) -> tuple[int | None, tuple[str, ...]]:
-    """The exit status of pytest, None if it was stopped, and the tests that failed."""
+def run_tests(copy: Path, arguments: Sequence[str], limit: float = LIMIT) -> Outcome:
+    """Runs pytest in a copy, for at most so many seconds."""
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", *PYTEST, *arguments],
         cwd=copy,
@@ -101,12 +119,13 @@ def run_tests(copy: Path, arguments: Sequence[str]) -> tuple[int | None, tuple[s
         start_new_session=True,
     )
     try:
-        printed, _ = process.communicate(timeout=LIMIT)
+        printed, _ = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
         # With all that the tests have started.
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        return None, ()
+        return Outcome(None)
     lines = [line.partition(" ") for line in printed.splitlines()]
     failed = [rest.split(" - ")[0] for word, _, rest in lines if word in ("FAILED", "ERROR")]
-    return process.returncode, tuple(failed)
+    counts = re.findall(r"(\d+) (?:passed|failed|xfailed|xpassed)\b", printed)
+    return Outcome(process.returncode, tuple(failed), sum(map(int, counts)))

@@ -1,6 +1,7 @@
 """`check_cell` sees whatever a cell does wrong with masks, resets, directions and gradients."""
 
 import dataclasses
+import importlib
 
 import jax
 import jax.numpy as jnp
@@ -62,6 +63,14 @@ CHANGES = {
 
 def test_a_cell_in_order_is_accepted():
     check_cell(wrong(lambda *parts: parts), WIDTH, methods=("auto",), thorough=False)
+
+
+def test_a_scan_that_hands_on_masked_inputs_is_found(monkeypatch):
+    """Not by its numbers, unless what is masked is NaN."""
+    module = importlib.import_module("seqjax.engines.scan")
+    monkeypatch.setattr(module, "zero_masked", lambda xs, valid: xs)
+    with pytest.raises(AssertionError, match="scan = loop with resets and masks"):
+        check_cell(wrong(lambda *parts: parts), WIDTH, methods=("auto",), thorough=False)
 
 
 @pytest.mark.parametrize("name", CHANGES)

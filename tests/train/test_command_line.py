@@ -209,6 +209,15 @@ def test_a_damaged_checkpoint(run, capsys):
     np.testing.assert_array_equal(again.arrays(10)["step"], wanted["step"])
 
 
+def test_a_checkpoint_with_other_numbers(run, capsys):
+    """Files in order, and yet not those that were written together."""
+    first, last = (run / "checkpoints" / step / "state" for step in ("10", "20"))
+    shutil.rmtree(last)
+    shutil.copytree(first, last)
+    message = fails(capsys, "generate", "run", "--checkpoint", "20")
+    assert "not the ones written" in message
+
+
 def test_all_checkpoints_damaged(run, capsys):
     damage(run, 10)
     damage(run, 20)

@@ -14,7 +14,7 @@ from seqjax.data.streams import window
 from seqjax.data.vocabulary import BOUNDARY, Vocabulary
 from seqjax.losses import cross_entropy
 from seqjax.train.config import OptimizerConfig
-from seqjax.train.devices import make_mesh
+from seqjax.train.devices import AXIS, make_mesh
 from seqjax.train.model import build_optimizer
 from seqjax.train.step import make_train_step, place, start
 from seqjax.train.tasks import lm
@@ -163,6 +163,32 @@ def test_the_same_on_any_number_of_devices(prepare):
             results[0],
             other,
         )
+
+
+class Noise:
+    """A task whose loss is noise."""
+
+    batch_size, batch_spec = STREAMS, jax.P(AXIS)
+
+    def model(self, seed):
+        return {"gain": jnp.ones(())}
+
+    def start(self, model, seed):
+        return ()
+
+    def loss(self, model, memory, batch, keys):
+        return model["gain"] * jax.vmap(jax.random.uniform)(keys).sum(), batch.sum(), memory
+
+
+def test_every_step_has_noise_of_its_own(no_shape_checks):
+    task, optimizer, mesh = Noise(), optax.sgd(0.0), make_mesh(STREAMS, 2)
+    state = start(task, optimizer, seed=0, dtype="float32", mesh=mesh)
+    step = make_train_step(task, optimizer, mesh, seed=0, dtype="float32")
+    losses = []
+    for _ in range(3):
+        state, metrics = step(state, jnp.ones(STREAMS))
+        losses.append(float(metrics.loss))
+    assert len(set(losses)) == 3
 
 
 def test_gradients_are_summed_over_devices_once_and_outside_the_loops(prepare):

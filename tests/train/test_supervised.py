@@ -275,6 +275,14 @@ def test_several_seeds(here, capsys):
     assert "2 seeds, mean and standard deviation" in capsys.readouterr().out
     found = json.loads((here / "two" / "results.json").read_text())
     assert len(found) == 2 and all("accuracy" in scores for scores in found)
+    first, second = (
+        Checkpoints(here / "two" / f"seed-{seed}" / "checkpoints", read_only=True).arrays(20)
+        for seed in range(2)
+    )
+    assert not any(np.array_equal(first[n], second[n]) for n in first if n.endswith("kernel/value"))
+    # What a run is tested on is part of its data.
+    reviews(here / "test.csv", rows=58)
+    assert "The data has changed" in fails(capsys, "train", "--resume", "two/seed-0")
 
 
 def test_the_same_on_any_number_of_devices(here):
@@ -424,7 +432,7 @@ def test_series_of_their_own_to_validate_on(here, capsys):
     assert "40 examples of later.csv" in capsys.readouterr().out
     write(here, "short.csv", "\n".join([lines[0], *lines[-18:]]) + "\n")
     assert "at least 16 + 5" in fails(capsys, "evaluate", "run", "--input", "short.csv")
-    write(here, "empty.csv", "hour,load\n" + "1,\n" * 30)
+    write(here, "empty.csv", "hour,load\n" + "".join(f"{i},\n" for i in range(30)))
     assert "no value is known" in fails(capsys, "predict", "run", "--input", "empty.csv")
 
 
@@ -453,9 +461,9 @@ def test_labels_that_were_not_learned_count_as_wrong(here, classifier, capsys):
 
 def test_a_word_that_only_the_held_out_part_has_is_unknown(here):
     """The vocabulary is that of the training part."""
+    from seqjax.train.classify_options import ClassifyConfig, ClassifyFields
     from seqjax.train.example_files import FilesConfig
     from seqjax.train.tasks import TASKS
-    from seqjax.train.tasks.classify import ClassifyConfig, ClassifyFields
 
     rows = "".join(f"word{i},{'good' if i % 2 else 'bad'}\n" for i in range(40))
     config = ClassifyConfig(

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,8 @@ def describe_columns(path: str | Path, fields: Fields, rows: Sequence[Row]) -> D
         )
         for name in names
     )
-    return dataclasses.replace(chosen, columns=columns)
+    turns = ("series whose rows come in turns, grouped",) if take_turns(rows, fields) else ()
+    return dataclasses.replace(chosen, columns=columns, notation=turns)
 
 
 def _sample(cells: Sequence[Any], signs: Sequence[str]) -> str:
@@ -114,6 +115,11 @@ def _values(
             note = _note(name, cells[name], series, fields.by_step)
             if note:
                 notes[name] = note
+    if fields.missing and not fields.by_step:
+        # Steps that no series of the first rows is long enough to have.
+        after = others[others.index(numbers[0]) :]
+        empty = [n for n in after if kinds[n] == "nothing" and not INDEX_NAMES.fullmatch(n.strip())]
+        numbers = [name for name in after if name in numbers or name in empty]
     kept = tuple(name for name in numbers if name not in notes)
     # A table of nothing but a count or a constant holds what is meant.
     return (kept, notes) if kept else (tuple(numbers), {})
@@ -139,3 +145,13 @@ def _note(name: str, cells: list[Any], series: list[Any] | None, by_step: bool) 
     if by_step and len(steps) > 1 and set(steps) == {0.0}:
         return "which never varies"
     return ""
+
+
+def take_turns(rows: Sequence[Row], fields: Fields) -> bool:
+    """Whether the rows of several series come in turns, as in files sorted by time."""
+    if fields.series is None or fields.tokens is not None:
+        return False
+    names = [row.get(fields.series) for row in rows]
+    runs = [name for name, _ in groupby(names)]
+    # One row of each series may also be the first of many turns.
+    return len(set(runs)) < len(runs) or len(runs) == len(names) > 2

@@ -115,7 +115,7 @@ class Table:
         )
         return dataclasses.replace(
             found,
-            notation=self.notation.remarks(self.path),
+            notation=(*self.notation.remarks(self.path), *found.notation),
             choices=(*self.choices, *found.choices),
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 from seqjax.data.examples import Example
 from seqjax.data.formats.fields import Fields
 from seqjax.data.formats.notation import Notation
-from seqjax.data.formats.predictions import Columns, cell_text, future_rows
+from seqjax.data.formats.predictions import Columns, cell_text, future_rows, last_row
 
 
 class CsvWriter:
@@ -43,7 +43,8 @@ class CsvWriter:
         for cells, values in zip(
             rows, self._added.by_row(prediction, len(rows), self._numerals), strict=True
         ):
-            self._row(cells, values)
+            if cells is not None:
+                self._row(cells, values)
 
     def extend(self, example: Example, prediction: Mapping[str, Any]) -> None:
         """Writes the steps after a series, and not the series itself.
@@ -54,8 +55,8 @@ class CsvWriter:
         """
         self._begin(prediction)
         steps = max(len(values) for values in prediction.values())
-        rows = [dict(zip(self._columns, cells, strict=True)) for cells in example.raw[-2:]]
-        future = future_rows(rows, steps, self._fields)
+        last = dict(zip(self._columns, last_row(example.raw), strict=True))
+        future = future_rows(last, example.times, steps, self._fields)
         for row, values in zip(
             future, self._added.by_row(prediction, steps, self._numerals), strict=True
         ):

@@ -21,8 +21,9 @@ class Fields:
       label_separator: separates the labels of multi-label data (`"|"`), whose target is a tuple.
       number: the target of regression.
       series: the name of the series that a row belongs to. A row is one time step then, and the
-        rows of a series are contiguous.
-      time: the time of a row, nondecreasing within a series.
+        rows of a series are contiguous, or the first rows of the file show that series take turns.
+      time: the time of a row.
+      time_zone: the name of the time zone of local times.
       values: the numeric inputs. By default all other columns with a number in the first row.
       tag: the tag of every token or step. In CoNLL-U the name of a column (`"upos"`), or
         else a key of its last column (`"biose"`). `FIND` for a column that is found by its name or
@@ -48,6 +49,7 @@ class Fields:
     number: str | None = None
     series: str | None = None
     time: str | None = None
+    time_zone: str | None = None
     values: tuple[str, ...] | None = None
     tag: str | None = None
     tag_names: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ from seqjax.data.formats.column_choice import describe_columns, first_rows
 from seqjax.data.formats.description import Description, listed
 from seqjax.data.formats.fields import FIND, Fields
 from seqjax.data.formats.file_access import FlawError, check_text, lines_of, whole_file
-from seqjax.data.formats.predictions import future_rows, is_list_of, plain
+from seqjax.data.formats.predictions import future_rows, is_list_of, last_row, plain
 from seqjax.data.formats.table_rows import Line, to_examples
 from seqjax.data.formats.tag_columns import found_columns
 
@@ -72,7 +72,7 @@ def _objects(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator
         where = f"{path}, line {number}"
         try:
             check_text(text)
-            row = _parse(text)
+            row = _parse(text, fields.missing)
             _check_keys(row, fields)
         except FlawError as flaw:
             malformed.report(where, str(flaw))
@@ -97,7 +97,7 @@ def _check_keys(row: Mapping[str, Any], fields: Fields) -> None:
             raise FlawError(f"expected the key {name!r}, got {listed(row) or 'no key at all'}")
 
 
-def _parse(text: str) -> dict[str, Any]:
+def _parse(text: str, missing: bool) -> dict[str, Any]:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
@@ -107,6 +107,8 @@ def _parse(text: str) -> dict[str, Any]:
         return found
 
     def constant(name: str) -> Any:
+        if missing and name == "NaN":
+            return None
         raise FlawError(f"expected a finite number, got {name}")
 
     try:
@@ -145,7 +147,9 @@ class JsonWriter:
             self._put(example.raw, prediction)
             return
         for i, row in enumerate(example.raw):
-            self._put(row, {name: _at(v, i, len(example.raw)) for name, v in prediction.items()})
+            if row is not None:
+                steps = len(example.raw)
+                self._put(row, {name: _at(v, i, steps) for name, v in prediction.items()})
 
     def extend(self, example: Example, prediction: Mapping[str, Any]) -> None:
         """Writes the steps after a series, and not the series itself.
@@ -155,7 +159,9 @@ class JsonWriter:
           prediction: lists, each with a value per future step.
         """
         steps = max(len(values) for values in prediction.values())
-        for i, row in enumerate(future_rows(example.raw[-2:], steps, self._fields)):
+        for i, row in enumerate(
+            future_rows(last_row(example.raw), example.times, steps, self._fields)
+        ):
             self._put(row, {name: _at(v, i, steps) for name, v in prediction.items()})
 
     def _put(self, row: Mapping[str, Any], prediction: Mapping[str, Any]) -> None:

@@ -59,7 +59,7 @@ def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Exa
             where = f"{path}, row {number}"
             row = {role: column.next(number) for role, column in columns.items()}
             try:
-                example = Example(_inputs(row), _target(row, fields), where, number)
+                example = Example(_inputs(row, fields), _target(row, fields), where, number)
             except FlawError as flaw:
                 malformed.report(where, str(flaw))
             else:
@@ -192,7 +192,7 @@ class _Column:
         return np.frombuffer(content, self.dtype).reshape(self.shape)
 
 
-def _inputs(row: Mapping[str, np.ndarray]) -> Any:
+def _inputs(row: Mapping[str, np.ndarray], fields: Fields) -> Any:
     if "text" in row:
         text = str(row["text"])
         if not text.strip():
@@ -208,7 +208,7 @@ def _inputs(row: Mapping[str, np.ndarray]) -> Any:
     if not 0 < length <= len(series):
         raise FlawError(f"expected a length from 1 to {len(series)}, got {length}")
     series = series[:length].astype(np.float64)
-    finite = np.abs(series) <= LARGEST
+    finite = (np.abs(series) <= LARGEST) | (np.isnan(series) & fields.missing)
     if not finite.all():
         step = int(np.argwhere(~finite)[0][0])
         raise FlawError(

@@ -1,6 +1,5 @@
 """Predictions as cells of a table and as JSON values."""
 
-import datetime
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 from seqjax.core.errors import InputError
 from seqjax.data.formats.fields import Fields
 from seqjax.data.formats.notation import POINT, Numerals
+from seqjax.data.formats.time_grid import later_times
 
 
 def plain(value: Any) -> Any:
@@ -91,36 +91,15 @@ class Columns:
             ]
 
 
-def future_rows(rows: Sequence[Mapping[str, Any]], steps: int, fields: Fields) -> Iterator[dict]:
-    """The rows after the last one of a series: its name, and extrapolated times.
-
-    Numbers and dates are extrapolated from the last two rows; other times are left empty.
-    """
-    for step in range(1, steps + 1):
-        row = {} if fields.series is None else {fields.series: rows[-1][fields.series]}
-        if fields.time is not None:
-            row[fields.time] = _later([row[fields.time] for row in rows], step)
-        yield row
+def future_rows(
+    last: Mapping[str, Any], times: Sequence[Any], steps: int, fields: Fields
+) -> Iterator[dict[str, Any]]:
+    """The rows after the last one of a series: its name, and the times that follow."""
+    name = {} if fields.series is None else {fields.series: last[fields.series]}
+    for time in later_times(times, steps, fields.time_zone):
+        yield name if fields.time is None else name | {fields.time: time}
 
 
-def _later(times: list[Any], step: int) -> Any:
-    if len(times) < 2:
-        return ""
-    last = times[-1]
-    try:
-        before, now = (float(time) for time in times)
-        later = now + step * (now - before)
-        whole = not any("." in str(time) or "e" in str(time).lower() for time in times)
-        return round(later) if whole else later
-    except (TypeError, ValueError):
-        pass
-    slashes = "/" in str(last)
-    try:
-        before, now = (
-            datetime.datetime.fromisoformat(str(time).strip().replace("/", "-")) for time in times
-        )
-        later = (now + step * (now - before)).isoformat("T" if "T" in str(last) else " ")
-    except (TypeError, ValueError):
-        return ""
-    later = later if ":" in str(last) else later[:10]
-    return later.replace("-", "/") if slashes else later
+def last_row(rows: Sequence[Any]) -> Any:
+    """The last row of a series; steps that have none are None."""
+    return next(row for row in reversed(rows) if row is not None)

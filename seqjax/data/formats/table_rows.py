@@ -1,6 +1,6 @@
 """Examples from the rows of a table, CSV or JSON."""
 
-import datetime
+import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,17 +8,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seqjax.data.examples import Example, Malformed
+from seqjax.data.formats.column_choice import first_rows, take_turns
 from seqjax.data.formats.fields import Fields
 from seqjax.data.formats.file_access import FlawError, check_text
 from seqjax.data.formats.images import image_of
 from seqjax.data.formats.values import (
     Row,
-    is_missing,
     label_of,
     matrix_of,
-    number_of,
     tag_of,
     target_of,
+    value_of,
     words_of,
 )
 
@@ -83,7 +83,7 @@ def inputs_of(row: Row, fields: Fields, where: str) -> Any:
         if not text.strip():
             raise FlawError(f"{fields.text!r}: expected a text, got an empty one")
         return text
-    return matrix_of(row, fields.values or ())
+    return matrix_of(row, fields.values or (), fields)
 
 
 class _Series:
@@ -95,19 +95,12 @@ class _Series:
         self.tags: list[str] = []
         self.raw: list[Any] = []
         self.target: Any = None
-        self.moment: Any = None
+        self.times: list[Any] = []
 
     def add(self, line: Line, fields: Fields) -> None:
         row, raw = line.row, line.raw
         step = _step(row, fields)
         target = target_of(row, fields, None)
-        moment = None if fields.time is None else _moment(row[fields.time])
-        comparable = type(moment) is type(self.moment) and moment is not None
-        if comparable and moment < self.moment:
-            raise FlawError(
-                f"{fields.time!r}: expected a time that does not go back, got "
-                f"{row[fields.time or '']!r} (sort the rows of each series)"
-            )
         if self.raw and target != self.target:
             name = fields.label or fields.number
             raise FlawError(
@@ -121,14 +114,20 @@ class _Series:
             self.tags += [] if tag is None else [tag_of(tag, fields.tag, fields.tag_names)]
         self.steps.append(step)
         self.raw.append(raw)
-        self.target, self.moment = target, moment
+        self.target = target
+        if fields.time is not None:
+            self.times.append(row[fields.time])
+
+    def forget(self) -> None:
+        """Drops the steps, of which an example was made."""
+        self.steps, self.tags, self.raw, self.times = [], [], [], []
 
     def example(self, fields: Fields) -> Example:
         target = self.target
         if fields.tag is not None:
             target = tuple(self.tags) if len(self.tags) == len(self.steps) else None
         inputs = tuple(self.steps) if fields.tokens is not None else np.array(self.steps)
-        return Example(inputs, target, self.where, tuple(self.raw))
+        return Example(inputs, target, self.where, tuple(self.raw), tuple(self.times))
 
 
 def _step(row: Row, fields: Fields) -> Any:
@@ -139,35 +138,37 @@ def _step(row: Row, fields: Fields) -> Any:
             raise FlawError(f"{fields.tokens!r}: expected a word, got nothing")
         check_text(word)
         return word
-    return [
-        np.nan
-        if fields.missing and is_missing(row[name], fields.missing_names)
-        else number_of(row[name], name)
-        for name in fields.values or ()
-    ]
+    return [value_of(row[name], name, fields) for name in fields.values or ()]
 
 
 def _from_steps(lines: Iterable[Line], fields: Fields, malformed: Malformed) -> Iterator[Example]:
+    lines = iter(lines)
+    first = first_rows(lines, lambda line: line.row)
+    turns = take_turns([line.row for line in first], fields)
     series: _Series | None = None
-    seen: set[Any] = set()
-    for line in lines:
+    every: dict[Any, _Series] = {}
+    for line in itertools.chain(first, lines):
         try:
             key = _key_of(line.row, fields, series)
-            if series is not None and key != series.key and key in seen:
-                raise FlawError(
-                    f"{fields.series!r}: expected the rows of a series together, got one more of "
-                    f"{key!r} after those of {series.key!r} (sort the file by series)"
-                )
             if series is None or key != series.key:
-                if series is not None and series.raw:
+                if key in every and not turns:
+                    raise FlawError(
+                        f"{fields.series!r}: expected the rows of a series together, got one more "
+                        f"of {key!r} after those of {series and series.key!r} (sort the file by "
+                        "series)"
+                    )
+                if series is not None and series.raw and not turns:
                     yield series.example(fields)
-                series = _Series(key, line.where)
-                if len(seen) < REMEMBERED:
-                    seen.add(key)
+                    series.forget()
+                series = every.get(key) or _Series(key, line.where)
+                if turns or len(every) < REMEMBERED:
+                    every[key] = series
             series.add(line, fields)
         except FlawError as flaw:
             malformed.report(line.where, str(flaw))
-    if series is not None and series.raw:
+    if turns:
+        yield from (one.example(fields) for one in every.values() if one.raw)
+    elif series is not None and series.raw:
         yield series.example(fields)
 
 
@@ -185,18 +186,3 @@ def _key(value: Any, name: str) -> str:
     if not isinstance(key, str):
         raise FlawError(f"{name!r}: expected the name of a series, got nothing")
     return key
-
-
-def _moment(value: Any) -> Any:
-    """A time as a comparable value, or None."""
-    if isinstance(value, (int, float)):
-        return float(value)
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        pass
-    try:
-        found = datetime.datetime.fromisoformat(str(value).strip().replace("/", "-"))
-    except ValueError:
-        return None
-    return found if found.tzinfo is None else found.astimezone(datetime.UTC).replace(tzinfo=None)

@@ -18,7 +18,7 @@ from seqjax.data.formats.description import listed
 from seqjax.data.formats.fields import Fields
 from seqjax.data.formats.file_access import FlawError, check_text, lines_of, whole_file
 from seqjax.data.formats.predictions import cell_text
-from seqjax.data.formats.values import LARGEST, number_of
+from seqjax.data.formats.values import LARGEST, number_of, value_of
 
 WHAT = "a .ts file"
 MISSING = "?"
@@ -66,7 +66,7 @@ def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Exa
         found, where = True, f"{path}, line {number}"
         try:
             check_text(content)
-            inputs, target = _series(content, header, fields.require_target)
+            inputs, target = _series(content, header, fields)
             if header.channels is None:
                 header = dataclasses.replace(header, channels=inputs.shape[1])
         except FlawError as flaw:
@@ -130,23 +130,23 @@ def _described(found: dict[str, list[str]], where: str) -> Header:
     )
 
 
-def _series(content: str, header: Header, require_target: bool) -> tuple[np.ndarray, Any]:
+def _series(content: str, header: Header, fields: Fields) -> tuple[np.ndarray, Any]:
     parts = content.split(":")
     last = parts.pop().strip() if header.last else None
     if not parts:
         raise FlawError("expected a series and a class with a colon between them, got no colon")
     if header.channels is not None and len(parts) != header.channels:
         raise FlawError(f"expected {header.channels} channels, got {len(parts)}")
-    channels = [_channel(part, i) for i, part in enumerate(parts, 1)]
+    channels = [_channel(part, i, fields) for i, part in enumerate(parts, 1)]
     lengths = [len(channel) for channel in channels]
     if len(set(lengths)) > 1:
         raise FlawError(f"expected channels that are equally long, got the lengths {lengths}")
     if header.length is not None and lengths[0] != header.length:
         raise FlawError(f"expected {header.length} steps, got {lengths[0]}")
-    return np.stack(channels, axis=1), _target(last, header, require_target)
+    return np.stack(channels, axis=1), _target(last, header, fields.require_target)
 
 
-def _channel(part: str, number: int) -> np.ndarray:
+def _channel(part: str, number: int, fields: Fields) -> np.ndarray:
     if not part.strip():
         raise FlawError(f"expected at least one step, got none in channel {number}")
     if "(" in part:
@@ -159,7 +159,7 @@ def _channel(part: str, number: int) -> np.ndarray:
         pass
     return np.array(
         [
-            np.nan if cell.strip() == MISSING else number_of(cell, f"channel {number}")
+            np.nan if cell.strip() == MISSING else value_of(cell, f"channel {number}", fields)
             for cell in part.split(",")
         ]
     )

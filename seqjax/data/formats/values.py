@@ -68,11 +68,18 @@ def number_of(value: Any, name: str) -> float:
     return found
 
 
-def matrix_of(row: Row, names: Sequence[str]) -> np.ndarray:
+def value_of(value: Any, name: str, fields: Fields) -> float:
+    """A finite number, or NaN where a value is missing and may be; `FlawError` for others."""
+    if fields.missing and is_missing(value, fields.missing_names):
+        return math.nan
+    return number_of(value, name)
+
+
+def matrix_of(row: Row, names: Sequence[str], fields: Fields) -> np.ndarray:
     """The series of a row, `(time, channels)` float64.
 
-    Several numbers are a univariate series. One list is a series, with a number or a list of
-    channels per step; several lists are its channels.
+    Several numbers are a univariate series, which ends before the missing ones at its end. One list
+    is a series, with a number or a list of channels per step; several lists are its channels.
     """
     found = [row[name] for name in names]
     quick = _cells(found)
@@ -80,8 +87,12 @@ def matrix_of(row: Row, names: Sequence[str]) -> np.ndarray:
         return quick
     if not any(isinstance(value, list) for value in found):
         pairs = zip(found, names, strict=True)
-        return np.array([[number_of(value, name)] for value, name in pairs])
-    columns = [_series(value, name) for value, name in zip(found, names, strict=True)]
+        numbers = np.array([[value_of(value, name, fields)] for value, name in pairs])
+        held = np.flatnonzero(~np.isnan(numbers[:, 0]))
+        if not held.size:
+            raise FlawError("expected a number, got missing values alone")
+        return numbers[: held[-1] + 1]
+    columns = [_series(value, name, fields) for value, name in zip(found, names, strict=True)]
     if len({len(column) for column in columns}) > 1:
         lengths = ", ".join(f"{n!r} {len(c)}" for n, c in zip(names, columns, strict=True))
         raise FlawError(f"expected channels that are equally long, got {lengths}")
@@ -99,13 +110,13 @@ def _cells(values: list[Any]) -> np.ndarray | None:
     return found[:, None] if (np.abs(found) <= LARGEST).all() else None
 
 
-def _series(value: Any, name: str) -> np.ndarray:
+def _series(value: Any, name: str, fields: Fields) -> np.ndarray:
     if not isinstance(value, list):
         raise FlawError(f"{name!r}: expected a list of numbers, got {value!r}"[:200])
     if not value:
         raise FlawError(f"{name!r}: expected at least one step, got an empty list")
     if not isinstance(value[0], list):
-        return np.array([[number_of(item, name)] for item in value])
+        return np.array([[value_of(item, name, fields)] for item in value])
     width = len(value[0])
     for step, item in enumerate(value):
         if not isinstance(item, list) or len(item) != width or not width:
@@ -114,7 +125,7 @@ def _series(value: Any, name: str) -> np.ndarray:
                 f"{name!r}: expected {max(1, width)} channels in every step, as in the first, got "
                 f"{came} in step {step + 1}"
             )
-    return np.array([[number_of(part, name) for part in item] for item in value])
+    return np.array([[value_of(part, name, fields) for part in item] for item in value])
 
 
 def words_of(value: Any, name: str) -> tuple[str, ...]:
@@ -180,7 +191,7 @@ def target_of(row: Row, fields: Fields, tokens: int | None) -> Any:
         value, name = row.get(fields.number), fields.number
         if value not in (None, "") or fields.require_target:
             many = isinstance(value, list)
-            target = matrix_of(row, [name])[:, 0] if many else number_of(value, name)
+            target = matrix_of(row, [name], Fields())[:, 0] if many else number_of(value, name)
     elif fields.tag is not None and tokens is not None:
         value, name = row.get(fields.tag), fields.tag
         target = None if value in (None, "", []) else tags_of(value, name, fields.tag_names)

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,114 +15,23 @@ from seqjax.core.types import Array
 from seqjax.data.datasets import CLASSIFICATION, load_classification
 from seqjax.data.drawn import clips
 from seqjax.data.examples import Example
-from seqjax.data.formats import Fields
 from seqjax.data.padding import Encoded
 from seqjax.nn.classifier import Classifier
 from seqjax.nn.outputs import Outputs, Regression, Sigmoid, Softmax
-from seqjax.train.bounds import PositiveInt, ProbabilityBelowOne
 from seqjax.train.class_labels import check_target, labels_of
-from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
+from seqjax.train.classify_options import ClassifyConfig
 from seqjax.train.example_commands import example_commands
-from seqjax.train.example_files import Data, FilesConfig, SequenceConfig
+from seqjax.train.example_files import Data
 from seqjax.train.example_task import ExampleTask, Split
 from seqjax.train.model import build_cell, build_video_cell
 from seqjax.train.scaling import Standardizer, check_space, space_of
 from seqjax.train.task import Criterion
 from seqjax.train.tokens import (
     AnyVocabulary,
-    TokenKind,
     restore_vocabulary,
     save_vocabulary,
     vocabulary_of,
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class ClassifierConfig(CellConfig):
-    """The classifier."""
-
-    features: PositiveInt = 64
-    """Width of each layer's state, in each direction."""
-    dropout: ProbabilityBelowOne = 0.2
-    """Dropout probability of each layer's outputs."""
-    bidirectional: bool = True
-    """Read sequences forwards and backwards."""
-    pooling: Literal["last", "mean", "max", "attention"] = "mean"
-    """How the outputs of all steps are pooled to one vector."""
-    embedding: PositiveInt = 64
-    """Width of the embedding of tokens, for texts."""
-    video: PositiveInt = 16
-    """Channels of the convolutional GRU over clips."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ClassifyFields:
-    """The columns of .csv files, keys of .jsonl files and arrays of .npz files."""
-
-    target: Literal["class", "labels", "number"] = "class"
-    """The target: one class, several labels (a set), or a number."""
-    label: str = "label"
-    """Column of the target."""
-    separator: str = "|"
-    """Separates the labels of an example, for --target labels."""
-    text: str | None = None
-    """Column of the text; by default examples are series of numbers."""
-    tokens: TokenKind = "words"
-    """The tokens of a text."""
-    vocabulary: PositiveInt = 8000
-    """Largest size of the vocabulary; other tokens are unknown."""
-    series: str | None = None
-    """Column with the name of the series, for files with one row per time step."""
-    time: str | None = None
-    """Column of the time, for files with one row per time step; it is not an input."""
-    frames: str | None = None
-    """Key of a clip: numbers nested as frames, rows, pixels and channels,
-    or the path of a folder of pictures or of an .npy file, relative to the file."""
-    values: tuple[str, ...] = ()
-    """Columns of the series; by default all other columns of numbers."""
-
-    @property
-    def fields(self) -> Fields:
-        """The columns as the readers of files take them."""
-        number = self.target == "number"
-        return Fields(
-            text=self.text,
-            label=None if number else self.label,
-            number=self.label if number else None,
-            label_separator=self.separator if self.target == "labels" else None,
-            series=self.series,
-            image=self.frames,
-            time=self.time,
-            values=self.values or None,
-            missing=True,
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class ClassifyConfig(RunConfig):
-    """Trains a classifier of sequences: series of numbers or texts."""
-
-    source: Literal[
-        "japanese-vowels",
-        "italy-power-demand",
-        "gun-point",
-        "basic-motions",
-        "digits-rows",
-        "digits-pixels",
-        "moving-shapes",
-    ] = "japanese-vowels"
-    """A data set that a package carries; --train names files of your own."""
-    files: FilesConfig = FilesConfig()
-    columns: ClassifyFields = ClassifyFields()
-    sequences: SequenceConfig = SequenceConfig()
-    model: ClassifierConfig = ClassifierConfig()
-    optimization: OptimizerConfig = OptimizerConfig(learning_rate=3e-3, weight_decay=0.01)
-    batch: PositiveInt = 32
-    """Sequences of a batch."""
-    steps: PositiveInt = 1000
-    """Training steps: updates of the parameters."""
-    validate_every: PositiveInt = 100
-    """Steps between validations and checkpoints."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,7 +132,7 @@ class Classification(ExampleTask):
             "space": self.space,
         }
         if self.standardizer is not None:
-            values["standard"] = dataclasses.asdict(self.standardizer)
+            values["standard"] = self.standardizer.saved()
         if self.vocabulary is not None:
             values["vocabulary"] = save_vocabulary(self.vocabulary)
         return values
@@ -291,7 +200,7 @@ class Classification(ExampleTask):
         config, rngs = self.config.model, nnx.Rngs(seed)
         if self.vocabulary is None:
             assert self.standardizer is not None
-            embedding, width = None, len(self.standardizer.location)
+            embedding, width = None, self.standardizer.features
         else:
             width = config.embedding
             embedding = nnx.Embed(len(self.vocabulary), width, rngs=rngs)

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,93 +13,20 @@ from seqjax import metrics
 from seqjax.core.errors import InputError
 from seqjax.data.datasets import SERIES, load_series
 from seqjax.data.examples import Example, Malformed
-from seqjax.data.formats import Fields
 from seqjax.data.padding import Encoded
-from seqjax.data.windows import Series, Windows, cut
+from seqjax.data.windows import Series, Windows, cut, location_and_scale
 from seqjax.nn.forecaster import DirectForecaster, Forecast, RecursiveForecaster
 from seqjax.nn.outputs import Gaussian, Outputs, Quantiles, Regression
-from seqjax.train.bounds import NonNegativeInt, PositiveInt, ProbabilityBelowOne
 from seqjax.train.commands import Log
-from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
 from seqjax.train.example_commands import example_commands
-from seqjax.train.example_files import Data, FilesConfig
+from seqjax.train.example_files import Data
 from seqjax.train.example_task import ExampleTask, Split
+from seqjax.train.forecast_options import ForecastConfig
 from seqjax.train.forecast_scores import forecast_scores, seasonal_naive_of
 from seqjax.train.forecast_windows import Look, split_windows, unseen_windows
 from seqjax.train.model import build_cell
 from seqjax.train.scaling import Standardizer
 from seqjax.train.task import Criterion
-
-
-@dataclasses.dataclass(frozen=True)
-class ForecasterConfig(CellConfig):
-    """The forecaster."""
-
-    features: PositiveInt = 64
-    """Width of each layer's state."""
-    dropout: ProbabilityBelowOne = 0.1
-    """Dropout probability of each layer's outputs."""
-    strategy: Literal["direct", "recursive"] = "direct"
-    """Predict the whole horizon at once, or step by step from the model's own predictions."""
-    outputs: Literal["point", "quantile", "gaussian"] = "quantile"
-    """The output for a step: a point forecast, quantiles, or a normal distribution."""
-    levels: tuple[float, ...] = (0.1, 0.5, 0.9)
-    """Levels of the quantiles that are predicted and written."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ForecastFields:
-    """The columns of .csv files and keys of .jsonl files, history and horizon."""
-
-    values: tuple[str, ...] = ()
-    """Columns to predict; by default all columns of numbers."""
-    covariates: tuple[str, ...] = ()
-    """Columns of covariates, which are known over the horizon too."""
-    series: str | None = None
-    """Column with the name of the series; by default all rows are one series."""
-    time: str | None = None
-    """Column of the time, which must not decrease; it is not an input."""
-    history: PositiveInt | None = None
-    """Steps that are read, at least one season; by default that of the source, or four times the
-    horizon."""
-    horizon: PositiveInt | None = None
-    """Steps that are predicted; by default that of the source, or 24."""
-    season: NonNegativeInt | None = None
-    """Steps of a season, for the seasonal-naive forecast that the model corrects; 0 for none; by
-    default that of the source, or 0."""
-
-    @property
-    def fields(self) -> Fields:
-        """The columns as the readers of files take them."""
-        return Fields(
-            series=self.series,
-            time=self.time,
-            values=(*self.values, *self.covariates) or None,
-            one_series=self.series is None,
-            missing=True,
-            require_target=False,
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class ForecastConfig(RunConfig):
-    """Trains a forecaster of series of numbers."""
-
-    source: Literal["electricity", "glucose", "temperatures", "sunspots", "sunspots-monthly"] = (
-        "temperatures"
-    )
-    """Series that a package carries; --train names files of your own."""
-    files: FilesConfig = FilesConfig(held_out=0.15)
-    columns: ForecastFields = ForecastFields()
-    model: ForecasterConfig = ForecasterConfig()
-    optimization: OptimizerConfig = OptimizerConfig(learning_rate=3e-3, weight_decay=0.01)
-    batch: PositiveInt = 64
-    """Windows of a batch."""
-    steps: PositiveInt = 600
-    """Training steps: updates of the parameters."""
-    validate_every: PositiveInt = 100
-    """Steps between validations and checkpoints."""
-
 
 LOOK = {
     "electricity": (672, 48),
@@ -132,6 +59,7 @@ class Forecasting(ExampleTask):
 
     name = "forecast"
     config_type = ForecastConfig
+    evaluation_only = ("location", "scale")
     predict_options = ExampleTask.predict_options - {"probability"}
 
     @property
@@ -213,7 +141,7 @@ class Forecasting(ExampleTask):
     def preprocessing(self) -> dict[str, Any]:
         return {
             "names": self.names,
-            "standard": dataclasses.asdict(self.standardizer),
+            "standard": self.standardizer.saved(),
             "history": self.history,
             "horizon": self.horizon,
             "season": self.season,
@@ -235,7 +163,7 @@ class Forecasting(ExampleTask):
         Raises:
           InputError: if it has other columns than the training data.
         """
-        values = np.asarray(example.inputs, np.float32)
+        values = np.asarray(example.inputs, np.float64)
         wanted = len(self.names) + self.covariates
         if values.shape[-1] != wanted:
             raise InputError(
@@ -244,10 +172,11 @@ class Forecasting(ExampleTask):
             )
         targets = values[:, : len(self.names)]
         covariates = self.standardizer.scaled(values[:, len(self.names) :])
-        known = jnp.asarray(targets[:learned].T)
+        location, scale = location_and_scale(targets[:learned])
+        known = jnp.asarray(((targets[:learned] - location) / scale).astype(np.float32).T)
         season = max(1, self.season)
         error = metrics.seasonal_naive_scale(jnp.nan_to_num(known), season, ~jnp.isnan(known))
-        return Series(example.where, targets, covariates, np.asarray(error))
+        return Series(example.where, targets, covariates, np.asarray(error) * scale)
 
     @classmethod
     def prepare(cls, data: Data, config: ForecastConfig, log: Log) -> "tuple[Forecasting, Split]":
@@ -315,8 +244,9 @@ class Forecasting(ExampleTask):
             raise InputError(
                 f"{example.where}: forecasts are written for .csv, .tsv and .jsonl files."
             )
-        observed = example.raw[: self.known(example)]
-        writer.extend(example._replace(raw=observed), prediction)
+        known = self.known(example)
+        observed = example._replace(raw=example.raw[:known], times=example.times[:known])
+        writer.extend(observed, prediction)
 
     @property
     def meaning(self) -> Outputs:
@@ -339,7 +269,7 @@ class Forecasting(ExampleTask):
             cell,
             self.meaning,
             targets=len(self.names),
-            covariates=self.covariates,
+            covariates=self.standardizer.features,
             horizon=self.horizon,
             season=self.season,
             rngs=nnx.Rngs(seed),
@@ -370,10 +300,13 @@ class Forecasting(ExampleTask):
     def prediction(self, output: Encoded, example: Encoded) -> dict[str, Any]:
         """A column for each value and each of its quantiles."""
         columns = {}
+        location, scale = example["location"], example["scale"]
+        prediction = output["prediction"] * scale + location
+        quantiles = output["quantiles"] * scale[:, None] + location[:, None]
         for target, name in enumerate(self.names):
-            columns[f"{name}_prediction"] = output["prediction"][:, target]
+            columns[f"{name}_prediction"] = prediction[:, target]
             for place, level in enumerate(self.config.model.levels):
-                columns[f"{name}_q{level:g}"] = output["quantiles"][:, target, place]
+                columns[f"{name}_q{level:g}"] = quantiles[:, target, place]
         return columns
 
     def pictures(
@@ -384,12 +317,16 @@ class Forecasting(ExampleTask):
 
         example, output = examples[len(examples) // 2], outputs[len(examples) // 2]
         shown = min(self.history, 8 * self.horizon)
+
+        def values(scaled: np.ndarray, target: int) -> np.ndarray:
+            return scaled[:, target] * example["scale"][target] + example["location"][target]
+
         return {
             f"forecast_{name}": plots.forecast(
-                example["history"][-shown:, target],
-                output["quantiles"][:, target],
+                values(example["history"], target)[-shown:],
+                values(output["quantiles"], target),
                 self.config.model.levels,
-                truth=example["future"][:, target],
+                truth=values(example["future"], target),
                 value_label=name,
             )
             for target, name in enumerate(self.names)

@@ -211,7 +211,7 @@ class Tagging(ExampleTask):
             "scheme": self.scheme,
             "words": spelled and save_vocabulary(spelled.words),
             "characters": spelled and save_vocabulary(spelled.characters),
-            "standard": standardizer and dataclasses.asdict(standardizer),
+            "standard": standardizer and standardizer.saved(),
             "space": list(self.space),
             **({} if self.written is None else {"written": self.written}),
         }
@@ -269,7 +269,7 @@ class Tagging(ExampleTask):
             width = embedding.features
         else:
             assert self.standardizer is not None
-            embedding, width = None, len(self.standardizer.location)
+            embedding, width = None, self.standardizer.features
             if self.space:
                 cell = build_video_cell(cell, config.video, self.space)
         if config.crf:

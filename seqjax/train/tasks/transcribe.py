@@ -139,7 +139,7 @@ class Transcription(ExampleTask):
     def preprocessing(self) -> dict[str, Any]:
         return {
             "vocabulary": save_vocabulary(self.vocabulary),
-            "standard": dataclasses.asdict(self.standardizer),
+            "standard": self.standardizer.saved(),
         }
 
     @classmethod
@@ -174,7 +174,7 @@ class Transcription(ExampleTask):
     def model(self, seed: int) -> Transcriber:
         config = self.config.model
         cell = build_cell(config, both_ways=config.bidirectional)
-        width = len(self.standardizer.location)
+        width = self.standardizer.features
         return Transcriber(cell, width, len(self.vocabulary), rngs=nnx.Rngs(seed))
 
     def loss(self, model, batch, keys):

@@ -63,6 +63,28 @@ def test_what_was_not_observed(tmp_path):
     assert "line 3: 'x'" in complaint(path, fields)
 
 
+@pytest.mark.parametrize("sign", ["", "NA", "NaN", "nan", "null", "None", "?", "-", "N/A"])
+def test_signs_of_missing_values(tmp_path, sign):
+    """In rows that are steps, and in rows that are series, which end before the last of them."""
+    fields = Fields(one_series=True, missing=True)
+    (found,), _ = read(write(tmp_path, f"x,y\n{sign},1\n2,{sign}\n"), fields)
+    np.testing.assert_array_equal(found.inputs, [[np.nan, 1], [2, np.nan]])
+    fields = Fields(label="l", missing=True)
+    (found,), _ = read(write(tmp_path, f"l,a,b,c\nu,1,{sign},3\n"), fields)
+    np.testing.assert_array_equal(found.inputs[:, 0], [1, np.nan, 3])
+    (found,), _ = read(write(tmp_path, f"l,a,b,c\nu,1,2,{sign}\n"), Fields(
+        label="l", missing=True, values=("a", "b", "c")))  # fmt: skip
+    np.testing.assert_array_equal(found.inputs[:, 0], [1, 2])
+
+
+def test_signs_of_missing_values_that_are_named(tmp_path):
+    path = write(tmp_path, "x,y\n-999,1\n2,..\n")
+    fields = Fields(one_series=True, missing=True, missing_names=("-999", ".."))
+    (found,), _ = read(path, fields)
+    np.testing.assert_array_equal(found.inputs, [[np.nan, 1], [2, np.nan]])
+    assert "got '..'" in complaint(path, Fields(one_series=True, missing=True))
+
+
 def test_a_column_whose_first_cell_is_empty_holds_what_the_next_one_does(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("load,heat,note\n1,,\n2,3,x\n")
@@ -190,24 +212,14 @@ MALFORMED = {
     "no tags": ("w,t\na b,\n", Fields(tokens="w", tag="t"), "'t': expected a label, got nothing"),
     "no words": ("w,t\n ,D\n", Fields(tokens="w", tag="t"), "'w': expected at least one word"),
     "series apart": (
-        "id,t,x,y,label\na,1,1,1,u\nb,1,1,1,u\na,2,1,1,u\n",
+        "id,t,x,y,label\n" + "a,1,1,1,u\n" * 500 + "b,1,1,1,u\na,2,1,1,u\n",
         STEPS,
-        "line 4: 'id': expected the rows of a series together, got .* 'a' after those of 'b'",
+        "line 503: 'id': expected the rows of a series together, got .* 'a' after those of 'b'",
     ),
     "no series": (
         "id,t,x,y,label\n,1,1,1,u\n",
         STEPS,
         "line 2: 'id': .*name of a series, got nothing",
-    ),
-    "time goes back": (
-        "id,t,x,y,label\na,2,1,1,u\na,1,1,1,u\n",
-        STEPS,
-        "line 3: 't': expected a time that does not go back, got '1'",
-    ),
-    "date goes back": (
-        "t,x\n2020-01-02,1\n2020-01-01,1\n",
-        Fields(time="t"),
-        "line 3: 't': .*does not go back",
     ),
     "two labels in a series": (
         "id,t,x,y,label\na,1,1,1,u\na,2,1,1,v\n",
@@ -245,10 +257,19 @@ def test_malformed_rows_are_skipped_and_counted(tmp_path):
 
 
 def test_a_malformed_step_leaves_the_others_of_its_series(tmp_path):
-    rows = "id,x\na,1\na,?\na,3\nb,4\na,5\n"
+    rows = "id,x\na,1\na,?\na,3\nb,4\nb,5\n"
     found, malformed = read(write(tmp_path, rows), Fields(series="id", values=("x",)), skip=True)
-    assert [e.inputs[:, 0].tolist() for e in found] == [[1, 3], [4]]
-    assert malformed.count == 2
+    assert [e.inputs[:, 0].tolist() for e in found] == [[1, 3], [4, 5]]
+    assert malformed.count == 1
+
+
+@pytest.mark.parametrize("rows", ["a,1\nb,4\na,2\nb,5\n", "a,1\nb,4\nc,6\nb,5\na,2\n"])
+def test_rows_sorted_by_time_are_grouped_by_series(tmp_path, rows):
+    found, _ = read(write(tmp_path, "id,x\n" + rows), Fields(series="id", values=("x",)))
+    assert [e.inputs[:, 0].tolist() for e in found][:2] == [[1, 2], [4, 5]]
+    assert [e.raw[0][0] for e in found][:2] == ["a", "b"]
+    described = find_format(tmp_path / "a.csv").describe(tmp_path / "a.csv", Fields(series="id"))
+    assert "come in turns, grouped" in described.lines()[0]
 
 
 def test_what_follows_an_open_quote_does_not_fill_the_memory(tmp_path, monkeypatch):

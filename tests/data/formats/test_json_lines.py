@@ -63,6 +63,12 @@ def test_time_steps(tmp_path):
     assert [(e.inputs[:, 0].tolist(), e.target) for e in found] == [([1, 2], "u"), ([3], "v")]
 
 
+def test_missing_values(tmp_path):
+    path = write(tmp_path, '{"x": [1, null, NaN, "NA"]}')
+    (found,) = inputs(path, Fields(values=("x",), missing=True))
+    np.testing.assert_array_equal(found[:, 0], [1, np.nan, np.nan, np.nan])
+
+
 MALFORMED = {
     "blank": (["", " "], TEXT, "has only blank lines"),
     "not JSON": (["text"], TEXT, "line 1: expected JSON, but at character 1"),
@@ -134,9 +140,9 @@ MALFORMED = {
     "no words": ([{"words": [], "tags": []}], TAGS, "'words': expected at least one word"),
     "an empty word": ([{"words": [""], "tags": ["X"]}], TAGS, "'words': expected a list of words"),
     "series apart": (
-        [{"s": 1, "x": 1}, {"s": 2, "x": 1}, {"s": 1, "x": 1}],
+        [*[{"s": 1, "x": i % 3} for i in range(500)], {"s": 2, "x": 1}, {"s": 1, "x": 1}],
         Fields(series="s"),
-        "line 3: 's': expected the rows of a series together",
+        "line 502: 's': expected the rows of a series together",
     ),
 }
 
