@@ -7,6 +7,7 @@ from seqjax.data.formats import Fields
 from seqjax.train.bounds import PositiveInt, ProbabilityBelowOne
 from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
 from seqjax.train.example_files import FilesConfig, SequenceConfig
+from seqjax.train.paired_files import ParallelConfig
 from seqjax.train.tokens import TokenKind
 
 
@@ -58,6 +59,8 @@ class ClassifyFields:
     or the path of a folder of pictures or of an .npy file, relative to the file."""
     values: tuple[str, ...] = ()
     """Columns of the series; by default all other columns of numbers."""
+    columns: tuple[str, ...] = ()
+    """Names of the columns of a table whose first line does not name them."""
 
     @property
     def fields(self) -> Fields:
@@ -74,6 +77,7 @@ class ClassifyFields:
             time_zone=self.time_zone,
             missing_names=self.missing,
             values=self.values or None,
+            columns=self.columns,
             missing=True,
         )
 
@@ -93,6 +97,7 @@ class ClassifyConfig(RunConfig):
     ] = "japanese-vowels"
     """A data set that a package carries; --train names files of your own."""
     files: FilesConfig = FilesConfig()
+    parallel: ParallelConfig = ParallelConfig()
     columns: ClassifyFields = ClassifyFields()
     sequences: SequenceConfig = SequenceConfig()
     model: ClassifierConfig = ClassifierConfig()

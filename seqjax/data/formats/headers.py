@@ -101,15 +101,19 @@ def unnamed_roles(
         why = "by what they hold"
         if fields.label in absent and (len(names) > 1 or fields.require_target):
             ends = names if fields.text in absent else (names[0], names[-1])
-            found["label"] = min(ends, key=lambda name: distinct[name])
+            # Classes differ, and are words or whole numbers.
+            ends = [name for name in ends if distinct[name] > 1] or ends
+            found["label"] = min(ends, key=lambda name: (_fractions(name, rows), distinct[name]))
         if fields.text in absent:
             free = [name for name in names if name != found.get("label", fields.label)]
             found["text"] = max(free, key=lambda name: sum(len(row[name]) for row in rows))
-    choices = tuple(
-        Choice(role, (name,), f"{why}: the first line has no names (--columns gives them)")
-        for role, name in found.items()
-    )
+    choices = tuple(Choice(role, (name,), why) for role, name in found.items())
     return dataclasses.replace(fields, **found), choices
+
+
+def _fractions(name: str, rows: Sequence[Row]) -> bool:
+    """Whether a column holds numbers that are not whole."""
+    return any(is_number(row[name]) and not float(row[name]).is_integer() for row in rows)
 
 
 def tells_columns(lines: Iterable[str]) -> str | None:

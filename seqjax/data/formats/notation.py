@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import functools
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*\Z', re.IGNORECASE)
 
 SPACES = " \N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}"
 LIKE_A_NUMBER = re.compile(rf"[+-]?[.,]?\d[\d.,'{SPACES}]*(?:[eE][+-]?\d+)?")
-NAMES = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "vertical bars"}
+NAMES = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "vertical bars", " ": "spaces"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +116,8 @@ class Notation:
         """What is unusual in it."""
         usual = "\t" if is_tabbed(path) else ","
         found = []
+        if not self.header:
+            found.append("column_1, column_2, ... as names of columns (--columns gives others)")
         if self.encoding != "utf-8":
             found.append(f"the encoding {self.encoding.upper()}")
         if self.delimiter != usual:
@@ -165,11 +168,13 @@ def are_quotes(delimiter: str, lines: Sequence[str]) -> bool:
     def is_enclosed(cell: str) -> bool:
         return len(cell) > 4 and cell[0] == cell[-1] == '"' and '""' in cell[1:-1]
 
-    def is_open(row: list[str]) -> bool:
-        last = row[-1]
-        return len(row) < len(rows[0]) and last[:1] == '"' and last.count('"') % 2 == 1
+    def goes_on(row: list[str], after: list[str]) -> bool:
+        last, width = row[-1], len(rows[0])
+        return last[:1] == '"' and last.count('"') % 2 == 1 and width > min(len(row), len(after))
 
-    return any(is_open(row) or any(map(is_enclosed, row)) for row in rows)
+    return any(itertools.starmap(goes_on, itertools.pairwise(rows))) or any(
+        is_enclosed(cell) for row in rows for cell in row
+    )
 
 
 def _split(lines: Sequence[str], delimiter: str) -> list[list[str]]:

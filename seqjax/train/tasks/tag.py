@@ -19,6 +19,7 @@ from seqjax.data.drawn import clips
 from seqjax.data.examples import Example
 from seqjax.data.formats import Fields
 from seqjax.data.formats.fields import FIND
+from seqjax.data.formats.file_access import FlawError
 from seqjax.data.padding import Encoded
 from seqjax.data.vocabulary import UNKNOWN
 from seqjax.decode.tag_conversion import WrittenScheme
@@ -32,6 +33,7 @@ from seqjax.train.example_commands import example_commands
 from seqjax.train.example_files import Data, FilesConfig, SequenceConfig
 from seqjax.train.example_task import ExampleTask, keep_learnable
 from seqjax.train.model import build_cell, build_video_cell
+from seqjax.train.paired_files import ParallelConfig, one_text
 from seqjax.train.pictures import to_range
 from seqjax.train.scaling import Standardizer, check_space, space_of
 from seqjax.train.spelled_words import SpelledWords
@@ -111,6 +113,7 @@ class TagConfig(RunConfig):
     """A corpus that a package carries, or clips that are drawn; --train names files of your
     own."""
     files: FilesConfig = FilesConfig()
+    parallel: ParallelConfig = ParallelConfig()
     columns: TagFields = TagFields()
     sequences: SequenceConfig = SequenceConfig()
     model: TaggerConfig = TaggerConfig()
@@ -147,6 +150,7 @@ class Tagging(ExampleTask):
 
     name = "tag"
     config_type = TagConfig
+    evaluate_options = ExampleTask.evaluate_options | {"targets"}
 
     @classmethod
     def source(cls, name: str) -> Data:
@@ -174,6 +178,13 @@ class Tagging(ExampleTask):
         else:
             found |= {"standardizer": Standardizer.of(examples), "space": space_of(every)}
         return cls(config, tags.tags, tags.scheme, **found)
+
+    @classmethod
+    def pair(cls, config: TagConfig, lines: Sequence[str], target: str) -> tuple[Any, Any]:
+        tokens, tags = tuple(one_text(lines).split()), tuple(target.split())
+        if len(tokens) != len(tags):
+            raise FlawError(f"expected {len(tokens)} tags, as many as tokens, got {len(tags)}")
+        return tokens, tags
 
     def remarks(self) -> list[str]:
         found = []

@@ -61,11 +61,19 @@ class TranscribeFields:
     """Column with the name of the series, for files with one row per time step."""
     tokens: Literal["characters", "words"] = "characters"
     """The labels: characters or words of the transcript."""
+    columns: tuple[str, ...] = ()
+    """Names of the columns of a table whose first line does not name them."""
 
     @property
     def fields(self) -> Fields:
         """The columns as the readers of files take them."""
-        return Fields(label=self.transcript, series=self.series, values=self.values or None)
+        return Fields(
+            label=self.transcript,
+            label_is_text=True,
+            series=self.series,
+            values=self.values or None,
+            columns=self.columns,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
