@@ -16,17 +16,12 @@ from seqjax.core.layers import dense, feed_forward, layer_norm, pointwise, rms_n
 from seqjax.core.linear import diagonal, linear
 from seqjax.core.masks import length_mask, segment_starts
 from seqjax.core.matrix import Access, MatrixState, Scaled, matrix_state
-from seqjax.core.noise import (
-    DropoutState,
-    Randomness,
-    ZoneoutState,
-    dropout,
-    seed_carry,
-    zoneout,
-)
+from seqjax.core.noise import DropoutState, Randomness, dropout, seed_carry
+from seqjax.core.parameter_kinds import parameter_kinds, weight_mask
 from seqjax.core.shift import WindowState, short_convolution, token_shift, windowed
 from seqjax.core.stack import learned_initial_carry, residual, stack
 from seqjax.core.trees import cast
+from seqjax.core.zoneout import ZoneoutState, zoneout
 from seqjax.engines.memory_report import MemoryReport, memory_report
 from seqjax.engines.methods import Associative, Auto, Chunked, Plain, Recompute, Store
 from seqjax.engines.scan import scan, trajectory
@@ -74,6 +69,7 @@ __all__ = [
     "memory_report",
     "nn",
     "on_slice",
+    "parameter_kinds",
     "pointwise",
     "prenorm",
     "product",
@@ -89,6 +85,7 @@ __all__ = [
     "to_heads",
     "token_shift",
     "trajectory",
+    "weight_mask",
     "windowed",
     "zoneout",
 ]

@@ -33,6 +33,8 @@ class SLSTMState(NamedTuple):
     maximum: Array
 
     settable = ("hidden",)
+    exponent = "maximum"
+    scaled = ("cell", "normalizer")
 
 
 @factory

@@ -46,6 +46,8 @@ class LogScaled(NamedTuple):
 
     # Values without their exponent mean nothing, so nobody may set them.
     settable = ()
+    exponent = "maximum"
+    scaled = ("values",)
 
 
 def log_scaled(values: tuple[Array, ...], exponent: Array) -> LogScaled:

@@ -72,6 +72,8 @@ class MatrixState(NamedTuple):
     log_scale: Array | None = None
 
     settable = ()
+    exponent = "log_scale"
+    scaled = ("memory",)
 
 
 class Scaled(NamedTuple):

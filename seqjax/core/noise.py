@@ -1,7 +1,5 @@
-"""Noise that regularises: dropout and zoneout, with randomness that travels in the carry."""
+"""Noise that regularises: randomness that travels in the carry, and dropout."""
 
-import dataclasses
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,10 +9,9 @@ from seqjax.core.cell import Cell, factory
 from seqjax.core.exportable import exportable
 from seqjax.core.keys import batchable
 from seqjax.core.masks import select
-from seqjax.core.recurrence import Recurrence, multiply
 from seqjax.core.stack import expect_cell, no_step
 from seqjax.core.steps import Run
-from seqjax.core.types import Array, BatchKeys, Carry, Params, PRNGKeyArray
+from seqjax.core.types import Array, BatchKeys, Carry, PRNGKeyArray
 
 
 @exportable
@@ -31,14 +28,6 @@ class Randomness(NamedTuple):
 
 @exportable
 class DropoutState(NamedTuple):
-    """The carry of the cell inside, and its randomness."""
-
-    cell: Carry
-    randomness: Randomness
-
-
-@exportable
-class ZoneoutState(NamedTuple):
     """The carry of the cell inside, and its randomness."""
 
     cell: Carry
@@ -152,7 +141,7 @@ def dropout(cell: Cell, rate: float, *, variational: bool = False) -> Cell:
     """
     expect_cell("dropout", cell)
     mask = _dropout_mask(
-        cell.features, _rate("dropout", rate), variational, output_ndim=cell.output_ndim
+        cell.features, check_rate("dropout", rate), variational, output_ndim=cell.output_ndim
     )
 
     def initial_carry(params, batch_shape=()):
@@ -189,146 +178,20 @@ def dropout(cell: Cell, rate: float, *, variational: bool = False) -> Cell:
     )
 
 
-@factory
-def zoneout(cell: Cell, rate: Any) -> Cell:
-    """A cell whose units keep their old value at random.
-
-        carry = where(hold, carry, new_carry),   hold ~ Bernoulli(rate)
-        carry = rate * carry + (1 - rate) * new_carry       without a key: the mean
-
-    Args:
-      cell: a cell whose output is a leaf of its carry, such as every gated cell.
-      rate: probability that a unit keeps its value, in [0, 1); or one number for each leaf
-        of the carry, as in `LSTMState(hidden=0.05, cell=0.5)`.
-
-    Returns:
-      A cell with the given cell's parameters and the carry
-      `ZoneoutState(cell, randomness)`. Noise is on when the carry has a key
-      (`sj.seed_carry`).
-
-    Raises:
-      ValueError: if a rate is not in [0, 1), or the cell's output is no part of its carry.
-
-    Example:
-      >>> import jax, jax.numpy as jnp
-      >>> import seqjax as sj
-      >>> cell = sj.zoneout(sj.lstm(4), 0.1)
-      >>> params = cell.init(jax.random.key(0), 3)
-      >>> sj.scan(cell, params, jnp.ones((5, 3)))[1].shape
-      (5, 4)
-
-    Source: Krueger et al. 2016, arXiv:1606.01305.
-    """
-    expect_cell("zoneout", cell)
-    output = cell.output
-    if output is None:
-        raise ValueError(
-            f"zoneout({cell}): the output of this cell is not a part of its carry. Put zoneout "
-            "around each layer inside the stack, dropout or residual instead."
-        )
-    for number in jax.tree.leaves(rate):
-        _rate("zoneout", number)
-
-    def initial_carry(params, batch_shape=()):
-        return ZoneoutState(
-            cell.initial_carry(params, batch_shape),
-            Randomness(None, jnp.zeros(batch_shape, jnp.int32)),
-        )
-
-    def mix(carry, new):
-        """The state that holds some units of the old one."""
-        key, draws = carry.randomness
-        leaves, structure = jax.tree.flatten(new)
-        mixed = []
-        for stream, (old_leaf, leaf, hold) in enumerate(
-            zip(jax.tree.leaves(carry.cell), leaves, _spread(cell, rate, new), strict=True)
-        ):
-            if key is None:
-                mixed.append((hold * old_leaf + (1 - hold) * leaf).astype(leaf.dtype))
-            else:
-                kept = _draw(key, draws, stream, hold, leaf.shape[draws.ndim :])
-                mixed.append(jnp.where(kept, old_leaf, leaf))
-        draws = draws if key is None else draws + 1
-        return ZoneoutState(jax.tree.unflatten(structure, mixed), Randomness(key, draws))
-
-    def step(params, carry, x):
-        state = mix(carry, cell.step(params, carry.cell, x)[0])
-        return state, output(state.cell)
-
-    parts = cell.structure
-    return Cell(
-        init=cell.init,
-        initial_carry=initial_carry,
-        step=step,
-        features=cell.features,
-        input_ndim=cell.input_ndim,
-        output_ndim=cell.output_ndim,
-        in_features=cell.in_features,
-        structure=_ZoneoutParts(parts, mix) if isinstance(parts, Recurrence) else None,
-        name=cell.name,
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class _ZoneoutParts:
-    """The `Recurrence` of a cell with zoneout: the parts of the cell, then the mix."""
-
-    inner: Recurrence
-    mix: Callable[[Carry, Carry], ZoneoutState]
-
-    @property
-    def unit_parameters(self) -> tuple[str, ...]:
-        return self.inner.unit_parameters
-
-    @property
-    def summed_gates(self) -> frozenset[int]:
-        return self.inner.summed_gates
-
-    @property
-    def closes_over_traced(self) -> bool:
-        return self.inner.closes_over_traced
-
-    def project_inputs(self, params: Params, x: Array) -> Any:
-        return self.inner.project_inputs(params, x)
-
-    def advance(
-        self, params: Params, carry: Carry, x: Any, multiply: Callable[..., Any] = multiply
-    ) -> tuple[Carry, Array]:
-        state = self.mix(carry, self.inner.advance(params, carry.cell, x, multiply)[0])
-        return state, self.output(state)
-
-    def output(self, carry: Carry) -> Array:
-        return self.inner.output(carry.cell)
-
-    def joint(self, params: Params) -> tuple[Array, Array] | None:
-        return self.inner.joint(params)
-
-
 def _is_randomness(node: Any) -> bool:
     return isinstance(node, Randomness)
 
 
-def _rate(owner: str, rate: Any) -> float:
+def check_rate(owner: str, rate: Any) -> float:
+    """The rate as a float; raises unless it is a probability below 1."""
     if not isinstance(rate, (int, float)) or not 0 <= rate < 1:
         raise ValueError(f"{owner}: a rate is a probability in [0, 1), got {rate!r}.")
     return float(rate)
 
 
-def _spread(cell: Cell, rate: Any, carry: Carry) -> list[float]:
-    """The rate of every leaf of the carry."""
-    try:
-        spread = jax.tree.map(
-            lambda number, part: jax.tree.map(lambda _: number, part), rate, carry
-        )
-    except (ValueError, TypeError):
-        raise ValueError(
-            f"zoneout({cell}): the rates {rate!r} do not fit the carry "
-            f"{jax.tree.map(jnp.shape, carry)}; give one number, or one for each leaf."
-        ) from None
-    return jax.tree.leaves(spread)
-
-
-def _draw(key: BatchKeys, draws: Array, stream: int, rate: float, shape: tuple[int, ...]) -> Array:
+def draw_units(
+    key: BatchKeys, draws: Array, stream: int, rate: float, shape: tuple[int, ...]
+) -> Array:
     """True with probability `rate`: `(*batch, *shape)`, each sequence from its own key."""
 
     def draw(row_key, row_draws):
@@ -351,7 +214,7 @@ def _dropout_mask(features: int, rate: float, variational: bool, *, output_ndim:
         key, draws = carry
         if key is None or rate == 0:
             return carry, x
-        dropped = _draw(key, draws, 0, rate, x.shape[draws.ndim :])
+        dropped = draw_units(key, draws, 0, rate, x.shape[draws.ndim :])
         y = jnp.where(dropped, jnp.zeros_like(x), x / (1 - rate)).astype(x.dtype)
         return Randomness(key, draws if variational else draws + 1), y
 
@@ -369,7 +232,7 @@ def _dropout_mask(features: int, rate: float, variational: bool, *, output_ndim:
         keys = None if key is None else jnp.broadcast_to(key[None], after.shape)
         ys = xs
         if keys is not None and rate > 0:
-            dropped = _draw(keys, after - used, 0, rate, xs.shape[lead:])
+            dropped = draw_units(keys, after - used, 0, rate, xs.shape[lead:])
             ys = jnp.where(dropped, jnp.zeros_like(xs), xs / (1 - rate)).astype(xs.dtype)
         end = draws + made.sum(0, dtype=draws.dtype)
         carries = Randomness(keys, after)

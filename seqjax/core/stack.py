@@ -1,16 +1,18 @@
 """Cells on top of cells: stack, residual, and a learned initial carry."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from seqjax.core.cell import Cell, factory
+from seqjax.core.exponents import map_exponents
 from seqjax.core.exportable import exportable
 from seqjax.core.ranks import expect_equal_ranks, in_a_row
 from seqjax.core.steps import Run
-from seqjax.core.types import Carry
+from seqjax.core.trees import is_float
+from seqjax.core.types import Array, Carry
 
 
 @factory
@@ -172,7 +174,9 @@ def learned_initial_carry(cell: Cell) -> Cell:
 
     Returns:
       A cell with parameters `LearnedParameters(cell, initial_carry)`. The learned state
-      begins as the cell's own initial carry; only floating-point leaves are learned.
+      begins as the cell's own initial carry, and the carry has the dtypes of that, however narrow
+      the parameters are. Only floating-point leaves are learned, and no exponents: of an
+      `sj.LogScaled` the values, at exponent 0. What is not learned is None.
 
     Example:
       >>> import jax
@@ -186,22 +190,21 @@ def learned_initial_carry(cell: Cell) -> Cell:
     """
     expect_cell("learned_initial_carry", cell)
 
-    def is_learned(leaf) -> bool:
-        return jnp.issubdtype(leaf.dtype, jnp.inexact)
-
     def init(key, in_features):
         params = cell.init(key, in_features)
-        start = cell.initial_carry(params)
-        learned = jax.tree.map(lambda leaf: leaf if is_learned(leaf) else None, start)
+        start = map_exponents(lambda exponent: None, cell.initial_carry(params))
+        learned = jax.tree.map(lambda leaf: leaf if is_float(leaf) else None, start)
         return LearnedParameters(params, learned)
 
     def initial_carry(params, batch_shape=()):
-        start = cell.initial_carry(params.cell, batch_shape)
-        learned = iter(jax.tree.leaves(params.initial_carry))
-        return jax.tree.map(
-            lambda leaf: jnp.broadcast_to(next(learned), leaf.shape) if is_learned(leaf) else leaf,
-            start,
-        )
+        start = map_exponents(jnp.zeros_like, cell.initial_carry(params.cell, batch_shape))
+
+        def begin(leaf: Array, learned: Any) -> Array:
+            if learned is None:
+                return leaf
+            return jnp.broadcast_to(jnp.asarray(learned, leaf.dtype), leaf.shape)
+
+        return jax.tree.map(begin, start, params.initial_carry)
 
     def step(params, carry, x):
         return cell.step(params.cell, carry, x)

@@ -70,8 +70,10 @@ class OptimizerConfig:
     clip: PositiveFloat = 1.0
     """Gradients are clipped to this global norm."""
     weight_decay: NonNegativeFloat = 0.1
-    """Weight decay, decoupled: times the learning rate, the share by which parameters shrink in a
-    step."""
+    """Weight decay, decoupled: times the learning rate, the share by which weights and embeddings
+    shrink in a step."""
+    decay_biases: bool = False
+    """Let biases, gains and the decays of states shrink too."""
 
 
 @dataclasses.dataclass(frozen=True)

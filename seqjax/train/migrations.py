@@ -6,7 +6,7 @@ from typing import Any
 
 from seqjax.core.errors import InputError
 
-VERSION = 2
+VERSION = 3
 """Of the configurations that are saved now; those without a version are of version 1."""
 
 
@@ -21,8 +21,8 @@ def migrate(config: dict[str, Any]) -> dict[str, Any]:
 
     Example:
       >>> from seqjax.train.migrations import migrate
-      >>> migrate({"kind": "task", "model": {"cell": "quasi_recurrent"}})
-      {'kind': 'synthetic', 'model': {'cell': 'qrnn'}}
+      >>> migrate({"kind": "task", "model": {"cell": "quasi_recurrent"}})["model"]
+      {'cell': 'qrnn'}
     """
     config = dict(config)
     version = config.pop("version", 1)
@@ -71,7 +71,13 @@ def _to_version_2(config: dict[str, Any]) -> dict[str, Any]:
     return config | {"kind": "synthetic" if kind == "task" else kind}
 
 
-STEPS = (_to_version_2,)
+def _to_version_3(config: dict[str, Any]) -> dict[str, Any]:
+    """Biases no longer decay; those of a run that goes on do."""
+    optimization = {"decay_biases": True} | config.get("optimization", {})
+    return config | {"optimization": optimization}
+
+
+STEPS = (_to_version_2, _to_version_3)
 """The step from version 1 to 2, and so on."""
 
 

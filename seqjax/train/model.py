@@ -19,6 +19,7 @@ from seqjax.core.cell import Cell
 from seqjax.core.errors import InputError
 from seqjax.core.layers import dense
 from seqjax.core.noise import dropout
+from seqjax.core.parameter_kinds import weight_mask
 from seqjax.core.stack import residual, stack
 from seqjax.train.config import CellConfig, OptimizerConfig, parse_options
 
@@ -170,10 +171,11 @@ def build_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransf
     }[config.schedule]
     rise = optax.linear_schedule(peak / (warmup + 1), peak, warmup)
     schedule = optax.join_schedules([rise, after], [warmup])
+    share, mask = config.weight_decay, None if config.decay_biases else weight_mask
     rule = {
-        "adamw": lambda: optax.adamw(schedule, b2=0.99, weight_decay=config.weight_decay),
+        "adamw": lambda: optax.adamw(schedule, b2=0.99, weight_decay=share, mask=mask),
         "sgd": lambda: optax.chain(
-            optax.add_decayed_weights(config.weight_decay), optax.sgd(schedule, momentum=0.9)
+            optax.add_decayed_weights(share, mask), optax.sgd(schedule, momentum=0.9)
         ),
     }[config.optimizer]()
     return optax.chain(optax.clip_by_global_norm(config.clip), rule)

@@ -1,10 +1,18 @@
-"""Which units zoneout holds: others at every step, and others again when a scan goes on."""
+"""Which units zoneout holds: others at every step, others again when a scan goes on, and what is
+held of states that keep an exponent apart."""
+
+import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import seqjax as sj
+from seqjax.core.exponents import mean
+from tests.parameters import drawn
+from tests.table import CELLS
 
 UNITS, STEPS = 32, 5
 
@@ -22,3 +30,72 @@ def test_every_step_holds_units_of_its_own():
     moved = np.concatenate(moved)
     assert set(np.unique(moved)) == {0.0, 1.0}
     assert len(np.unique(moved, axis=0)) == 2 * STEPS
+
+
+def state(*columns):
+    """An sLSTM state with one unit for each row of numbers: hidden, cell, normaliser, exponent."""
+    return sj.SLSTMState(*map(jnp.array, zip(*columns, strict=True)))
+
+
+def meant(state):
+    """The numbers themselves."""
+    cell, normalizer, maximum = map(np.float64, state[1:])
+    return np.stack([state.hidden, cell * np.exp(maximum), normalizer * np.exp(maximum)])
+
+
+def shifted(state, by):
+    """The same numbers with another exponent."""
+    factor = np.exp(np.float32(by))
+    return state._replace(
+        cell=state.cell * factor,
+        normalizer=state.normalizer * factor,
+        maximum=state.maximum - np.float32(by),
+    )
+
+
+@pytest.mark.parametrize("key", [None, 3], ids=["mean", "noise"])
+def test_the_exponent_of_a_state_does_not_matter(key):
+    cell = sj.zoneout(sj.slstm(8), 0.4)
+    params = jax.tree.map(jnp.asarray, drawn(cell, 3))
+    step = jax.jit(functools.partial(cell.step, params))
+    carry = cell.initial_carry(params)
+    carry = carry if key is None else sj.seed_carry(carry, jax.random.key(key))
+    carry, _ = step(carry, jnp.array([0.3, -0.5, 0.2]))
+    other = carry._replace(cell=shifted(carry.cell, np.linspace(-3, 2, 8)))
+    x = jnp.array([-0.4, 0.1, 0.9])
+    (one, y), (two, z) = step(carry, x), step(other, x)
+    np.testing.assert_allclose(z, y, rtol=1e-5)
+    np.testing.assert_allclose(meant(two.cell), meant(one.cell), rtol=1e-5)
+    if key is not None:
+        held = np.stack([a == b for a, b in zip(one.cell[1:], carry.cell[1:], strict=True)])
+        assert (held == held[0]).all() and 0 < held.sum() < held.size
+
+
+def test_the_mean_of_states_with_exponents():
+    """Of the numbers that are meant; far apart the larger one is left; zeros have no exponent."""
+    old = state((0.1, 2.0, 1.0, 1.5), (0.2, 1.0, 1.0, -900.0), (0.3, 0.0, 0.0, 0.0))
+    new = state((0.5, 3.0, 4.0, -0.5), (0.6, 3.0, 4.0, 800.0), (0.7, 3.0, 4.0, -200.0))
+    found = mean(0.25, old, new)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-6)
+    close(found.maximum, [1.5, 800.0, -200.0])
+    close(found.cell, [0.25 * 2 + 0.75 * 3 * np.exp(-2), 0.75 * 3, 0.75 * 3])
+    close(found.normalizer, [0.25 + 0.75 * 4 * np.exp(-2), 3.0, 3.0])
+
+
+def test_counts_go_on_counting():
+    average = CELLS["not_gated"]
+    cell = sj.zoneout(dataclasses.replace(average, output=lambda carry: carry["average"]), 0.5)
+    carry = cell.initial_carry({"decay": jnp.full(3, 0.5)})
+    for state in (carry, sj.seed_carry(carry, jax.random.key(0))):
+        for _ in range(3):
+            state, _ = cell.step({"decay": jnp.full(3, 0.5)}, state, jnp.ones(3))
+        assert state.cell["steps"] == 3
+
+
+def test_rates_under_one_exponent():
+    rates = sj.SLSTMState(0.1, 0.5, 0.4, 0.5)  # pyright: ignore[reportArgumentType]
+    cell = sj.zoneout(sj.slstm(2), rates)
+    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), 3))
+    xs = jax.ShapeDtypeStruct((4, 3), jnp.float32)
+    with pytest.raises(ValueError, match="cell, normalizer, maximum have one exponent.*same rate"):
+        jax.eval_shape(functools.partial(sj.scan, cell), params, xs)

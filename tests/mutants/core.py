@@ -121,8 +121,8 @@ FAULTS = (
     Fault(
         "zoneout holds the same units at every step",
         "core",
-        "draws = draws if key is None else draws + 1",
-        "draws = draws if key is None else draws + 0",
+        "return ZoneoutState(state, Randomness(key, draws + 1))",
+        "return ZoneoutState(state, Randomness(key, draws + 0))",
         NOISE,
     ),
     Fault(

@@ -14,7 +14,7 @@ def changes(gradient, parameters=0.0, **options):
     """What each of `STEPS` equal gradients changes."""
     config = OptimizerConfig(**({"learning_rate": PEAK, "weight_decay": 0.0} | options))
     optimizer = build_optimizer(config, STEPS)
-    parameters = jnp.full(2, parameters)
+    parameters = jnp.full(np.shape(gradient), parameters)
     state, made = optimizer.init(parameters), []
     for _ in range(STEPS):
         change, state = optimizer.update(jnp.asarray(gradient), state, parameters)
@@ -43,5 +43,8 @@ def test_the_learning_rate_rises_and_falls(schedule, end):
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_weights_decay_by_a_share_of_the_learning_rate(optimizer):
     options = {"optimizer": optimizer, "schedule": "constant", "warmup": 0, "weight_decay": 0.1}
-    made = changes([0.0, 0.0], parameters=2.0, **options)
+    made = changes([[0.0, 0.0]], parameters=2.0, **options)
+    np.testing.assert_allclose(made[0], -0.1 * PEAK * 2.0, rtol=1e-5)
+    assert not changes([0.0, 0.0], parameters=2.0, **options).any(), "a bias decays"
+    made = changes([0.0, 0.0], parameters=2.0, decay_biases=True, **options)
     np.testing.assert_allclose(made[0], -0.1 * PEAK * 2.0, rtol=1e-5)

@@ -34,11 +34,11 @@ def test_a_round_trip(name):
 )
 def test_mistakes(values, message):
     """A misspelt option must not be taken for the default."""
-    text = json.dumps({"version": 2, "kind": "classify"} | values)
+    text = json.dumps({"version": 3, "kind": "classify"} | values)
     with pytest.raises(InputError, match=message):
         from_json(text, CONFIGS)
 
 
 def test_an_option_that_is_left_out_has_its_default():
-    _, config = from_json('{"version": 2, "kind": "classify", "steps": 7}', CONFIGS)
+    _, config = from_json('{"version": 3, "kind": "classify", "steps": 7}', CONFIGS)
     assert config == CONFIGS["classify"](steps=7)
