@@ -20,22 +20,24 @@ class Series(NamedTuple):
       covariates: `(time, covariates)` float32, NaN where missing.
       naive_error: `(targets,)`, the mean absolute error of the seasonal-naive forecast on the
         training part.
+      past: `(time, past)` float32, covariates that are known for the history alone.
     """
 
     name: str
     values: np.ndarray
     covariates: np.ndarray
     naive_error: np.ndarray
+    past: np.ndarray
 
 
 class Windows(Sequence[Encoded]):
     """All windows of some series, cut lazily.
 
     A window is `history` `(history, targets)`, `future` `(horizon, targets)` and `naive_error`
-    `(targets,)`, scaled; `covariates` `(history + horizon, covariates)`; and `location` and
-    `scale` `(targets,)` float64, the mean and standard deviation of the history. It is scaled in
-    float64: around ten million, float32 resolves no more than one. Before the beginning of a series
-    the history is NaN: missing.
+    `(targets,)`, scaled; `covariates` `(history + horizon, covariates)` and `past`
+    `(history, past)`; and `location` and `scale` `(targets,)` float64, the mean and standard
+    deviation of the history. It is scaled in float64: around ten million, float32 resolves no more
+    than one. Before the beginning of a series the history is NaN: missing.
 
     Args:
       series: the series.
@@ -49,7 +51,8 @@ class Windows(Sequence[Encoded]):
       >>> import numpy as np
       >>> from seqjax.data.windows import Series, Windows
       >>> values = np.arange(10, dtype=np.float32)[:, None]
-      >>> series = Series("count", values, np.zeros((10, 0), np.float32), np.ones(1))
+      >>> none = np.zeros((10, 0), np.float32)
+      >>> series = Series("count", values, none, np.ones(1), none)
       >>> windows = Windows([series], history=3, horizon=2, first=[4], last=[10])
       >>> len(windows), windows[0]["location"].tolist(), windows[0]["scale"].round(3).tolist()
       (5, [2.0], [0.816])
@@ -81,7 +84,15 @@ class Windows(Sequence[Encoded]):
     def whole(self) -> list[Encoded]:
         """All that the windows are cut from: the series and the forecast origins."""
         series = [one._asdict() for one in self.series]
-        named = [{k: v.astype(np.float32) for k, v in one.items() if k != "name"} for one in series]
+        named = [
+            {
+                name: value.astype(np.float32)
+                for name, value in one.items()
+                # Without past covariates, the digest is the one from before there were any.
+                if name != "name" and (name != "past" or value.size)
+            }
+            for one in series
+        ]
         return [*named, {"origins": np.array(self.origins, np.int64).reshape(-1, 2)}]
 
     @overload
@@ -120,6 +131,7 @@ def cut(series: Series, step: int, history: int, horizon: int) -> Encoded:
         "history": scaled[:history],
         "future": scaled[history:],
         "covariates": window(series.covariates, 0.0).astype(np.float32),
+        "past": window(series.past, 0.0)[:history].astype(np.float32),
         "naive_error": (series.naive_error / scale).astype(np.float32),
         "location": location,
         "scale": scale,

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 from seqjax.core.cell import Cell, positive_int
-from seqjax.core.keys import batchable
 from seqjax.core.types import Array, BatchKeys, PRNGKeyArray
 from seqjax.nn.outputs import NumberOutputs
 from seqjax.nn.rnn import RNN
@@ -21,7 +20,7 @@ class Forecast(nnx.Module):
 
         location, scale = mean and standard deviation of the observed values of the history
         z[t]            = (history[t] - location) / scale,  mean-imputed where missing
-        x[t]            = [z[t], observed[t], z[t + 1 - season], covariates[t + 1]]
+        x[t]            = [z[t], observed[t], z[t + 1 - season], covariates[t + 1], past[t]]
 
     Predictions are on the scale of each series, so that one model serves series of any magnitude.
     With a `season`, the model predicts the difference to the value one season before, and training
@@ -37,8 +36,10 @@ class Forecast(nnx.Module):
         *,
         targets: int = 1,
         covariates: int = 0,
+        past: int = 0,
         horizon: int,
         season: int = 0,
+        difference: bool = False,
         rngs: nnx.Rngs,
     ):
         if not cell.causal:
@@ -47,21 +48,24 @@ class Forecast(nnx.Module):
             )
         self.targets = positive_int("Forecaster", "targets", targets)
         self.horizon = positive_int("Forecaster", "horizon", horizon)
-        if covariates < 0 or season < 0:
+        if min(covariates, past, season) < 0:
             raise ValueError(
-                "Forecaster: `covariates` and `season` must be 0 or more, got "
-                f"{covariates} and {season}."
+                "Forecaster: `covariates`, `past` and `season` must be 0 or more, got "
+                f"{covariates}, {past} and {season}."
             )
         self.covariates, self.season, self.outputs = covariates, season, outputs
+        self.past, self.difference = past, difference
         lagged = targets if season else 0
-        self.rnn = RNN(cell, 2 * targets + lagged + covariates, rngs=rngs)
+        self.rnn = RNN(cell, 2 * targets + lagged + covariates + past, rngs=rngs)
 
     def scaled(self, history: Array) -> tuple[Array, Array, Array, Array]:
-        """`(z, observed, location, scale)` of `history` `(*batch, time, targets)`.
+        """`(z, observed, location, scale)` of `history` `(*batch, time, targets)`, or its steps.
 
         Location and scale are `(*batch, 1, targets)`; a constant or empty history has scale 1. A
         history is constant if it varies by less than float32 resolves.
         """
+        if self.difference:
+            history = differences(history)
         observed = ~jnp.isnan(history)
         values = jnp.where(observed, history, 0)
         count = jnp.maximum(observed.sum(-2, keepdims=True), 1)
@@ -71,6 +75,17 @@ class Forecast(nnx.Module):
         varies = variance > jnp.square(ROUNDING * location)
         scale = jnp.where(varies, jnp.sqrt(jnp.where(varies, variance, 1)), 1)
         return away / scale, observed, location, scale
+
+    def last(self, history: Array) -> tuple[Array, Array]:
+        """The last observed value `(*batch, 1, targets)`, and how many steps ago that was.
+
+        Zeros where nothing is observed.
+        """
+        observed = ~jnp.isnan(history)
+        ago = jnp.argmax(jnp.flip(observed, -2), -2, keepdims=True)
+        values = jnp.where(observed, history, 0)
+        last = jnp.take_along_axis(values, history.shape[-2] - 1 - ago, axis=-2)
+        return last, ago.astype(history.dtype)
 
     def season_before(self, z: Array, steps: int) -> Array:
         """The values one season before the `steps` that follow `z`, zeros without a season.
@@ -89,21 +104,26 @@ class Forecast(nnx.Module):
         known = known.reshape((1,) * (z.ndim - 2) + known.shape)
         return jnp.where(known, jnp.roll(z, self.season - 1, axis=-2), 0)
 
-    def inputs(self, z: Array, observed: Array, covariates: Array | None) -> Array:
+    def inputs(
+        self, z: Array, observed: Array, covariates: Array | None, past: Array | None = None
+    ) -> Array:
         """The inputs of the cell; see the equations of `Forecast`.
 
         Args:
           z, observed: `(*batch, time, targets)`.
           covariates: `(*batch, at least time + 1, covariates)`.
+          past: `(*batch, time, past)`.
         """
         parts = [z, observed.astype(z.dtype)]
         if self.season:
             parts.append(self.lagged(z))
         if covariates is not None:
             parts.append(covariates[..., 1 : z.shape[-2] + 1, :])
+        if past is not None:
+            parts.append(past)
         return jnp.concatenate(parts, -1)
 
-    def check(self, history: Array, covariates: Array | None) -> None:
+    def check(self, history: Array, covariates: Array | None, past: Array | None = None) -> None:
         """Raises `ValueError` unless the shapes fit."""
         wanted = (history.shape[-2] + self.horizon, self.covariates)
         got = None if covariates is None else covariates.shape
@@ -118,9 +138,19 @@ class Forecast(nnx.Module):
                 f"Forecaster: `covariates` must be (*batch, {wanted[0]}, {wanted[1]}), known for "
                 f"the history and the horizon; got {got}."
             )
+        known = None if past is None else past.shape[-2:]
+        if known != ((history.shape[-2], self.past) if self.past else None):
+            raise ValueError(
+                f"Forecaster: `past` must be (*batch, {history.shape[-2]}, {self.past}), known for "
+                f"the history alone, or None if there are no such channels; got {known}."
+            )
 
     def quantiles(
-        self, history: Array, covariates: Array | None, levels: tuple[float, ...]
+        self,
+        history: Array,
+        covariates: Array | None,
+        levels: tuple[float, ...],
+        past: Array | None = None,
     ) -> Array:
         """Quantiles of the forecast, in units of the series.
 
@@ -128,6 +158,7 @@ class Forecast(nnx.Module):
           history: `(*batch, time, targets)`, NaN where missing.
           covariates: `(*batch, time + horizon, covariates)`, None if there are none.
           levels: in (0, 1).
+          past: `(*batch, time, past)`, None if there are none.
 
         Returns:
           `(*batch, horizon, targets, levels)`.
@@ -143,7 +174,8 @@ class DirectForecaster(Forecast):
         raw[k]  = hidden W + b,  shifted by base[k]
         base[k] = the value one season before step k, 0 without a season
 
-    on scaled values; see `Forecast`.
+    on scaled values; see `Forecast`. With `difference`, raw[k] and base[k] are the sums of the
+    scaled steps 1 to k, divided by sqrt(k).
 
     Args:
       cell: any causal cell.
@@ -151,8 +183,10 @@ class DirectForecaster(Forecast):
         for a distribution; each of `targets` numbers.
       targets: channels of the series.
       covariates: channels that are known in advance (the hour, a price list).
+      past: channels that are known for the history alone (the weather so far).
       horizon: number of steps to forecast.
       season: seasonal period in steps, 0 for none.
+      difference: whether steps are predicted instead of values.
       rngs: the source of the parameters' keys.
 
     Raises:
@@ -185,6 +219,7 @@ class DirectForecaster(Forecast):
         self,
         history: Array,
         covariates: Array | None = None,
+        past: Array | None = None,
         *,
         key: PRNGKeyArray | BatchKeys | None = None,
     ) -> tuple[Array, Array, Array]:
@@ -193,15 +228,22 @@ class DirectForecaster(Forecast):
         Args:
           history: `(*batch, time, targets)`, NaN where missing.
           covariates: `(*batch, time + horizon, covariates)`, None if there are none.
+          past: `(*batch, time, past)`, None if there are none.
           key: switches dropout and zoneout on.
         """
-        self.check(history, covariates)
+        self.check(history, covariates, past)
         z, observed, location, scale = self.scaled(history)
-        _, ys = self.rnn(self.inputs(z, observed, covariates), key=key)
-        base = self.season_before(z, self.horizon)
-        known = base
+        _, ys = self.rnn(self.inputs(z, observed, covariates, past), key=key)
+        base = known = self.season_before(z, self.horizon)
+        if self.difference:
+            last, ago = self.last(history)
+            ahead = jnp.arange(1, self.horizon + 1, dtype=z.dtype)
+            ahead = ahead.reshape((1,) * (z.ndim - 2) + (-1, 1))
+            location = last + (ago + ahead) * location
+            # A sum of k steps that do not know of each other varies by sqrt(k).
+            base, scale = jnp.cumsum(base, -2) / jnp.sqrt(ahead), scale * jnp.sqrt(ahead)
         if covariates is not None:
-            known = jnp.concatenate([base, covariates[..., z.shape[-2] :, :]], -1)
+            known = jnp.concatenate([known, covariates[..., z.shape[-2] :, :]], -1)
         steps = self.steps.get_value()
         steps = steps.reshape((1,) * (z.ndim - 2) + steps.shape)
         hidden = jax.nn.gelu(self.state(ys[..., -1:, :]) + self.known(known) + steps)
@@ -212,6 +254,7 @@ class DirectForecaster(Forecast):
         history: Array,
         future: Array,
         covariates: Array | None = None,
+        past: Array | None = None,
         *,
         key: PRNGKeyArray | BatchKeys | None = None,
         mask: Array | None = None,
@@ -219,130 +262,42 @@ class DirectForecaster(Forecast):
         """`(total, count)` of the loss over the observed steps of the horizon.
 
         Args:
-          history, covariates, key: as for the call.
+          history, covariates, past, key: as for the call.
           future: `(*batch, horizon, targets)`; a step with a missing value, NaN, does not count.
           mask: `(*batch,)` bool, the series that count; all if None.
         """
-        raw, location, scale = self(history, covariates, key=key)
-        return _loss(self.outputs, raw, (future - location) / scale, mask)
+        raw, location, scale = self(history, covariates, past, key=key)
+        return forecast_loss(self.outputs, raw, (future - location) / scale, mask)
 
     def quantiles(
-        self, history: Array, covariates: Array | None, levels: tuple[float, ...]
+        self,
+        history: Array,
+        covariates: Array | None,
+        levels: tuple[float, ...],
+        past: Array | None = None,
     ) -> Array:
-        raw, location, scale = self(history, covariates)
+        raw, location, scale = self(history, covariates, past)
         values = self.outputs.quantiles(raw, levels)
         return values * scale[..., None] + location[..., None]
 
 
-class RecursiveForecaster(Forecast):
-    """Forecasts one step at a time and feeds its samples back (autoregressive forecasting).
+def differences(values: Array) -> Array:
+    """The step to each of `(*batch, time, targets)` from the one before; NaN for the first.
 
-        h, y     = cell.step(h, x[t])
-        raw      = y W + b, shifted by the value one season before
-        z[t + 1] = a sample from raw
-
-    on scaled values; see `Forecast`. It is trained by teacher forcing. Forecast quantiles are those
-    of many sample paths.
-
-    Args:
-      cell, outputs, targets, covariates, horizon, season, rngs: as for `DirectForecaster`; the
-        attribute `horizon` may be changed after training.
-      paths: number of sample paths.
-
-    Source: Salinas et al. 2017 (DeepAR), arXiv:1704.04110.
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from seqjax.nn.forecaster import differences
+      >>> differences(jnp.array([[5.0], [7.0], [6.0]]))[:, 0]
+      Array([nan,  2., -1.], dtype=float32)
     """
-
-    def __init__(
-        self,
-        cell: Cell,
-        outputs: NumberOutputs,
-        *,
-        paths: int = 100,
-        rngs: nnx.Rngs,
-        **options: Any,
-    ):
-        super().__init__(cell, outputs, rngs=rngs, **options)
-        self.paths = positive_int("RecursiveForecaster", "paths", paths)
-        self.head = nnx.Linear(
-            cell.features, outputs.size, kernel_init=nnx.initializers.zeros_init(), rngs=rngs
-        )
-
-    def loss(
-        self,
-        history: Array,
-        future: Array,
-        covariates: Array | None = None,
-        *,
-        key: PRNGKeyArray | BatchKeys | None = None,
-        mask: Array | None = None,
-    ) -> tuple[Array, Array]:
-        """`(total, count)` of the one-step-ahead loss over the history and the horizon.
-
-        Arguments as for `DirectForecaster.loss`.
-        """
-        self.check(history, covariates)
-        _, _, location, scale = self.scaled(history)
-        whole = jnp.concatenate([history, future], -2)
-        observed = ~jnp.isnan(whole)
-        z = jnp.where(observed, (jnp.where(observed, whole, 0) - location) / scale, 0)
-        # Each step but the last predicts the one after it.
-        before = z[..., :-1, :]
-        _, ys = self.rnn(self.inputs(before, observed[..., :-1, :], covariates), key=key)
-        raw = self.outputs.shifted(self.head(ys), self.lagged(before))
-        targets = jnp.where(observed, z, jnp.nan)[..., 1:, :]
-        return _loss(self.outputs, raw, targets, mask)
-
-    def sample(
-        self, history: Array, covariates: Array | None = None, *, key: PRNGKeyArray
-    ) -> Array:
-        """Sample paths `(paths, *batch, horizon, targets)`, in units of the series."""
-        self.check(history, covariates)
-        z, observed, location, scale = self.scaled(history)
-        time = z.shape[-2]
-        carry, ys = self.rnn(self.inputs(z, observed, covariates))
-        later = None if covariates is None else covariates[..., time + 1 :, :]
-        # The lagged values that later steps read: from the history, then from the path itself.
-        window = z[..., -self.season :, :] if self.season else None
-
-        def path(key):
-            def step(state, at):
-                carry, y, window = state
-                step_key, known = at
-                base = jnp.zeros_like(z[..., 0, :]) if window is None else window[..., 0, :]
-                raw = self.outputs.shifted(self.head(y), base)
-                drawn = self.outputs.sample(step_key, raw)
-                parts = [drawn, jnp.ones_like(drawn)]
-                if window is not None:
-                    window = jnp.concatenate([window[..., 1:, :], drawn[..., None, :]], -2)
-                    parts.append(window[..., 0, :])
-                if known is not None:
-                    parts.append(known)
-                carry, y = self.rnn.step(carry, jnp.concatenate(parts, -1))
-                return (carry, y, window), drawn
-
-            keys = jax.random.split(key, self.horizon)
-            known = None
-            if later is not None and covariates is not None:
-                # The step after the last one is never read.
-                padded = jnp.concatenate([later, covariates[..., -1:, :]], -2)
-                known = jnp.moveaxis(padded, -2, 0)
-            _, drawn = jax.lax.scan(step, (carry, ys[..., -1, :], window), (keys, known))
-            return jnp.moveaxis(drawn, 0, -2)
-
-        paths = jax.vmap(path)(jax.random.split(batchable(key), self.paths))
-        return paths * scale[None] + location[None]
-
-    def quantiles(
-        self, history: Array, covariates: Array | None, levels: tuple[float, ...]
-    ) -> Array:
-        # A fixed key: forecasts are deterministic.
-        paths = self.sample(history, covariates, key=jax.random.key(0))
-        return jnp.moveaxis(jnp.quantile(paths, jnp.asarray(levels), axis=0), 0, -1)
+    unknown = jnp.full_like(values[..., :1, :], jnp.nan)
+    return jnp.concatenate([unknown, values[..., 1:, :] - values[..., :-1, :]], -2)
 
 
-def _loss(
+def forecast_loss(
     outputs: NumberOutputs, raw: Array, targets: Array, mask: Array | None
 ) -> tuple[Array, Array]:
+    """`(total, count)` of the loss of targets that are known: not NaN, in sequences of `mask`."""
     counts = ~jnp.isnan(targets).any(-1)
     if mask is not None:
         counts &= mask[..., None]

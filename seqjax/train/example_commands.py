@@ -71,11 +71,12 @@ def evaluate(
     start = time.perf_counter()
     outputs = list(predictor(model, encoded))
     rate = len(encoded) / (time.perf_counter() - start)
+    scores = task.scores(encoded, outputs)
     return Report(
-        task.scores(encoded, outputs),
+        scores,
         f"{len(encoded):,} examples of {where}",
         step,
-        notes=(f"{rate:,.0f} examples a second, compilation included",),
+        notes=(f"{rate:,.0f} examples a second, compilation included", *task.verdict(scores)),
         draw=lambda: task.pictures(model, encoded, outputs),
     )
 

@@ -10,6 +10,8 @@ import numpy as np
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats import Fields, find_format
+from seqjax.data.formats.categories import find_categories
+from seqjax.data.formats.description import listed
 from seqjax.data.formats.regular_series import GridReport, on_grid
 from seqjax.train.bounds import Fraction, NonNegativeInt, PositiveInt
 
@@ -80,9 +82,12 @@ def find_data(config: Any, from_source: Callable[[str], Data], log: Callable[[st
     # All files must have the columns of the first.
     asked = config.columns.fields
     description = find_format(first, asked).describe(first, asked)
-    fields = description.fields
     for line in description.lines():
         log(line)
+    categories = find_categories(files.train, find_format(first, asked), description)
+    for name, words in categories:
+        log(f"{first}: {name!r} is encoded as {listed(words) if words else 'true 1 and false 0'}")
+    fields = dataclasses.replace(description.fields, categories=categories)
     parts = []
     for paths in (files.train, files.validation, files.test):
         malformed = Malformed(files.skip_malformed)
@@ -91,15 +96,20 @@ def find_data(config: Any, from_source: Callable[[str], Data], log: Callable[[st
             log(malformed.summary())
     train, validation, test = parts
     name = ", ".join(map(str, files.train))
-    return Data(name, train, validation or None, test, fields.values, found_roles(asked, fields))
+    return Data(
+        name, train, validation or None, test, fields.values, found_roles(config.columns, fields)
+    )
 
 
-def found_roles(asked: Fields, found: Fields) -> dict[str, Any]:
-    """The roles, besides `values`, that were found in a file and not asked for."""
+def found_roles(options: Any, found: Fields) -> dict[str, Any]:
+    """The roles, besides `values`, that were found in a file, and that no option names already."""
+    asked = options.fields
     return {
         field.name: getattr(found, field.name)
         for field in dataclasses.fields(found)
-        if field.name != "values" and getattr(found, field.name) != getattr(asked, field.name)
+        if field.name != "values"
+        and getattr(found, field.name)
+        not in (getattr(asked, field.name), getattr(options, field.name, None))
     }
 
 

@@ -130,6 +130,10 @@ class ExampleTask(abc.ABC):
     def scores(self, examples: Sequence[Encoded], outputs: Sequence[Encoded]) -> dict[str, float]:
         """How good the outputs are, by name; the criterion first."""
 
+    def verdict(self, scores: dict[str, float]) -> list[str]:
+        """What scores mean for the user, where a model is of no use."""
+        return []
+
     @abc.abstractmethod
     def prediction(self, output: Encoded, example: Encoded) -> dict[str, Any]:
         """The columns written for an example, such as `prediction` and `probability`."""

@@ -108,6 +108,9 @@ class ExampleTraining:
         examples = self.split.validation
         return lambda model: self.task.scores(examples, list(predict(model, examples)))
 
+    def verdict(self, scores: dict[str, float]) -> list[str]:
+        return self.task.verdict(scores)
+
     def sample(self, model: Any, step: int) -> str | None:
         return None
 

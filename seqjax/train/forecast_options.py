@@ -19,6 +19,9 @@ class ForecasterConfig(CellConfig):
     """Dropout probability of each layer's outputs."""
     strategy: Literal["direct", "recursive"] = "direct"
     """Predict the whole horizon at once, or step by step from the model's own predictions."""
+    difference: bool = False
+    """Predict the steps from each value to the next: for counts that add up, tracks, and other
+    series whose level wanders."""
     outputs: Literal["point", "quantile", "gaussian"] = "quantile"
     """The output for a step: a point forecast, quantiles, or a normal distribution."""
     levels: tuple[float, ...] = (0.1, 0.5, 0.9)
@@ -32,7 +35,10 @@ class ForecastFields:
     values: tuple[str, ...] = ()
     """Columns to predict; by default all columns of numbers."""
     covariates: tuple[str, ...] = ()
-    """Columns of covariates, which are known over the horizon too."""
+    """Columns of covariates, which are known over the horizon too: numbers, true and false, or
+    words."""
+    past_covariates: tuple[str, ...] = ()
+    """Columns of covariates that are known for the history alone."""
     series: str | None = None
     """Column with the name of the series; by default all rows are one series."""
     time: str | None = None
@@ -61,7 +67,7 @@ class ForecastFields:
             time=self.time,
             time_zone=self.time_zone,
             missing_names=self.missing,
-            values=(*self.values, *self.covariates) or None,
+            values=(*self.values, *self.covariates, *self.past_covariates) or None,
             columns=self.columns,
             one_series=self.series is None,
             missing=True,

@@ -84,6 +84,10 @@ class Task(Protocol):
         """Scores models on the validation data; the criterion is among the scores."""
         ...
 
+    def verdict(self, scores: dict[str, float]) -> list[str]:
+        """What the last scores mean for the user, where the model is of no use."""
+        ...
+
     def sample(self, model: Any, step: int) -> str | None:
         """A sample of what the model generates, None if it generates nothing."""
         ...

@@ -197,6 +197,9 @@ class _Loop:
         self.logs.write(step, **{f"validation_{name}": value for name, value in scores.items()})
         words = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in scores.items())
         write(f"step {step:,}: {words} in validation")
+        if step == self.config.steps:
+            for line in self.task.verdict(scores):
+                write(line)
         sample = self.task.sample(
             jax.device_put(jax.device_get(state.model), jax.local_devices()[0]), step
         )

@@ -10,7 +10,8 @@ from seqjax.train.scaling import Standardizer
 
 def series(values):
     values = np.asarray(values, np.float64)[:, None]
-    return Series("a", values, np.zeros((len(values), 0)), np.ones(1))
+    none = np.zeros((len(values), 0))
+    return Series("a", values, none, np.ones(1), none)
 
 
 @pytest.mark.parametrize(("level", "size"), [(1e7, 100.0), (1e6, 10.0), (1e11, 1e-2), (0, 1e-30)])

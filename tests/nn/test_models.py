@@ -266,6 +266,40 @@ def test_learning_starts_at_the_seasonal_naive_forecast():
         close(forecast(model)[..., 0], naive, 1e-4)
 
 
+@pytest.mark.parametrize("kind", [sj.nn.DirectForecaster, sj.nn.RecursiveForecaster])
+def test_with_differences_learning_starts_at_the_last_value_and_the_mean_step(kind):
+    """Wherever the last value was observed, and with steps of the last season around the mean."""
+    options = {"horizon": 4, "difference": True, "rngs": nnx.Rngs(0)}
+    line = 5 + 0.25 * jnp.arange(9.0)
+    history = jnp.stack([line, line.at[7:].set(jnp.nan), -line])[..., None]
+    forecast = kind(sj.gru(2), sj.nn.Regression(), **options).quantiles(history, None, (0.5,))
+    ahead = 5 + 0.25 * np.arange(9.0, 13.0)
+    close(forecast[:, :, 0, 0], np.stack([ahead, ahead, -ahead]), 1e-4)
+    steps = jnp.tile(jnp.array([1.0, 2.0, 3.0, -2.0]), 3)
+    seasonal = kind(sj.gru(2), sj.nn.Regression(), season=4, **options)
+    history = jnp.concatenate([jnp.zeros(1), jnp.cumsum(steps)])[None, :, None]
+    close(seasonal.quantiles(history, None, (0.5,))[0, :, 0, 0], 12 + np.array([1, 3, 6, 4]), 1e-4)
+
+
+def test_what_is_known_for_the_history_alone():
+    model = drawn(
+        lambda rngs: sj.nn.DirectForecaster(
+            sj.gru(2), sj.nn.Regression(), horizon=3, past=1, rngs=rngs
+        )
+    )
+    history, past = HISTORY[..., :1], HISTORY[..., 1:]
+    run = jax.jit(lambda past: model.quantiles(history, None, (0.5,), past))
+    assert run(past).shape == (2, 3, 1, 1)
+    assert not np.allclose(run(past), run(past + 1))
+    for wrong in (None, past[:, 1:]):
+        with pytest.raises(ValueError, match=r"`past` must be \(\*batch, 9, 1\)"):
+            model.quantiles(history, None, (0.5,), wrong)
+    with pytest.raises(ValueError, match="`past` must be 0"):
+        sj.nn.RecursiveForecaster(
+            sj.gru(2), sj.nn.Regression(), horizon=3, past=1, rngs=nnx.Rngs(0)
+        )
+
+
 def test_a_recursive_forecast_reads_what_it_predicted():
     """Step by step with the cell: the same numbers, with points that are not drawn."""
     options = {"horizon": 3, "season": 2, "covariates": 1, "paths": 1}

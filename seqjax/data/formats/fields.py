@@ -1,6 +1,7 @@
 """The roles of the columns of a file."""
 
 import dataclasses
+from collections.abc import Sequence
 
 FIND = ""
 """Stands for a column that is to be found in the file."""
@@ -25,6 +26,8 @@ class Fields:
       time: the time of a row.
       time_zone: the name of the time zone of local times.
       values: the numeric inputs. By default all other columns with a number in the first row.
+      categories: `(name, words)` of the columns of values that hold words, which are encoded
+        one-hot, an unknown word as zeros; without words, true and false are 1 and 0.
       tag: the tag of every token or step. In CoNLL-U the name of a column (`"upos"`), or
         else a key of its last column (`"biose"`). `FIND` for a column that is found by its name or
         place.
@@ -51,6 +54,7 @@ class Fields:
     time: str | None = None
     time_zone: str | None = None
     values: tuple[str, ...] | None = None
+    categories: tuple[tuple[str, tuple[str, ...]], ...] = ()
     tag: str | None = None
     tag_names: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
@@ -78,6 +82,11 @@ class Fields:
         targets = (self.label, self.number, self.tag)
         inputs = (self.text, self.tokens, self.image, self.series, self.time)
         return tuple(name for name in (*inputs, *targets) if name is not None)
+
+    def width(self, names: Sequence[str]) -> int:
+        """The number of channels of some columns of values."""
+        words = dict(self.categories)
+        return sum(max(1, len(words.get(name, ()))) for name in names)
 
     def with_roles(self, **roles: str | None) -> "Fields":
         """The fields with other columns for some roles."""

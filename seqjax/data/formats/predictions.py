@@ -13,13 +13,18 @@ from seqjax.data.formats.time_grid import later_times
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON: NumPy numbers and arrays become Python's, rounded to six digits."""
+    """A value as JSON: NumPy numbers and arrays become Python's.
+
+    Numbers are rounded to six digits, all that a model's float32 is good for; those of NumPy's
+    float64, which lie on the level of a series, to twelve.
+    """
     if isinstance(value, np.ndarray):
-        value = value.tolist()
+        return [plain(item) for item in value] if value.ndim else plain(value[()])
+    digits = 12 if isinstance(value, np.float64) else 6
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):
-        return float(f"{value:.6g}") if np.isfinite(value) else None
+        return float(f"{value:.{digits}g}") if np.isfinite(value) else None
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     if isinstance(value, dict):
@@ -38,7 +43,7 @@ def cell_text(value: Any, separator: str = " ") -> str:
         return separator.join(f"{name}={cell_text(item)}" for name, item in value.items())
     if isinstance(value, list):
         return separator.join(cell_text(item) for item in value)
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
 def is_list_of(value: Any, length: int) -> bool:

@@ -14,11 +14,11 @@ from seqjax.data.formats.file_access import FlawError, check_text
 from seqjax.data.formats.images import image_of
 from seqjax.data.formats.values import (
     Row,
+    channels_of,
     label_of,
     matrix_of,
     tag_of,
     target_of,
-    value_of,
     words_of,
 )
 
@@ -138,7 +138,7 @@ def _step(row: Row, fields: Fields) -> Any:
             raise FlawError(f"{fields.tokens!r}: expected a word, got nothing")
         check_text(word)
         return word
-    return [value_of(row[name], name, fields) for name in fields.values or ()]
+    return channels_of(row, fields)
 
 
 def _from_steps(lines: Iterable[Line], fields: Fields, malformed: Malformed) -> Iterator[Example]:

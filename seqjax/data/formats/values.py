@@ -75,6 +75,27 @@ def value_of(value: Any, name: str, fields: Fields) -> float:
     return number_of(value, name)
 
 
+def channels_of(row: Row, fields: Fields) -> list[float]:
+    """The values of a row that is one time step, words one-hot."""
+    names = fields.values or ()
+    if not fields.categories:
+        return [value_of(row[name], name, fields) for name in names]
+    words, found = dict(fields.categories), []
+    for name in names:
+        if name not in words:
+            found.append(value_of(row[name], name, fields))
+        elif is_missing(row[name], fields.missing_names):
+            found += [math.nan] * max(1, len(words[name]))
+        elif not words[name]:
+            flag = flag_of(row[name])
+            if flag is None:
+                raise FlawError(f"{name!r}: expected true or false, got {row[name]!r}")
+            found.append(flag)
+        else:
+            found += [float(str(row[name]).strip() == word) for word in words[name]]
+    return found
+
+
 def matrix_of(row: Row, names: Sequence[str], fields: Fields) -> np.ndarray:
     """The series of a row, `(time, channels)` float64.
 

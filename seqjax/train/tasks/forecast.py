@@ -13,10 +13,12 @@ from seqjax import metrics
 from seqjax.core.errors import InputError
 from seqjax.data.datasets import SERIES, load_series
 from seqjax.data.examples import Example, Malformed
+from seqjax.data.formats import Fields
 from seqjax.data.padding import Encoded
 from seqjax.data.windows import Series, Windows, cut, location_and_scale
-from seqjax.nn.forecaster import DirectForecaster, Forecast, RecursiveForecaster
+from seqjax.nn.forecaster import DirectForecaster, Forecast
 from seqjax.nn.outputs import Gaussian, Outputs, Quantiles, Regression
+from seqjax.nn.recursive_forecaster import RecursiveForecaster
 from seqjax.train.commands import Log
 from seqjax.train.example_commands import example_commands
 from seqjax.train.example_files import Data
@@ -48,6 +50,7 @@ class Forecasting(ExampleTask):
       names: of the values to predict.
       standardizer: mean and scale of the covariates.
       history, horizon, season: in steps.
+      past: mean and scale of the covariates that are known for the history alone.
     """
 
     config: ForecastConfig
@@ -56,6 +59,7 @@ class Forecasting(ExampleTask):
     history: int
     horizon: int
     season: int
+    past: Standardizer = Standardizer((), ())
 
     name = "forecast"
     config_type = ForecastConfig
@@ -90,16 +94,21 @@ class Forecasting(ExampleTask):
         config: ForecastConfig,
         examples: Sequence[Example],
         held: Sequence[Example] = (),
-        names: tuple[str, ...] | None = None,
+        data: Data | None = None,
     ) -> "Forecasting":
-        """The task with its preprocessing; `names` are those of the columns of the series.
+        """The task with its preprocessing; `data` tells the columns of the series.
 
         Raises:
           InputError: if they do not fit together, or are too short.
         """
         columns, levels = config.columns, config.model.levels
-        if columns.covariates and not columns.values:
+        if (columns.covariates or columns.past_covariates) and not columns.values:
             raise InputError("--covariates go with --values: name the columns to predict.")
+        if columns.past_covariates and config.model.strategy == "recursive":
+            raise InputError(
+                "--past-covariates go with --strategy direct: what is known for the history alone "
+                "cannot be fed back. Or predict them, among --values."
+            )
         rising = all(a < b for a, b in itertools.pairwise((0.0, *levels, 1.0)))
         if not levels or not rising:
             raise InputError(
@@ -121,12 +130,26 @@ class Forecasting(ExampleTask):
         channels = {example.inputs.shape[-1] for example in examples}
         if len(channels) > 1:
             raise InputError(f"The series must have the same columns, got {sorted(channels)}.")
-        targets = channels.pop() - len(columns.covariates)
+        roles = {} if data is None else data.roles
+        fields = Fields(categories=roles.get("categories", ()))
+        if fields.width(columns.values) > len(columns.values):
+            words = next(name for name, _ in fields.categories if name in columns.values)
+            raise InputError(f"--values: the column {words!r} holds words, which are no numbers.")
+        known, past = fields.width(columns.covariates), fields.width(columns.past_covariates)
+        targets = channels.pop() - known - past
+        names = None if data is None else data.values
         if names is None:
             names = ("value",) if targets == 1 else tuple(f"value_{i}" for i in range(targets))
-        known = [np.asarray(example.inputs)[:, targets:] for example in examples]
-        standardizer = Standardizer.of_values(np.concatenate(known))
-        return cls(config, names[:targets], standardizer, history, horizon, season)
+        others = np.concatenate([np.asarray(example.inputs)[:, targets:] for example in examples])
+        return cls(
+            config,
+            names[:targets],
+            Standardizer.of_values(others[:, :known]),
+            history,
+            horizon,
+            season,
+            Standardizer.of_values(others[:, known:]),
+        )
 
     @property
     def covariates(self) -> int:
@@ -145,6 +168,7 @@ class Forecasting(ExampleTask):
             "history": self.history,
             "horizon": self.horizon,
             "season": self.season,
+            **({"past": self.past.saved()} if self.past.location else {}),
         }
 
     @classmethod
@@ -155,6 +179,7 @@ class Forecasting(ExampleTask):
         as_they_are = {"location": [0.0] * count, "scale": [1.0] * count}
         standardizer = Standardizer.restore(values.pop("standard", as_they_are))
         values["names"] = tuple(values["names"])
+        values["past"] = Standardizer.restore(values.get("past", {"location": (), "scale": ()}))
         return cls(config, standardizer=standardizer, **values)
 
     def series(self, example: Example, learned: int | None = None) -> Series:
@@ -164,24 +189,26 @@ class Forecasting(ExampleTask):
           InputError: if it has other columns than the training data.
         """
         values = np.asarray(example.inputs, np.float64)
-        wanted = len(self.names) + self.covariates
+        wanted = len(self.names) + self.covariates + len(self.past.location)
         if values.shape[-1] != wanted:
             raise InputError(
                 f"{example.where}: expected {wanted} columns of numbers as in training, got "
                 f"{values.shape[-1]}."
             )
         targets = values[:, : len(self.names)]
-        covariates = self.standardizer.scaled(values[:, len(self.names) :])
+        first, second = len(self.names), len(self.names) + self.covariates
+        covariates = self.standardizer.scaled(values[:, first:second])
+        past = self.past.scaled(values[:, second:])
         location, scale = location_and_scale(targets[:learned])
         known = jnp.asarray(((targets[:learned] - location) / scale).astype(np.float32).T)
         season = max(1, self.season)
         error = metrics.seasonal_naive_scale(jnp.nan_to_num(known), season, ~jnp.isnan(known))
-        return Series(example.where, targets, covariates, np.asarray(error) * scale)
+        return Series(example.where, targets, covariates, np.asarray(error) * scale, past)
 
     @classmethod
     def prepare(cls, data: Data, config: ForecastConfig, log: Log) -> "tuple[Forecasting, Split]":
         """Windows of the beginning, the middle and the end of each series."""
-        task = cls.fit(config, data.train, names=data.values)
+        task = cls.fit(config, data.train, data=data)
         share = config.files.held_out
         return task, split_windows(
             task.look, task.series, share, data.train, data.validation, data.test
@@ -270,26 +297,33 @@ class Forecasting(ExampleTask):
             self.meaning,
             targets=len(self.names),
             covariates=self.standardizer.features,
+            past=self.past.features,
             horizon=self.horizon,
             season=self.season,
+            difference=config.difference,
             rngs=nnx.Rngs(seed),
         )
 
     def _covariates(self, batch):
         return batch["covariates"] if self.covariates else None
 
+    def _past(self, batch):
+        return batch["past"] if self.past.features else None
+
     def loss(self, model, batch, keys):
         return model.loss(
             batch["history"],
             batch["future"],
             self._covariates(batch),
+            self._past(batch),
             key=keys,
             mask=batch["weights"] > 0,
         )
 
     def outputs(self, model, batch):
         levels = self.config.model.levels
-        values = model.quantiles(batch["history"], self._covariates(batch), (0.5, *levels))
+        covariates, past = self._covariates(batch), self._past(batch)
+        values = model.quantiles(batch["history"], covariates, (0.5, *levels), past)
         return {"prediction": values[..., 0], "quantiles": values[..., 1:]}
 
     def scores(self, examples, outputs):
@@ -297,16 +331,36 @@ class Forecasting(ExampleTask):
         naive = seasonal_naive_of(examples, self.look)
         return forecast_scores(examples, outputs, naive, levels)
 
+    def verdict(self, scores: dict[str, float]) -> list[str]:
+        """A line if the model is no better than the seasonal-naive forecast."""
+        error, naive = scores["mean_absolute_scaled_error"], scores["seasonal_naive"]
+        if not error >= naive:
+            return []
+        rule = f"the value {self.season} steps ago" if self.season > 1 else "the last value"
+        advice = [
+            *(["--difference"] if not self.config.model.difference else []),
+            *(["--season, the period of the series"] if not self.season else []),
+            "more --steps",
+            "a longer --history",
+        ]
+        return [
+            f"The naive forecast, {rule}, is better: {naive:.3f} against {error:.3f}. Try "
+            f"{', '.join(advice[:-1])} or {advice[-1]}."
+        ]
+
     def prediction(self, output: Encoded, example: Encoded) -> dict[str, Any]:
         """A column for each value and each of its quantiles."""
         columns = {}
         location, scale = example["location"], example["scale"]
+        # Six digits of the scale, however many the level has.
+        places = (5 - np.floor(np.log10(scale))).astype(int).tolist()
         prediction = output["prediction"] * scale + location
         quantiles = output["quantiles"] * scale[:, None] + location[:, None]
         for target, name in enumerate(self.names):
-            columns[f"{name}_prediction"] = prediction[:, target]
+            columns[f"{name}_prediction"] = np.round(prediction[:, target], places[target])
             for place, level in enumerate(self.config.model.levels):
-                columns[f"{name}_q{level:g}"] = quantiles[:, target, place]
+                values = np.round(quantiles[:, target, place], places[target])
+                columns[f"{name}_q{level:g}"] = values
         return columns
 
     def pictures(

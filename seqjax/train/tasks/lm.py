@@ -148,6 +148,9 @@ class LanguageTask:
         evaluate = Evaluator(self.held_out, mesh, self.config.dtype)
         return lambda model: {"bits_per_character": evaluate(model).bits_per_character}
 
+    def verdict(self, scores: dict[str, float]) -> list[str]:
+        return []
+
     def sample(self, model: Any, step: int) -> str | None:
         if not self.config.sample:
             return None

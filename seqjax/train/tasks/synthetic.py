@@ -203,6 +203,9 @@ class SyntheticTask:
         name = self.criterion.name
         return lambda model: {name: score(model, self.config.trained, VALIDATION)}
 
+    def verdict(self, scores: dict[str, float]) -> list[str]:
+        return []
+
     def sample(self, model: Any, step: int) -> str | None:
         return None
 

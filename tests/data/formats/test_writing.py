@@ -13,6 +13,7 @@ from seqjax.core.errors import InputError
 from seqjax.data.batching import in_order, restore_order
 from seqjax.data.examples import Malformed
 from seqjax.data.formats import Fields, find_format
+from seqjax.data.formats.predictions import cell_text, plain
 from tests.data.formats.table import SAMPLES, read
 from tests.data.formats.test_conllu import GOOD
 
@@ -96,13 +97,25 @@ def test_json_lines(tmp_path):
     rows = [{"text": "a ☃", "label": "x", "more": [1, {"deep": None}]}, {"text": "b", "label": "y"}]
     path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)) + "\n\n")
     fields, out = Fields(text="text", label="label"), tmp_path / "out.jsonl"
-    added = {"prediction": "z", "probability": np.array([0.1, 1 / 3]), "nothing": float("nan")}
+    added = {
+        "prediction": "z",
+        "probability": np.array([0.1, 1 / 3], np.float32),
+        "nothing": float("nan"),
+    }
     predict(path, out, fields, lambda _: added)
     plain = {"prediction": "z", "probability": [0.1, 0.333333], "nothing": None}
     assert [json.loads(line) for line in out.read_text().splitlines()] == [
         {**row, **plain} for row in rows
     ]
     assert "☃" in out.read_text()
+
+
+def test_numbers_keep_the_digits_they_have():
+    """Those of float32 are six; a float64 may be a step of one around ten million."""
+    values = [np.float32(1 / 3), 1 / 3, 123456789, np.float64(10000123.25), np.float32(1e7)]
+    texts = ["0.333333", "0.333333", "123456789", "10000123.25", "10000000"]
+    assert [cell_text(value) for value in values] == texts
+    assert plain(np.array([[10000123.25, np.nan]])) == [[10000123.25, None]]
 
 
 def test_json_steps_and_what_comes_after_them(tmp_path):
