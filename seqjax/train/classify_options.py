@@ -4,6 +4,7 @@ import dataclasses
 from typing import Literal
 
 from seqjax.data.formats import Fields
+from seqjax.train.audio_options import AudioFields
 from seqjax.train.bounds import PositiveInt, ProbabilityBelowOne
 from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
 from seqjax.train.example_files import FilesConfig, SequenceConfig
@@ -30,7 +31,7 @@ class ClassifierConfig(CellConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassifyFields:
+class ClassifyFields(AudioFields):
     """The columns of .csv files, keys of .jsonl files and arrays of .npz files."""
 
     target: Literal["class", "labels", "number"] = "class"
@@ -73,6 +74,7 @@ class ClassifyFields:
             label_separator=self.separator if self.target == "labels" else None,
             series=self.series,
             image=self.frames,
+            audio=self.sounds,
             time=self.time,
             time_zone=self.time_zone,
             missing_names=self.missing,

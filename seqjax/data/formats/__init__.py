@@ -86,7 +86,7 @@ def _by_content(path: Path, fields: Fields, found: Format | None) -> Format:
     if fields.text is not None or fields.tokens is not None:
         has_target = fields.label is not None or fields.number is not None
         return CSV if separator == "\t" and has_target else TEXT
-    if separator is not None or fields.by_step or fields.image is not None:
+    if separator is not None or fields.by_step or fields.image or fields.audio:
         return CSV
     # Numbers between commas may have any ending; lines without any are texts.
     is_text = found is TEXT or not fields.require_target

@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Sequence
 
+from seqjax.data.formats.audio import Audio
+
 FIND = ""
 """Stands for a column that is to be found in the file."""
 
@@ -17,6 +19,7 @@ class Fields:
         row per step. `FIND` for a column that is found by its name.
       image: a vector, an image or a clip: nested lists of numbers; or, relative to the file's
         folder, the path of an image, of a folder with the frames of a clip, or of an `.npy` file.
+      audio: the sounds that a column names, as log-mel frames.
       label: the target of classification.
       label_is_text: whether the label is a text of its own, a translation, and not a class.
       label_separator: separates the labels of multi-label data (`"|"`), whose target is a tuple.
@@ -46,6 +49,7 @@ class Fields:
     text: str | None = None
     tokens: str | None = None
     image: str | None = None
+    audio: Audio | None = None
     label: str | None = None
     label_is_text: bool = False
     label_separator: str | None = None
@@ -73,15 +77,19 @@ class Fields:
     def named(self) -> tuple[str, ...]:
         """The required columns."""
         targets = (self.label, self.number, self.tag) if self.require_target else ()
-        inputs = (self.text, self.tokens, self.image, self.series, self.time, *(self.values or ()))
+        inputs = (*self._inputs, *(self.values or ()))
         return tuple(name for name in (*inputs, *targets) if name is not None)
 
     @property
     def meant(self) -> tuple[str, ...]:
         """The columns with a role other than `values`."""
         targets = (self.label, self.number, self.tag)
-        inputs = (self.text, self.tokens, self.image, self.series, self.time)
-        return tuple(name for name in (*inputs, *targets) if name is not None)
+        return tuple(name for name in (*self._inputs, *targets) if name is not None)
+
+    @property
+    def _inputs(self) -> tuple[str | None, ...]:
+        audio = None if self.audio is None else self.audio.column
+        return self.text, self.tokens, self.image, audio, self.series, self.time
 
     def width(self, names: Sequence[str]) -> int:
         """The number of channels of some columns of values."""

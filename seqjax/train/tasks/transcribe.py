@@ -17,6 +17,7 @@ from seqjax.data.formats import Fields
 from seqjax.data.padding import Encoded
 from seqjax.data.vocabulary import PAD, Vocabulary
 from seqjax.nn.transcriber import BLANK, Transcriber
+from seqjax.train.audio_options import AudioFields
 from seqjax.train.bounds import PositiveInt, ProbabilityBelowOne
 from seqjax.train.commands import Log
 from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
@@ -50,10 +51,10 @@ class TranscriberConfig(CellConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class TranscribeFields:
+class TranscribeFields(AudioFields):
     """The columns of .csv files and keys of .jsonl files."""
 
-    transcript: str = "text"
+    text: str = "text"
     """Column of the transcript."""
     values: tuple[str, ...] = ()
     """Columns of the series; by default all other columns of numbers."""
@@ -68,7 +69,8 @@ class TranscribeFields:
     def fields(self) -> Fields:
         """The columns as the readers of files take them."""
         return Fields(
-            label=self.transcript,
+            label=self.text,
+            audio=self.sounds,
             label_is_text=True,
             series=self.series,
             values=self.values or None,
