@@ -146,7 +146,10 @@ def _scores_pair_by_pair(left: Array, right: Array, g: Array, *, block: int, bef
     """Scores from any decays: exponents are masked before `exp`."""
     # All blocks along one axis: XLA for CPUs (jaxlib 0.10.2) crashes in sums of products that have
     # seven axes.
-    rows, columns, near = (a.reshape(-1, block, a.shape[-1]) for a in (left, right, g))
+    # Split, then joined: a mesh that is Explicit takes no reshape that does both.
+    rows, columns, near = (
+        _split(a, block).reshape(-1, block, a.shape[-1]) for a in (left, right, g)
+    )
     exponent = _upto(near, before=before)[:, :, None] - _upto(near, before=False)[:, None]
     i, j = (jax.lax.broadcasted_iota(jnp.int32, (block, block), d) for d in (0, 1))
     seen = (j < i if before else j <= i)[None, ..., None]

@@ -37,16 +37,16 @@ def inverse(strict: Array) -> Array:
     """
     size = strict.shape[-1]
     block = min(sizes.INVERSE_ROWS.here, size)
-    count = size // block
     lead = strict.shape[:-2]
     # All matrices along one axis: XLA for CPUs (jaxlib 0.10.2) crashes in sums of products that
     # have seven axes.
     strict = strict.reshape(-1, size, size)
-    # Blocks on the diagonal, `(n, count, block, block)`.
-    tiles = strict.reshape(*strict.shape[:-2], count, block, count, block)
-    diagonal = jnp.stack([tiles[..., n, :, n, :] for n in range(count)], axis=-3)
-    first = jnp.zeros((block,), strict.dtype).at[0].set(1.0)
-    rows = [jnp.broadcast_to(first, (*diagonal.shape[:-2], block))]
+    # Blocks on the diagonal, `(n, count, block, block)`, as slices: an Explicit mesh takes no
+    # reshape that splits two axes.
+    starts = range(0, size, block)
+    diagonal = jnp.stack([strict[:, n : n + block, n : n + block] for n in starts], axis=-3)
+    # Made of the first row, which is zero, so that under `vmap` it lies where the others lie.
+    rows = [diagonal[..., 0, :].at[..., 0].set(1.0)]
     for row in range(1, block):
         known = jnp.stack(rows, axis=-2)
         unit = jnp.zeros((block,), strict.dtype).at[row].set(1.0)
@@ -54,10 +54,10 @@ def inverse(strict: Array) -> Array:
         rows.append(unit.reshape((1,) * (found.ndim - 1) + (block,)) - found)
     inverses = jnp.stack(rows, axis=-2)
     while block < size:
-        count //= 2
         above, below = inverses[..., 0::2, :, :], inverses[..., 1::2, :, :]
-        tiles = strict.reshape(*strict.shape[:-2], count, 2 * block, count, 2 * block)
-        left = jnp.stack([tiles[..., n, block:, n, :block] for n in range(count)], axis=-3)
+        starts = range(0, size, 2 * block)
+        left = [strict[:, n + block : n + 2 * block, n : n + block] for n in starts]
+        left = jnp.stack(left, axis=-3)
         corner = -below @ left @ above
         top = jnp.concatenate([above, jnp.zeros_like(above)], axis=-1)
         inverses = jnp.concatenate([top, jnp.concatenate([corner, below], axis=-1)], axis=-2)

@@ -172,7 +172,7 @@ def with_hook(model: Any, hook: Hook) -> Any:
     for path, module in nnx.iter_modules(model):
         if isinstance(module, RNN):
             where = ".".join(str(part) for part in path if part != "rnn")
-            module.scan = _scan_with(hook, count, f"{where}: " if where else "")
+            module._scan = _scan_with(hook, count, f"{where}: " if where else "")
     return model
 
 

@@ -125,13 +125,13 @@ class Decoder(nnx.Module):
         params, carry = self._conditioned(encoded, key)
         if predicted is None:
             vectors = self.embedding(tokens)
-            _, ys = self.rnn.scan(self.rnn.cell, params, vectors, carry, lengths=lengths)
+            _, ys = self.rnn._scan(self.rnn.cell, params, vectors, carry, lengths=lengths)
             return _logits(self._head(), ys)
         begin = ScheduledSamplingState(carry, tokens[..., 0])
         weights = {"cell": params, "head": self._head()}
         weights["embedding"] = self.embedding.embedding.get_value()
         xs = (tokens, predicted.at[..., 0].set(False))
-        return self.rnn.scan(self._self_feeding(), weights, xs, begin, lengths=lengths)[1]
+        return self.rnn._scan(self._self_feeding(), weights, xs, begin, lengths=lengths)[1]
 
     def start(self, encoded: Encoded, *, beams: bool = False) -> tuple[NextToken, Carry]:
         """`(step, carry)` for `seqjax.decode`: the next token's logits, token by token.

@@ -34,7 +34,7 @@ class RNN(nnx.Module):
       (2, 5, 4)
     """
 
-    scan: Callable[..., Any] = staticmethod(scan)
+    _scan: Callable[..., Any] = staticmethod(scan)
     """The scan; `seqjax.gradients` replaces it by one that intercepts every layer."""
 
     def __init__(
@@ -75,7 +75,7 @@ class RNN(nnx.Module):
             if carry is None:
                 carry = self.initial_carry(shape_of_batch(self.cell, xs)[0])
             carry = seed_carry(carry, key)
-        return self.scan(self.cell, self.params, xs, carry, **options)
+        return self._scan(self.cell, self.params, xs, carry, **options)
 
     def step(self, carry: Carry, x: PyTree) -> tuple[Carry, PyTree]:
         """One time step, `x` is `(*batch, in_features)`."""

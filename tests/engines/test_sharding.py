@@ -126,3 +126,20 @@ def test_noise_does_not_depend_on_where_a_row_runs():
         mesh=mesh, in_specs=(jax.P(), rows, rows), out_specs=rows,
     )  # fmt: skip
     same(jax.jit(split)(params, xs, keys), wanted)
+
+
+@pytest.mark.parametrize("name", ["kimi_delta_attention", "rwkv7_model"])
+def test_rows_by_vmap_on_an_explicit_mesh(name):
+    """Chunks of 16 steps, so that blocks are split and triangular systems halved."""
+    cell = CELLS[name]
+    params = cell.init(jax.random.key(0), IN_FEATURES)
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Explicit,))
+
+    def total(params, xs):
+        one = lambda x: sj.scan(cell, params, x, method=sj.Chunked(chunk=16))[1]  # noqa: E731
+        return jax.vmap(one)(xs).sum()
+
+    with jax.set_mesh(mesh):
+        xs = jax.device_put(jnp.ones((ROWS, 16, IN_FEATURES)), NamedSharding(mesh, jax.P("data")))
+        gradient = jax.eval_shape(jax.grad(total), params, xs)
+    assert jax.tree.structure(gradient) == jax.tree.structure(params)

@@ -112,7 +112,7 @@ FAULTS = (
         "train",
         "for part in self.split:",
         "for part in self.split[:1]:",
-        f"{SUPERVISED} -k 'changed_data or several_seeds'",
+        f"{SUPERVISED} -k several_seeds",
     ),
     Fault(
         "all of several runs have the same seed",

@@ -165,3 +165,9 @@ def test_language_models_that_cannot_be(no_shape_checks):
         sj.nn.LanguageModel(5, sj.bidirectional(sj.gru(2)), embedding_size=4, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="4 and 2"):
         sj.nn.LanguageModel(5, sj.gru(2), embedding_size=4, tied=True, rngs=nnx.Rngs(0))
+
+
+def test_flax_makes_a_table_of_a_model():
+    model = sj.nn.LanguageModel(9, sj.gru(4), embedding_size=4, rngs=nnx.Rngs(0))
+    table = nnx.tabulate(model, jnp.ones((2, 5), int), console_kwargs={"force_terminal": False})
+    assert "rnn" in table and "LanguageModel" in table

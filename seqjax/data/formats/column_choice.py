@@ -10,6 +10,7 @@ from typing import Any
 from seqjax.core.errors import InputError
 from seqjax.data.formats.description import Choice, Column, Description, Kind
 from seqjax.data.formats.fields import Fields
+from seqjax.data.formats.time_formats import NUMBER, find_time_format
 from seqjax.data.formats.values import Row, flag_of, is_missing, is_number
 
 FIRST_ROWS = 500
@@ -65,7 +66,20 @@ def describe_columns(path: str | Path, fields: Fields, rows: Sequence[Row]) -> D
         for name in names
     )
     turns = ("series whose rows come in turns, grouped",) if take_turns(rows, fields) else ()
-    return dataclasses.replace(chosen, columns=columns, notation=turns)
+    advice = _times(fields, columns)
+    return dataclasses.replace(chosen, columns=columns, notation=turns, advice=advice)
+
+
+def _times(fields: Fields, columns: Sequence[Column]) -> tuple[str, ...]:
+    """A word on a column of times that is not named."""
+    if not fields.by_step or fields.time is not None or fields.tokens is not None:
+        return ()
+    words = [column for column in columns if column.kind == "words" and column.sample]
+    for column in words:
+        found = find_time_format([column.sample])
+        if found is not None and found.pattern != NUMBER:
+            return (f"rows are taken as evenly spaced; --time {column.name!r} reads their times",)
+    return ()
 
 
 def _sample(cells: Sequence[Any], signs: Sequence[str]) -> str:

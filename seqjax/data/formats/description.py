@@ -49,6 +49,7 @@ class Description:
       columns: of a table, in the order of the file.
       notation: how the file is written where that is unusual (`"decimal commas"`).
       choices: the columns that were chosen for a role, and why.
+      advice: what could be read in a better way.
 
     Example:
       >>> from seqjax.data.formats import Description, Fields
@@ -63,6 +64,7 @@ class Description:
     columns: tuple[Column, ...] = ()
     notation: tuple[str, ...] = ()
     choices: tuple[Choice, ...] = ()
+    advice: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """What the user did not say and should know: a line for each choice."""
@@ -73,6 +75,7 @@ class Description:
                 f"{self.path}: {choice.role} from {listed(choice.names)}, {choice.why}"
                 for choice in self.choices
             ),
+            *(f"{self.path}: {line}" for line in self.advice),
         ]
 
 

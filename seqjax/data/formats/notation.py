@@ -58,10 +58,10 @@ class Numerals:
     def __str__(self) -> str:
         if self == POINT:
             return "a decimal point"
-        sign = {"": "", ".": "points", ",": "commas", "'": "apostrophes"}
-        between = sign.get(self.thousands, "spaces")
         decimal = "decimal commas" if self.decimal == "," else "a decimal point"
-        return f"{decimal} and {between} between thousands" if between else decimal
+        # Where the decimal is a comma, points between thousands are read whether there are any.
+        sign = {"": "", ".": "", ",": "commas", "'": "apostrophes"}.get(self.thousands, "spaces")
+        return f"{decimal} and {sign} between thousands" if sign else decimal
 
 
 @functools.cache

@@ -189,7 +189,7 @@ MALFORMED = {
     "a point too late": (
         "x;label\n" + "0,5;a\n" * 1000 + "1.5;a\n",
         SERIES,
-        "line 1002: 'x': expected a number with decimal commas .*got '1.5'",
+        "line 1002: 'x': expected a number with decimal commas, got '1.5'",
     ),
     "underscore": ("x,y,label\n1,2,a\n1,1_000,a\n", SERIES, "got '1_000' .*thousands separators"),
     "hexadecimal": ("x,label\n1,a\n0x10,a\n", SERIES, "expected a number, got '0x10'"),
@@ -297,7 +297,7 @@ def test_numbers_of_another_file_are_those_of_the_first(tmp_path):
 NOTATIONS = {
     "decimal commas": ("x;y\n0,5;1\n-12,25;2\n", [[0.5, 1], [-12.25, 2]], "decimal commas"),
     "quoted commas": ('x,y\n"0,5",1\n"7",2\n', [[0.5, 1], [7, 2]], "decimal commas"),
-    "German": ("x;y\n1.234,5;1\n7;2\n", [[1234.5, 1], [7, 2]], "points between thousands"),
+    "German": ("x;y\n1.234,5;1\n7;2\n", [[1234.5, 1], [7, 2]], "decimal commas"),
     "English": ('x,y\n"1,234.5",1\n"1,234,567",2\n', [[1234.5, 1], [1234567, 2]], "commas between"),
     "large ones alone": ("x;y\n1,234;1\n12;2\n", [[1234, 1], [12, 2]], "commas between thousands"),
     "no thousands": ("x;y\n1,234;1\n12345;2\n", [[1.234, 1], [12345, 2]], "decimal commas"),
@@ -343,6 +343,14 @@ def test_columns_are_chosen_and_said(content, values, why, tmp_path):
     assert why in "\n".join(found.lines())
     named = find_format(path).describe(path, Fields(one_series=True, values=("load",)))
     assert not named.lines()
+
+
+def test_times_that_nobody_named_are_pointed_out(tmp_path):
+    path = write(tmp_path, "when,load\n2020-01-01 10:00,1\n2020-01-01 11:00,3\n")
+    steps = Fields(one_series=True)
+    assert "--time 'when'" in find_format(path).describe(path, steps).lines()[-1]
+    named = Fields(time="when", values=("load",))
+    assert not find_format(path).describe(path, named).lines()
 
 
 def test_an_index_of_every_series_and_pixels_that_are_always_black(tmp_path):
