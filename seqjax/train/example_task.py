@@ -159,7 +159,7 @@ class ExampleTask(abc.ABC):
         return find_data(config, cls.source, log)
 
     @classmethod
-    def pair(cls, config: Any, lines: Sequence[str], target: str) -> tuple[Any, Any]:
+    def pair(cls, config: Any, lines: Sequence[Any], target: str) -> tuple[Any, Any]:
         """Input and target from lines of files in pieces; for tasks with the option `targets`.
 
         Args:

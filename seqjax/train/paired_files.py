@@ -10,11 +10,12 @@ import numpy as np
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example
 from seqjax.data.formats.file_access import FlawError, check_text, lines_of
+from seqjax.data.formats.npy import load_array
 from seqjax.data.formats.values import number_of
 from seqjax.train.commands import Log
 from seqjax.train.example_files import Data
 
-Pair = Callable[[Sequence[str], str], tuple[Any, Any]]
+Pair = Callable[[Sequence[Any], str], tuple[Any, Any]]
 """Input and target from the lines of the input, one for each channel, and that of the target."""
 
 
@@ -95,7 +96,7 @@ def pairs(
                     "line, one must be the target of the other."
                 )
         for number, (*lines, other) in enumerate(zip(*columns, written, strict=True), 1):
-            if not (all(lines) and other):
+            if any(isinstance(one, str) and not one for one in (*lines, other)):
                 blank += 1
                 continue
             where = f"{paths[0]}, line {number}"
@@ -110,7 +111,7 @@ def pairs(
     return found
 
 
-def one_text(lines: Sequence[str]) -> str:
+def one_text(lines: Sequence[Any]) -> str:
     """The text of a line.
 
     Raises:
@@ -118,11 +119,14 @@ def one_text(lines: Sequence[str]) -> str:
     """
     if len(lines) > 1:
         raise FlawError(f"expected one file of texts for one of targets, got {len(lines)}")
+    if not isinstance(lines[0], str):
+        raise FlawError("expected a text, got a row of numbers (--text is for texts)")
     return lines[0]
 
 
-def series_of(lines: Sequence[str]) -> np.ndarray:
-    """A series `(time, channels)` of lines of numbers, with spaces or commas between them.
+def series_of(lines: Sequence[Any]) -> np.ndarray:
+    """A series `(time, channels)` of lines of numbers, with spaces or commas between them, or of
+    the row of an array.
 
     Raises:
       FlawError: if a line holds something else, or the channels differ in length.
@@ -132,6 +136,11 @@ def series_of(lines: Sequence[str]) -> np.ndarray:
       >>> series_of(["1 2.5", "3, 4"]).tolist()
       [[1.0, 3.0], [2.5, 4.0]]
     """
+    if not isinstance(lines[0], str):
+        if len(lines) > 1:
+            raise FlawError("expected one array of series for one of targets, (n, time, channels)")
+        series = np.asarray(lines[0], np.float64)
+        return series if series.ndim == 2 else series[:, None]
     channels = [line.replace(",", " ").split() for line in lines]
     lengths = [len(channel) for channel in channels]
     if len(set(lengths)) > 1:
@@ -144,7 +153,12 @@ def series_of(lines: Sequence[str]) -> np.ndarray:
     ).T
 
 
-def _lines(path: Path) -> Iterator[str]:
+def _lines(path: Path) -> Iterator[Any]:
+    """The lines of a text file; the rows of an array, single values as texts."""
+    if path.suffix == ".npy":
+        array = load_array(path)
+        yield from (map(str, array.ravel().tolist()) if array.size == len(array) else array)
+        return
     for number, line in lines_of(path, "a text file"):
         try:
             check_text(line)

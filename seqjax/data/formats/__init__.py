@@ -13,6 +13,8 @@ from seqjax.data.formats.file_access import lines_of
 from seqjax.data.formats.folders import FOLDER
 from seqjax.data.formats.headers import tells_columns
 from seqjax.data.formats.json_lines import JSON_LINES
+from seqjax.data.formats.library_tables import ARFF, EXCEL, PARQUET
+from seqjax.data.formats.npy import NPY
 from seqjax.data.formats.npz import NPZ
 from seqjax.data.formats.text_files import TEXT
 from seqjax.data.formats.token_tables import TOKENS, looks_like_token_table
@@ -29,7 +31,8 @@ __all__ = [
     "find_format",
 ]
 
-FORMATS = (CSV, JSON_LINES, CONLLU, TOKENS, TS, NPZ, TEXT)
+FORMATS = (CSV, JSON_LINES, CONLLU, TOKENS, TS, NPZ, NPY, PARQUET, EXCEL, ARFF, TEXT)
+BINARY = (NPZ, NPY, PARQUET, EXCEL, ARFF)
 """The formats that are identified by the suffix of a file."""
 
 
@@ -55,7 +58,7 @@ def find_format(path: str | Path, fields: Fields | None = None) -> Format:
         return FOLDER
     suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
     for found in FORMATS:
-        if suffix in found.suffixes and not (found is NPZ and path.suffix == ".gz"):
+        if suffix in found.suffixes and not (found in BINARY and path.suffix == ".gz"):
             break
     else:
         found = None
@@ -70,8 +73,8 @@ def find_format(path: str | Path, fields: Fields | None = None) -> Format:
         return found
     known = ", ".join(suffix for found in FORMATS for suffix in found.suffixes)
     raise InputError(
-        f"{path}: the name of a file says how to read it, and must end in {known} (all but .npz "
-        "also with .gz), or be a folder of texts."
+        f"{path}: the name of a file says how to read it, and must end in {known} (those of "
+        "texts also with .gz), or be a folder of texts."
     )
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from io import TextIOBase
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from seqjax.data.formats.predictions import plain
 class Listing(NamedTuple):
     """The files of a folder with their labels, and the names of those left out."""
 
-    files: list[tuple[Path, str | None]]
+    files: Sequence[tuple[Path, str | None]]
     left_out: list[str]
 
 

@@ -74,7 +74,7 @@ class Classification(ExampleTask):
         return Data(CLASSIFICATION[name].name, train, None, test)
 
     @classmethod
-    def pair(cls, config: ClassifyConfig, lines: Sequence[str], target: str) -> tuple[Any, Any]:
+    def pair(cls, config: ClassifyConfig, lines: Sequence[Any], target: str) -> tuple[Any, Any]:
         inputs = series_of(lines) if config.columns.text is None else one_text(lines)
         if config.columns.target == "number":
             return inputs, number_of(target, "the target")

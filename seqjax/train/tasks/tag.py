@@ -180,7 +180,7 @@ class Tagging(ExampleTask):
         return cls(config, tags.tags, tags.scheme, **found)
 
     @classmethod
-    def pair(cls, config: TagConfig, lines: Sequence[str], target: str) -> tuple[Any, Any]:
+    def pair(cls, config: TagConfig, lines: Sequence[Any], target: str) -> tuple[Any, Any]:
         tokens, tags = tuple(one_text(lines).split()), tuple(target.split())
         if len(tokens) != len(tags):
             raise FlawError(f"expected {len(tokens)} tags, as many as tokens, got {len(tags)}")

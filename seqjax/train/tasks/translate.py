@@ -142,7 +142,7 @@ class Translation(Writing):
         return Data(what[name], *load_pairs(name))
 
     @classmethod
-    def pair(cls, config: TranslateConfig, lines: Sequence[str], target: str) -> tuple[str, str]:
+    def pair(cls, config: TranslateConfig, lines: Sequence[Any], target: str) -> tuple[str, str]:
         return one_text(lines), target
 
     @classmethod
