@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 
 import jax
 import jax.numpy as jnp
@@ -102,6 +103,15 @@ def test_the_repr_reads_like_the_call():
     assert repr(sj.elman(3, activation=jax.nn.relu)) == "elman(3, activation=relu)"
     nested = sj.stack(sj.dropout(sj.gru(4), 0.5), sj.bidirectional(sj.lstm(2), merge="sum"))
     assert repr(nested) == "stack(dropout(gru(4), 0.5), bidirectional(lstm(2), merge='sum'))"
+
+
+@pytest.mark.parametrize("cell", [sj.lstm(4), sj.zoneout(sj.slstm(4, heads=2), 0.1)], ids=str)
+def test_errors_name_the_call(cell):
+    """And not the function that the call is made of, `gated(update, ...)`."""
+    params = cell.init(jax.random.key(0), 3)
+    name = "lstm(4)" if cell is sj.lstm(4) else "slstm(4, heads=2)"
+    with pytest.raises(ValueError, match=rf"^{re.escape(name)}: expected inputs of width 3"):
+        sj.scan(cell, params, jnp.ones((5, 2)))
 
 
 def test_cells_are_static():

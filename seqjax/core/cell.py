@@ -163,11 +163,26 @@ def factory(build: Callable[P, Cell]) -> Callable[P, Cell]:
             # A new cell may bring a name, as wrappers do; one from another factory is renamed.
             name = (not cell.call and cell.name) or build.__name__.lstrip("_")
             call = _spell_call(build, given)
-            known = dataclasses.replace(cell, name=name, call=call)
+            known = _renamed(cell, name, call)
             made[recipe] = known
         return known
 
     return make
+
+
+def _renamed(cell: Cell, name: str, call: str) -> Cell:
+    """The cell under the name of the function that made it, in the errors of its steps too."""
+    parts = cell.structure
+    if not hasattr(parts, "owner"):
+        return dataclasses.replace(cell, name=name, call=call)
+    owned: Any = dataclasses.replace(parts, owner=call)  # pyright: ignore[reportArgumentType]
+    fields = {field.name: getattr(cell, field.name) for field in dataclasses.fields(cell)}
+    bound = {
+        field: getattr(owned, value.__name__)
+        for field, value in fields.items()
+        if getattr(value, "__self__", None) is parts
+    }
+    return Cell(**fields | bound | {"structure": owned, "name": name, "call": call})
 
 
 def positive_int(owner: str, name: str, value: Any) -> int:

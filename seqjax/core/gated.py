@@ -173,6 +173,8 @@ class Gated:
     input_init: Initializer
     recurrent_init: Initializer
     bias_init: Initializer
+    owner: str = dataclasses.field(default="", compare=False)
+    """The call that made the cell, for errors."""
 
     def __post_init__(self):
         fields = getattr(self.state, "_fields", None)
@@ -393,4 +395,5 @@ class Gated:
         return jax.tree.map(lambda new, old: new.astype(old.dtype), state, carry)
 
     def __str__(self) -> str:
-        return f"gated({spell(self.update)}, features={self.features}, gates={self.gates})"
+        own = f"gated({spell(self.update)}, features={self.features}, gates={self.gates})"
+        return self.owner or own

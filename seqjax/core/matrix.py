@@ -104,6 +104,7 @@ def matrix_state(
     stabilized: bool = False,
     least_log_decay: float | None = None,
     weight_init: Initializer = initializers.LeCun(),
+    input_ndim: Any = 1,
 ) -> Cell:
     """A cell with a matrix-valued state, from what a step forgets, writes and reads.
 
@@ -129,6 +130,7 @@ def matrix_state(
         the chunks for decays per channel is chosen when the program is compiled; without one,
         while it runs.
       weight_init: initializer of the weights of an `init` that is a mapping.
+      input_ndim: as for `sj.Cell`.
 
     Returns:
       A cell whose carry is `MatrixState(memory, log_scale)`.
@@ -194,6 +196,7 @@ def matrix_state(
         initial_carry=structure.initial_carry,
         step=structure.step,
         features=heads * values if features is None else features,
+        input_ndim=input_ndim,
         structure=structure,
     )
 
@@ -209,6 +212,8 @@ class MatrixRecurrence:
     values: int
     stabilized: bool = False
     least_log_decay: float | None = None
+    owner: str = dataclasses.field(default="", compare=False)
+    """The call that made the cell, for errors."""
 
     def initial_carry(self, params: Params, batch_shape: tuple[int, ...] = ()) -> Carry:
         dtype = self.memory_dtype(params)
@@ -321,7 +326,7 @@ class MatrixRecurrence:
         return self.read_out(params, reading.astype(dtype), x)
 
     def __str__(self) -> str:
-        return f"matrix_state({spell(self.access)}, heads={self.heads})"
+        return self.owner or f"matrix_state({spell(self.access)}, heads={self.heads})"
 
 
 def _repeated(leaf: Array | None, head: tuple[int, ...], key: tuple[int, ...] = ()) -> Array | None:

@@ -46,7 +46,8 @@ def sample(key: PRNGKeyArray, logits: Array, temperature: Any, top_k: Any, top_p
       key: a key.
       logits: `(*batch, tokens)`.
       temperature: 0 takes the most probable token, 1 samples from the model.
-      top_k: at least 1; the number of tokens or more is no restriction.
+      top_k: at least 1; the number of tokens or more is no restriction. Exactly so many are left:
+        of tokens that are equally probable those with lower numbers come first.
       top_p: in (0, 1]; 1 is no restriction.
 
     Returns:

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 from flax import nnx
+from flax.errors import TraceContextError
 
 from seqjax.core.cell import Cell, expect_real, factory
 from seqjax.core.stack import expect_cell
@@ -25,6 +26,9 @@ def from_flax(build: Callable[..., nnx.RNNCellBase], features: int) -> Cell:
     Returns:
       A `Cell`. Its initial carry is that of the Flax cell with key 0; all Flax cells start from
       zeros by default.
+
+    Raises:
+      ValueError: from a scan, if a step changes the module, as that of an nnx.Dropout does.
 
     Example:
       >>> import functools, jax, jax.numpy as jnp
@@ -55,11 +59,25 @@ def from_flax(build: Callable[..., nnx.RNNCellBase], features: int) -> Cell:
 
     def step(params, carry, x):
         expect_real("from_flax", x, carry)
-        new, y = params(carry, x)
+        before = jax.tree.leaves(params)
+        try:
+            new, y = params(carry, x)
+        except TraceContextError as error:
+            raise ValueError(_CHANGES) from error
+        if any(old is not new for old, new in zip(before, jax.tree.leaves(params), strict=True)):
+            # A module made anew in a loop is fine for Flax, and every step would draw alike.
+            raise ValueError(_CHANGES)
         # Some Flax cells widen their carry; ours keep its dtype.
         return jax.tree.map(lambda leaf, old: leaf.astype(old.dtype), new, carry), y
 
     return Cell(init=init, initial_carry=initial_carry, step=step, features=features)
+
+
+_CHANGES = (
+    "from_flax: a step of the Flax cell changes the module, as the counter of an nnx.Dropout does; "
+    "the module is the parameters here, which a step leaves as they are. Build the cell with "
+    "`deterministic=True` or without dropout, and put sj.dropout around it."
+)
 
 
 class FlaxCell(nnx.RNNCellBase):

@@ -135,3 +135,18 @@ def test_cells_that_cannot_be(changes, message):
         sj.matrix_state(**{
             "access": lambda p, x: None, "heads": 1, "keys": 2, "values": 2, "init": {}, **changes
         })  # fmt: skip
+
+
+def test_inputs_may_be_images():
+    """Two heads that read the rows of a picture."""
+
+    def access(p, x):
+        return sj.Access(*(scale * x[..., :2, :] for scale in (1.0, 0.5, 2.0)), rate=p)
+
+    cell = sj.matrix_state(
+        access, heads=2, keys=3, values=3, init=lambda key, n: jnp.float32(0.5), input_ndim=2
+    )
+    params, xs = cell.init(jax.random.key(0), 3), jnp.linspace(-1, 1, 150).reshape(5, 5, 2, 3)
+    ys = [sj.scan(cell, params, xs, method=method)[1] for method in ("plain", "chunked")]
+    assert ys[0].shape == (5, 5, 6)
+    np.testing.assert_allclose(*ys, rtol=1e-5, atol=1e-6)

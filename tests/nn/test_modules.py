@@ -171,3 +171,26 @@ def test_flax_makes_a_table_of_a_model():
     model = sj.nn.LanguageModel(9, sj.gru(4), embedding_size=4, rngs=nnx.Rngs(0))
     table = nnx.tabulate(model, jnp.ones((2, 5), int), console_kwargs={"force_terminal": False})
     assert "rnn" in table and "LanguageModel" in table
+
+
+class Dropping(nnx.GRUCell):
+    """A cell whose dropout counts its draws."""
+
+    def __init__(self, in_features, *, rngs):
+        super().__init__(in_features, 4, rngs=rngs)
+        self.dropout = nnx.Dropout(0.5, rngs=rngs)
+
+    def __call__(self, carry, inputs):
+        return super().__call__(carry, self.dropout(inputs))
+
+
+def test_a_flax_cell_that_changes_itself_is_refused():
+    """In a scan of ours and in a loop of the user's, where Flax would not say what to do."""
+    cell = sj.nn.from_flax(Dropping, 4)
+    params, xs = cell.init(jax.random.key(0), 3), jnp.ones((5, 3))
+    with pytest.raises(ValueError, match="an nnx.Dropout does.*put sj.dropout around"):
+        sj.scan(cell, params, xs)
+    with pytest.raises(ValueError, match="an nnx.Dropout does.*put sj.dropout around"):
+        jax.lax.scan(functools.partial(cell.step, params), cell.initial_carry(params), xs)
+    params.dropout.deterministic = True
+    assert sj.scan(cell, params, xs)[1].shape == (5, 4)
