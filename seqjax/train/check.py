@@ -8,6 +8,7 @@ from pathlib import Path
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Malformed
 from seqjax.data.formats import Column, Description, Fields, Format, find_format
+from seqjax.data.formats.audio import Audio
 from seqjax.data.formats.regular_series import GridReport, on_grid
 from seqjax.data.survey import Survey
 from seqjax.train.short_runs import notes_on_groups
@@ -40,6 +41,8 @@ class CheckConfig:
     """Column of the tokens."""
     image: str | None = None
     """Column of a picture or a clip."""
+    audio: str | None = None
+    """Column with the path of a file of sound."""
     label: str | None = None
     """Column of the class, of the labels, or of the text to write."""
     number: str | None = None
@@ -66,6 +69,7 @@ class CheckConfig:
             text=self.text,
             tokens=self.tokens,
             image=self.image,
+            audio=None if self.audio is None else Audio(self.audio),
             label=self.label,
             label_separator=self.separator,
             number=self.number,

@@ -58,6 +58,8 @@ class ClassifyFields(AudioFields):
     frames: str | None = None
     """Key of a clip: numbers nested as frames, rows, pixels and channels,
     or the path of a folder of pictures or of an .npy file, relative to the file."""
+    image_size: tuple[PositiveInt, PositiveInt] | None = None
+    """Height and width to which pictures from files are resized."""
     values: tuple[str, ...] = ()
     """Columns of the series; by default all other columns of numbers."""
     columns: tuple[str, ...] = ()
@@ -74,6 +76,7 @@ class ClassifyFields(AudioFields):
             label_separator=self.separator if self.target == "labels" else None,
             series=self.series,
             image=self.frames,
+            image_size=self.image_size,
             audio=self.sounds,
             time=self.time,
             time_zone=self.time_zone,

@@ -19,6 +19,7 @@ class Fields:
         row per step. `FIND` for a column that is found by its name.
       image: a vector, an image or a clip: nested lists of numbers; or, relative to the file's
         folder, the path of an image, of a folder with the frames of a clip, or of an `.npy` file.
+      image_size: height and width to which images from files are resized.
       audio: the sounds that a column names, as log-mel frames.
       label: the target of classification.
       label_is_text: whether the label is a text of its own, a translation, and not a class.
@@ -49,6 +50,7 @@ class Fields:
     text: str | None = None
     tokens: str | None = None
     image: str | None = None
+    image_size: tuple[int, int] | None = None
     audio: Audio | None = None
     label: str | None = None
     label_is_text: bool = False

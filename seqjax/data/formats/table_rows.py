@@ -69,7 +69,7 @@ def inputs_of(row: Row, fields: Fields, where: str) -> Any:
     """The text, the tokens, the image, the sound or the numbers of a row."""
     folder = Path(where.rpartition(", line ")[0]).parent
     if fields.image is not None:
-        return image_of(row[fields.image], fields.image, folder)
+        return image_of(row[fields.image], fields.image, folder, fields.image_size)
     if fields.audio is not None:
         return audio_of(row[fields.audio.column], fields.audio, folder)
     if fields.tokens is not None:

@@ -83,6 +83,8 @@ class TagFields:
     frames: str | None = None
     """Key of a clip: numbers nested as frames, rows, pixels and channels,
     or the path of a folder of pictures or of an .npy file, relative to the file."""
+    image_size: tuple[PositiveInt, PositiveInt] | None = None
+    """Height and width to which pictures from files are resized."""
     values: tuple[str, ...] = ()
     """Columns of numbers, if steps of a series are tagged."""
     series: str | None = None
@@ -101,6 +103,7 @@ class TagFields:
             columns=self.columns,
             series=self.series,
             image=self.frames,
+            image_size=self.image_size,
             values=self.values or None,
         )
 
