@@ -17,7 +17,6 @@ from seqjax.cells.convolutional import (
     conv_lstm,
     convolution,
     space_mean,
-    strided,
 )
 from seqjax.cells.delta import (
     delta_net,
@@ -47,6 +46,7 @@ from seqjax.cells.state_space import lru, s4d, s5
 from seqjax.core.cell import Cell
 from seqjax.core.heads import heads_of_64
 from seqjax.core.layers import layer_norm, rms_norm
+from seqjax.core.over_space import strided
 
 Family = Literal["gated", "linear", "matrix", "block", "attention", "image"]
 """What keeps the state, or what the cell is for: a heading of the reference."""

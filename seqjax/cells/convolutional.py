@@ -1,6 +1,5 @@
 """Cells for video: the products of a gated cell as convolutions over space."""
 
-import itertools
 import math
 from typing import NamedTuple
 
@@ -8,14 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
-from seqjax.core.cell import Cell, expect_real, factory, positive_int
+from seqjax.core.cell import Cell, factory
 from seqjax.core.exportable import exportable
 from seqjax.core.layers import draw, pointwise
+from seqjax.core.over_space import Convolution, Padding, Space, check_convolution, convolve
 from seqjax.core.recurrence import AnyStep
-from seqjax.core.trees import is_float
 from seqjax.core.types import Activation, Array, Params
-
-Space = tuple[int, ...]
 
 
 @exportable
@@ -27,7 +24,16 @@ class ConvLSTMState(NamedTuple):
 
 
 @factory
-def conv_lstm(features: int, *, space: Space, kernel: int = 3, forget_bias: float = 1.0) -> Cell:
+def conv_lstm(
+    features: int,
+    *,
+    space: Space,
+    kernel: int = 3,
+    stride: int = 1,
+    dilation: int = 1,
+    padding: Padding = "same",
+    forget_bias: float = 1.0,
+) -> Cell:
     """LSTM whose products are convolutions, for inputs that are images or volumes.
 
         i, f, g, o = x * input + h * recurrent + bias           *: convolution over space
@@ -37,12 +43,15 @@ def conv_lstm(features: int, *, space: Space, kernel: int = 3, forget_bias: floa
     Args:
       features: channels of the state.
       space: size of the inputs, `(length,)`, `(height, width)` or `(depth, height, width)`.
-      kernel: width of the convolutions along each of them, an odd number; the edges are padded
-        with zeros.
+      kernel: width of the convolutions along each of them, an odd number.
+      stride, dilation, padding: of the convolution of the inputs: every how many pixels the kernel
+        is applied, how many pixels lie between two of its own, and whether the edges are padded
+        with zeros, `"same"`, or only whole windows count, `"valid"`. The state has the size
+        of what is left, see `sj.strided`; its own convolution keeps that.
       forget_bias: start of the forget gate's bias.
 
     Returns:
-      A cell over inputs `(*batch, *space, in_features)` with outputs `(*batch, *space,
+      A cell over inputs `(*batch, *space, in_features)` with outputs `(*batch, *space left,
       features)`, the carry `ConvLSTMState`, and parameters `input` `(kernel, ..., in_features,
       4 features)`, `recurrent` and `bias`.
 
@@ -61,7 +70,8 @@ def conv_lstm(features: int, *, space: Space, kernel: int = 3, forget_bias: floa
     Source: Shi et al. 2015, arXiv:1506.04214, without its peepholes. Keras' ConvLSTM2D has the
     same equations with a hard sigmoid in older versions.
     """
-    check = _check("conv_lstm", features, space, kernel)
+    check = check_convolution("conv_lstm", features, space, kernel, stride, dilation, padding)
+    inner = Convolution(features, check.left, kernel)
 
     def init(key, in_features):
         params = _draw(key, check, in_features, 4)
@@ -69,12 +79,12 @@ def conv_lstm(features: int, *, space: Space, kernel: int = 3, forget_bias: floa
         return {**params, "bias": forget.astype(params["bias"].dtype)}
 
     def initial_carry(params, batch_shape=()):
-        shape, dtype = (*batch_shape, *space, features), params["bias"].dtype
+        shape, dtype = (*batch_shape, *check.left, features), params["bias"].dtype
         return ConvLSTMState(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
 
     def step(params, carry, x):
-        gates = _convolve(x, params["input"], check) + _bias(params["bias"], x)
-        gates = gates + _convolve(carry.hidden, params["recurrent"], check)
+        gates = convolve(x, params["input"], check) + _bias(params["bias"], x)
+        gates = gates + convolve(carry.hidden, params["recurrent"], inner)
         i, f, g, o = jnp.split(gates, 4, -1)
         cell = jax.nn.sigmoid(f) * carry.cell + jax.nn.sigmoid(i) * jnp.tanh(g)
         cell = cell.astype(carry.cell.dtype)
@@ -85,7 +95,15 @@ def conv_lstm(features: int, *, space: Space, kernel: int = 3, forget_bias: floa
 
 
 @factory
-def conv_gru(features: int, *, space: Space, kernel: int = 3) -> Cell:
+def conv_gru(
+    features: int,
+    *,
+    space: Space,
+    kernel: int = 3,
+    stride: int = 1,
+    dilation: int = 1,
+    padding: Padding = "same",
+) -> Cell:
     """GRU whose products are convolutions, for inputs that are images or volumes.
 
         r, z      = sigmoid(x * input + h * recurrent + bias)          *: convolution over space
@@ -93,7 +111,7 @@ def conv_gru(features: int, *, space: Space, kernel: int = 3) -> Cell:
         h         = (1 - z) candidate + z h
 
     Args:
-      features, space, kernel: as for `conv_lstm`.
+      features, space, kernel, stride, dilation, padding: as for `conv_lstm`.
 
     Returns:
       A cell like `conv_lstm`, whose carry is `h` and whose parameters have three gates.
@@ -112,20 +130,21 @@ def conv_gru(features: int, *, space: Space, kernel: int = 3) -> Cell:
     Source: Ballas et al. 2015, arXiv:1511.06432; the GRU of Cho et al. 2014, with the reset
     gate before the product.
     """
-    check = _check("conv_gru", features, space, kernel)
+    check = check_convolution("conv_gru", features, space, kernel, stride, dilation, padding)
+    inner = Convolution(features, check.left, kernel)
 
     def init(key, in_features):
         return _draw(key, check, in_features, 3)
 
     def initial_carry(params, batch_shape=()):
-        return jnp.zeros((*batch_shape, *space, features), params["bias"].dtype)
+        return jnp.zeros((*batch_shape, *check.left, features), params["bias"].dtype)
 
     def step(params, carry, x):
-        from_input = _convolve(x, params["input"], check) + _bias(params["bias"], x)
+        from_input = convolve(x, params["input"], check) + _bias(params["bias"], x)
         gates, candidate = jnp.split(params["recurrent"], [2 * features], -1)
-        seen = from_input[..., : 2 * features] + _convolve(carry, gates, check)
+        seen = from_input[..., : 2 * features] + convolve(carry, gates, inner)
         r, z = jnp.split(jax.nn.sigmoid(seen), 2, -1)
-        again = _convolve((r * carry).astype(carry.dtype), candidate, check)
+        again = convolve((r * carry).astype(carry.dtype), candidate, inner)
         new = jnp.tanh(from_input[..., 2 * features :] + again)
         h = ((1 - z) * new + z * carry).astype(carry.dtype)
         return h, h
@@ -140,6 +159,8 @@ def convolution(
     space: Space,
     kernel: int = 3,
     stride: int = 1,
+    dilation: int = 1,
+    padding: Padding = "same",
     activation: Activation | None = jax.nn.relu,
 ) -> Cell:
     """A layer that looks at each image by itself, and may leave fewer pixels of it.
@@ -150,7 +171,7 @@ def convolution(
       features: channels of the output.
       space: size of the inputs, as for `conv_lstm`.
       kernel: width of the convolution along each of them, an odd number.
-      stride: every how many pixels the kernel is applied, along each axis; see `strided`.
+      stride, dilation, padding: as for `conv_lstm`.
       activation: applied to the sum; None for none.
 
     Returns:
@@ -171,9 +192,7 @@ def convolution(
 
     Source: LeCun et al. 1989 (Neural Computation 1).
     """
-    check = _check("convolution", features, space, kernel)._replace(
-        stride=positive_int("convolution", "stride", stride)
-    )
+    check = check_convolution("convolution", features, space, kernel, stride, dilation, padding)
 
     def init(key, in_features):
         shape = (kernel ** len(space) * in_features, features)
@@ -188,28 +207,10 @@ def convolution(
         return {**drawn, "weights": drawn["weights"].reshape(*window, in_features, features)}
 
     def look(params, x):
-        y = _convolve(x, params["weights"], check) + _bias(params["bias"], x)
+        y = convolve(x, params["weights"], check) + _bias(params["bias"], x)
         return y if activation is None else activation(y)
 
     return pointwise(look, features=features, init=init, input_ndim=len(space) + 1)
-
-
-def strided(space: Space, stride: int) -> Space:
-    """The size of what `convolution` leaves: of every `stride` pixels the first one.
-
-    Args:
-      space: sizes in pixels.
-      stride: at least 1.
-
-    Returns:
-      As many sizes, each divided by the stride and rounded up.
-
-    Example:
-      >>> import seqjax as sj
-      >>> sj.strided((6, 5), 2)
-      (3, 3)
-    """
-    return tuple(-(-size // stride) for size in space)
 
 
 @factory
@@ -239,28 +240,7 @@ def space_mean(features: int, *, axes: int = 2) -> Cell:
     )
 
 
-class _Convolution(NamedTuple):
-    features: int
-    space: Space
-    kernel: int
-    stride: int = 1
-
-
-def _check(owner: str, features: int, space: Space, kernel: int) -> _Convolution:
-    positive_int(owner, "features", features)
-    positive_int(owner, "kernel", kernel)
-    if not 1 <= len(space) <= 3:
-        raise ValueError(f"{owner}: `space` must have one to three sizes, got {space!r}.")
-    for size in space:
-        positive_int(owner, "space", size)
-    if kernel % 2 == 0:
-        raise ValueError(
-            f"{owner}: `kernel` must be odd, so that space keeps its size; got {kernel}."
-        )
-    return _Convolution(features, tuple(space), kernel)
-
-
-def _draw(key: Array, of: _Convolution, in_features: int, gates: int) -> Params:
+def _draw(key: Array, of: Convolution, in_features: int, gates: int) -> Params:
     window = (of.kernel,) * len(of.space)
     taps = math.prod(window)
     recipes = {}
@@ -274,57 +254,11 @@ def _draw(key: Array, of: _Convolution, in_features: int, gates: int) -> Params:
     return drawn
 
 
-def _convolve(x: Array, weights: Array, of: _Convolution) -> Array:
-    """The convolution over the last axes but one, zeros around the edges."""
-    space = x.shape[-len(of.space) - 1 : -1]
-    if space != of.space:
-        raise ValueError(
-            f"expected images of {of.space} pixels, which is what `space` said; got inputs of "
-            f"shape {x.shape}."
-        )
-    expect_real("convolution", x, weights)
-    if not is_float(x):  # As pixels often are.
-        x = x.astype(weights.dtype)
-    return (_as_product if jax.default_backend() == "cpu" else _as_convolution)(x, weights, of)
-
-
-def _as_product(x: Array, weights: Array, of: _Convolution) -> Array:
-    """All windows side by side, as one matrix product.
-
-    It takes as many times the memory as a window has pixels, and on a CPU a fraction of the time:
-    what XLA has for convolutions there, for their gradients above all, is slow; see
-    `docs/measured/bench.md`.
-    """
-    reach, axes = of.kernel // 2, len(of.space)
-    batch = x.ndim - axes - 1
-    padded = jnp.pad(x, [(0, 0)] * batch + [(reach, reach)] * axes + [(0, 0)])
-    windows = []
-    for start in itertools.product(range(of.kernel), repeat=axes):
-        cut = [slice(at, at + size, of.stride) for at, size in zip(start, of.space, strict=True)]
-        windows.append(padded[(..., *cut, slice(None))])
-    return jnp.concatenate(windows, -1) @ weights.astype(x.dtype).reshape(-1, weights.shape[-1])
-
-
-def _as_convolution(x: Array, weights: Array, of: _Convolution) -> Array:
-    axes = len(of.space)
-    letters = "DHW"[-axes:]
-    batch = x.shape[: x.ndim - axes - 1]
-    flat = x.reshape(-1, *x.shape[len(batch) :])
-    y = jax.lax.conv_general_dilated(
-        flat,
-        weights.astype(x.dtype),
-        window_strides=(of.stride,) * axes,
-        padding=[(of.kernel // 2, of.kernel // 2)] * axes,
-        dimension_numbers=(f"N{letters}C", f"{letters}IO", f"N{letters}C"),
-    )
-    return y.reshape(*batch, *y.shape[1:])
-
-
 def _bias(bias: Array, like: Array) -> Array:
     return bias.reshape((1,) * (like.ndim - 1) + bias.shape)
 
 
-def _cell(init, initial_carry, step, of: _Convolution, *, output) -> Cell:
+def _cell(init, initial_carry, step, of: Convolution, *, output) -> Cell:
     return Cell(
         init=init,
         initial_carry=initial_carry,

@@ -13,12 +13,13 @@ import optax
 
 from seqjax.cells.block_stack import block_stack
 from seqjax.cells.catalogue import CATALOGUE
-from seqjax.cells.convolutional import conv_gru, convolution, space_mean, strided
+from seqjax.cells.convolutional import conv_gru, convolution, space_mean
 from seqjax.core.bidirectional import bidirectional
 from seqjax.core.cell import Cell
 from seqjax.core.errors import InputError
 from seqjax.core.layers import dense
 from seqjax.core.noise import dropout
+from seqjax.core.over_space import strided
 from seqjax.core.parameter_kinds import weight_mask
 from seqjax.core.stack import residual, stack
 from seqjax.train.config import CellConfig, OptimizerConfig, parse_options

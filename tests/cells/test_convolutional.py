@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import seqjax as sj
-from seqjax.cells import convolutional
+from seqjax.core import over_space
 from seqjax.testing import check_cell
 from tests.parameters import drawn
 
@@ -21,7 +21,7 @@ def images(space):
 @pytest.mark.parametrize(
     ("cell", "space"),
     [
-        (sj.conv_lstm(2, space=(3, 2)), (3, 2)),
+        (sj.conv_lstm(2, space=(5, 4), stride=2, padding="valid"), (5, 4)),
         (
             sj.stack(
                 sj.dense(2),
@@ -97,9 +97,12 @@ def test_equations(name, x64):
         ({"space": (1, 2, 3, 4)}, "one to three sizes"),
         ({"space": (0,)}, "`space` must be a positive"),
         ({"space": (4,), "kernel": 2}, "must be odd"),
+        ({"space": (4,), "stride": 0}, "`stride` must be a positive"),
+        ({"space": (4,), "padding": "full"}, "must be 'same' or 'valid', got 'full'"),
+        ({"space": (9, 4), "dilation": 2, "padding": "valid"}, "window of 5 pixels does not fit"),
     ],
 )
-def test_sizes_that_make_no_sense(options, message):
+def test_sizes_that_make_no_sense(options, message, no_shape_checks):
     with pytest.raises(ValueError, match=message):
         sj.conv_lstm(2, **options)
 
@@ -113,12 +116,24 @@ def test_images_of_another_size(make, space):
         sj.scan(cell, params, jnp.ones((5, *space, 1)))
 
 
-@pytest.mark.parametrize("stride", [1, 2, 3])
-@pytest.mark.parametrize("space", [(5,), (3, 4), (2, 3, 4)])
-def test_a_product_of_windows_is_the_convolution(space, stride, x64):
-    """The two forms, for different devices, are one function."""
-    of = convolutional._Convolution(3, space, 3, stride)
+WINDOWS = [
+    ((5,), 1, 1, "same"),
+    ((5,), 3, 2, "valid"),
+    ((3, 4), 2, 1, "same"),
+    ((3, 4), 1, 2, "same"),
+    ((7, 6), 2, 2, "valid"),
+    ((2, 3, 4), 3, 1, "same"),
+    ((4, 3, 5), 2, 1, "valid"),
+]
+"""Space, stride, dilation and padding."""
+
+
+@pytest.mark.parametrize(("space", "stride", "dilation", "padding"), WINDOWS)
+def test_a_product_of_windows_is_the_convolution(space, stride, dilation, padding, x64):
+    """The two forms, for different devices, are one function, of the size that is said."""
+    of = over_space.Convolution(3, space, 3, stride, dilation, padding)
     x = jax.random.normal(jax.random.key(0), (2, 6, *space, 2))
     weights = jax.random.normal(jax.random.key(1), (*(3,) * len(space), 2, 3))
-    ours = convolutional._as_product(x, weights, of)
-    np.testing.assert_allclose(ours, convolutional._as_convolution(x, weights, of), atol=1e-12)
+    ours = over_space.as_product(x, weights, of)
+    np.testing.assert_allclose(ours, over_space.as_convolution(x, weights, of), atol=1e-12)
+    assert ours.shape[2:-1] == sj.strided(space, stride, dilation=dilation, padding=padding)

@@ -165,9 +165,9 @@ FAULTS = (
     ),
     Fault(
         "convolutional cells: the stride starts at the wrong pixel",
-        "cells",
-        "padded = jnp.pad(x, [(0, 0)] * batch + [(reach, reach)] * axes + [(0, 0)])",
-        "padded = jnp.pad(x, [(0, 0)] * batch + [(reach + 1, reach - 1)] * axes + [(0, 0)])",
+        "core/over_space.py",
+        "padded = jnp.pad(x, [(0, 0)] * batch + [of.edge] * axes + [(0, 0)])",
+        "padded = jnp.roll(jnp.pad(x, [(0, 0)] * batch + [of.edge] * axes + [(0, 0)]), 1, -2)",
         "tests/cells/test_convolutional.py",
     ),
     Fault(

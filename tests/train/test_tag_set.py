@@ -29,6 +29,11 @@ def test_schemes_are_converted_both_ways(scheme):
     assert counts.true.sum() == 3 and counts.f1 == 1
 
 
+def test_iob1_spans_of_two_kinds_that_touch():
+    assert to_standard(["I-A", "I-B", "I-B"], "IOB1") == ("B-A", "B-B", "I-B")
+    assert from_standard(["B-A", "B-B", "I-B"], "IOB1") == ("I-A", "I-B", "I-B")
+
+
 @pytest.mark.parametrize("tags", [["NOUN", "VERB"], ["O", "O"], ["U-A", "S-A"], ["1", "0"]])
 def test_tags_without_a_scheme(tags):
     assert find_written_scheme([tags]) is None

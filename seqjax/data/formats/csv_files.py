@@ -31,7 +31,7 @@ from seqjax.data.formats.notation import (
     find_numerals,
 )
 from seqjax.data.formats.table_rows import Line, to_examples
-from seqjax.data.formats.tag_columns import found_columns, with_sentences
+from seqjax.data.formats.tag_columns import found_columns, tag_choices, with_sentences
 from seqjax.data.formats.values import Row
 
 FIRST_LINES = 50
@@ -93,14 +93,16 @@ class Table:
         _check_header(path, columns)
         if not header:
             records = itertools.chain([(start, cells)], records)
-        self.columns, self.choices = columns, ()
+        self.asked, self.columns, self.choices = fields, columns, ()
+        fields = found_columns(path, fields, columns)
+        if header:
+            _check_columns(path, columns, fields)
         self.rest = self._lines(columns, records)
         self.first = first_rows(self.rest, lambda line: line.row)
         rows = [line.row for line in self.first]
-        fields = found_columns(path, fields, columns)
         if not header:
             fields, self.choices = unnamed_roles(path, fields, columns, rows)
-        _check_columns(path, columns, fields)
+            _check_columns(path, columns, fields)
         self.fields = with_sentences(fields, rows)
         cells = ([line.row[name] for line in self.first] for name in columns)
         numerals = find_numerals(path, self.notation.delimiter, cells)
@@ -113,11 +115,9 @@ class Table:
         found = (
             describe_columns(self.path, fields, rows) if rows else Description(self.path, fields)
         )
-        return dataclasses.replace(
-            found,
-            notation=(*self.notation.remarks(self.path), *found.notation),
-            choices=(*self.choices, *found.choices),
-        )
+        notation = (*self.notation.remarks(self.path), *found.notation)
+        choices = (*tag_choices(self.asked, fields), *self.choices, *found.choices)
+        return dataclasses.replace(found, notation=notation, choices=choices)
 
     def numbered(self, fields: Fields) -> Iterator[Line]:
         """The rows, with the numbers of these columns in Python's notation."""

@@ -1,6 +1,7 @@
 """JSON Lines: one object per line."""
 
 import contextlib
+import dataclasses
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,7 +18,7 @@ from seqjax.data.formats.fields import FIND, Fields
 from seqjax.data.formats.file_access import FlawError, check_text, lines_of, whole_file
 from seqjax.data.formats.predictions import future_rows, is_list_of, last_row, plain
 from seqjax.data.formats.table_rows import Line, to_examples
-from seqjax.data.formats.tag_columns import found_columns
+from seqjax.data.formats.tag_columns import found_columns, tag_choices
 
 WHAT = "a file with a JSON object in every line"
 
@@ -51,10 +52,12 @@ def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Exa
 
 def describe(path: str | Path, fields: Fields) -> Description:
     """How a JSON Lines file is read, from its first well-formed objects."""
-    fields = _found(path, fields)
+    asked, fields = fields, _found(path, fields)
     lines = _objects(path, fields, Malformed(skip=True))
     rows = [line.row for line in first_rows(lines, lambda line: line.row)]
-    return describe_columns(path, fields, rows) if rows else Description(path, fields)
+    found = describe_columns(path, fields, rows) if rows else Description(path, fields)
+    choices = (*tag_choices(asked, fields), *found.choices)
+    return dataclasses.replace(found, choices=choices)
 
 
 def _found(path: str | Path, fields: Fields) -> Fields:

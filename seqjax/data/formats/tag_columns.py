@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Literal
 
 from seqjax.core.errors import InputError
-from seqjax.data.formats.description import listed
+from seqjax.data.formats.description import Choice, listed
 from seqjax.data.formats.fields import FIND, Fields
 from seqjax.data.formats.values import Row
 
@@ -58,6 +58,16 @@ def with_sentences(fields: Fields, rows: Sequence[Row]) -> Fields:
     names = [row[series] for row in rows]
     continued = any(after in ("", before) for before, after in pairwise(names))
     return fields.with_roles(series=series) if continued else fields
+
+
+def tag_choices(asked: Fields, found: Fields) -> tuple[Choice, ...]:
+    """The column of tags and that of sentences, where they were to be found."""
+    choices = []
+    if asked.tag == FIND and found.tag is not None:
+        choices.append(Choice("tags", (found.tag,), "by its name"))
+    if asked.series is None and found.series is not None:
+        choices.append(Choice("sentences", (found.series,), "which has a row for each word"))
+    return tuple(choices)
 
 
 def _missing(path: object, option: str, role: str, names: list[str]) -> InputError:

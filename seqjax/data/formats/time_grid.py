@@ -158,11 +158,12 @@ def _places(counts: np.ndarray, cells: list[str], name: str) -> tuple[float, np.
     apart = np.diff(counts)
     if (apart == 0).any():
         twice = cells[int(np.argmax(apart == 0))]
-        raise FlawError(
-            f"{name!r}: expected a row for each time, got {twice!r} twice (if that is the hour "
-            "that the end of summer time repeats, --time-zone names the zone; if rows belong to "
-            "several series, --series tells them apart)"
-        )
+        advice = "if rows belong to several series, --series tells them apart"
+        if ":" in twice:
+            advice += (
+                "; if this hour comes twice at the end of summer time, --time-zone names the zone"
+            )
+        raise FlawError(f"{name!r}: expected a row for each time, got {twice!r} twice ({advice})")
     typical = float(np.median(apart))
     shares, numbers = np.unique(np.round(apart / typical, 6), return_counts=True)
     common = float(shares[np.argmax(numbers)]) * typical

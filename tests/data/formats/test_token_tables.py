@@ -28,9 +28,10 @@ FILES = {
     "CoNLL-U by content": ("a.conll", "1\tgo\tgo\tVERB\t_\t_\t0\t_\t_\t_\n\n", [("go", "VERB")],
                            "the parts of speech"),
     "Kaggle": ("a.csv", "Sentence #,Word,POS,Tag\nSentence: 1,Of,IN,O\n,Iraq,NNP,B-geo\n"
-               "Sentence: 2,So,X,O\n", [("Of", "O"), ("Iraq", "B-geo")], None),
+               "Sentence: 2,So,X,O\n", [("Of", "O"), ("Iraq", "B-geo")],
+               "sentences from 'Sentence #', which has a row for each word"),
     "a row per sentence": ("a.csv", "words,ner\nOf Iraq,O B-geo\nso,O\n", [("Of", "O"),
-                           ("Iraq", "B-geo")], None),
+                           ("Iraq", "B-geo")], "tags from 'ner', by its name"),
 }  # fmt: skip
 
 
@@ -45,8 +46,7 @@ def test_files_as_people_have_them(name, content, first, why, tmp_path):
     found = read(path, TAGGED)
     assert list(zip(found[0].inputs, found[0].target, strict=True)) == first
     assert len(found) == (1 if first[0][0] in ("go", "do") else 2)
-    if why is not None:
-        assert why in "\n".join(find_format(path, TAGGED).describe(path, TAGGED).lines())
+    assert why in "\n".join(find_format(path, TAGGED).describe(path, TAGGED).lines())
 
 
 def test_a_column_of_its_own_name(tmp_path):
