@@ -1,4 +1,4 @@
-"""`seqjax train`, `generate`, `evaluate`, `predict`, `inspect`, `bench`."""
+"""`seqjax train`, `check`, `generate`, `evaluate`, `predict`, `inspect`, `bench`."""
 
 import dataclasses
 import errno
@@ -23,6 +23,7 @@ usage: seqjax COMMAND [OPTIONS]
 
 {tasks}
   train --resume   continue a run
+  check            how a file would be read, and what looks odd in it
   generate         write text with a trained language model
   evaluate         how good a trained model is, on its test data or on your own
   predict          predictions for a file, in the format of the file
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     commands = {
         "train": _train,
+        "check": _check,
         "generate": _generate,
         "evaluate": _evaluate,
         "predict": _predict,
@@ -221,6 +223,14 @@ def _check_options(
                 f"--{name.replace('_', '-')} is for runs of {_join(kinds)}; {config.run} is a run "
                 f"of {run.kind}."
             )
+
+
+def _check(arguments: Sequence[str]) -> int:
+    from seqjax.train.check import CheckConfig, check
+
+    for line in check(_parse(CheckConfig, arguments, "check")):
+        print(line)
+    return 0
 
 
 def _generate(arguments: Sequence[str]) -> int:

@@ -10,6 +10,7 @@ import tyro
 
 from seqjax.bench.command import BenchConfig
 from seqjax.core.errors import InputError
+from seqjax.train.check import CheckConfig
 from seqjax.train.commands import EvaluateConfig, GenerateConfig, PredictConfig
 from seqjax.train.inspection import InspectConfig
 from seqjax.train.tasks import TASKS
@@ -19,6 +20,7 @@ DOCS = [page for page in (ROOT / "docs").rglob("*.md") if "build" not in page.pa
 NOTEBOOKS = (ROOT / "notebooks").glob("*.md")
 PAGES = sorted({ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS, *NOTEBOOKS})
 COMMANDS = {f"train {name}": task.config for name, task in TASKS.items()} | {
+    "check": CheckConfig,
     "generate": GenerateConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
@@ -68,7 +70,9 @@ def problem(command, arguments):
         arguments = [word.split("=")[0] for word in arguments if word.startswith("--")]
         unknown = set(arguments) - options(COMMANDS[command])
         return f"no options of `{command}`: {unknown}" if unknown else None
-    if command in ("evaluate", "predict", "generate", "inspect") and is_option(arguments[:1]):
+    if command in ("check", "evaluate", "predict", "generate", "inspect") and is_option(
+        arguments[:1]
+    ):
         arguments = ["runs/of-the-reader", *arguments]
     try:
         tyro.cli(

@@ -1,5 +1,6 @@
 """Text files as documents."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,11 +18,14 @@ class Document(NamedTuple):
     text: str
 
 
-def read_documents(paths: Iterable[str | Path]) -> list[Document]:
+def read_documents(
+    paths: Iterable[str | Path], suffixes: Sequence[str] = SUFFIXES
+) -> list[Document]:
     """One document per text file, in order of name.
 
     Args:
-      paths: files, or folders, searched recursively for `.txt` and `.md` files.
+      paths: files, or folders, searched recursively.
+      suffixes: of the files that are read in folders.
 
     Returns:
       The documents, at least one, none empty.
@@ -33,11 +37,15 @@ def read_documents(paths: Iterable[str | Path]) -> list[Document]:
     files: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            found = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES)
+            inside = sorted(file for file in path.rglob("*") if file.is_file())
+            found = [file for file in inside if file.suffix in suffixes]
             if not found:
+                counts = Counter(file.suffix or "no suffix" for file in inside).most_common(5)
+                held = ", ".join(f"{count:,} with {suffix}" for suffix, count in counts)
                 raise InputError(
-                    f"The folder {path} holds no file that ends in {' or '.join(SUFFIXES)}. Name "
-                    "the files themselves if their names end in something else."
+                    f"The folder {path} holds no file that ends in {' or '.join(suffixes)}; its "
+                    f"files are {held or 'none'}. Name the files themselves, or their suffixes "
+                    "with --suffixes."
                 )
             files += found
         elif path.exists():

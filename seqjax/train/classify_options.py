@@ -4,9 +4,11 @@ import dataclasses
 from typing import Literal
 
 from seqjax.data.formats import Fields
+from seqjax.train.audio_options import AudioFields
 from seqjax.train.bounds import PositiveInt, ProbabilityBelowOne
 from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
 from seqjax.train.example_files import FilesConfig, SequenceConfig
+from seqjax.train.paired_files import ParallelConfig
 from seqjax.train.tokens import TokenKind
 
 
@@ -29,7 +31,7 @@ class ClassifierConfig(CellConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassifyFields:
+class ClassifyFields(AudioFields):
     """The columns of .csv files, keys of .jsonl files and arrays of .npz files."""
 
     target: Literal["class", "labels", "number"] = "class"
@@ -56,8 +58,12 @@ class ClassifyFields:
     frames: str | None = None
     """Key of a clip: numbers nested as frames, rows, pixels and channels,
     or the path of a folder of pictures or of an .npy file, relative to the file."""
+    image_size: tuple[PositiveInt, PositiveInt] | None = None
+    """Height and width to which pictures from files are resized."""
     values: tuple[str, ...] = ()
     """Columns of the series; by default all other columns of numbers."""
+    columns: tuple[str, ...] = ()
+    """Names of the columns of a table whose first line does not name them."""
 
     @property
     def fields(self) -> Fields:
@@ -70,10 +76,13 @@ class ClassifyFields:
             label_separator=self.separator if self.target == "labels" else None,
             series=self.series,
             image=self.frames,
+            image_size=self.image_size,
+            audio=self.sounds,
             time=self.time,
             time_zone=self.time_zone,
             missing_names=self.missing,
             values=self.values or None,
+            columns=self.columns,
             missing=True,
         )
 
@@ -93,6 +102,7 @@ class ClassifyConfig(RunConfig):
     ] = "japanese-vowels"
     """A data set that a package carries; --train names files of your own."""
     files: FilesConfig = FilesConfig()
+    parallel: ParallelConfig = ParallelConfig()
     columns: ClassifyFields = ClassifyFields()
     sequences: SequenceConfig = SequenceConfig()
     model: ClassifierConfig = ClassifierConfig()

@@ -24,7 +24,7 @@ class EvaluateConfig:
     input: tuple[Path, ...] = ()
     """Files or folders; by default the data held out from the run's training."""
     targets: tuple[Path, ...] = ()
-    """For translations: text files with the reference translations, line by line, for --input."""
+    """Text files with the targets (translations, labels, tags) of --input, line by line."""
     beams: PositiveInt | None = None
     """Beams of the search, for translate, caption and transcribe; by default those of the run."""
     pictures: bool = False

@@ -94,13 +94,14 @@ def predict(task_type: type[ExampleTask], run: SavedRun, config: PredictConfig, 
     """
     if config.input is None:
         raise InputError("Name the file to predict for: --input FILE.")
-    source, target = config.input, config.output or default_output(config.input)
-    if target.resolve() == source.resolve():
-        raise InputError("--output must not be the input itself.")
+    source = config.input
     task, model, _ = _trained(task_type, run, config)
     fields = as_in_training(task.config.columns.fields, run.preprocessing)
     fields = dataclasses.replace(fields, require_target=False)
     file_format = find_format(source, fields)
+    target = config.output or default_output(source, file_format.written_as)
+    if target.resolve() == source.resolve():
+        raise InputError("--output must not be the input itself.")
     description = file_format.describe(source, fields)
     fields = description.fields
     for line in description.lines():
@@ -127,8 +128,8 @@ def predict(task_type: type[ExampleTask], run: SavedRun, config: PredictConfig, 
     return count
 
 
-def default_output(source: Path) -> Path:
-    """Where predictions for a file go by default.
+def default_output(source: Path, written_as: str | None = None) -> Path:
+    """Where predictions for a file go by default; `written_as` is the suffix if it is another.
 
     Example:
       >>> from pathlib import Path
@@ -137,7 +138,8 @@ def default_output(source: Path) -> Path:
       readings.predicted.csv.gz
     """
     suffixes = "".join(source.suffixes)
-    return source.with_name(f"{source.name.removesuffix(suffixes)}.predicted{suffixes}")
+    stem = source.name.removesuffix(suffixes)
+    return source.with_name(f"{stem}.predicted{written_as or suffixes}")
 
 
 def _trained(

@@ -140,6 +140,8 @@ def hold_out(
 ) -> tuple[list[Example], list[Example]]:
     """Examples to train on and to validate on: `share` of every group, always the same ones.
 
+    At least one example of every group is left to train on.
+
     Raises:
       InputError: if there are too few examples to hold any out.
     """
@@ -156,6 +158,13 @@ def hold_out(
             "name files with --validation."
         )
     chosen = {line[(2 * i + 1) * len(line) // (2 * count)] for i in range(count)}
+    # What is held out whole cannot be learned.
+    chosen -= {members[0] for members in by_group.values() if chosen.issuperset(members)}
+    if not chosen:
+        raise InputError(
+            f"No group has more than one of the {len(line)} examples: none can be held out for "
+            "validation. Give more, or name files with --validation."
+        )
     return (
         [example for place, example in enumerate(examples) if place not in chosen],
         [example for place, example in enumerate(examples) if place in chosen],

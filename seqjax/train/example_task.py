@@ -3,6 +3,7 @@
 import abc
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from flax import nnx
@@ -16,6 +17,8 @@ from seqjax.data.padding import Encoded, truncate
 from seqjax.train.commands import EvaluateConfig, Log
 from seqjax.train.config import RunConfig
 from seqjax.train.example_files import Data, find_data, hold_out, read_examples
+from seqjax.train.paired_files import pairs, parallel
+from seqjax.train.short_runs import notes_on_groups
 from seqjax.train.task import Criterion
 
 Batch = dict[str, Array]
@@ -149,7 +152,25 @@ class ExampleTask(abc.ABC):
     @classmethod
     def load(cls, config: Any, log: Log) -> Data:
         """The user's files, or the data set that `--source` names."""
+        if "targets" in cls.evaluate_options:
+            found = parallel(config, partial(cls.pair, config), log)
+            if found is not None:
+                return found
         return find_data(config, cls.source, log)
+
+    @classmethod
+    def pair(cls, config: Any, lines: Sequence[Any], target: str) -> tuple[Any, Any]:
+        """Input and target from lines of files in pieces; for tasks with the option `targets`.
+
+        Args:
+          config: the options.
+          lines: of the input, one for each channel.
+          target: the line of the target.
+
+        Raises:
+          FlawError: if they are none.
+        """
+        raise InputError(f"--train-targets: `{cls.name}` reads no files in pieces.")
 
     @classmethod
     def has_test_data(cls, config: Any) -> bool:
@@ -169,6 +190,9 @@ class ExampleTask(abc.ABC):
             groups = [cls.group(config, example) for example in train]
             train, validation = hold_out(train, config.files.held_out, groups)
             held = validation
+        by_group = ([cls.group(config, one) for one in part] for part in (train, validation))
+        for line in notes_on_groups(*by_group):
+            log(line)
         task = cls.fit(config, train, held)
         for line in task.remarks():
             log(line)
@@ -184,6 +208,10 @@ class ExampleTask(abc.ABC):
             )
         ]
         return task, Split(task.learnable(encoded[0], log), *encoded[1:])
+
+    def baseline(self, split: Split) -> float | None:
+        """The criterion of one answer for all inputs, in validation; None if it is not known."""
+        return None
 
     def remarks(self) -> list[str]:
         """What the user should know of how the task was fitted to the data."""
@@ -224,7 +252,10 @@ class ExampleTask(abc.ABC):
     def read(
         self, config: EvaluateConfig, fields: Fields, malformed: Malformed, log: Log
     ) -> list[Example]:
-        """The examples of the files in `--input`."""
+        """The examples of the files in `--input`, with their targets in `--targets` if given."""
+        if config.targets:
+            pair = partial(self.pair, self.config)
+            return pairs("input", config.input, config.targets, pair, log)
         return read_examples(config.input, fields, malformed, log)
 
     def evaluation_examples(

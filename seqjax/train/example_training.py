@@ -13,10 +13,12 @@ from jax.sharding import Mesh, NamedSharding
 
 from seqjax.core.types import PyTree
 from seqjax.data.batching import Batches
+from seqjax.data.survey import Survey
 from seqjax.train.commands import Log
 from seqjax.train.devices import AXIS
 from seqjax.train.example_task import ExampleTask, Split
 from seqjax.train.predictor import Predictor, lengths_of, without
+from seqjax.train.short_runs import notes_on_examples
 from seqjax.train.task import Criterion
 
 
@@ -24,6 +26,13 @@ def prepare(task: type[ExampleTask], config: Any, log: Log) -> "ExampleTraining"
     """The task with its data, as the configuration says."""
     data = task.load(config, log)
     fitted, split = task.prepare(data, config, log)
+    survey = Survey()
+    for example in data.train:
+        survey.add(example)
+    for line in (*survey.lines(), *survey.odd()):
+        log(line)
+    for line in notes_on_examples(config, len(split.train), len(split.validation)):
+        log(line)
     # Hashed with the data: other keys would make older runs look as if their data had changed.
     preprocessing = {"problem": fitted.preprocessing(), "values": data.values}
     if data.roles:
@@ -57,7 +66,7 @@ class ExampleTraining:
 
     @property
     def criterion(self) -> Criterion:
-        return self.task.criterion
+        return self.task.criterion._replace(baseline=self.task.baseline(self.split))
 
     def model(self, seed: int) -> nnx.Module:
         return self.task.model(seed)

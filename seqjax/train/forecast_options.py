@@ -56,6 +56,8 @@ class ForecastFields:
     season: NonNegativeInt | None = None
     """Steps of a season, for the seasonal-naive forecast that the model corrects; 0 for none; by
     default that of the source, or 0."""
+    columns: tuple[str, ...] = ()
+    """Names of the columns of a table whose first line does not name them."""
 
     @property
     def fields(self) -> Fields:
@@ -66,6 +68,7 @@ class ForecastFields:
             time_zone=self.time_zone,
             missing_names=self.missing,
             values=(*self.values, *self.covariates, *self.past_covariates) or None,
+            columns=self.columns,
             one_series=self.series is None,
             missing=True,
             require_target=False,

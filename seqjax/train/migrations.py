@@ -72,9 +72,13 @@ def _to_version_2(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _to_version_3(config: dict[str, Any]) -> dict[str, Any]:
-    """Biases no longer decay; those of a run that goes on do."""
+    """Biases no longer decay; those of a run that goes on do. Transcripts are a `text`."""
     optimization = {"decay_biases": True} | config.get("optimization", {})
-    return config | {"optimization": optimization}
+    config = config | {"optimization": optimization}
+    if "columns" in config:
+        names, values = {"transcript": "text"}, config["columns"].items()
+        config["columns"] = {names.get(name, name): value for name, value in values}
+    return config
 
 
 STEPS = (_to_version_2, _to_version_3)

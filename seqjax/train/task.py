@@ -10,10 +10,14 @@ from seqjax.core.types import Array, BatchKeys, PyTree
 
 
 class Criterion(NamedTuple):
-    """The score by which checkpoints are compared, and which of two is better."""
+    """The score by which checkpoints are compared, and which of two is better.
+
+    `baseline` is the score, in validation, of one answer for all inputs, if that is known.
+    """
 
     name: str
     lower_is_better: bool
+    baseline: float | None = None
 
     def cost(self, value: float) -> float:
         """A number that is lower where the score is better."""

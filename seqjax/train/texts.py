@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from seqjax.data import sources
-from seqjax.data.documents import Document, read_documents, split_documents
+from seqjax.data.documents import SUFFIXES, Document, read_documents, split_documents
 from seqjax.train.bounds import Fraction, PositiveInt
 
 
@@ -16,6 +16,8 @@ class TextConfig:
 
     text: tuple[Path, ...] = ()
     """Files, or folders of .txt and .md files; by default the plays of Shakespeare."""
+    suffixes: tuple[str, ...] = SUFFIXES
+    """Suffixes of the files that are read in folders, such as .c .h."""
     held_out: Fraction = 0.1
     """Share of your own text that is held out for validation, as whole files if there are at least
     three."""
@@ -34,7 +36,9 @@ class Texts(NamedTuple):
 def find_texts(config: TextConfig, log: Callable[[str], None]) -> Texts:
     """The user's texts, or the plays of Shakespeare, or else what Python carries."""
     if config.text:
-        train, held_out = split_documents(read_documents(config.text), config.held_out)
+        train, held_out = split_documents(
+            read_documents(config.text, config.suffixes), config.held_out
+        )
         return Texts(", ".join(map(str, config.text)), train, held_out)
     source = sources.SHAKESPEARE
     if sources.is_installed(source):

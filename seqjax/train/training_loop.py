@@ -19,6 +19,7 @@ from seqjax.train.diagnosis import Diagnose, sample_of, scalars, write_flow
 from seqjax.train.logs import Logs
 from seqjax.train.model import build_optimizer
 from seqjax.train.run_folder import SavedRun, load_run, new_folder, save_run
+from seqjax.train.short_runs import note_on_outcome, notes_on_steps
 from seqjax.train.signals import StopSignals
 from seqjax.train.step import StepMetrics, TrainState, make_train_step, place, start
 from seqjax.train.task import Task
@@ -70,6 +71,8 @@ def train(task: Task, config: RunConfig, log: Callable[[str], None] = print) -> 
         state = place(state, mesh)
         stopping = stopping.replace(**notes)
     log(_summary(task, config, folder, state, mesh))
+    for line in notes_on_steps(config):
+        log(line)
     logs = Logs(folder, int(state.step))
     loop = _Loop(task, config, folder, checkpoints, logs, stopping, task.evaluator(mesh))
     step = make_train_step(task, optimizer, mesh, seed=config.seed, dtype=config.dtype)
@@ -156,6 +159,9 @@ class _Loop:
                 f"Stopped after step {step:,}: --patience {config.patience} validations in a row "
                 "were no better than the one before them."
             )
+        outcome = note_on_outcome(self.task.criterion, self.stopping.best_metric, step)
+        if signals.received is None and outcome:
+            log(outcome)
         return Outcome(self.folder, step, signals.received)
 
     @property

@@ -19,7 +19,7 @@ from seqjax.nn.decoder import Decoder
 from seqjax.nn.encoder_decoder import EncoderDecoder
 from seqjax.train.bounds import NonNegativeFloat, PositiveInt, Probability, ProbabilityBelowOne
 from seqjax.train.config import CellConfig
-from seqjax.train.example_task import ExampleTask
+from seqjax.train.example_task import ExampleTask, Split
 from seqjax.train.model import build_cell
 from seqjax.train.pictures import token_name
 from seqjax.train.task import Criterion
@@ -175,6 +175,10 @@ class Writing(ExampleTask):
     def criterion(self) -> Criterion:
         name = self.config.decoding.criterion
         return Criterion(name, lower_is_better=name == "token_error_rate")
+
+    def baseline(self, split: Split) -> float:
+        """That of empty texts."""
+        return 1.0 if self.criterion.lower_is_better else 0.0
 
     def encode(self, example: Example, *, with_target: bool = True) -> Encoded:
         """An example as arrays: of several references the first is `target`.

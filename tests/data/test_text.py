@@ -43,6 +43,17 @@ def test_a_folder_without_text(tmp_path):
         read_documents([tmp_path])
 
 
+def test_a_folder_of_sources(tmp_path):
+    """Files of other suffixes are read if they are named, and else it is said which there are."""
+    for name in ("kernel/fork.c", "kernel/exit.c", "kernel/Makefile"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"/* {name} */")
+    with pytest.raises(InputError, match="its files are 2 with .c, 1 with no suffix.*--suffixes"):
+        read_documents([tmp_path])
+    found = read_documents([tmp_path], [".c", ".h"])
+    assert [text for _, text in found] == ["/* kernel/exit.c */", "/* kernel/fork.c */"]
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 10, 38])
 def test_some_text_is_held_out_and_none_is_lost(count):
     documents = [Document(str(i), f"{i}" * 100) for i in range(count)]

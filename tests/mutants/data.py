@@ -9,9 +9,30 @@ FAULTS = (
     Fault(
         "a CSV file whose quotes are wrong is accepted",
         "data/formats",
-        "strict=True)\n    header",
-        "strict=False)\n    header",
+        "strict=True, **notation",
+        "strict=False, **notation",
         f"{FORMATS}/test_csv.py",
+    ),
+    Fault(
+        "quotes between tabs always enclose cells",
+        "data/formats",
+        'if delimiter not in "\\t|":',
+        'if delimiter not in "|":',
+        f"{FORMATS}/test_headers.py",
+    ),
+    Fault(
+        "the first line of numbers names columns",
+        "data/formats",
+        "return not counts or len(cells) == 1",
+        "return False",
+        f"{FORMATS}/test_headers.py",
+    ),
+    Fault(
+        "a class is held out whole",
+        "train",
+        "for members in by_group.values() if chosen.issuperset(members)}",
+        "for members in by_group.values() if not members}",
+        "tests/train/test_short_runs.py",
     ),
     Fault(
         "a number with an underscore is accepted",

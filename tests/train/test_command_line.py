@@ -101,7 +101,7 @@ def test_evaluate_names_characters_never_seen(run, capsys, tmp_path):
     assert "40 of the 400 characters (1 different: '☃')" in printed and "bz2" in printed
 
 
-def test_a_custom_cell(tmp_path, monkeypatch, capsys):
+def test_a_custom_cell_and_a_run_too_short_to_learn(tmp_path, capsys):
     (tmp_path / "mymodule.py").write_text(
         """
 import jax, jax.numpy as jnp, seqjax as sj
@@ -115,6 +115,9 @@ def my_cell(features):
     )
     argv = ["train", "lm", "--text", "text.txt", *SMALL, "--cell", "mymodule:my_cell"]
     assert main([*argv, "--steps", "4"]) == 0
+    printed = capsys.readouterr().out
+    assert "--validate-every 10 is beyond --steps 4" in printed
+    assert "Nothing of use was learned: the best validation has bits per character" in printed
     assert main(["generate", "runs/lm-1", "--length", "5"]) == 0
 
 

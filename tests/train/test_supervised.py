@@ -363,8 +363,8 @@ def test_mistakes_with_a_trained_classifier(here, classifier, capsys):
     assert "--targets goes with --input" in fails(
         capsys, "evaluate", "run", "--targets", "other.csv"
     )
-    assert "--targets is for runs of translate; run is a run of classify" in fails(
-        capsys, "evaluate", "run", "--input", "other.csv", "--targets", "other.csv"
+    assert "names 1 files and there are 2 of targets" in fails(
+        capsys, "evaluate", "run", "--input", "other.csv", "--targets", "other.csv", "other.csv"
     )
     write(here, "empty.csv", "text,label\n")
     message = fails(capsys, "predict", "run", "--input", "empty.csv")

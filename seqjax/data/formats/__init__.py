@@ -1,5 +1,6 @@
 """Readers and writers of file formats."""
 
+from itertools import islice
 from pathlib import Path
 
 from seqjax.core.errors import InputError
@@ -8,9 +9,14 @@ from seqjax.data.formats.conllu import CONLLU, is_conllu
 from seqjax.data.formats.csv_files import CSV
 from seqjax.data.formats.description import Choice, Column, Description
 from seqjax.data.formats.fields import Fields
+from seqjax.data.formats.file_access import lines_of
+from seqjax.data.formats.folders import FOLDER
+from seqjax.data.formats.headers import tells_columns
 from seqjax.data.formats.json_lines import JSON_LINES
+from seqjax.data.formats.library_tables import ARFF, EXCEL, PARQUET
+from seqjax.data.formats.npy import NPY
 from seqjax.data.formats.npz import NPZ
-from seqjax.data.formats.text_files import FOLDER, TEXT
+from seqjax.data.formats.text_files import TEXT
 from seqjax.data.formats.token_tables import TOKENS, looks_like_token_table
 from seqjax.data.formats.ts import TS
 
@@ -25,7 +31,8 @@ __all__ = [
     "find_format",
 ]
 
-FORMATS = (CSV, JSON_LINES, CONLLU, TOKENS, TS, NPZ, TEXT)
+FORMATS = (CSV, JSON_LINES, CONLLU, TOKENS, TS, NPZ, NPY, PARQUET, EXCEL, ARFF, TEXT)
+BINARY = (NPZ, NPY, PARQUET, EXCEL, ARFF)
 """The formats that are identified by the suffix of a file."""
 
 
@@ -34,8 +41,9 @@ def find_format(path: str | Path, fields: Fields | None = None) -> Format:
 
     Args:
       path: of the file.
-      fields: the roles of its columns. Where tags are wanted, the first lines of a file tell a
-        table of words from a text, whatever its suffix, and from CoNLL-U.
+      fields: the roles of its columns. With them the first lines of a text file, or of a file with
+        another suffix, tell a table from a text, and where tags are wanted a table of words from
+        CoNLL-U.
 
     Raises:
       InputError: if no format has this suffix.
@@ -50,7 +58,7 @@ def find_format(path: str | Path, fields: Fields | None = None) -> Format:
         return FOLDER
     suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
     for found in FORMATS:
-        if suffix in found.suffixes and not (found is NPZ and path.suffix == ".gz"):
+        if suffix in found.suffixes and not (found in BINARY and path.suffix == ".gz"):
             break
     else:
         found = None
@@ -59,10 +67,30 @@ def find_format(path: str | Path, fields: Fields | None = None) -> Format:
         return CONLLU
     if tagged and (found in (None, TEXT) or suffix == ".tsv") and looks_like_token_table(path):
         return TOKENS
+    if fields is not None and found in (None, TEXT) and path.is_file():
+        return _by_content(path, fields, found)
     if found is not None:
         return found
     known = ", ".join(suffix for found in FORMATS for suffix in found.suffixes)
     raise InputError(
-        f"{path}: the name of a file says how to read it, and must end in {known} (all but .npz "
-        "also with .gz), or be a folder of texts."
+        f"{path}: the name of a file says how to read it, and must end in {known} (those of "
+        "texts also with .gz), or be a folder of texts."
     )
+
+
+FIRST_LINES = 50
+"""Number of lines that tell a table from a text."""
+
+
+def _by_content(path: Path, fields: Fields, found: Format | None) -> Format:
+    """A table or a text, one in a line, by the first lines and by what is asked for."""
+    lines = [line for _, line in islice(lines_of(path, "a text or a table"), FIRST_LINES)]
+    separator = tells_columns(lines)
+    if fields.text is not None or fields.tokens is not None:
+        has_target = fields.label is not None or fields.number is not None
+        return CSV if separator == "\t" and has_target else TEXT
+    if separator is not None or fields.by_step or fields.image or fields.audio:
+        return CSV
+    # Numbers between commas may have any ending; lines without any are texts.
+    is_text = found is TEXT or not fields.require_target
+    return TEXT if is_text else CSV

@@ -37,6 +37,7 @@ class Format:
         `.part` appended, which is renamed to `path` on success and removed otherwise.
       describe: `(path, fields) -> description` of how a file is read; its `fields` have those
         columns filled in that the user did not name.
+      written_as: the suffix of the files that are written, if it is another one.
     """
 
     name: str
@@ -44,3 +45,4 @@ class Format:
     read: Callable[[str | Path, Fields, Malformed], Iterator[Example]]
     writer: Callable[[str | Path, str | Path, Fields], AbstractContextManager[Writer]]
     describe: Callable[[str | Path, Fields], Description] = Description
+    written_as: str | None = None

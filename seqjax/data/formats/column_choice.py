@@ -45,7 +45,7 @@ def describe_columns(path: str | Path, fields: Fields, rows: Sequence[Row]) -> D
     kinds: dict[str, Kind] = {name: _kind(cells[name], signs) for name in names}
     chosen = Description(path, fields, len(rows))
     notes: dict[str, str] = {}
-    if fields.values is None and not any((fields.text, fields.tokens, fields.image)):
+    if fields.values is None and not any((fields.text, fields.tokens, fields.image, fields.audio)):
         others = [name for name in names if name and name not in fields.meant]
         values, notes = _values(path, fields, cells, kinds, others)
         why = "the columns of numbers" if len(values) > 1 else "the column of numbers"

@@ -21,10 +21,12 @@ from seqjax.data.formats.file_access import (
     lines_of,
     whole_file,
 )
+from seqjax.data.formats.headers import column_names, unnamed_roles
 from seqjax.data.formats.notation import (
     POINT,
     SEPARATOR_LINE,
     Notation,
+    are_quotes,
     find_delimiter,
     find_numerals,
 )
@@ -86,17 +88,25 @@ class Table:
         self.path, self.malformed = path, malformed
         self.notation = notation_of(path)
         records = _records(path, malformed, self.notation)
-        _, columns = next(records, (0, []))
+        start, cells = next(records, (0, []))
+        columns, header = column_names(path, cells, fields)
         _check_header(path, columns)
-        self.asked = fields
+        if not header:
+            records = itertools.chain([(start, cells)], records)
+        self.asked, self.columns, self.choices = fields, columns, ()
         fields = found_columns(path, fields, columns)
-        _check_columns(path, columns, fields)
+        if header:
+            _check_columns(path, columns, fields)
         self.rest = self._lines(columns, records)
         self.first = first_rows(self.rest, lambda line: line.row)
-        self.fields = with_sentences(fields, [line.row for line in self.first])
+        rows = [line.row for line in self.first]
+        if not header:
+            fields, self.choices = unnamed_roles(path, fields, columns, rows)
+            _check_columns(path, columns, fields)
+        self.fields = with_sentences(fields, rows)
         cells = ([line.row[name] for line in self.first] for name in columns)
         numerals = find_numerals(path, self.notation.delimiter, cells)
-        self.notation = dataclasses.replace(self.notation, numerals=numerals)
+        self.notation = dataclasses.replace(self.notation, numerals=numerals, header=header)
 
     def describe(self) -> Description:
         """How the table is read."""
@@ -106,7 +116,7 @@ class Table:
             describe_columns(self.path, fields, rows) if rows else Description(self.path, fields)
         )
         notation = (*self.notation.remarks(self.path), *found.notation)
-        choices = (*tag_choices(self.asked, fields), *found.choices)
+        choices = (*tag_choices(self.asked, fields), *self.choices, *found.choices)
         return dataclasses.replace(found, notation=notation, choices=choices)
 
     def numbered(self, fields: Fields) -> Iterator[Line]:
@@ -156,7 +166,8 @@ def notation_of(path: str | Path) -> Notation:
     lines = [line for _, line in itertools.islice(lines_of(path, WHAT), FIRST_LINES)]
     separator = SEPARATOR_LINE.match(lines[0])
     delimiter = separator[1] if separator else find_delimiter(path, lines)
-    return Notation(delimiter, POINT, separator is not None, encoding_of(path, WHAT))
+    quotes = are_quotes(delimiter, lines)
+    return Notation(delimiter, POINT, separator is not None, encoding_of(path, WHAT), quotes)
 
 
 def _check_header(path: str | Path, columns: list[str]) -> None:
@@ -183,7 +194,9 @@ def _records(
     if notation.separator_line:
         next(texts)
         before = 1
-    reader = csv.reader(texts, delimiter=notation.delimiter, strict=True)
+    if notation.delimiter == " ":
+        texts = (" ".join(text.split()) for text in texts)
+    reader = csv.reader(texts, strict=True, **notation.dialect)
     header = True
     while True:
         start = before + reader.line_num + 1
@@ -201,7 +214,7 @@ def _records(
             malformed.report(where, reason)
             continue
         if cells or header:
-            yield start, [cell.strip() for cell in cells] if header else cells
+            yield start, cells
             header = False
 
 
@@ -217,22 +230,20 @@ def _check_columns(path: str | Path, columns: list[str], fields: Fields) -> None
     for name in fields.named:
         if name not in columns:
             raise InputError(
-                f"{path}: there is no column {name!r}; the columns are {listed(columns)}."
+                f"{path}: there is no column {name!r}; the columns are {listed(columns)}. If the "
+                "first line does not name them, --columns does."
             )
 
 
 @contextlib.contextmanager
 def write_csv(path: str | Path, like: str | Path, fields: Fields) -> Iterator[CsvWriter]:
     """Writes the rows of a CSV file with additional columns for the predictions."""
-    notation = Table(like, Fields(), Malformed(skip=True)).notation
-    lines = (text for _, text in lines_of(like, WHAT))
-    before = next(lines) if notation.separator_line else ""
-    header = next(lines)
-    columns = [name.strip() for name in next(csv.reader([header], delimiter=notation.delimiter))]
+    table = Table(like, fields, Malformed(skip=True))
+    _, first = next(lines_of(like, WHAT))
     with whole_file(path) as file:
-        ending = "\r\n" if header.endswith("\r\n") else "\n"
-        file.write(before)
-        writer = CsvWriter(file, notation, ending, columns, fields, like)
+        ending = "\r\n" if first.endswith("\r\n") else "\n"
+        file.write(first if table.notation.separator_line else "")
+        writer = CsvWriter(file, table.notation, ending, table.columns, fields, like)
         yield writer
         writer.close()
 

@@ -1,7 +1,7 @@
 """Writing the rows of a CSV table with predictions."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from io import TextIOBase
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,8 @@ class CsvWriter:
         fields: Fields,
         like: str | Path,
     ):
-        self._out = csv.writer(file, delimiter=notation.delimiter, lineterminator=ending)
-        self._numerals = notation.numerals
+        self._out = csv.writer(file, lineterminator=ending, **notation.dialect)
+        self._notation, self._numerals = notation, notation.numerals
         self._columns, self._fields = columns, fields
         self._added = Columns(columns, like)
         self._header = True
@@ -44,7 +44,7 @@ class CsvWriter:
             rows, self._added.by_row(prediction, len(rows), self._numerals), strict=True
         ):
             if cells is not None:
-                self._out.writerow([*cells, *values])
+                self._row(cells, values)
 
     def extend(self, example: Example, prediction: Mapping[str, Any]) -> None:
         """Writes the steps after a series, and not the series itself.
@@ -60,7 +60,7 @@ class CsvWriter:
         for row, values in zip(
             future, self._added.by_row(prediction, steps, self._numerals), strict=True
         ):
-            self._out.writerow([*(cell_text(row.get(name, "")) for name in self._columns), *values])
+            self._row([cell_text(row.get(name, "")) for name in self._columns], values)
 
     def close(self) -> None:
         """Writes the header if nothing was written."""
@@ -69,5 +69,14 @@ class CsvWriter:
     def _begin(self, prediction: Mapping[str, Any]) -> None:
         self._added.check(prediction)
         if self._header:
-            self._out.writerow([*self._columns, *prediction])
+            if self._notation.header:
+                self._row(self._columns, prediction)
             self._header = False
+
+    def _row(self, cells: Iterable[str], added: Iterable[str]) -> None:
+        if not self._notation.quotes:
+            # What cannot be quoted must not look like the end of a cell.
+            space = "_" if self._notation.delimiter == " " else " "
+            added = (space.join(value.split()) for value in added)
+            added = (value.replace(self._notation.delimiter, space) for value in added)
+        self._out.writerow([*cells, *added])

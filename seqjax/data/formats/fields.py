@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Sequence
 
+from seqjax.data.formats.audio import Audio
+
 FIND = ""
 """Stands for a column that is to be found in the file."""
 
@@ -17,7 +19,10 @@ class Fields:
         row per step. `FIND` for a column that is found by its name.
       image: a vector, an image or a clip: nested lists of numbers; or, relative to the file's
         folder, the path of an image, of a folder with the frames of a clip, or of an `.npy` file.
+      image_size: height and width to which images from files are resized.
+      audio: the sounds that a column names, as log-mel frames.
       label: the target of classification.
+      label_is_text: whether the label is a text of its own, a translation, and not a class.
       label_separator: separates the labels of multi-label data (`"|"`), whose target is a tuple.
       number: the target of regression.
       series: the name of the series that a row belongs to. A row is one time step then, and the
@@ -31,7 +36,8 @@ class Fields:
         else a key of its last column (`"biose"`). `FIND` for a column that is found by its name or
         place.
       tag_names: the names of tags that the file gives as numbers, from 0 on.
-      columns: the names of the columns of a table of words that does not name them.
+      columns: the names of the columns of a table whose first line does not name them.
+      by_line: whether every line of the files in a folder is a text, and the file its label.
       one_series: a row is one time step and all rows together are one series; implied by `time`
         without `series`.
       missing: whether values may be missing, NaN: empty cells, `NA`, `NaN`, `null`, `?` and `-`; if
@@ -44,7 +50,10 @@ class Fields:
     text: str | None = None
     tokens: str | None = None
     image: str | None = None
+    image_size: tuple[int, int] | None = None
+    audio: Audio | None = None
     label: str | None = None
+    label_is_text: bool = False
     label_separator: str | None = None
     number: str | None = None
     series: str | None = None
@@ -55,6 +64,7 @@ class Fields:
     tag: str | None = None
     tag_names: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    by_line: bool = False
     one_series: bool = False
     missing: bool = False
     missing_names: tuple[str, ...] = ()
@@ -69,15 +79,19 @@ class Fields:
     def named(self) -> tuple[str, ...]:
         """The required columns."""
         targets = (self.label, self.number, self.tag) if self.require_target else ()
-        inputs = (self.text, self.tokens, self.image, self.series, self.time, *(self.values or ()))
+        inputs = (*self._inputs, *(self.values or ()))
         return tuple(name for name in (*inputs, *targets) if name is not None)
 
     @property
     def meant(self) -> tuple[str, ...]:
         """The columns with a role other than `values`."""
         targets = (self.label, self.number, self.tag)
-        inputs = (self.text, self.tokens, self.image, self.series, self.time)
-        return tuple(name for name in (*inputs, *targets) if name is not None)
+        return tuple(name for name in (*self._inputs, *targets) if name is not None)
+
+    @property
+    def _inputs(self) -> tuple[str | None, ...]:
+        audio = None if self.audio is None else self.audio.column
+        return self.text, self.tokens, self.image, audio, self.series, self.time
 
     def width(self, names: Sequence[str]) -> int:
         """The number of channels of some columns of values."""

@@ -3,12 +3,15 @@
 import csv
 import dataclasses
 import functools
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from seqjax.core.errors import InputError
 from seqjax.data.formats.file_access import FlawError
+from seqjax.data.formats.headers import tells_columns
 
 DELIMITERS = ",;\t|"
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*\Z', re.IGNORECASE)
@@ -16,7 +19,7 @@ SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*\Z', re.IGNORECASE)
 
 SPACES = " \N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}"
 LIKE_A_NUMBER = re.compile(rf"[+-]?[.,]?\d[\d.,'{SPACES}]*(?:[eE][+-]?\d+)?")
-NAMES = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "vertical bars"}
+NAMES = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "vertical bars", " ": "spaces"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,17 +94,30 @@ class Notation:
       numerals: how its numbers are written.
       separator_line: whether the first line is `sep=;` and the names of the columns follow.
       encoding: of its text.
+      quotes: whether quotes enclose cells; if not, they are part of the text.
+      header: whether the first line names the columns.
     """
 
     delimiter: str = ","
     numerals: Numerals = POINT
     separator_line: bool = False
     encoding: str = "utf-8"
+    quotes: bool = True
+    header: bool = True
+
+    @property
+    def dialect(self) -> dict[str, Any]:
+        """The arguments of `csv.reader` and `csv.writer`."""
+        if self.quotes:
+            return {"delimiter": self.delimiter}
+        return {"delimiter": self.delimiter, "quoting": csv.QUOTE_NONE, "quotechar": None}
 
     def remarks(self, path: str | Path) -> tuple[str, ...]:
         """What is unusual in it."""
         usual = "\t" if is_tabbed(path) else ","
         found = []
+        if not self.header:
+            found.append("column_1, column_2, ... as names of columns (--columns gives others)")
         if self.encoding != "utf-8":
             found.append(f"the encoding {self.encoding.upper()}")
         if self.delimiter != usual:
@@ -119,11 +135,13 @@ def is_tabbed(path: str | Path) -> bool:
 def find_delimiter(path: str | Path, lines: Sequence[str]) -> str:
     """The delimiter of a table from its first lines.
 
-    It is a tab if the suffix says so; otherwise the one that splits most lines into as many cells
+    It is a tab if the suffix says so, or if all lines have as many; a space between columns that
+    hold nothing but numbers; otherwise the one that splits most lines into as many cells
     as the first, and of these the one that makes most cells.
     """
-    if is_tabbed(path):
-        return "\t"
+    separator = tells_columns(lines)
+    if is_tabbed(path) or separator is not None:
+        return separator or "\t"
 
     def agreement(delimiter: str) -> tuple[float, int]:
         widths = [len(cells) for cells in _split(lines, delimiter)]
@@ -133,6 +151,30 @@ def find_delimiter(path: str | Path, lines: Sequence[str]) -> str:
         return round(same, 1), widths[0]
 
     return max(DELIMITERS, key=agreement)
+
+
+def are_quotes(delimiter: str, lines: Sequence[str]) -> bool:
+    """Whether the quotes in the first lines of a table enclose cells, or are part of the text.
+
+    Between commas they enclose; between tabs and vertical bars only if a quote in a cell is
+    doubled, or a line ends in a cell that is not closed.
+    """
+    if delimiter == " ":
+        return False
+    if delimiter not in "\t|":
+        return True
+    rows = [line.strip("\r\n").split(delimiter) for line in lines if line.strip()]
+
+    def is_enclosed(cell: str) -> bool:
+        return len(cell) > 4 and cell[0] == cell[-1] == '"' and '""' in cell[1:-1]
+
+    def goes_on(row: list[str], after: list[str]) -> bool:
+        last, width = row[-1], len(rows[0])
+        return last[:1] == '"' and last.count('"') % 2 == 1 and width > min(len(row), len(after))
+
+    return any(itertools.starmap(goes_on, itertools.pairwise(rows))) or any(
+        is_enclosed(cell) for row in rows for cell in row
+    )
 
 
 def _split(lines: Sequence[str], delimiter: str) -> list[list[str]]:

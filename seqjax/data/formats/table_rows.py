@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seqjax.data.examples import Example, Malformed
+from seqjax.data.formats.audio import audio_of
 from seqjax.data.formats.column_choice import first_rows, take_turns
 from seqjax.data.formats.fields import Fields
 from seqjax.data.formats.file_access import FlawError, check_text
@@ -65,11 +66,12 @@ def to_examples(lines: Iterable[Line], fields: Fields, malformed: Malformed) -> 
 
 
 def inputs_of(row: Row, fields: Fields, where: str) -> Any:
-    """The text, the tokens, the image or the numbers of a row."""
+    """The text, the tokens, the image, the sound or the numbers of a row."""
+    folder = Path(where.rpartition(", line ")[0]).parent
     if fields.image is not None:
-        return image_of(
-            row[fields.image], fields.image, Path(where.rpartition(", line ")[0]).parent
-        )
+        return image_of(row[fields.image], fields.image, folder, fields.image_size)
+    if fields.audio is not None:
+        return audio_of(row[fields.audio.column], fields.audio, folder)
     if fields.tokens is not None:
         tokens = words_of(row[fields.tokens], fields.tokens)
         for token in tokens:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -18,10 +19,13 @@ from seqjax.data.formats.description import listed
 from seqjax.data.formats.fields import Fields
 from seqjax.data.formats.file_access import FlawError, check_text, lines_of, whole_file
 from seqjax.data.formats.predictions import cell_text
+from seqjax.data.formats.time_grid import grid_of
 from seqjax.data.formats.values import LARGEST, number_of, value_of
 
 WHAT = "a .ts file"
 MISSING = "?"
+STAMPED = re.compile(r"\(([^()]*),([^(),]*)\)")
+"""A time and a value."""
 FLAGS = ("timestamps", "missing", "univariate", "equallength", "targetlabel")
 KNOWN = (*FLAGS, "problemname", "dimensions", "dimension", "serieslength", "classlabel")
 
@@ -34,6 +38,7 @@ class Header:
     targets: bool = False
     channels: int | None = None
     length: int | None = None
+    stamps: bool = False
 
     @property
     def last(self) -> bool:
@@ -45,7 +50,8 @@ def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Exa
     """The series of a `.ts` file, `(time, channels)`, with their class or their target number.
 
     Channels are separated by colons, steps by commas, and the class comes last. `?` is a missing
-    value, NaN.
+    value, NaN. With `@timeStamps true` a step is `(time,value)`; steps without a row in between are
+    missing values.
 
     Args:
       path: of the file.
@@ -112,8 +118,6 @@ def _described(found: dict[str, list[str]], where: str) -> Header:
     def flag(name: str) -> bool:
         return found.get(name, ["false"])[0].lower() == "true"
 
-    if flag("timestamps"):
-        raise InputError(f"{where}: series with time stamps (@timeStamps true) are not read.")
     labels = found.get("classlabel", ["false"])
     if not labels or labels[0].lower() not in ("true", "false"):
         raise InputError(f"{where}: expected true or false after @classLabel, got {labels}.")
@@ -127,17 +131,22 @@ def _described(found: dict[str, list[str]], where: str) -> Header:
         flag("targetlabel"),
         1 if flag("univariate") else None if channels is None else int(channels),
         int(length) if length is not None and flag("equallength") else None,
+        flag("timestamps"),
     )
 
 
 def _series(content: str, header: Header, fields: Fields) -> tuple[np.ndarray, Any]:
-    parts = content.split(":")
+    # Times of day have colons too, in parentheses.
+    parts = re.split(r":(?![^(]*\))", content) if header.stamps else content.split(":")
     last = parts.pop().strip() if header.last else None
     if not parts:
         raise FlawError("expected a series and a class with a colon between them, got no colon")
     if header.channels is not None and len(parts) != header.channels:
         raise FlawError(f"expected {header.channels} channels, got {len(parts)}")
-    channels = [_channel(part, i, fields) for i, part in enumerate(parts, 1)]
+    if header.stamps:
+        channels = _stamped(parts, fields)
+    else:
+        channels = [_channel(part, i, fields) for i, part in enumerate(parts, 1)]
     lengths = [len(channel) for channel in channels]
     if len(set(lengths)) > 1:
         raise FlawError(f"expected channels that are equally long, got the lengths {lengths}")
@@ -146,11 +155,39 @@ def _series(content: str, header: Header, fields: Fields) -> tuple[np.ndarray, A
     return np.stack(channels, axis=1), _target(last, header, fields.require_target)
 
 
+def _stamped(parts: list[str], fields: Fields) -> list[np.ndarray]:
+    """Channels of `(time, value)` on a grid of times; NaN where a time has no value."""
+    pairs = [STAMPED.findall(part) for part in parts]
+    for number, (part, found) in enumerate(zip(parts, pairs, strict=True), 1):
+        if not found or STAMPED.sub("", part).strip(", "):
+            raise FlawError(
+                f"channel {number}: expected (time,value),(time,value),..., got "
+                f"{part.strip()[:40]!r}"
+            )
+    times = list(dict.fromkeys(time.strip() for found in pairs for time, _ in found))
+    places = np.arange(len(times))
+    grid = grid_of(times, "time stamps") if len(times) > 1 else None
+    if grid is not None:
+        _, order, in_order = grid
+        places[order] = in_order
+    by_time = dict(zip(times, places.tolist(), strict=True))
+    channels = [np.full(int(places.max()) + 1, np.nan) for _ in pairs]
+    for number, (channel, found) in enumerate(zip(channels, pairs, strict=True), 1):
+        for time, cell in found:
+            missing = cell.strip() == MISSING
+            channel[by_time[time.strip()]] = (
+                np.nan if missing else value_of(cell, f"channel {number}", fields)
+            )
+    return channels
+
+
 def _channel(part: str, number: int, fields: Fields) -> np.ndarray:
     if not part.strip():
         raise FlawError(f"expected at least one step, got none in channel {number}")
     if "(" in part:
-        raise FlawError("expected values alone, got time stamps in parentheses")
+        raise FlawError(
+            "expected values alone without @timeStamps true, got time stamps in parentheses"
+        )
     try:
         values = np.array(part.split(","), np.float64)
         if (np.abs(values) <= LARGEST).all() and "_" not in part:

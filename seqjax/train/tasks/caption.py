@@ -11,6 +11,7 @@ from seqjax.core.errors import InputError
 from seqjax.data.drawn import clips, scenes
 from seqjax.data.examples import Example
 from seqjax.data.formats import Fields
+from seqjax.data.formats.images import in_channels
 from seqjax.nn.encoder import ImageEncoder, RecurrentEncoder, VectorEncoder
 from seqjax.train.bounds import PositiveInt
 from seqjax.train.config import OptimizerConfig, RunConfig
@@ -46,6 +47,8 @@ class CaptionFields:
     """Key of the input: a picture, as the path of a file (relative to this one) or as numbers
     nested as rows, pixels and channels; a clip, as a list of pictures or the path of a folder; or
     a vector, a list of numbers."""
+    image_size: tuple[PositiveInt, PositiveInt] | None = None
+    """Height and width to which pictures from files are resized."""
     caption: str = "caption"
     """Key of the caption."""
     separator: str | None = None
@@ -58,7 +61,13 @@ class CaptionFields:
     @property
     def fields(self) -> Fields:
         """The columns as the readers of files take them."""
-        return Fields(image=self.image, label=self.caption, label_separator=self.separator)
+        return Fields(
+            image=self.image,
+            image_size=self.image_size,
+            label=self.caption,
+            label_is_text=True,
+            label_separator=self.separator,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,12 +105,17 @@ class PictureReading:
 
     def inputs(self, example: Example) -> np.ndarray:
         """The numbers, float32."""
-        if shape_of(example) != self.shape:
+        images = example.inputs
+        if isinstance(images, np.ndarray) and images.ndim > 1:
+            images = in_channels(images, self.shape[-1])
+        shape = shape_of(example._replace(inputs=images))
+        if shape != self.shape:
+            advice = " (--image-size resizes pictures)" if len(shape) == len(self.shape) > 1 else ""
             raise InputError(
                 f"{example.where}: expected numbers of the shape {self.shape} as in the first "
-                f"example of the training data (0: any), got {shape_of(example)}."
+                f"example of the training data (0: any), got {shape}{advice}."
             )
-        return np.asarray(example.inputs, np.float32)
+        return np.asarray(images, np.float32)
 
     def encoder(self, config: CaptionerConfig, rngs: nnx.Rngs) -> Any:
         """An encoder of vectors, pictures or clips."""
@@ -172,7 +186,12 @@ class Captioning(Writing):
     def fit(
         cls, config: CaptionConfig, examples: Sequence[Example], held: Sequence[Example] = ()
     ) -> "Captioning":
-        reading, columns = PictureReading(shape_of(examples[0])), config.columns
+        shape, columns = shape_of(examples[0]), config.columns
+        if len(shape) > 1:
+            # Where some pictures are grey, all have the channels of those in colours.
+            same = [other for other in map(shape_of, examples) if len(other) == len(shape)]
+            shape = (*shape[:-1], max(other[-1] for other in same))
+        reading = PictureReading(shape)
         return cls.reading_with(reading, config, examples, columns.tokens, columns.vocabulary)
 
     @classmethod

@@ -15,6 +15,7 @@ from seqjax.core.types import Array
 from seqjax.data.datasets import CLASSIFICATION, load_classification
 from seqjax.data.drawn import clips
 from seqjax.data.examples import Example
+from seqjax.data.formats.values import label_of, number_of
 from seqjax.data.padding import Encoded
 from seqjax.nn.classifier import Classifier
 from seqjax.nn.outputs import Outputs, Regression, Sigmoid, Softmax
@@ -22,8 +23,9 @@ from seqjax.train.class_labels import check_target, labels_of
 from seqjax.train.classify_options import ClassifyConfig
 from seqjax.train.example_commands import example_commands
 from seqjax.train.example_files import Data
-from seqjax.train.example_task import ExampleTask
+from seqjax.train.example_task import ExampleTask, Split
 from seqjax.train.model import build_cell, build_video_cell
+from seqjax.train.paired_files import one_text, series_of
 from seqjax.train.scaling import Standardizer, check_space, space_of
 from seqjax.train.task import Criterion
 from seqjax.train.tokens import (
@@ -58,6 +60,7 @@ class Classification(ExampleTask):
     name = "classify"
     config_type = ClassifyConfig
     evaluation_only = ("unseen",)
+    evaluate_options = ExampleTask.evaluate_options | {"targets"}
 
     @property
     def sequences(self) -> tuple[str, ...]:
@@ -69,6 +72,14 @@ class Classification(ExampleTask):
             return Data("moving shapes", *clips()["action"])
         train, test = load_classification(name)
         return Data(CLASSIFICATION[name].name, train, None, test)
+
+    @classmethod
+    def pair(cls, config: ClassifyConfig, lines: Sequence[Any], target: str) -> tuple[Any, Any]:
+        inputs = series_of(lines) if config.columns.text is None else one_text(lines)
+        if config.columns.target == "number":
+            return inputs, number_of(target, "the target")
+        separator = config.columns.separator if config.columns.target == "labels" else None
+        return inputs, label_of(target, "the target", separator)
 
     @classmethod
     def group(cls, config: ClassifyConfig, example: Example) -> str:
@@ -108,6 +119,16 @@ class Classification(ExampleTask):
             "labels": Criterion("macro_f1", lower_is_better=False),
             "number": Criterion("root_mean_squared_error", lower_is_better=True),
         }[self.target]
+
+    def baseline(self, split: Split) -> float:
+        """That of the most frequent class, of no label, or of the mean."""
+        targets = [example["target"] for example in split.validation]
+        if self.target == "number":
+            return self.target_scale * float(np.sqrt(np.mean(np.square(targets))))
+        if self.target == "labels":
+            return 0.0
+        counts = np.bincount([int(example["target"]) for example in split.train])
+        return float(np.mean(np.equal(targets, counts.argmax())))
 
     @cached_property
     def numbers(self) -> dict[str, int]:

@@ -92,7 +92,6 @@ class LanguageTask:
     """
 
     kind = "lm"
-    criterion = Criterion("bits_per_character", lower_is_better=True)
     unit = "character"
     batch_spec = jax.P()
 
@@ -107,8 +106,16 @@ class LanguageTask:
         content = self.corpus.tobytes() + b"|" + self.held_out.tobytes()
         self.digest = hashlib.sha256(content).hexdigest()
         self.preprocessing = {"vocabulary": save_vocabulary(self.vocabulary)}
+        self.criterion = Criterion("bits_per_character", True, self._entropy())
         self.batch_size = config.batch
         self.units = config.batch * config.data.time
+
+    def _entropy(self) -> float:
+        """Bits per character of the held-out text by how often characters come in training."""
+        counts = np.bincount(self.corpus, minlength=len(self.vocabulary)) + 1.0
+        return float(
+            -np.log2(counts / counts.sum())[self.held_out[self.held_out != BOUNDARY]].mean()
+        )
 
     def model(self, seed: int) -> LanguageModel:
         return build_model(self.config.model, len(self.vocabulary), seed)
@@ -195,7 +202,9 @@ def evaluate(run: SavedRun, config: EvaluateConfig, log: Log) -> Report:
     trained: Any = run.config
     model, vocabulary, step = load(run, config.checkpoint)
     documents = (
-        read_documents(config.input) if config.input else find_texts(trained.data, log).held_out
+        read_documents(config.input, trained.data.suffixes)
+        if config.input
+        else find_texts(trained.data, log).held_out
     )
     text = "".join(text for _, text in documents)
     unknown = vocabulary.unknown(text)

@@ -19,6 +19,7 @@ from seqjax.data.drawn import clips
 from seqjax.data.examples import Example
 from seqjax.data.formats import Fields
 from seqjax.data.formats.fields import FIND
+from seqjax.data.formats.file_access import FlawError
 from seqjax.data.padding import Encoded
 from seqjax.data.vocabulary import UNKNOWN
 from seqjax.decode.tag_conversion import WrittenScheme
@@ -32,6 +33,7 @@ from seqjax.train.example_commands import example_commands
 from seqjax.train.example_files import Data, FilesConfig, SequenceConfig
 from seqjax.train.example_task import ExampleTask, keep_learnable
 from seqjax.train.model import build_cell, build_video_cell
+from seqjax.train.paired_files import ParallelConfig, one_text
 from seqjax.train.pictures import to_range
 from seqjax.train.scaling import Standardizer, check_space, space_of
 from seqjax.train.spelled_words import SpelledWords
@@ -81,6 +83,8 @@ class TagFields:
     frames: str | None = None
     """Key of a clip: numbers nested as frames, rows, pixels and channels,
     or the path of a folder of pictures or of an .npy file, relative to the file."""
+    image_size: tuple[PositiveInt, PositiveInt] | None = None
+    """Height and width to which pictures from files are resized."""
     values: tuple[str, ...] = ()
     """Columns of numbers, if steps of a series are tagged."""
     series: str | None = None
@@ -99,6 +103,7 @@ class TagFields:
             columns=self.columns,
             series=self.series,
             image=self.frames,
+            image_size=self.image_size,
             values=self.values or None,
         )
 
@@ -111,6 +116,7 @@ class TagConfig(RunConfig):
     """A corpus that a package carries, or clips that are drawn; --train names files of your
     own."""
     files: FilesConfig = FilesConfig()
+    parallel: ParallelConfig = ParallelConfig()
     columns: TagFields = TagFields()
     sequences: SequenceConfig = SequenceConfig()
     model: TaggerConfig = TaggerConfig()
@@ -147,6 +153,7 @@ class Tagging(ExampleTask):
 
     name = "tag"
     config_type = TagConfig
+    evaluate_options = ExampleTask.evaluate_options | {"targets"}
 
     @classmethod
     def source(cls, name: str) -> Data:
@@ -174,6 +181,13 @@ class Tagging(ExampleTask):
         else:
             found |= {"standardizer": Standardizer.of(examples), "space": space_of(every)}
         return cls(config, tags.tags, tags.scheme, **found)
+
+    @classmethod
+    def pair(cls, config: TagConfig, lines: Sequence[Any], target: str) -> tuple[Any, Any]:
+        tokens, tags = tuple(one_text(lines).split()), tuple(target.split())
+        if len(tokens) != len(tags):
+            raise FlawError(f"expected {len(tokens)} tags, as many as tokens, got {len(tags)}")
+        return tokens, tags
 
     def remarks(self) -> list[str]:
         found = []

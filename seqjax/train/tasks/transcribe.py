@@ -17,12 +17,13 @@ from seqjax.data.formats import Fields
 from seqjax.data.padding import Encoded
 from seqjax.data.vocabulary import PAD, Vocabulary
 from seqjax.nn.transcriber import BLANK, Transcriber
+from seqjax.train.audio_options import AudioFields
 from seqjax.train.bounds import PositiveInt, ProbabilityBelowOne
 from seqjax.train.commands import Log
 from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
 from seqjax.train.example_commands import example_commands
 from seqjax.train.example_files import Data, FilesConfig, SequenceConfig
-from seqjax.train.example_task import ExampleTask, keep_learnable
+from seqjax.train.example_task import ExampleTask, Split, keep_learnable
 from seqjax.train.model import build_cell
 from seqjax.train.pictures import token_name
 from seqjax.train.scaling import Standardizer
@@ -50,10 +51,10 @@ class TranscriberConfig(CellConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class TranscribeFields:
+class TranscribeFields(AudioFields):
     """The columns of .csv files and keys of .jsonl files."""
 
-    transcript: str = "text"
+    text: str = "text"
     """Column of the transcript."""
     values: tuple[str, ...] = ()
     """Columns of the series; by default all other columns of numbers."""
@@ -61,11 +62,20 @@ class TranscribeFields:
     """Column with the name of the series, for files with one row per time step."""
     tokens: Literal["characters", "words"] = "characters"
     """The labels: characters or words of the transcript."""
+    columns: tuple[str, ...] = ()
+    """Names of the columns of a table whose first line does not name them."""
 
     @property
     def fields(self) -> Fields:
         """The columns as the readers of files take them."""
-        return Fields(label=self.transcript, series=self.series, values=self.values or None)
+        return Fields(
+            label=self.text,
+            audio=self.sounds,
+            label_is_text=True,
+            series=self.series,
+            values=self.values or None,
+            columns=self.columns,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +126,10 @@ class Transcription(ExampleTask):
     @property
     def criterion(self) -> Criterion:
         return Criterion("token_error_rate", lower_is_better=True)
+
+    def baseline(self, split: Split) -> float:
+        """That of empty transcripts."""
+        return 1.0
 
     @classmethod
     def source(cls, name: str) -> Data:

@@ -1,5 +1,6 @@
 """Texts: one in a line, and a folder for each label."""
 
+import dataclasses
 import os
 
 import pytest
@@ -40,9 +41,40 @@ def test_a_folder_for_each_label(folder):
     found, _ = read(folder, LABEL)
     assert [(e.inputs, e.target) for e in found] == [
         ("cold", "bad"), ("warm", "good"), ("kind\n", "good")]  # fmt: skip
-    assert [e.raw for e in found] == [
+    assert [e.raw["file"] for e in found] == [
         os.path.join("bad", "c.txt"), os.path.join("good", "b.txt"),
         os.path.join("good", "deep", "a.md")]  # fmt: skip
+
+
+def test_what_lies_beside_the_folders_of_labels_is_left_out_and_said(folder):
+    for name in ("urls_neg.txt", "labeledBow.feat"):
+        (folder / name).write_text("http://a\n")
+    assert len(read(folder, LABEL)[0]) == 3
+    (line,) = find_format(folder).describe(folder, LABEL).lines()
+    assert "labels from 'bad', 'good'" in line
+    assert line.endswith("left out beside them: 'labeledBow.feat', 'urls_neg.txt'")
+
+
+def test_a_file_for_each_label(tmp_path):
+    for name, text in {"French": "Abel\n\nAli\n", "Greek": "Adamou"}.items():
+        (tmp_path / f"{name}.txt").write_text(text)
+    found, _ = read(tmp_path, LABEL)
+    assert [(e.inputs, e.target) for e in found] == [
+        ("Abel", "French"), ("Ali", "French"), ("Adamou", "Greek")]  # fmt: skip
+    assert found[1].where.endswith("French.txt, line 3")
+    # Predictions are made for what the model was trained on: lines, or whole files.
+    by_line = find_format(tmp_path).describe(tmp_path, LABEL).fields
+    assert by_line.by_line and not Fields(label="label").by_line
+    wanted = dataclasses.replace(LABEL, require_target=False)
+    assert len(read(tmp_path, wanted)[0]) == 2
+    assert len(read(tmp_path, dataclasses.replace(wanted, by_line=True))[0]) == 3
+
+
+def test_texts_whose_names_have_no_suffix(tmp_path):
+    for name in ("alt.atheism/49960", "sci.space/59848"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("From: somebody")
+    assert [e.target for e in read(tmp_path, LABEL)[0]] == ["alt.atheism", "sci.space"]
 
 
 def test_a_folder_without_labels(folder):
@@ -54,7 +86,7 @@ LINES = {
     "blank line": (b"a\n\nb\n", Fields(), "line 2: expected a text, got a blank line"),
     "spaces alone": (b"a\n  \n", Fields(), "line 2: expected a text, got a blank line"),
     "only line ends": (b"\n\n", Fields(), "line 1: expected a text, got a blank line"),
-    "labels": (b"a\n", LABEL, "has no labels. Use a folder for each label, or a CSV file"),
+    "labels": (b"a\n", LABEL, "has no labels. Use a folder, or in a folder a file, for each"),
     "numbers": (b"a\n", Fields(number="n"), "has no labels"),
     "tags": (b"a\n", Fields(tag="t"), "has no labels"),
     "zero byte": (b"a\nb\0\n", Fields(), "line 2: expected text, got a zero byte at character 2"),
@@ -95,16 +127,12 @@ def test_folders_that_are_not_as_they_should_be(folder, tmp_path):
     reader = find_format(folder).read
     with pytest.raises(InputError, match="There is no folder"):
         list(reader(tmp_path / "nowhere", LABEL, Malformed(skip=False)))
-    with pytest.raises(InputError, match="has no folders; expected one for each label"):
+    with pytest.raises(InputError, match="has no folders; expected one, or a file, for each label"):
         read(folder / "bad", LABEL)
     (tmp_path / "empty").mkdir()
     assert "holds no file that ends in .txt or .md" in complaint(tmp_path / "empty")
     (tmp_path / "empty" / "label").mkdir()
     assert "holds no file that ends in .txt or .md" in complaint(tmp_path / "empty", LABEL)
-    (folder / "stray.txt").write_text("where to?")
-    assert "stray.txt: expected files in the folder of a label" in complaint(folder, LABEL)
-    found, malformed = read(folder, LABEL, skip=True)
-    assert (len(found), malformed.count) == (3, 1)
 
 
 def test_a_folder_that_must_not_be_read(folder, monkeypatch):

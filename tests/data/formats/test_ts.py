@@ -39,6 +39,17 @@ def test_missing_values_are_nan(tmp_path):
     np.testing.assert_array_equal(one.inputs[:, 0], [1, np.nan, 3])
 
 
+def test_time_stamps(tmp_path):
+    """Numbers or times of day, with a step that has no row, and one that a channel lacks."""
+    content = "@timeStamps true\n" + CLASSES + "@data\n(0,1),(1,2.5),(3,4):(0,5),(1,?),(3,7):x\n"
+    (one,), _ = read(write(tmp_path, content))
+    np.testing.assert_array_equal(one.inputs, [[1, 5], [2.5, np.nan], [np.nan] * 2, [4, 7]])
+    times = "(2024-01-01 00:00:00,1),(2024-01-01 00:05:00,2):(2024-01-01 00:00:00,3):y\n"
+    (one,), _ = read(write(tmp_path, "@timeStamps true\n" + CLASSES + "@data\n" + times))
+    np.testing.assert_array_equal(one.inputs, [[1, 3], [2, np.nan]])
+    assert one.target == "y"
+
+
 def test_numbers_to_predict_and_nothing_to_predict(tmp_path):
     found, _ = read(write(tmp_path, "@targetlabel true\n@data\n1,2:0.5\n3,4:-2\n"))
     assert [e.target for e in found] == [0.5, -2.0]
@@ -72,7 +83,13 @@ MALFORMED = {
         "@classLabel x y\n@data\n1:x\n",
         "expected true or false after @classLabel",
     ),
-    "time stamps": ("@timeStamps true\n" + ONE + "(1,2):x\n", "with time stamps .* are not read"),
+    "no time stamps": ("@timeStamps true\n" + ONE + "1,2:x\n", r"expected \(time,value\),.*'1,2'"),
+    "half a time stamp": ("@timeStamps true\n" + ONE + "(0,1),3:x\n", r"expected \(time,value\)"),
+    "time stamps that are uneven": (
+        "@timeStamps true\n" + ONE + "(0,1),(1,2),(1.3,2),(7.1,2):x\n",
+        "line 4: 'time stamps'",
+    ),
+    "a word with a time": ("@timeStamps true\n" + ONE + "(0,one):x\n", "expected a number, got"),
     "time stamps all the same": (ONE + "(0,1),(1,2):x\n", "line 3: .*time stamps in parentheses"),
     "no class": (ONE + "1,2\n", "line 3: expected a series and a class with a colon"),
     "unknown class": (

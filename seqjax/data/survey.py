@@ -1,0 +1,183 @@
+"""What a data set holds: lengths, missing values, targets, and what looks odd."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from seqjax.data.examples import Example
+from seqjax.data.formats.description import listed
+
+REMEMBERED = 200_000
+"""Number of examples that are compared, and of different targets that are counted, at most."""
+
+SHOWN = 8
+"""Number of labels that are listed."""
+
+
+class Survey:
+    """Counts examples as they go by, in bounded memory.
+
+    Example:
+      >>> from seqjax.data.examples import Example
+      >>> from seqjax.data.survey import Survey
+      >>> survey = Survey()
+      >>> for example in (Example("fine", "good"), Example("poor", "bad"), Example("fine", "bad")):
+      ...     survey.add(example)
+      >>> survey.lines()
+      ['examples    3: 4 characters', "labels      'bad' 2, 'good' 1"]
+      >>> list(survey.odd())
+      ["1 of 3 inputs stand there more than once, 1 with another target: 'fine'"]
+    """
+
+    def __init__(self):
+        self.count = 0
+        self.unit = ""
+        self.shapes: Counter[tuple[int, ...]] = Counter()
+        self.lengths: list[int] = []
+        self.labels: Counter[str] = Counter()
+        self.numbers: list[float] = []
+        self.unlabelled = self.repeated = self.contradicted = 0
+        self.missing = self.values = 0
+        self.low: Any = None
+        self.high: Any = None
+        self._seen: dict[bytes, Any] = {}
+        self._repeated_sample = ""
+
+    def add(self, example: Example) -> None:
+        """Counts an example."""
+        self.count += 1
+        inputs = example.inputs
+        self._add_inputs(inputs)
+        self._add_target(example.target)
+        content = inputs.tobytes() if isinstance(inputs, np.ndarray) else repr(inputs).encode()
+        key = hashlib.blake2b(content, digest_size=12).digest()
+        if key in self._seen:
+            self.repeated += 1
+            other = repr(example.target) != self._seen[key]
+            self.contradicted += other
+            if other or not self._repeated_sample:
+                self._repeated_sample = _short(inputs) if isinstance(inputs, str) else example.where
+        elif len(self._seen) < REMEMBERED:
+            self._seen[key] = repr(example.target)
+
+    def _add_inputs(self, inputs: Any) -> None:
+        if isinstance(inputs, str):
+            self.unit = "characters"
+        elif not isinstance(inputs, np.ndarray):
+            self.unit = "tokens"
+        elif inputs.ndim in (1, 3):
+            self.unit = "numbers"
+            self.shapes[inputs.shape] += 1
+            return
+        else:
+            self.unit = "steps" if inputs.ndim == 2 else "frames"
+            self.shapes[inputs.shape[1:]] += 1
+            self._add_values(inputs.reshape(-1, inputs.shape[-1]))
+        self.lengths.append(len(inputs))
+
+    def _add_values(self, values: np.ndarray) -> None:
+        known = ~np.isnan(values)
+        self.values += known.size
+        self.missing += int((~known).sum())
+        low = np.where(known, values, np.inf).min(0)
+        high = np.where(known, values, -np.inf).max(0)
+        if self.low is None:
+            self.low, self.high = low, high
+        elif len(low) == len(self.low):
+            self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
+
+    def _add_target(self, target: Any) -> None:
+        if target is None:
+            self.unlabelled += 1
+        elif isinstance(target, (int, float)):
+            self.numbers.append(float(target))
+        elif isinstance(target, np.ndarray):
+            self.numbers += target.ravel().tolist()
+        else:
+            for name in (target,) if isinstance(target, str) else target:
+                if name in self.labels or len(self.labels) < REMEMBERED:
+                    self.labels[name] += 1
+
+    def lines(self) -> list[str]:
+        """Lengths, targets and missing values, each in a line."""
+        found = [f"{'examples':11} {self.count:,}{self._sizes()}"]
+        if self.labels:
+            rest = len(self.labels) - SHOWN
+            most = self.labels.most_common(SHOWN)
+            names = ", ".join(f"{_short(name)} {count:,}" for name, count in most)
+            found.append(f"{'labels':11} {names}" + (f" and {rest:,} more" if rest > 0 else ""))
+        if self.numbers:
+            low, high, mean = min(self.numbers), max(self.numbers), np.mean(self.numbers)
+            found.append(f"{'numbers':11} {low:.6g} to {high:.6g}, mean {mean:.6g}")
+        if self.missing:
+            share = 100 * self.missing / self.values
+            found.append(f"{'missing':11} {share:.2g} % of the values")
+        return found
+
+    def _sizes(self) -> str:
+        each = ""
+        if self.shapes:
+            shape = " x ".join(map(str, self.shapes.most_common(1)[0][0]))
+            each = f" of {shape}" if self.unit != "steps" else f" of {shape} channels"
+            each = each.replace(" 1 channels", " 1 channel")
+        if not self.lengths:
+            return f": {self.unit}{each}" if self.count else ""
+        low, high = min(self.lengths), max(self.lengths)
+        span = f"{low:,} to {high:,}" if low < high else f"{low:,}"
+        median = f", median {int(np.median(self.lengths)):,}" if low < high else ""
+        return f": {span} {self.unit}{each}{median}"
+
+    def odd(self) -> Iterator[str]:
+        """What may be a mistake, a line each."""
+        if self.unlabelled and self.unlabelled < self.count:
+            yield f"{self.unlabelled:,} of {self.count:,} examples have no target"
+        if self.repeated:
+            others = f", {self.contradicted:,} with another target" if self.contradicted else ""
+            yield (
+                f"{self.repeated:,} of {self.count:,} inputs stand there more than once{others}: "
+                f"{self._repeated_sample}"
+            )
+        if len(self.shapes) > 1:
+            shapes = ", ".join(
+                f"{' x '.join(map(str, shape))} ({count:,})"
+                for shape, count in self.shapes.most_common(SHOWN)
+            )
+            yield f"shapes differ: {shapes}"
+        if self.lengths and max(self.lengths) > 20 * max(1, np.median(self.lengths)):
+            yield (
+                f"the longest has {max(self.lengths):,} {self.unit}, the median "
+                f"{int(np.median(self.lengths)):,}: --max-length truncates"
+            )
+        if self.low is not None and self.count:
+            flat = np.flatnonzero(~(self.low < self.high)).tolist()
+            if flat and len(flat) < len(self.low):
+                yield f"never vary: channels {', '.join(str(place + 1) for place in flat[:12])}"
+        yield from self._odd_labels()
+
+    def _odd_labels(self) -> Iterator[str]:
+        if not self.labels:
+            return
+        by_form: dict[str, list[str]] = {}
+        for name in self.labels:
+            by_form.setdefault(" ".join(name.lower().split()), []).append(name)
+        for names in [names for names in by_form.values() if len(names) > 1][:3]:
+            yield f"labels that differ in case or spaces alone: {listed(names)}"
+        total, (name, count) = self.labels.total(), self.labels.most_common(1)[0]
+        if len(self.labels) > 1 and count > 0.95 * total:
+            yield f"{_short(name)} is {100 * count / total:.0f} % of all labels"
+        if len(self.labels) > 50 and 2 * len(self.labels) > total and _are_numbers(self.labels):
+            yield f"{len(self.labels):,} different labels are numbers: --target number learns those"
+
+
+def _are_numbers(names: Iterable[str]) -> bool:
+    try:
+        return all(np.isfinite(float(name)) for name in names)
+    except ValueError:
+        return False
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:37] + "...")
