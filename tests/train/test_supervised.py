@@ -254,7 +254,8 @@ def test_tags_that_the_scheme_forbids(here, capsys):
     (here / "some.jsonl").write_text("\n".join([good] * 12 + [bad] * 2) + "\n")
     (here / "none.jsonl").write_text("\n".join([bad] * 12) + "\n")
     argv = ["train", "tag", "--train", "some.jsonl", "--tokens", "tokens", "--tag", "tags", *FAST,
-            "--held-out", "0.3", "--steps", "10", "--validate-every", "10"]  # fmt: skip
+            "--held-out", "0.3", "--steps", "10", "--validate-every", "10", "--buckets", "1",
+            "--embedding", "6", "--spelling", "4"]  # fmt: skip
     assert main(argv) == 0
     assert "training sequences have tags that BIO forbids" in capsys.readouterr().out
     argv[3] = "none.jsonl"
