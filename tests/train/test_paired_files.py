@@ -7,8 +7,9 @@ from seqjax.core.errors import InputError
 from seqjax.train.classify_options import ClassifyConfig, ClassifyFields
 from seqjax.train.example_files import FilesConfig
 from seqjax.train.paired_files import ParallelConfig
+from seqjax.train.tag_options import TagConfig
 from seqjax.train.tasks.classify import Classification
-from seqjax.train.tasks.tag import TagConfig, Tagging
+from seqjax.train.tasks.tag import Tagging
 
 FILES = {
     "X_train.txt": "  1.5e+00 -2\n  3 4\n",
