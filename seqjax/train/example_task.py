@@ -11,7 +11,7 @@ from flax import nnx
 from seqjax.core.errors import InputError
 from seqjax.core.types import Array, BatchKeys
 from seqjax.data.examples import Example, Malformed
-from seqjax.data.formats import Fields
+from seqjax.data.formats import Fields, Writer
 from seqjax.data.formats.description import listed
 from seqjax.data.padding import Encoded, truncate
 from seqjax.train.commands import EvaluateConfig, Log
@@ -273,7 +273,7 @@ class ExampleTask(abc.ABC):
         )
         return encoded
 
-    def write(self, writer: Any, example: Example, prediction: Mapping[str, Any]) -> None:
+    def write(self, writer: Writer, example: Example, prediction: Mapping[str, Any]) -> None:
         """Writes an example with its prediction; `writer` is that of the file's format."""
         writer.write(example, prediction)
 

@@ -4,7 +4,7 @@ from itertools import islice
 from pathlib import Path
 
 from seqjax.core.errors import InputError
-from seqjax.data.formats.base import Format, Writer
+from seqjax.data.formats.base import Format, SeriesWriter, Writer
 from seqjax.data.formats.conllu import CONLLU, is_conllu
 from seqjax.data.formats.csv_files import CSV
 from seqjax.data.formats.description import Choice, Column, Description
@@ -27,6 +27,7 @@ __all__ = [
     "Description",
     "Fields",
     "Format",
+    "SeriesWriter",
     "Writer",
     "find_format",
 ]

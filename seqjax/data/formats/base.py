@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats.description import Description
@@ -22,6 +22,15 @@ class Writer(Protocol):
           prediction: by name (`"prediction"`, `"probability"`, ...) a value; for tagged or
             stepwise examples a list with one per token or step.
         """
+        ...
+
+
+@runtime_checkable
+class SeriesWriter(Writer, Protocol):
+    """A `Writer` of a format in which a series can go on."""
+
+    def extend(self, example: Example, prediction: Mapping[str, Any]) -> None:
+        """Writes a series and its prediction behind it, as further steps."""
         ...
 
 

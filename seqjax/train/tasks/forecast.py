@@ -13,7 +13,7 @@ from seqjax import metrics
 from seqjax.core.errors import InputError
 from seqjax.data.datasets import SERIES, load_series
 from seqjax.data.examples import Example, Malformed
-from seqjax.data.formats import Fields
+from seqjax.data.formats import Fields, SeriesWriter, Writer
 from seqjax.data.padding import Encoded
 from seqjax.data.windows import Series, Windows, cut, location_and_scale
 from seqjax.nn.forecaster import DirectForecaster, Forecast
@@ -265,9 +265,9 @@ class Forecasting(ExampleTask):
     def encode_input(self, example: Example) -> Encoded:
         return self.encode(example, with_target=False)
 
-    def write(self, writer: Any, example: Example, prediction: Mapping[str, Any]) -> None:
+    def write(self, writer: Writer, example: Example, prediction: Mapping[str, Any]) -> None:
         """The series up to where the forecast begins, and the forecast as further rows."""
-        if not hasattr(writer, "extend"):
+        if not isinstance(writer, SeriesWriter):
             raise InputError(
                 f"{example.where}: forecasts are written for .csv, .tsv and .jsonl files."
             )
