@@ -157,7 +157,7 @@ def load_classification(name: str) -> tuple[list[Example], list[Example]]:
       name: a key of `CLASSIFICATION`.
 
     Returns:
-      `(train, test)`, inputs `(time, channels)` float32 and targets `str`. Data sets of the
+      `(train, test)`, inputs `(time, channels)` float64 and targets `str`. Data sets of the
       archives have their official split; of the digits, scaled to [0, 1], a stratified fifth,
       drawn with the record's seed, is the test split.
 
@@ -201,7 +201,7 @@ def load_series(name: str) -> list[Example]:
       name: a key of `SERIES`.
 
     Returns:
-      Examples with inputs `(time, 1)` float32, evenly sampled, and no target: one, or for glucose
+      Examples with inputs `(time, 1)` float64, evenly sampled, and no target: one, or for glucose
       the segments of at least two days, in which gaps of up to an hour are linearly interpolated.
 
     Raises:
@@ -220,7 +220,7 @@ def load_series(name: str) -> list[Example]:
         column = "temp" if name == "temperatures" else "SUNACTIVITY"
         return _read(path, Fields(one_series=True, values=(column,)))
     return [
-        Example(np.asarray(values, np.float32)[:, None], None, f"{path.name}, stretch {i}")
+        Example(np.asarray(values, np.float64)[:, None], None, f"{path.name}, stretch {i}")
         for i, values in enumerate(segments, 1)
     ]
 
@@ -237,7 +237,7 @@ def _read(path: Path, fields: Fields) -> list[Example]:
 
 def _read_digits(path: Path, width: int) -> list[Example]:
     with gzip.open(path, "rt", encoding="utf-8") as file:
-        table = np.loadtxt(file, delimiter=",", dtype=np.float32)
+        table = np.loadtxt(file, delimiter=",", dtype=np.float64)
     return [
         Example(row[:-1].reshape(-1, width) / 16, str(int(row[-1])), f"{path.name}, line {i}")
         for i, row in enumerate(table, 1)

@@ -39,7 +39,7 @@ def test_labelled_series(name, counts, channels, lengths, classes):
     assert (min(steps), max(steps)) == lengths
     for part in parts:
         assert len({example.target for example in part}) == classes
-    assert all(example.inputs.dtype == np.float32 for example in found)
+    assert all(example.inputs.dtype == np.float64 for example in found)
     assert all(np.isfinite(example.inputs).all() for example in found)
 
 

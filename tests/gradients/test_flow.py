@@ -120,7 +120,7 @@ def test_a_model_is_its_cell():
         theirs = gradient_flow(cell, model.params, xs, lambda _, ys: ys.sum())
         names.extend([flow.name for flow in flows] for flows in (ours, theirs))
         # The model itself is as before.
-        assert model.scan is sj.scan
+        assert model._scan is sj.scan
         outputs = with_hook(model, hook)(xs)[1], model(xs)[1]
         return [flow.carry for flow in ours], [flow.carry for flow in theirs], outputs
 

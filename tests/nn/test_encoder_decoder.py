@@ -114,7 +114,7 @@ def test_gradients_with_sampling_are_those_of_the_plain_path(x64):
         encoded = model.encoder(SOURCE, lengths=LENGTHS)
         with pytest.MonkeyPatch.context() as patch:
             scan = lambda *args, **options: sj.scan(*args, **options, method=method)  # noqa: E731
-            patch.setattr(model.decoder.rnn, "scan", scan)
+            patch.setattr(model.decoder.rnn, "_scan", scan)
             return jnp.sin(model.decoder(tokens, encoded, predicted=predicted)).sum()
 
     gradient = jax.jit(jax.grad(loss), static_argnums=1)

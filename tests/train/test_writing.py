@@ -1,6 +1,7 @@
 """Commands that write sequences: translate, caption and transcribe, on small files."""
 
 import csv
+import functools
 import json
 import shutil
 
@@ -187,12 +188,14 @@ def test_parallel_files_must_fit_together(here, capsys):
 
 
 def test_parallel_files_have_any_name_and_blank_lines(here, capsys):
-    from seqjax.train.tasks.translate import pairs
+    from seqjax.train.paired_files import pairs
+    from seqjax.train.tasks.translate import TranslateConfig, Translation
 
     (here / "corpus.en").write_text("one\n\ntwo\nthree\n")
     (here / "corpus.es").write_text("uno\nnada\n \ntres\n")
     said = []
-    found = pairs("train", [here / "corpus.en"], [here / "corpus.es"], said.append)
+    pair = functools.partial(Translation.pair, TranslateConfig())
+    found = pairs("train", [here / "corpus.en"], [here / "corpus.es"], pair, said.append)
     assert [(pair.inputs, pair.target) for pair in found] == [("one", "uno"), ("three", "tres")]
     assert found[1].where.endswith("corpus.en, line 4")
     assert said == ["train: 2 pairs with a blank line were left out."]

@@ -11,6 +11,7 @@ from seqjax.data.formats.description import Description
 from seqjax.data.formats.fields import Fields
 
 
+@runtime_checkable
 class Writer(Protocol):
     """Writes examples back, with their predictions."""
 
