@@ -22,12 +22,12 @@ METHODS = {
 others. `tests/engines/test_mechanisms.py` has other ways of the engines, on a few cells."""
 
 THOROUGH = {
-    "lstm": ("plain", "auto"),
+    "lstm": ("plain", METHODS[GATED]),
     "not_gated": ("plain",),
     "short_convolution": ("auto",),
-    "minimal_gru": ("associative", "chunked"),
-    "lru": ("associative", "chunked"),
-    "gated_delta_net": ("auto",),
+    "minimal_gru": ("associative", METHODS[LINEAR]),
+    "lru": ("associative", sj.Chunked(chunk=2, tile=5)),
+    "gated_delta_net": (METHODS[MATRIX],),
     "attentive": ("auto",),
     "conv_lstm": ("auto",),
     "all_together": ("auto",),

@@ -23,12 +23,10 @@ UNIT_ENDINGS = ("bias", "gain", "scale")
 def parameter_kinds(params: Params) -> PyTree:
     """What each parameter is: the labels for `optax.multi_transform`.
 
-    | kind          |                                                                          |
-    |---------------|--------------------------------------------------------------------------|
-    | `"weight"`    | matrices and kernels, which multiply inputs or states                    |
-    | `"embedding"` | tables of vectors, one for each token or position                        |
-    | `"other"`     | biases, gains, decays, step sizes, peepholes, learned initial carries,   |
-    |               | and the memory that an attention reads                                   |
+    * `"weight"`: matrices and kernels, which multiply inputs or states.
+    * `"embedding"`: tables of vectors, one for each token or position.
+    * `"other"`: biases, gains, decays, step sizes, peepholes, learned initial carries, and the
+      memory that an attention reads.
 
     The number of dimensions does not tell: the bias of a gated cell is `(gates, features)`. It is
     the name that does, the last one in the tree, and of what has two dimensions or more the

@@ -58,7 +58,7 @@ FAULTS = (
         "engines",
         "edge = steps[-1] + 1 if reverse else steps[0] - 1",
         "edge = steps[-1] if reverse else steps[0] - 1",
-        f"{laws('gru')} {BPTT} -k 'laws or mechanisms'",
+        f"{all_laws('lstm')} {BPTT} -k 'laws or mechanisms'",
     ),
     Fault(
         "bptt: gradients of weights are added up in bfloat16",
