@@ -14,6 +14,7 @@ xs = jax.ShapeDtypeStruct((8, 256, 128), jnp.float32)
 
 
 def loss(params, xs):
+    """Of all outputs."""
     return jnp.square(sj.scan(cell, params, xs)[1]).mean()
 
 
