@@ -18,15 +18,17 @@ OLDEST = (0, 10)
 JAX = "0.10.2"
 """What replaces a JAX older than `OLDEST`; the suite runs on it."""
 
-PLUGIN = re.compile(r"libtpu.*|jax-(cuda|rocm)\d+-(plugin|pjrt)")
+ACCELERATORS = {"tpu": "TPU", "cuda12": "GPU"}
+"""What the extras of JAX are for."""
 
+PLUGIN = re.compile(r"libtpu.*|jax-(cuda|rocm)\d+-(plugin|pjrt)")
 
 CONTROLLERS = ("0x01", "0x02")
 """The PCI classes of disks and network cards: Google's are on machines without a TPU, too."""
 
 
 def accelerator(root: Path = Path("/")) -> str:
-    """`"tpu"`, `"cuda12"` or `""`: the extra of JAX for the accelerator of this machine."""
+    """The extra of JAX for the accelerator of this machine, or an empty string."""
     if (root / "dev/nvidiactl").exists():
         return "cuda12"
     for device in sorted((root / "sys/bus/pci/devices").glob("*")):
@@ -87,43 +89,48 @@ def prepare(extra: str) -> list[str]:
 
 
 def _pip(*arguments: str) -> None:
-    command = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check", *arguments]
+    _run(sys.executable, "-m", "pip", "-q", "--disable-pip-version-check", *arguments)
+
+
+QUESTION = "import jax; a, *b = jax.devices(); print(a.platform, 1 + len(b), a.device_kind)"
+
+
+def device() -> tuple[str, str]:
+    """The platform JAX runs on, `"tpu"` for example, and how many devices of which kind it has.
+
+    A process of its own is asked as long as this one has not imported JAX: the notebook may still
+    say how many devices a CPU is.
+    """
+    if "jax" in sys.modules:
+        found = sys.modules["jax"].devices()
+        return found[0].platform, f"{len(found)} x {found[0].device_kind}"
+    answer = _run(sys.executable, "-c", QUESTION).split("\n")[-1]
+    platform, count, kind = answer.split(maxsplit=2)
+    return platform, f"{count} x {kind}"
+
+
+def _run(*command: str) -> str:
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     if ended.returncode:
-        raise RuntimeError(f"`pip {' '.join(arguments)}` failed:\n{ended.stdout}{ended.stderr}")
-
-
-def devices() -> str:
-    """What JAX runs on. Asked in a process of its own as long as JAX is not imported: a notebook
-    may still set how many devices a CPU is."""
-    question = "import jax; print(jax.default_backend(), jax.device_count(), *jax.devices()[:1])"
-    if "jax" in sys.modules:
-        import jax
-
-        return f"{jax.default_backend()} {jax.device_count()} {jax.devices()[0]}"
-    ended = subprocess.run(
-        [sys.executable, "-c", question], capture_output=True, text=True, check=False
-    )
-    if ended.returncode:
-        raise RuntimeError(f"JAX does not start:\n{ended.stderr}")
-    return ended.stdout.strip().splitlines()[-1]
+        raise RuntimeError(f"{' '.join(command)} failed:\n{ended.stdout}{ended.stderr}")
+    return ended.stdout.strip()
 
 
 def main() -> None:
     extra = accelerator()
     if replaced := prepare(extra):
         raise RuntimeError(
-            f"Restart the runtime (Runtime > Restart session) and run the notebook from the top: "
-            f"{', '.join(replaced)} had been imported before the version seqjax needs was installed"
+            f"seqjax is installed. {', '.join(replaced)} had been imported in another version: "
+            "restart the session (Runtime > Restart session) and run the notebook from the top"
         )
-    backend, count, first = devices().split(maxsplit=2)
+    platform, devices = device()
     version = installed()["jax"]
-    if extra and backend == "cpu":
+    if extra and platform == "cpu":
         raise RuntimeError(
-            f"JAX {version} runs on a CPU though there is a {extra.upper()}: restart the runtime "
+            f"JAX {version} runs on a CPU though there is a {ACCELERATORS[extra]}: take a new runtime "
             "(Runtime > Disconnect and delete runtime) and run the notebook from the top"
         )
-    print(f"seqjax with JAX {version} on {count} {backend} device(s), the first of them {first}")
+    print(f"seqjax and JAX {version} run on {platform}: {devices}")
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ def test_it_says_what_it_runs_on(cell, capsys):
     cell.main.__globals__.update(accelerator=lambda: "", prepare=lambda extra: [])
     assert "jax" in sys.modules
     cell.main()
-    assert re.search(r"JAX [\d.]+ on 4 cpu device", capsys.readouterr().out)
+    assert re.search(r"JAX [\d.]+ run on cpu: 4 x cpu", capsys.readouterr().out)
 
 
 def test_the_oldest_jax_is_that_of_the_package(cell):
