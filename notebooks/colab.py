@@ -127,8 +127,8 @@ def main() -> None:
     version = installed()["jax"]
     if extra and platform == "cpu":
         raise RuntimeError(
-            f"JAX {version} runs on a CPU though there is a {ACCELERATORS[extra]}: take a new runtime "
-            "(Runtime > Disconnect and delete runtime) and run the notebook from the top"
+            f"JAX {version} runs on a CPU though there is a {ACCELERATORS[extra]}: take a new "
+            "runtime (Runtime > Disconnect and delete runtime) and run the notebook from the top"
         )
     print(f"seqjax and JAX {version} run on {platform}: {devices}")
 
