@@ -20,10 +20,10 @@ def loops(jaxpr) -> list[Loop]:
         below = [loop for j in inner for loop in loops(j)]
         if eqn.primitive.name == "scan":
             body = eqn.params["jaxpr"].jaxpr
-            first = eqn.params["num_consts"]
-            carry = body.invars[first : first + eqn.params["num_carry"]]
-            shapes = [var.aval.shape for var in carry]
-            dtypes = [var.aval.dtype for var in carry]
+            # What is stacked has one dimension more outside of the loop.
+            results = zip(body.outvars, eqn.outvars, strict=True)
+            carry = [out.aval for inside, out in results if inside.aval.ndim == out.aval.ndim]
+            shapes, dtypes = [aval.shape for aval in carry], [aval.dtype for aval in carry]
             found.append(Loop(shapes, dtypes, list(_products(body)), not below))
         found += below
     return found
