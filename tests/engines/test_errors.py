@@ -1,5 +1,6 @@
 """Every mistake gets one message: what was expected, what came, what to change."""
 
+import re
 from typing import NamedTuple
 
 import jax
@@ -124,6 +125,16 @@ def test_mistake(name):
     make, kind, message = MISTAKES[name]
     with pytest.raises(kind, match=message):
         make()
+
+
+@pytest.mark.parametrize("name", ["minimal_gru(4)", "linear_attention(4, heads=2)"])
+def test_errors_name_the_call_that_made_the_cell(name):
+    cell = eval(f"sj.{name}")
+    params = cell.init(jax.random.key(0), 3)
+    carry = cell.initial_carry(params)
+    for run in (lambda x: sj.scan(cell, params, x[None]), lambda x: cell.step(params, carry, x)):
+        with pytest.raises(ValueError, match=f"^{re.escape(name)}: expected inputs of width 3"):
+            run(jnp.ones(5))
 
 
 def test_an_update_that_changes_the_shape_of_the_state():

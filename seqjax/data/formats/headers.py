@@ -8,23 +8,31 @@ from pathlib import Path
 from seqjax.core.errors import InputError
 from seqjax.data.formats.description import Choice, listed
 from seqjax.data.formats.fields import Fields
+from seqjax.data.formats.joined_columns import joined_columns
 from seqjax.data.formats.values import Row, is_missing, is_number
 
 WITH_HEADER = (".csv", ".tsv", ".tab")
 """Suffixes of tables whose first line names the columns, unless it shows that it does not."""
 
 
-def column_names(path: str | Path, cells: Sequence[str], fields: Fields) -> tuple[list[str], bool]:
+def column_names(
+    path: str | Path,
+    cells: Sequence[str],
+    fields: Fields,
+    rows: Sequence[Sequence[str]] = (),
+) -> tuple[list[str], bool]:
     """The names of the columns, and whether the first line of the table has them.
 
     It has none if `fields.columns` are other names, if it holds nothing but numbers that do not
-    count columns, or, in files whose suffix does not promise a header, if it lacks a column that
-    is asked for. Columns are `column_1`, `column_2`, ... then.
+    count columns or nothing at all, if a word of it comes again in its column (`ham`), or, in files
+    whose suffix does not promise a header, if it lacks a column that is asked for. Columns are
+    `column_1`, `column_2`, ... then, and so is one of several without a name.
 
     Args:
       path: of the table.
       cells: of its first line.
       fields: the roles of the columns.
+      rows: the cells of the first lines.
 
     Raises:
       InputError: if `fields.columns` are more or fewer than there are.
@@ -43,14 +51,37 @@ def column_names(path: str | Path, cells: Sequence[str], fields: Fields) -> tupl
                 f"the first line has {len(names)}: {listed(names)}."
             )
         return list(fields.columns), list(fields.columns) == names
+    joined = joined_columns(fields, names)
+    named = [part for name in fields.named for part in joined.get(name, (name,))]
     suffix = Path(str(path).removesuffix(".gz")).suffix.lower()
-    promised = suffix in WITH_HEADER or all(name in names for name in fields.named)
-    if promised and not (_is_data(names) and not any(name in names for name in fields.named)):
-        return names, True
-    return [f"column_{number}" for number in range(1, len(names) + 1)], False
+    promised = suffix in WITH_HEADER or all(name in names for name in named)
+    known = any(name in names for name in named)
+    numbered = [f"column_{number}" for number in range(1, len(names) + 1)]
+    bare = is_data(names) or _comes_again(names, rows) or (len(names) > 1 and not any(names))
+    if promised and (known or not bare):
+        several = names.count("") > 1
+        return [
+            n or other if several else n for n, other in zip(names, numbered, strict=True)
+        ], True
+    return numbered, False
 
 
-def _is_data(cells: Sequence[str]) -> bool:
+def _comes_again(cells: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether a word of the first line comes again in its column, in a line that is another."""
+    others = [[cell.strip() for cell in row] for row in rows]
+    others = [row for row in others if len(row) == len(cells) and row != list(cells)]
+    return any(
+        cell and not _counts_from_zero(cell) and any(row[place] == cell for row in others)
+        for place, cell in enumerate(cells)
+    )
+
+
+def _counts_from_zero(cell: str) -> bool:
+    """Whether a cell may be the number of a column, as pandas names columns."""
+    return cell in ("0", "1")
+
+
+def is_data(cells: Sequence[str]) -> bool:
     """Whether cells are numbers, and not the numbers of columns or consecutive years."""
     if not cells or not any(map(is_number, cells)):
         return False

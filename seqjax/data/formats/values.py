@@ -15,7 +15,9 @@ LARGEST = float(np.finfo(np.float32).max)
 """The largest finite float32."""
 
 
-MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "?", "-", "--"})
+MISSING = frozenset(
+    {"", "na", "n/a", "#n/a", "nan", "null", "none", "?", "-", "--", ".", "..", ":", "***"}
+)
 """Cells that stand for a missing value, in lower case."""
 
 FLAGS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
