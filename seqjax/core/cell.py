@@ -114,6 +114,15 @@ class Cell:
         if not self.causal and self.sequence is None:
             raise TypeError("Cell: a cell that is not causal needs `sequence`; got None.")
 
+    def __deepcopy__(self, memo: Any) -> "Cell":
+        # Nothing in a cell changes, and a copy of its functions would not equal them.
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """A cell that a `factory` made is pickled as the call."""
+        recipe = self.__dict__.get("recipe")
+        return super().__reduce_ex__(protocol) if recipe is None else (_make_again, recipe)
+
     def __repr__(self) -> str:
         return self.call or f"Cell(step={spell(self.step)}, features={self.features})"
 
@@ -164,10 +173,15 @@ def factory(build: Callable[P, Cell]) -> Callable[P, Cell]:
             name = (not cell.call and cell.name) or build.__name__.lstrip("_")
             call = _spell_call(build, given)
             known = _renamed(cell, name, call)
+            object.__setattr__(known, "recipe", (make, args, kwargs))
             made[recipe] = known
         return known
 
     return make
+
+
+def _make_again(make: Callable[..., Cell], args: Any, kwargs: Any) -> Cell:
+    return make(*args, **kwargs)
 
 
 def _renamed(cell: Cell, name: str, call: str) -> Cell:

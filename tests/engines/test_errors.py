@@ -31,6 +31,10 @@ MISTAKES = {
     "not a cell": (lambda: scan(cell=sj.lstm), TypeError, "call the function"),
     "too few dims": (lambda: scan(xs=jnp.ones(3)), ValueError, "batch, time"),
     "wrong width": (lambda: scan(xs=jnp.ones((2, 5, 4))), ValueError, "width 3.*4"),
+    "another cell's parameters": (
+        lambda: scan(cell=sj.gru(4)), ValueError,
+        r"^gru\(4\): expected parameters .*, with 'recurrent_bias'; got 'bias', 'input'",
+    ),
     "nothing": (lambda: scan(xs={}), ValueError, "no arrays"),
     "mask dtype": (lambda: scan(mask=jnp.ones((2, 5))), TypeError, "bool.*float32"),
     "mask shape": (lambda: scan(mask=jnp.ones((5,), bool)), ValueError, r"\(2, 5\)"),

@@ -70,15 +70,16 @@ def _comes_again(cells: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     """Whether a word of the first line comes again in its column, in a line that is another."""
     others = [[cell.strip() for cell in row] for row in rows]
     others = [row for row in others if len(row) == len(cells) and row != list(cells)]
+    # pandas names columns 0 and 1, but not beside whole sentences.
+    numbers = () if any(len(cell) > LONGEST_NAME for cell in cells) else ("0", "1")
     return any(
-        cell and not _counts_from_zero(cell) and any(row[place] == cell for row in others)
+        cell and cell not in numbers and any(row[place] == cell for row in others)
         for place, cell in enumerate(cells)
     )
 
 
-def _counts_from_zero(cell: str) -> bool:
-    """Whether a cell may be the number of a column, as pandas names columns."""
-    return cell in ("0", "1")
+LONGEST_NAME = 60
+"""Characters in the name of a column, at most, as far as its first line says."""
 
 
 def is_data(cells: Sequence[str]) -> bool:
@@ -148,14 +149,21 @@ def _fractions(name: str, rows: Sequence[Row]) -> bool:
 
 
 def tells_columns(lines: Iterable[str]) -> str | None:
-    """What separates the columns of a table in a file of any suffix: a tab, a space or nothing.
+    """What separates the columns of a table in a file of any suffix; None if it is no table.
 
-    Tabs do if every line has as many; spaces if every line has as many numbers and nothing else.
+    Tabs do if every line has as many; semicolons and vertical bars too, if half of the cells below
+    the first line are numbers; spaces if every line has as many numbers and nothing else.
     """
     filled = [line.strip("\r\n") for line in lines if line.strip()]
     tabs = {line.count("\t") for line in filled}
     if len(tabs) == 1 and tabs != {0}:
         return "\t"
+    for sign in ";|":
+        rows = [line.split(sign) for line in filled]
+        below = [cell.strip().replace(",", ".") for row in rows[1:] for cell in row]
+        even = len({len(row) for row in rows}) == 1 and len(rows[0]) > 1 and len(rows) > 2
+        if even and 2 * sum(is_number(cell) or is_missing(cell) for cell in below) >= len(below):
+            return sign
     cells = [line.split() for line in filled]
     widths = {len(row) for row in cells}
     if len(widths) == 1 and widths != {1}:

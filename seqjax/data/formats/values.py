@@ -184,6 +184,8 @@ def tag_of(tag: str, name: str, names: Sequence[str]) -> str:
 def label_of(value: Any, name: str, separator: str | None) -> Any:
     """A label; a tuple of labels for a separator or a list; None for an empty one."""
     if isinstance(value, list):
+        if any(isinstance(item, list) for item in value):
+            raise FlawError(f"{name!r}: expected a list of labels, got {value!r}"[:200])
         return tuple(label_of(item, name, None) or "" for item in value)
     if isinstance(value, bool):
         value = "true" if value else "false"
