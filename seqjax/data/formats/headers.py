@@ -151,8 +151,8 @@ def _fractions(name: str, rows: Sequence[Row]) -> bool:
 def tells_columns(lines: Iterable[str]) -> str | None:
     """What separates the columns of a table in a file of any suffix; None if it is no table.
 
-    Tabs do if every line has as many; semicolons and vertical bars too, if half of the cells below
-    the first line are numbers; spaces if every line has as many numbers and nothing else.
+    Tabs do if every line has as many; semicolons and vertical bars too, if a column holds numbers
+    below the first line; spaces if every line has as many numbers and nothing else.
     """
     filled = [line.strip("\r\n") for line in lines if line.strip()]
     tabs = {line.count("\t") for line in filled}
@@ -160,9 +160,9 @@ def tells_columns(lines: Iterable[str]) -> str | None:
         return "\t"
     for sign in ";|":
         rows = [line.split(sign) for line in filled]
-        below = [cell.strip().replace(",", ".") for row in rows[1:] for cell in row]
         even = len({len(row) for row in rows}) == 1 and len(rows[0]) > 1 and len(rows) > 2
-        if even and 2 * sum(is_number(cell) or is_missing(cell) for cell in below) >= len(below):
+        below = zip(*rows[1:], strict=True) if even else ()
+        if any(all(is_missing(c) or is_number(c.replace(",", ".")) for c in cs) for cs in below):
             return sign
     cells = [line.split() for line in filled]
     widths = {len(row) for row in cells}
