@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from seqjax.cells.decay import log_decay
 from seqjax.core import initializers
 from seqjax.core.blocks import checkpointed, on_slice, prenorm
-from seqjax.core.cell import Cell, factory
+from seqjax.core.cell import Cell, factory, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.heads import from_heads, head_width
 from seqjax.core.layers import dense, draw, feed_forward, scale_to_one, unit_length
@@ -20,7 +20,7 @@ from seqjax.core.shift import short_convolution
 from seqjax.core.stack import stack
 from seqjax.core.types import Activation, Array, Initializer, Params, PRNGKeyArray
 
-ONE = initializers.Constant(1.0)
+ZERO, ONE = initializers.Constant(0.0), initializers.Constant(1.0)
 
 
 @factory
@@ -29,7 +29,9 @@ def delta_net(
     *,
     heads: int = 4,
     convolution: int = 4,
+    convolution_bias: bool = True,
     negative_eigenvalues: bool = False,
+    epsilon: float = 1e-5,
     weight_init: Initializer = initializers.LeCun(),
 ) -> Cell:
     """DeltaNet: write the difference between a value and what the memory returns for its key.
@@ -44,8 +46,10 @@ def delta_net(
       features: width of the output, and of q, k and v of all heads together.
       heads: number of memories.
       convolution: steps of the short convolution.
+      convolution_bias: whether it has one; published models have none.
       negative_eigenvalues: twice the beta, so that a write may turn the memory around along k:
         eigenvalues of its transition are then in [-1, 1], and parity can be kept.
+      epsilon: of the norm.
       weight_init: initializer of the weights.
 
     Returns:
@@ -70,7 +74,9 @@ def delta_net(
         keys=width,
         values=width,
         convolution=convolution,
+        convolution_bias=convolution_bias,
         negative_eigenvalues=negative_eigenvalues,
+        epsilon=epsilon,
         weight_init=weight_init,
     )
 
@@ -80,10 +86,13 @@ def gated_delta_net(
     features: int,
     *,
     heads: int = 4,
+    key_heads: int | None = None,
     key_width: int | None = None,
     value_width: int | None = None,
     convolution: int = 4,
+    convolution_bias: bool = True,
     negative_eigenvalues: bool = False,
+    epsilon: float = 1e-5,
     weight_init: Initializer = initializers.LeCun(),
 ) -> Cell:
     """Gated DeltaNet: forget, then correct.
@@ -99,10 +108,13 @@ def gated_delta_net(
     Args:
       features: width of the output.
       heads: number of memories.
+      key_heads: number of q and k, by default `heads`; neighbouring memories share them evenly.
       key_width: K, by default 3/4 of `features / heads`.
       value_width: width of v per head, by default twice K.
       convolution: steps of the short convolution.
+      convolution_bias: whether it has one; published models have none.
       negative_eigenvalues: twice the beta, see `sj.delta_net`.
+      epsilon: of the norm.
       weight_init: initializer of the weights.
 
     Returns:
@@ -119,9 +131,13 @@ def gated_delta_net(
 
     Source: Yang et al. 2024, arXiv:2412.06464. exp(A) starts uniform in [1, 16]; the released
     code begins at 0, whose logarithm there is none. b_a starts so that softplus gives time steps
-    of 0.001 to 0.1, as in Mamba.
+    of 0.001 to 0.1, as in Mamba. Fewer q and k than memories: Qwen3-Next.
     """
     width = head_width("gated_delta_net", "features", features, heads)
+    if heads % positive_int("gated_delta_net", "key_heads", key_heads or heads):
+        raise ValueError(
+            f"gated_delta_net: `key_heads={key_heads}` must divide `heads`, which is {heads}."
+        )
     keys = max(1, 3 * width // 4) if key_width is None else key_width
     values = 2 * keys if value_width is None else value_width
 
@@ -132,10 +148,13 @@ def gated_delta_net(
     return _layer(
         features,
         heads=heads,
+        key_heads=key_heads or heads,
         keys=keys,
         values=values,
         convolution=convolution,
+        convolution_bias=convolution_bias,
         negative_eigenvalues=negative_eigenvalues,
+        epsilon=epsilon,
         weight_init=weight_init,
         decay=decay,
         decay_width=heads,
@@ -152,8 +171,12 @@ def kimi_delta_attention(
     features: int,
     *,
     heads: int = 4,
+    width: int | None = None,
+    gate_bias: bool = False,
     convolution: int = 4,
+    convolution_bias: bool = True,
     negative_eigenvalues: bool = False,
+    epsilon: float = 1e-5,
     weight_init: Initializer = initializers.LeCun(),
 ) -> Cell:
     """Kimi Delta Attention: forget each channel of the keys by itself, then correct.
@@ -167,10 +190,14 @@ def kimi_delta_attention(
         y = W_o (norm(S' q) * sigmoid(U_2 U_1 x))         norm: RMS, head by head
 
     Args:
-      features: width of the output, and of q, k and v of all heads together.
+      features: width of the output.
       heads: number of memories.
+      width: K, by default `features / heads`.
+      gate_bias: whether U_2 has one; it starts at 0.
       convolution: steps of the short convolution.
+      convolution_bias: whether it has one; published models have none.
       negative_eigenvalues: twice the beta, see `sj.delta_net`.
+      epsilon: of the norm.
       weight_init: initializer of the weights.
 
     Returns:
@@ -185,9 +212,12 @@ def kimi_delta_attention(
       >>> carry["memory"].memory.shape, ys.shape
       ((2, 2, 4, 4), (2, 5, 8))
 
-    Source: Kimi team 2025, arXiv:2510.26692. The rank of W_1 and of U_1 is K.
+    Source: Kimi team 2025, arXiv:2510.26692. The rank of W_1 and of U_1 is K. The gate has a bias
+    in fla and none in the published model.
     """
-    width = head_width("kimi_delta_attention", "features", features, heads)
+    if width is None:
+        width = head_width("kimi_delta_attention", "features", features, heads)
+    width = positive_int("kimi_delta_attention", "width", width)
     inner = heads * width
 
     def decay(p: Params, a: Array) -> Array:
@@ -201,7 +231,9 @@ def kimi_delta_attention(
         keys=width,
         values=width,
         convolution=convolution,
+        convolution_bias=convolution_bias,
         negative_eigenvalues=negative_eigenvalues,
+        epsilon=epsilon,
         weight_init=weight_init,
         decay=decay,
         decay_width=width,
@@ -210,6 +242,7 @@ def kimi_delta_attention(
             ("decay_bias", (initializers.TimeStep(), (inner,))),
             ("decay_up", (weight_init, (width, inner))),
             ("gate_up", (weight_init, (width, inner))),
+            *((("gate_bias", (ZERO, (inner,))),) if gate_bias else ()),
         ),
         gate=jax.nn.sigmoid,
         gate_width=width,
@@ -217,7 +250,9 @@ def kimi_delta_attention(
 
 
 @factory
-def gated_delta_net_block(features: int, *, heads: int = 4) -> Cell:
+def gated_delta_net_block(
+    features: int, *, hidden: int | None = None, norm_epsilon: float = 1e-6, **options: Any
+) -> Cell:
     """One block of a Gated DeltaNet.
 
         x = x + gated_delta_net(norm(x))
@@ -225,7 +260,9 @@ def gated_delta_net_block(features: int, *, heads: int = 4) -> Cell:
 
     Args:
       features: width of the input and of the output.
-      heads: of the memory.
+      hidden: of the feed-forward layer, see `sj.feed_forward`.
+      norm_epsilon: of the norms in front of both.
+      **options: further arguments of `sj.gated_delta_net`, such as `heads`.
 
     Returns:
       A cell; `sj.stack(*[sj.gated_delta_net_block(64)] * 6)` is the trunk of a language model.
@@ -239,8 +276,11 @@ def gated_delta_net_block(features: int, *, heads: int = 4) -> Cell:
 
     Source: Yang et al. 2024, arXiv:2412.06464.
     """
-    memory = gated_delta_net(features, heads=heads)
-    return stack(time=prenorm(memory), channel=prenorm(feed_forward(features)))
+    memory = gated_delta_net(features, **options)
+    return stack(
+        time=prenorm(memory, epsilon=norm_epsilon),
+        channel=prenorm(feed_forward(features, hidden=hidden), epsilon=norm_epsilon),
+    )
 
 
 def _layer(
@@ -250,8 +290,11 @@ def _layer(
     keys: int,
     values: int,
     convolution: int,
+    convolution_bias: bool,
     negative_eigenvalues: bool,
+    epsilon: float,
     weight_init: Initializer,
+    key_heads: int | None = None,
     **forgetting: Any,
 ) -> Cell:
     """What the three have in common: `[q k v | beta, decay, gate]` out of one product, a short
@@ -259,8 +302,10 @@ def _layer(
     rule = _DeltaRule(
         features=features,
         heads=heads,
+        key_heads=heads if key_heads is None else key_heads,
         keys=keys,
         values=values,
+        epsilon=epsilon,
         largest_rate=2.0 if negative_eigenvalues else 1.0,
         output_init=weight_init,
         **forgetting,
@@ -275,7 +320,9 @@ def _layer(
         features=features,
     )
     *_, convolved, _, _, width = rule.ends
-    short = short_convolution(convolved, width=convolution, activation=jax.nn.silu)
+    short = short_convolution(
+        convolved, width=convolution, activation=jax.nn.silu, bias=convolution_bias
+    )
     return checkpointed(
         stack(
             project=dense(width, bias=False, weight_init=weight_init),
@@ -290,13 +337,16 @@ class _DeltaRule:
     """The memory of the three: what a step writes and reads, from `[q k v | beta, decay, gate]`.
 
     `decay` makes log-decays of its part, `decay_width` wide, and of parameters in `own`. The gate
-    is the activation of its part, which is `gate_width` wide if `gate_up` in `own` widens it.
+    is the activation of its part, which is `gate_width` wide if `gate_up` in `own` widens it; `own`
+    may have a bias for it.
     """
 
     features: int
     heads: int
+    key_heads: int
     keys: int
     values: int
+    epsilon: float
     largest_rate: float
     output_init: Initializer
     decay: Callable[[Params, Array], Array] | None = None
@@ -310,7 +360,7 @@ class _DeltaRule:
         """Where each part of the input ends."""
         inner = self.heads * self.values
         gate = 0 if self.gate is None else self.gate_width or inner
-        widths = (self.heads * self.keys,) * 2 + (inner, self.heads, self.decay_width, gate)
+        widths = (self.key_heads * self.keys,) * 2 + (inner, self.heads, self.decay_width, gate)
         return tuple(itertools.accumulate(widths))
 
     def parts(self, x: Array) -> list[Array]:
@@ -326,21 +376,26 @@ class _DeltaRule:
 
     def access(self, p: Params, x: Array) -> Access:
         q, k, v, rate, forget, _ = self.parts(x)
-        q, k, v = (
-            part.reshape(*part.shape[:-1], self.heads, part.shape[-1] // self.heads)
-            for part in (q, k, v)
-        )
         return Access(
-            query=unit_length(q) * self.keys**-0.5,
-            key=unit_length(k),
-            value=v,
+            query=self.for_each_head(unit_length(self.by_width(q, self.keys)) * self.keys**-0.5),
+            key=self.for_each_head(unit_length(self.by_width(k, self.keys))),
+            value=self.by_width(v, self.values),
             log_decay=None if self.decay is None else self.decay(p, forget),
             rate=self.largest_rate * jax.nn.sigmoid(rate),
         )
 
     def read_out(self, p: Params, o: Array, x: Array) -> Array:
-        y = from_heads(scale_to_one(o, 1e-5) * like_features(p["norm_gain"], o))
+        y = from_heads(scale_to_one(o, self.epsilon) * like_features(p["norm_gain"], o))
         if self.gate is not None:
             g = self.parts(x)[-1]
-            y = y * self.gate(g if self.gate_width is None else g @ p["gate_up"])
+            g = g if self.gate_width is None else g @ p["gate_up"]
+            g = g + like_features(p["gate_bias"], g) if "gate_bias" in p else g
+            y = y * self.gate(g)
         return y @ p["output"]
+
+    def by_width(self, x: Array, width: int) -> Array:
+        return x.reshape(*x.shape[:-1], x.shape[-1] // width, width)
+
+    def for_each_head(self, x: Array) -> Array:
+        """What neighbouring memories share, repeated."""
+        return jnp.repeat(x, self.heads // self.key_heads, axis=-2)
