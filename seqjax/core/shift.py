@@ -1,5 +1,7 @@
 """Cells that look back a few steps: token shift, short convolutions, any function of a window."""
 
+import functools
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -260,10 +262,9 @@ def short_convolution(
 
 def convolve(params: ConvolutionParameters, window: tuple[Array, ...]) -> Array:
     """The weighted sum of the inputs in a window, feature by feature, and the bias."""
-    total = 0 if params.bias is None else like_features(params.bias, window[0])
-    for j, value in enumerate(window):
-        total = total + like_features(params.kernel[-1 - j], value) * value
-    return total
+    seen = [like_features(params.kernel[-1 - j], value) * value for j, value in enumerate(window)]
+    start = [] if params.bias is None else [like_features(params.bias, window[0])]
+    return functools.reduce(operator.add, start + seen)
 
 
 def _expect_inputs(x: Array, carry: WindowState) -> None:
