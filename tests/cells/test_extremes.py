@@ -40,9 +40,7 @@ def largest(tree):
 
 # Of these the recurrence is a row of its own.
 BLOCKS = {"griffin_block", "mamba_block", "minimal_gru_block", "mlstm_block", "rwkv4_block"}
-FAR_AWAY = [
-    row.name for row in TABLE if row.methods in (LINEAR, MATRIX) and row.name not in BLOCKS
-]
+FAR_AWAY = [row.name for row in TABLE if row.methods in (LINEAR, MATRIX) and row.name not in BLOCKS]
 
 
 @pytest.mark.parametrize("name", FAR_AWAY)
