@@ -5,6 +5,7 @@ from typing import Any
 import jax
 
 from seqjax.cells.decay import log_decay
+from seqjax.cells.delta_rule import delta_rule_layer
 from seqjax.core import initializers
 from seqjax.core.blocks import prenorm
 from seqjax.core.cell import Cell, factory, positive_int

@@ -36,7 +36,7 @@ def delta_rule_layer(
     key_heads: int | None = None,
     **forgetting: Any,
 ) -> Cell:
-    """`[q k v | beta, decay, gate]` out of one product, a short convolution over the first part, the
+    """`[q k v | beta, decay, gate]` out of one product, a short convolution of its first part, the
     delta rule, and the way out."""
     rule = _DeltaRule(
         features=features,
