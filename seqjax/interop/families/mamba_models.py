@@ -91,7 +91,7 @@ MAMBA = Family(
         "time_step_rank": "auto",
         "tie_word_embeddings": True,
     },
-    requires={"hidden_act": "silu"},
+    requires={"hidden_act": ("silu",)},
     tied={"lm_head.weight": "backbone.embeddings.weight"},
 )
 
@@ -120,6 +120,6 @@ MAMBA_ORIGINAL = Family(
     build=_as_in_transformers,
     rules=lambda config: (Rule("backbone.embedding.weight", "embedding.embedding"), *REST),
     defaults={"tie_embeddings": True},
-    requires={"rms_norm": True, "attn_layer_idx": []},
+    requires={"rms_norm": (True,), "attn_layer_idx": ([],)},
     tied={"lm_head.weight": "backbone.embedding.weight"},
 )
