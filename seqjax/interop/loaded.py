@@ -134,7 +134,7 @@ def build(
       >>> from flax import nnx
       >>> config = {"model_type": "mamba", "hidden_size": 768, "num_hidden_layers": 24}
       >>> model = nnx.eval_shape(lambda: sj.interop.build(config, rngs=nnx.Rngs(0)).model)
-      >>> sum(leaf.size for leaf in jax.tree.leaves(model)) - model.vocabulary_size
+      >>> sum(leaf.size for leaf in jax.tree.leaves(model))
       129135360
     """
     table = choose_family(family, FAMILIES, config, {}, None)

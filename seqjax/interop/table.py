@@ -103,8 +103,8 @@ class Family:
       rules: `config -> rules`.
       describe: `shapes -> config`: what the shapes of the weights tell where no config does.
       defaults: what a config says that leaves it out.
-      requires: the values that these keys may have, if a config has them; there is no option here
-        for others.
+      requires: the value that a key must have if a config has it, as there is no option here for
+        others; a frozenset of values for any of them.
       tied: their names that may repeat another, and which; a model that ties them has one leaf for
         both.
       ignored: their names that no model needs. They are kept for the way back.
@@ -119,7 +119,7 @@ class Family:
     _: dataclasses.KW_ONLY
     describe: Callable[[Shapes], Mapping[str, Any]] = lambda shapes: {}
     defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    requires: Mapping[str, tuple] = dataclasses.field(default_factory=dict)
+    requires: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     tied: Mapping[str, str] = dataclasses.field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     arrange: Callable[[dict[str, Any]], Any] = dict
@@ -138,7 +138,8 @@ class Family:
         Raises:
           InputError: if it says of a key what `requires` does not.
         """
-        for key, values in self.requires.items():
+        for key, value in self.requires.items():
+            values = sorted(value) if isinstance(value, frozenset) else [value]
             if key in config and config[key] not in values:
                 raise InputError(
                     f"{self.name}: {key} can be {' or '.join(map(repr, values))} here; this model "

@@ -135,14 +135,27 @@ def test_pickles(folder, monkeypatch):
 
 
 def test_what_a_family_has_no_place_for(tmp_path):
-    loaded = sj.interop.load(MAMBA)
+    table = sj.interop.families()["mamba"]
+
+    def build(config, shapes, rngs):
+        model = table.build(config, shapes, rngs)
+        model.head = nnx.Linear(6, 13, rngs=rngs)
+        return model
+
+    constant = sj.interop.Rule((), "head.bias", constant=0.0)
+    biased = dataclasses.replace(
+        table, build=build, rules=lambda config: (*table.rules(config), constant)
+    )
+    loaded = sj.interop.load(MAMBA, family=biased)
     loaded.model.head.bias.set_value(jnp.ones(13))
     with pytest.raises(InputError, match=r"no place for our head.bias: .* 0.0"):
         sj.interop.save(loaded, tmp_path)
     model = nnx.eval_shape(
         lambda: sj.nn.LanguageModel(13, sj.gru(6), embedding_size=6, rngs=nnx.Rngs(0))
     )
-    with pytest.raises(InputError, match=r"mamba has no place for our rnn.bias, rnn.input"):
+    with pytest.raises(
+        InputError, match=r"mamba has no place for our head.bias, rnn.bias, rnn.input"
+    ):
         sj.interop.save(model, tmp_path, family="mamba", config=CONFIG)
     assert not list(tmp_path.iterdir())
 

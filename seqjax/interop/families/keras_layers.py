@@ -61,7 +61,7 @@ def _is(kind: str, shapes: Shapes) -> bool:
     return len(found) > 1 and found[1][1] == GATES[kind] * found[1][0]
 
 
-def _family(name: str, kind: str, **requires: tuple) -> Family:
+def _family(name: str, kind: str, **requires: str) -> Family:
     def translate(config: Mapping[str, Any]) -> Mapping[str, Any]:
         merge = MERGES[config.get("merge_mode", "concat")]
         return {"merge": merge, "reset": "after" if config["reset_after"] else "before"}
@@ -73,12 +73,12 @@ def _family(name: str, kind: str, **requires: tuple) -> Family:
         build=layer_builder(kind, translate),
         rules=lambda config: _rules(kind, config),
         defaults={"use_bias": True, "reset_after": True},
-        requires={"go_backwards": (False,), "merge_mode": tuple(MERGES), **requires},
+        requires={"go_backwards": False, "merge_mode": frozenset(MERGES), **requires},
         arrange=lambda arrays: list(arrays.values()),
     )
 
 
-GATED = {"activation": ("tanh",), "recurrent_activation": ("sigmoid",)}
+GATED = {"activation": "tanh", "recurrent_activation": "sigmoid"}
 KERAS = (
     _family("keras_simple_rnn", "elman"),
     _family("keras_lstm", "lstm", **GATED),

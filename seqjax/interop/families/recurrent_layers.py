@@ -121,7 +121,7 @@ def cell_family(
         own = {"activation": config["activation_fn"]} if "activation_fn" in config else {}
         return {**options, **own}
 
-    gated = {"activation_fn": ("tanh",), "gate_fn": ("sigmoid",)}
+    gated = {"activation_fn": "tanh", "gate_fn": "sigmoid"}
     return Family(
         name,
         matches=matches,
@@ -129,6 +129,6 @@ def cell_family(
         build=layer_builder(kind, translate),
         rules=rules,
         defaults={"bias": True},
-        requires={"residual": (False,), **({} if kind == "elman" else gated)},
+        requires={"residual": False, **({} if kind == "elman" else gated)},
         arrange=arrange,
     )
