@@ -134,7 +134,7 @@ class GatedSteps:
         flags: Boundaries,
     ) -> tuple[Carry, Kept]:
         recurrence = self.recurrence
-        if keep == "outputs" and self.forward_tile == 1:
+        if keep == "outputs" and self.forward_tile == 1 and self.loop == ScanLoop():
             return self._outputs(reverse, params, carry, initial, xs, flags)
 
         def tile(carry, here):

@@ -52,6 +52,14 @@ Haiku's speed at 64, 8, 32, 64 and 200, 16, 32, 64 lstm has 0.98 and 0.97 so, wi
 GATES_OF_FORWARD_TILE = Size(cpu=2**16, gpu=2**16, tpu=2**16)
 """Bytes of the gates of such a tile."""
 
+# Gated cells with kernels for their loops: `fused/gated.py`.
+
+GATES_OF_KERNEL = Size(cpu=2**20, gpu=2**20, tpu=2**26)
+"""Bytes of the gates of a tile, which is one kernel."""
+
+GATES_OF_BLOCK = Size(cpu=2**20, gpu=2**20, tpu=2**20)
+"""Bytes of the gates of steps that move together."""
+
 # Any step: `any_steps.py`.
 
 STEPS_OF_TILE = Size(cpu=2**22, gpu=2**22, tpu=2**22)
