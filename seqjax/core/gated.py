@@ -18,7 +18,9 @@ from seqjax.core.gates import (
     like_features,
     normalize,
     project,
+    project_apart,
     project_blocks,
+    project_blocks_apart,
 )
 from seqjax.core.programs import is_traced, only_summed
 from seqjax.core.recurrence import multiply
@@ -173,6 +175,8 @@ class Gated:
     input_init: Initializer
     recurrent_init: Initializer
     bias_init: Initializer
+    apart: bool = False
+    """Whether each gate has a product of its own; see `by_gate`."""
     owner: str = dataclasses.field(default="", compare=False)
     """The call that made the cell, for errors."""
 
@@ -225,6 +229,10 @@ class Gated:
         """The leaf of the state that feeds the recurrent product and is the output."""
         field = self.hidden_field
         return state if field is None else getattr(state, field)
+
+    def by_gate(self) -> "Gated":
+        """The same recurrence, with a product for each gate."""
+        return dataclasses.replace(self, apart=True)
 
     @property
     def unit_parameters(self) -> tuple[str, ...]:
@@ -328,7 +336,8 @@ class Gated:
         in_features = params["input"].shape[0] if own else self.gates * self.features
         expect_inputs(self, in_features, x)
         expect_real(self, x, params["recurrent"])
-        gates = project(x, params["input"]) if own else Gates(jnp.split(x, self.gates, axis=-1))
+        product = project_apart if self.apart else project
+        gates = product(x, params["input"]) if own else Gates(jnp.split(x, self.gates, axis=-1))
         if self.layer_norm:
             gates = normalize(gates, params["input_gain"])
         return add_bias(gates, params["bias"])
@@ -367,6 +376,8 @@ class Gated:
         self, params: Params, hidden: Array, which: slice, multiply: Callable[..., Any]
     ) -> Gates:
         product = project if self.blocks == 1 else project_blocks
+        if self.apart:
+            product = project_apart if self.blocks == 1 else project_blocks_apart
         bias = params["recurrent_bias"][which] if self.recurrent_bias else None
         weights = params["recurrent"][..., which, :]
         if not self.layer_norm:

@@ -85,6 +85,23 @@ def project_blocks(h: Array, weights: Array) -> Gates:
     return Gates(part.reshape(h.shape) for part in jnp.split(products, gates, axis=-1))
 
 
+def project_apart(x: Array, weights: Array) -> Gates:
+    """`project` with a product for each gate, so that none is cut out of a wider array."""
+    return Gates(x @ weights[:, gate] for gate in range(weights.shape[1]))
+
+
+def project_blocks_apart(h: Array, weights: Array) -> Gates:
+    """`project_blocks` with a product for each gate and block."""
+    blocks, block, gates, _ = weights.shape
+    if block == 1:
+        return project_blocks(h, weights)
+    parts = [h[..., i * block : (i + 1) * block] for i in range(blocks)]
+    return Gates(
+        jnp.concatenate([part @ weights[i, :, gate] for i, part in enumerate(parts)], axis=-1)
+        for gate in range(gates)
+    )
+
+
 def add_bias(gates: Gates, bias: Array) -> Gates:
     """Each gate with its row of `bias` `(gates, features)` added."""
     return gates.map(lambda gate, row: gate + like_features(row, gate), bias)

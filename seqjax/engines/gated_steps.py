@@ -36,10 +36,8 @@ from seqjax.engines.products import (
     SeenProducts,
     all_inputs,
     not_summed,
-    pack,
     transposed,
     unit_rows,
-    unpack,
 )
 from seqjax.engines.row_order import by_rows
 from seqjax.engines.tiles import divisor, over_tiles
@@ -241,7 +239,7 @@ class GatedSteps:
         d_units = self._unit_changes(params, x, weights)
 
         def push(now, d_added, d_start):
-            (start, rest, products), (d_rest, d_packed, d_units) = now, d_added
+            (start, rest, products), (d_rest, d_products, d_units) = now, d_added
 
             def step(leaves, rest, changes, units):
                 known = KnownProducts(products, changes)
@@ -255,13 +253,13 @@ class GatedSteps:
             _, (d_new, d_y, d_made) = jax.jvp(
                 step,
                 (floats(start), rest, changes, units),
-                (d_start, d_rest, unpack(d_packed, products), d_units),
+                (d_start, d_rest, d_products, d_units),
             )
             d_gates = StoredGates(seen.to_store(d_made), d_rest)
             return d_new, Kept(d_y, gates=jax.tree.leaves(d_gates))
 
         rest, d_rest = not_summed(recurrence, seen.inputs), not_summed(recurrence, d_inputs)
-        return (start, rest, seen.products), (d_rest, pack(d_products), d_units), push
+        return (start, rest, seen.products), (d_rest, d_products, d_units), push
 
     def _changes(
         self,

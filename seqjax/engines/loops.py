@@ -5,7 +5,9 @@ from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 
+from seqjax.core.gates import Gates
 from seqjax.core.types import Array, Carry, PyTree
 
 
@@ -71,9 +73,32 @@ class ScanLoop:
         *,
         reverse: bool,
     ) -> tuple[list[Array], PyTree]:
+        packed, unpack = _packed(d_xs)
+
         def step(d_carry, now):
-            return body(d_carry, d_fixed, *now)
+            known, d_x = now
+            return body(d_carry, d_fixed, known, unpack(d_x))
 
         # The step's own derivative is computed where it is used: cheaper than storing it.
         step = jax.checkpoint(step, prevent_cse=False)
-        return jax.lax.scan(step, d_carry, (known, d_xs), reverse=reverse)
+        return jax.lax.scan(step, d_carry, (known, packed), reverse=reverse)
+
+
+def _packed(xs: PyTree) -> tuple[PyTree, Callable[[PyTree], PyTree]]:
+    """The gates of each product as one array, for one store in every step of the backward loop
+    instead of many; and what takes those of one step apart."""
+    is_gates = lambda node: isinstance(node, Gates)  # noqa: E731
+    nodes, tree = jax.tree.flatten(xs, is_leaf=is_gates)
+    packed = [jnp.concatenate(list(x), axis=-1) if is_gates(x) else x for x in nodes]
+
+    def apart(array: Array, node: PyTree) -> PyTree:
+        if not is_gates(node):
+            return array
+        # One array has one dtype, gates may have several.
+        parts = zip(jnp.split(array, len(node), axis=-1), node, strict=True)
+        return Gates(part.astype(gate.dtype) for part, gate in parts)
+
+    def unpack(step: PyTree) -> PyTree:
+        return tree.unflatten(map(apart, tree.flatten_up_to(step), nodes))
+
+    return tree.unflatten(packed), unpack

@@ -45,6 +45,7 @@ def fused_gated(
             )
     carry, initial = _rows((carry, initial), len(batch_shape), axis=0)
     xs, flags = _rows(xs, len(batch_shape), axis=1), _rows(steps.flags, len(batch_shape), axis=1)
+    recurrence = recurrence.by_gate()
     gates = jax.eval_shape(recurrence.project_inputs, params, xs)
     step_bytes = tree_bytes(gates) // time
     tile = method.tile or divisor(time, max(1, sizes.GATES_OF_KERNEL.here // step_bytes))

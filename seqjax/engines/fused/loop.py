@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seqjax.core.gates import Gates
 from seqjax.core.steps import time_of
 from seqjax.core.types import Array, Carry, PyTree
 from seqjax.engines.fused.invariant import apart
@@ -35,9 +34,11 @@ class KernelLoop:
         *,
         reverse: bool,
     ) -> tuple[Carry, PyTree]:
-        packed, unpack = _packed(xs)
-        step = lambda carry, x: body(carry, unpack(x))  # noqa: E731
-        return self.run(step, carry, packed, reverse=reverse)
+        time = time_of(xs)
+        block = max(size for size in range(1, min(self.block, time) + 1) if time % size == 0)
+        return scan_in_kernel(
+            body, carry, xs, block=block, reverse=reverse, interpret=self.interpret
+        )
 
     def linear(
         self,
@@ -49,13 +50,12 @@ class KernelLoop:
         *,
         reverse: bool,
     ) -> tuple[list[Array], PyTree]:
-        packed, unpack = _packed(known)
         tangents = (d_carry, d_fixed or [], d_xs)
 
         def step(known, d_carry, d_fixed, d_x):
-            return body(d_carry, d_fixed or None, unpack(known), d_x)
+            return body(d_carry, d_fixed or None, known, d_x)
 
-        one_step = (_of_one_step(packed), d_carry, d_fixed or [], _of_one_step(d_xs))
+        one_step = (_of_one_step(known), d_carry, d_fixed or [], _of_one_step(d_xs))
         fixed, rest, shape = apart(step, *one_step)
         like = jax.tree.map(lambda d: jax.ShapeDtypeStruct(d.shape, d.dtype), one_step[1:])
         loop = TangentLoop(
@@ -67,17 +67,9 @@ class KernelLoop:
             like=tuple(jax.tree.leaves(like)),
             reverse=reverse,
         )
-        known_leaves = [*fixed, *jax.tree.leaves(packed)]
+        known_leaves = [*fixed, *jax.tree.leaves(known)]
         made = linear_pair(loop.forward, loop.backward, known_leaves, jax.tree.leaves(tangents))
         return jax.tree.unflatten(jax.tree.structure(shape), made)
-
-    def run(self, body: Callable, carry: PyTree, xs: PyTree, *, reverse: bool) -> tuple:
-        """`scan` of inputs as they are."""
-        time = time_of(xs)
-        block = max(size for size in range(1, min(self.block, time) + 1) if time % size == 0)
-        return scan_in_kernel(
-            body, carry, xs, block=block, reverse=reverse, interpret=self.interpret
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +118,7 @@ class TangentLoop:
             return (ct_carry, [a + b for a, b in zip(total, added, strict=True)]), ct_x
 
         nothing = [jnp.zeros(d.shape, d.dtype) for d in self._parts(self.like)[1]]
-        (start, total), ct_xs = self.kernels.run(
+        (start, total), ct_xs = self.kernels.scan(
             body, (end, nothing), (known, ct_ys), reverse=not self.reverse
         )
         return [*start, *total, *ct_xs]
@@ -139,23 +131,3 @@ class TangentLoop:
 def _of_one_step(xs: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), xs)
 
-
-def _packed(xs: PyTree) -> tuple[PyTree, Callable[[PyTree], PyTree]]:
-    """Inputs with the gates of a product as one array, and what takes those of a step apart."""
-    is_gates = lambda node: isinstance(node, Gates)  # noqa: E731
-    nodes, tree = jax.tree.flatten(xs, is_leaf=is_gates)
-    counts = [len(node) if is_gates(node) else 0 for node in nodes]
-    alike = [len({gate.dtype for gate in node}) == 1 if is_gates(node) else False for node in nodes]
-    packed = [
-        jnp.concatenate(list(node), axis=-1) if one else node
-        for node, one in zip(nodes, alike, strict=True)
-    ]
-
-    def unpack(step: PyTree) -> PyTree:
-        leaves = tree.flatten_up_to(step)
-        return tree.unflatten(
-            Gates(jnp.split(leaf, count, axis=-1)) if one else leaf
-            for leaf, count, one in zip(leaves, counts, alike, strict=True)
-        )
-
-    return tree.unflatten(packed), unpack
