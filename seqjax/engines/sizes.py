@@ -54,7 +54,7 @@ GATES_OF_FORWARD_TILE = Size(cpu=2**16, gpu=2**16, tpu=2**16)
 
 # Gated cells with kernels for their loops: `fused/gated.py`.
 
-GATES_OF_KERNEL = Size(cpu=2**20, gpu=2**20, tpu=2**24)
+GATES_OF_KERNEL = Size(cpu=2**20, gpu=2**20, tpu=2**25)
 """Bytes of the gates of a tile, which is one kernel."""
 
 GATES_OF_BLOCK = Size(cpu=2**20, gpu=2**20, tpu=2**20)
