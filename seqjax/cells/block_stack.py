@@ -16,10 +16,15 @@ SCALAR_EVERY = 8
 """One block of an xLSTM in eight has scalar memories: the paper's xLSTM[7:1]."""
 
 
-def _xlstm_block(features: int, *, layer: int, layers: int, **options: Any) -> Cell:
+def _xlstm_block(
+    features: int, *, layer: int, layers: int, norm_epsilon: float = 1e-5, **options: Any
+) -> Cell:
     if layer % SCALAR_EVERY == 1:
-        return slstm_block(features, layer=layer, layers=layers, **options)
-    return prenorm(mlstm_layer(features, layers=layers, **options), norm=layer_norm)
+        return slstm_block(
+            features, layer=layer, layers=layers, norm_epsilon=norm_epsilon, **options
+        )
+    memory = mlstm_layer(features, layers=layers, **options)
+    return prenorm(memory, norm=layer_norm, epsilon=norm_epsilon)
 
 
 TRUNKS: dict[str, tuple[Callable[..., Cell], Trunk]] = {
@@ -35,7 +40,14 @@ def _block(make: Callable[..., Cell], features: int, layer: int, layers: int, op
 
 
 @factory
-def block_stack(name: str, features: int, *, layers: int, **options: Any) -> Cell:
+def block_stack(
+    name: str,
+    features: int,
+    *,
+    layers: int,
+    norm_epsilon: float | None = None,
+    **options: Any,
+) -> Cell:
     """The trunk of a language model: blocks of one family and a last norm.
 
     Args:
@@ -46,6 +58,8 @@ def block_stack(name: str, features: int, *, layers: int, **options: Any) -> Cel
         `"xlstm_7b"`, which has `sj.mlstm_block` throughout.
       features: width of the input, of the blocks and of the output.
       layers: number of blocks.
+      norm_epsilon: of the norms in front of the parts of blocks, and of those around the blocks; by
+        default as each norm has it.
       **options: further arguments of every block, such as `heads=2`.
 
     Returns:
@@ -69,6 +83,9 @@ def block_stack(name: str, features: int, *, layers: int, **options: Any) -> Cel
         raise ValueError(f"block_stack: there is no block {name!r}; there are {sorted(TRUNKS)}.")
     layers = positive_int("block_stack", "layers", layers)
     make, trunk = TRUNKS[name]
-    blocks = [_block(make, features, layer, layers, options) for layer in range(layers)]
-    first = {"first_norm": trunk.norm(features)} if trunk.first_norm else {}
-    return stack(**first, blocks=stack(*blocks), last_norm=trunk.norm(features))
+    epsilon, norm = {}, trunk.norm(features)
+    if norm_epsilon is not None:
+        epsilon, norm = {"norm_epsilon": norm_epsilon}, trunk.norm(features, epsilon=norm_epsilon)
+    blocks = [_block(make, features, layer, layers, options | epsilon) for layer in range(layers)]
+    first = {"first_norm": norm} if trunk.first_norm else {}
+    return stack(**first, blocks=stack(*blocks), last_norm=norm)

@@ -60,7 +60,7 @@ class Trunk(NamedTuple):
     """
 
     name: str
-    norm: Callable[[int], Cell] = rms_norm
+    norm: Callable[..., Cell] = rms_norm
     first_norm: bool = False
 
 

@@ -18,7 +18,7 @@ from seqjax.core.types import Carry, Inputs, Params, PyTree
 from seqjax.engines.any_steps import any_steps
 from seqjax.engines.chunkwise import chunkwise
 from seqjax.engines.diagonal import diagonal
-from seqjax.engines.fused.gated import fused_gated
+from seqjax.engines.fused.fused_steps import fused_gated, wins
 from seqjax.engines.gated_steps import gated_steps
 from seqjax.engines.methods import (
     Associative,
@@ -98,10 +98,12 @@ def _run(
         structure = None
     if isinstance(structure, Diagonal) and isinstance(method, Auto | Associative | Chunked):
         return diagonal(method, structure, *parts)
-    if isinstance(structure, Recurrence) and isinstance(method, Auto | Recompute | Store):
-        return gated_steps(method, structure, *parts)
+    if isinstance(structure, Recurrence) and isinstance(method, Auto) and wins(params, carry, xs):
+        method = Fused()
     if isinstance(structure, Recurrence) and isinstance(method, Fused):
         return fused_gated(method, structure, *parts)
+    if isinstance(structure, Recurrence) and isinstance(method, Auto | Recompute | Store):
+        return gated_steps(method, structure, *parts)
     if isinstance(structure, AnyStep) and isinstance(method, Auto | Recompute):
         return any_steps(method, cell, *parts)
     if isinstance(structure, MatrixRecurrence) and isinstance(method, Auto | Chunked):

@@ -69,3 +69,35 @@ def test_no_such_block():
 def test_products_are_of_one_width():
     with pytest.raises(ValueError, match=r"one width, got \[3, 4\]"):
         sj.product(sj.gru(3), sj.gru(4))
+
+
+OPTIONS = {
+    "gated_delta_net": {"key_heads": 1, "key_width": 2, "convolution_bias": False, "hidden": 5},
+    "hawk": {"inner": 6, "blocks": 2, "convolution": 2, "hidden": 5, "bias": True},
+    "mamba": {"inner": 5, "state": 3, "rank": 3, "width": 2, "convolution_bias": False},
+    "mamba2": {"inner": 12, "states": 3, "convolution": 2, "bias": True, "heads": 2},
+    "retnet": {"norm": "rms", "value_factor": 1, "hidden": 5},
+    "rwkv4": {"inner": 6, "hidden": 5},
+    "rwkv6": {"mix_rank": 3, "decay_rank": 5, "hidden": 6},
+    "rwkv7": {"decay_rank": 1, "rate_rank": 2, "gate_rank": 4, "hidden": 5},
+    "xlstm": {"convolution": 2},
+    "xlstm_7b": {"key_features": 8, "heads": 2, "hidden": 5},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_blocks_pass_their_options_on(name):
+    """Each alone changes the number of parameters; an option that no part has is refused."""
+
+    def sizes(**options):
+        cell = sj.block_stack(name, 8, layers=2, **options)
+        blocks = jax.eval_shape(lambda: cell.init(jax.random.key(0), 8))["blocks"]
+        return [sum(leaf.size for leaf in jax.tree.leaves(block)) for block in blocks.values()]
+
+    usual = sizes()
+    for option, value in OPTIONS[name].items():
+        pairs = zip(sizes(**{option: value}), usual, strict=True)
+        assert all(made != of_default for made, of_default in pairs), option
+    assert sizes(norm_epsilon=1e-3) == usual
+    with pytest.raises(TypeError, match="unexpected keyword argument 'spin'"):
+        sizes(spin=1)

@@ -5,7 +5,7 @@ does all that the body closes over, weights above all. Only the inputs and resul
 move, a block of steps at a time, while the block before them is at work.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
+from jax.extend.core import Primitive
+from jax.interpreters import batching, mlir
 
 from seqjax.core.steps import time_of
 from seqjax.core.types import Array, Carry, PyTree
@@ -30,7 +32,7 @@ def scan_in_kernel(
     *,
     block: int,
     reverse: bool,
-    interpret: Any = True,
+    interpret: Any = None,
 ) -> tuple[Carry, PyTree]:
     """`lax.scan` as one kernel; it has no derivative of its own.
 
@@ -40,22 +42,22 @@ def scan_in_kernel(
       xs: leaves `(time, rows, width)`.
       block: steps that are moved together; divides the time.
       reverse: begin with the last step.
-      interpret: how a device that is no TPU runs the kernel, see `pallas_call`.
+      interpret: as for `pallas_call`; by default a TPU runs the kernel, others interpret it.
     """
+    carry, xs = jax.tree.map(jnp.asarray, (carry, xs))
     x = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), xs)
     invariants, rest, (carry_shape, y_shape) = apart(body, carry, x)
     given = [invariants, jax.tree.leaves(carry), jax.tree.leaves(xs)]
     kernel = Kernel(rest, given, jax.tree.leaves(y_shape), block, reverse)
-    end, ys = jax.lax.platform_dependent(
-        *map(as_operands, given),
-        tpu=partial(kernel.call, interpret=False),
-        default=partial(kernel.call, interpret=interpret),
-    )
-    trees = jax.tree.structure(carry_shape), jax.tree.structure(y_shape)
-    return jax.tree.unflatten(trees[0], end), jax.tree.unflatten(trees[1], ys)
+    operands = [leaf for part in given for leaf in as_operands(part)]
+    if interpret is None:
+        made = _kernel.bind(*operands, call=kernel.call)
+    else:
+        made = kernel.call(*operands, interpret=interpret)
+    return jax.tree.unflatten(jax.tree.structure((carry_shape, y_shape)), made)
 
 
-def as_operands(leaves: Sequence[Array]) -> list[Array]:
+def as_operands(leaves: Sequence[Array]) -> Sequence[Array]:
     """Arrays as a kernel takes them: whole numbers for flags, two dimensions at least."""
     numbers = [leaf.astype(jnp.int32) if leaf.dtype == jnp.bool_ else leaf for leaf in leaves]
     return [leaf.reshape((1,) * (2 - leaf.ndim) + leaf.shape) for leaf in numbers]
@@ -66,7 +68,7 @@ class Kernel:
 
     def __init__(
         self,
-        step: Callable[..., list[Array]],
+        step: Callable[..., Sequence[Array]],
         given: Sequence[Sequence[Array]],
         ys: Sequence[jax.ShapeDtypeStruct],
         block: int,
@@ -75,17 +77,19 @@ class Kernel:
         """`step(invariants, *carry, *x)` returns the leaves of the new carry and of `y`; `given`
         are the invariants, the carry and the inputs of all steps."""
         self.step, self.block, self.reverse = step, block, reverse
-        self.invariants, self.carry, self.xs = ([jax.typeof(leaf) for leaf in part] for part in given)
+        self.invariants, self.carry, self.xs = ([*map(jax.typeof, part)] for part in given)
         self.time = time_of(self.xs)
         self.ys = ys
 
-    def call(self, *operands: list[Array], interpret: Any) -> tuple[list[Array], list[Array]]:
+    def call(self, *operands: Array, interpret: Any) -> Sequence[Array]:
         """The carry after the last step, and what every step made."""
-        invariants, carry, xs = all_varying(operands)
+        first, second = len(self.invariants), len(self.invariants) + len(self.carry)
+        operands = all_varying(operands)
+        invariants, carry, xs = operands[:first], operands[first:second], operands[second:]
         blocks = self.time // self.block
         shapes = [*carry, *(jax.ShapeDtypeStruct((self.time, *y.shape), y.dtype) for y in self.ys)]
         manual = jax.typeof((*carry, *xs)[0]).manual_axis_type
-        made = pl.pallas_call(
+        return pl.pallas_call(
             self._run,
             grid=(blocks,),
             in_specs=[*map(_whole, invariants), *map(_whole, carry), *map(self._moving, xs)],
@@ -100,7 +104,6 @@ class Kernel:
             interpret=interpret,
             name="scan",
         )(*invariants, *carry, *xs)
-        return made[: len(carry)], made[len(carry) :]
 
     def _moving(self, leaf: Any) -> pl.BlockSpec:
         """Of an array that has time in front: the block of steps at hand."""
@@ -109,12 +112,8 @@ class Kernel:
         return pl.BlockSpec((self.block, *leaf.shape[1:]), place)
 
     def _run(self, *refs: Any) -> None:
-        counts = [len(self.invariants), len(self.carry), len(self.xs), len(self.carry), len(self.ys)]
-        parts, refs = [], list(refs)
-        for count in counts:
-            parts.append(refs[:count])
-            refs = refs[count:]
-        (fixed, start, xs, end, ys), now = parts, refs
+        fixed, start, xs, end, ys, now = self._parts(refs)
+        like = [leaf.update(shape=leaf.shape[1:]) for leaf in self.xs]
 
         @pl.when(pl.program_id(0) == 0)
         def _():
@@ -122,9 +121,9 @@ class Kernel:
 
         def step(index, nothing):
             index = self.block - 1 - index if self.reverse else index
-            invariants = [_value(ref[...], aval) for ref, aval in zip(fixed, self.invariants, strict=True)]
-            x = [_value(ref[index], leaf.update(shape=leaf.shape[1:])) for ref, leaf in zip(xs, self.xs, strict=True)]
-            made = self.step(invariants, *(ref[...] for ref in now), *x)
+            invariants = map(_value, (ref[...] for ref in fixed), self.invariants)
+            x = map(_value, (ref[index] for ref in xs), like)
+            made = self.step(list(invariants), *(ref[...] for ref in now), *x)
             for ref, value in zip(now, made[: len(now)], strict=True):
                 ref[...] = value
             for ref, value in zip(ys, made[len(now) :], strict=True):
@@ -136,6 +135,12 @@ class Kernel:
         @pl.when(pl.program_id(0) == self.time // self.block - 1)
         def _():
             _copy(now, end)
+
+    def _parts(self, refs: Sequence[Any]) -> Iterator[Sequence[Any]]:
+        """The references to invariants, start, inputs, end and outputs, and to the carry now."""
+        for part in (self.invariants, self.carry, self.xs, self.carry, self.ys, self.carry):
+            yield refs[: len(part)]
+            refs = refs[len(part) :]
 
 
 def _whole(leaf: Any) -> pl.BlockSpec:
@@ -152,3 +157,34 @@ def _value(operand: Array, aval: Any) -> Array:
     """What `as_operands` made of an array, undone."""
     value = operand.reshape(aval.shape)
     return value != 0 if aval.dtype == jnp.bool_ else value
+
+
+def _lowering(interpret: bool) -> Callable[..., Any]:
+    def lower(context: mlir.LoweringRuleContext, *operands: Any, call: Any) -> Any:
+        run = partial(call, interpret=interpret)
+        return mlir.lower_fun(run, multiple_results=True)(context, *operands)
+
+    return lower
+
+
+def _vectorized(operands: Sequence[Array], dimensions: Sequence[Any], *, call: Any) -> tuple:
+    axes = tuple(dimensions)
+
+    def many(*operands: Array, interpret: Any) -> Sequence[Array]:
+        return jax.vmap(partial(call, interpret=interpret), axes)(*operands)
+
+    made = _kernel.bind(*operands, call=many)
+    return made, [0] * len(made)
+
+
+_kernel = Primitive("scan_kernel")
+"""The choice between a kernel and its interpreter, made for each platform when a program is
+lowered."""
+_kernel.multiple_results = True
+_kernel.def_impl(lambda *o, call: jax.jit(lambda *o: _kernel.bind(*o, call=call))(*o))
+_kernel.def_abstract_eval(
+    lambda *avals, call: jax.make_jaxpr(partial(call, interpret=True))(*avals).out_avals
+)
+mlir.register_lowering(_kernel, _lowering(interpret=True))
+mlir.register_lowering(_kernel, _lowering(interpret=False), platform="tpu")
+batching.primitive_batchers[_kernel] = _vectorized

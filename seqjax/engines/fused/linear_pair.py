@@ -30,16 +30,28 @@ def linear_pair(
       x: floating-point arrays.
     """
     pair = {"function": function, "transpose": transpose, "count": len(known)}
-    return _pair.bind(*known, *x, **pair)
+    return _pair.bind(*known, *x, **pair, backward=False)
 
 
 _pair = Primitive("linear_pair")
 _pair.multiple_results = True
 
 
-def _apply(*operands: Array, function: Linear, transpose: Linear, count: int) -> list[Array]:
-    del transpose
-    return function(operands[:count], operands[count:])
+def _apply(
+    *operands: Array, function: Linear, transpose: Linear, count: int, backward: bool
+) -> list[Array]:
+    return (transpose if backward else function)(operands[:count], operands[count:])
+
+
+def _derivable(
+    *operands: Array, function: Linear, transpose: Linear, count: int, backward: bool
+) -> list[Array]:
+    """The same by `function` alone, which JAX can differentiate."""
+    known, x = operands[:count], operands[count:]
+    if not backward:
+        return function(known, x)
+    like = jax.eval_shape(transpose, known, x)
+    return list(jax.linear_transpose(lambda *x: function(known, x), *like)(list(x)))
 
 
 def _shapes(*avals: Any, **pair: Any) -> list[Any]:
@@ -47,7 +59,7 @@ def _shapes(*avals: Any, **pair: Any) -> list[Any]:
 
 
 def _derivative(primals: Sequence[Array], tangents: Sequence[Any], **pair: Any) -> tuple:
-    function, count = pair["function"], pair["count"]
+    count = pair["count"]
     known, x = primals[:count], primals[count:]
     out = _pair.bind(*primals, **pair)
     moving = [i for i, d in enumerate(tangents[:count]) if not isinstance(d, ad.Zero)]
@@ -62,19 +74,19 @@ def _derivative(primals: Sequence[Array], tangents: Sequence[Any], **pair: Any) 
             now = list(known)
             for i, value in zip(moving, some, strict=True):
                 now[i] = value
-            return function(now, x)
+            return _derivable(*now, *x, **pair)
 
         _, more = jax.jvp(by_known, [known[i] for i in moving], [tangents[i] for i in moving])
         change = more if change is None else [a + b for a, b in zip(change, more, strict=True)]
     if change is None:
-        change = [ad.Zero.from_primal_value(value) for value in out]
+        change = [ad.Zero(jax.typeof(value).to_tangent_aval()) for value in out]
     return out, change
 
 
 def _transposed(cotangents: Sequence[Any], *operands: Any, **pair: Any) -> list:
     count = pair["count"]
     given = map(ad.instantiate_zeros, cotangents)
-    swapped = {"function": pair["transpose"], "transpose": pair["function"], "count": count}
+    swapped = {**pair, "backward": not pair["backward"]}
     return [None] * count + _pair.bind(*operands[:count], *given, **swapped)
 
 
@@ -98,7 +110,7 @@ def _vectorized(operands: Sequence[Array], dimensions: Sequence[Any], **pair: An
         name: lambda known, x, f=pair[name]: jax.vmap(f, axes)(list(known), list(x))
         for name in ("function", "transpose")
     }
-    out = _pair.bind(*known, *x, **both, count=count)
+    out = _pair.bind(*known, *x, **{**pair, **both})
     return out, [0] * len(out)
 
 

@@ -20,11 +20,9 @@ class KernelLoop:
 
     Args:
       block: steps whose inputs and results move together, at most.
-      interpret: how a device that is no TPU runs the kernels, see `pallas_call`.
     """
 
     block: int
-    interpret: Any = True
 
     def scan(
         self,
@@ -36,9 +34,7 @@ class KernelLoop:
     ) -> tuple[Carry, PyTree]:
         time = time_of(xs)
         block = max(size for size in range(1, min(self.block, time) + 1) if time % size == 0)
-        return scan_in_kernel(
-            body, carry, xs, block=block, reverse=reverse, interpret=self.interpret
-        )
+        return scan_in_kernel(body, carry, xs, block=block, reverse=reverse)
 
     def linear(
         self,
@@ -123,11 +119,10 @@ class TangentLoop:
         )
         return [*start, *total, *ct_xs]
 
-    def _parts(self, leaves: Sequence[Array]) -> tuple[list[Array], list[Array], list[Array]]:
+    def _parts(self, leaves: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
         first, second = self.carries, self.carries + self.d_fixed
         return list(leaves[:first]), list(leaves[first:second]), list(leaves[second:])
 
 
 def _of_one_step(xs: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), xs)
-
