@@ -41,14 +41,16 @@ from seqjax.cells.retention import retention, retention_block
 from seqjax.cells.rwkv import rwkv4_block, rwkv4_channel_mix, rwkv4_time_mix
 from seqjax.cells.rwkv6 import rwkv6_block, rwkv6_channel_mix, rwkv6_time_mix
 from seqjax.cells.rwkv7 import rwkv7_block, rwkv7_channel_mix, rwkv7_time_mix
+from seqjax.cells.sliding_window_attention import attention_block, sliding_window_attention
 from seqjax.cells.slstm import SLSTMState, slstm, slstm_block, slstm_layer
 from seqjax.cells.state_space import lru, s4d, s5
 from seqjax.core.cell import Cell
 from seqjax.core.heads import heads_of_64
+from seqjax.core.key_ring import WindowAttentionState
 from seqjax.core.layers import layer_norm, rms_norm
 from seqjax.core.over_space import strided
 
-Family = Literal["gated", "linear", "matrix", "block", "attention", "image"]
+Family = Literal["gated", "linear", "matrix", "window", "block", "attention", "image"]
 """What keeps the state, or what the cell is for: a heading of the reference."""
 
 
@@ -140,6 +142,12 @@ CATALOGUE = (
     Entry(rwkv6_channel_mix, "matrix"),
     Entry(rwkv7_time_mix, "matrix", timed=_as_it_is),
     Entry(rwkv7_channel_mix, "matrix"),
+    Entry(
+        sliding_window_attention,
+        "window",
+        beside=(WindowAttentionState,),
+        timed=lambda features: {"heads": heads_of_64(features), "window": 256},
+    ),
     Entry(minimal_gru_block, "block", trunk=Trunk("minimal_gru")),
     Entry(griffin_block, "block", trunk=Trunk("hawk")),
     Entry(mamba_block, "block", trunk=Trunk("mamba")),
@@ -151,6 +159,7 @@ CATALOGUE = (
     Entry(rwkv4_block, "block", trunk=Trunk("rwkv4", layer_norm, first_norm=True)),
     Entry(rwkv6_block, "block", trunk=Trunk("rwkv6", layer_norm, first_norm=True)),
     Entry(rwkv7_block, "block", trunk=Trunk("rwkv7", layer_norm, first_norm=True)),
+    Entry(attention_block, "block", trunk=Trunk("attention")),
     Entry(attentive, "attention", beside=(attend_to, AttentiveParameters, AttentiveState)),
     Entry(conv_gru, "image"),
     Entry(conv_lstm, "image", beside=(ConvLSTMState,)),
