@@ -314,6 +314,20 @@ FAULTS = (
         f"{BPTT} -k scan_sum",
     ),
     Fault(
+        "snapshots of a reversed run are in the order of time",
+        "engines/stretches.py",
+        "(leaf[::-1] if steps.reverse else leaf)",
+        "leaf",
+        "tests/engines/test_snapshots.py",
+    ),
+    Fault(
+        "snapshots in reverse begin with the first steps",
+        "engines/stretches.py",
+        "slice(time - end, time - start) if steps.reverse else slice(start, end)",
+        "slice(start, end)",
+        "tests/engines/test_snapshots.py",
+    ),
+    Fault(
         "a report of memory counts the results as saved",
         "engines",
         "for var in (*jaxpr.invars, *jaxpr.outvars[:results]):",
