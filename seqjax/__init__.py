@@ -1,6 +1,6 @@
 """seqjax: write the gate equations as one pure function; get everything else."""
 
-from seqjax import nn
+from seqjax import interop, nn
 from seqjax.cells import catalogue
 from seqjax.cells.block_stack import block_stack
 from seqjax.cells.catalogue import *  # noqa: F403
@@ -60,6 +60,7 @@ __all__ = [
     "feed_forward",
     "gated",
     "initializers",
+    "interop",
     "layer_norm",
     "learned_initial_carry",
     "length_mask",

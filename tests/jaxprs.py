@@ -4,8 +4,12 @@ from typing import Any, NamedTuple
 
 
 class Loop(NamedTuple):
-    """A scan in a jaxpr: the shapes and dtypes it carries and the shapes its products multiply."""
+    """A scan in a jaxpr: the shapes and dtypes it carries and the shapes its products multiply.
 
+    `constants` are the shapes of what it uses in every step.
+    """
+
+    constants: list[tuple[int, ...]]
     carry: list[tuple[int, ...]]
     dtypes: list[Any]
     products: list[tuple[tuple[int, ...], ...]]
@@ -24,7 +28,8 @@ def loops(jaxpr) -> list[Loop]:
             carry = body.invars[first : first + eqn.params["num_carry"]]
             shapes = [var.aval.shape for var in carry]
             dtypes = [var.aval.dtype for var in carry]
-            found.append(Loop(shapes, dtypes, list(_products(body)), not below))
+            constants = [var.aval.shape for var in body.invars[:first]]
+            found.append(Loop(constants, shapes, dtypes, list(_products(body)), not below))
         found += below
     return found
 

@@ -130,7 +130,7 @@ TABLE = [
     Row("s4d", sj.s4d(3, state=4), methods=LINEAR),
     Row("s5", sj.s5(4, state=4), methods=LINEAR),
     Row("rg_lru", sj.rg_lru(3), methods=LINEAR),
-    Row("rg_lru_blocks", sj.rg_lru(3, blocks=3), methods=LINEAR),
+    Row("rg_lru_plain", sj.rg_lru(3, blocks=3, first_step="plain"), methods=LINEAR),
     Row("s6", sj.s6(3, state=2), methods=LINEAR),
     Row("mamba", sj.mamba(3, state=2, width=2), methods=LINEAR),
     Row(

@@ -10,7 +10,9 @@ import pytest
 from seqjax.cells.catalogue import CATALOGUE
 
 DOCS = Path(__file__).parent.parent / "docs"
-PACKAGES = ("seqjax", "seqjax.nn", "seqjax.gradients", "seqjax.plots", "seqjax.metrics")
+PACKAGES = (
+    "seqjax", "seqjax.nn", "seqjax.interop", "seqjax.gradients", "seqjax.plots", "seqjax.metrics",
+)  # fmt: skip
 MODULES = tuple(
     f"seqjax.{name}"
     for name in (
@@ -18,7 +20,7 @@ MODULES = tuple(
         "decode.sampling", "decode.ctc", "decode.crf", "decode.tag_schemes", "data.examples",
         "data.vocabulary", "data.padding", "data.bucketing", "data.packing", "data.batching",
         "data.windows", "data.synthetic_tasks", "data.drawn", "data.datasets", "data.pairs",
-        "data.documents", "data.streams", "data.formats",
+        "data.documents", "data.streams", "data.formats", "interop.operations",
     )
 )  # fmt: skip
 

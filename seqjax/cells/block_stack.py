@@ -16,10 +16,15 @@ SCALAR_EVERY = 8
 """One block of an xLSTM in eight has scalar memories: the paper's xLSTM[7:1]."""
 
 
-def _xlstm_block(features: int, *, layer: int, layers: int, **options: Any) -> Cell:
+def _xlstm_block(
+    features: int, *, layer: int, layers: int, norm_epsilon: float = 1e-5, **options: Any
+) -> Cell:
     if layer % SCALAR_EVERY == 1:
-        return slstm_block(features, layer=layer, layers=layers, **options)
-    return prenorm(mlstm_layer(features, layers=layers, **options), norm=layer_norm)
+        return slstm_block(
+            features, layer=layer, layers=layers, norm_epsilon=norm_epsilon, **options
+        )
+    memory = mlstm_layer(features, layers=layers, **options)
+    return prenorm(memory, norm=layer_norm, epsilon=norm_epsilon)
 
 
 TRUNKS: dict[str, tuple[Callable[..., Cell], Trunk]] = {
@@ -34,6 +39,18 @@ PARTS: dict[str, tuple[Callable[..., Cell], Trunk]] = {
     if entry.family == "block"
 }
 """For each block by its own name, as a pattern has it, the same."""
+
+TAKES: dict[str, set[str]] = {
+    entry.name.removesuffix("_block"): {
+        name
+        for make in (entry.make, entry.inside)
+        if make is not None
+        for name in inspect.signature(make).parameters
+    }
+    for entry in CATALOGUE
+    if entry.family == "block"
+}
+"""The options of each of them, and of the cell to which it hands on all further ones."""
 
 
 def _blocks(name: str, features: int, layers: int, options: Mapping[str, Any]) -> list[Cell]:
@@ -52,21 +69,27 @@ def _pattern(
     names: tuple[str, ...], features: int, layers: int, options: Mapping[str, Any]
 ) -> list[Cell]:
     """Blocks of several families in turn, each with those options that it takes."""
-    takes = {name: inspect.signature(PARTS[name][0]).parameters for name in names}
     for option in options:
-        if not any(option in parameters for parameters in takes.values()):
+        if not any(option in TAKES[name] for name in names):
             raise TypeError(f"block_stack: no block of {list(names)} takes {option!r}.")
-    blocks = {
-        name: PARTS[name][0](
-            features, **{key: options[key] for key in options if key in takes[name]}
-        )
-        for name in names
-    }
+
+    def block(name: str) -> Cell:
+        own = {option: value for option, value in options.items() if option in TAKES[name]}
+        return PARTS[name][0](features, **own)
+
+    blocks = {name: block(name) for name in names}
     return [blocks[names[layer % len(names)]] for layer in range(layers)]
 
 
 @factory
-def block_stack(name: str | Sequence[str], features: int, *, layers: int, **options: Any) -> Cell:
+def block_stack(
+    name: str | Sequence[str],
+    features: int,
+    *,
+    layers: int,
+    norm_epsilon: float | None = None,
+    **options: Any,
+) -> Cell:
     """The trunk of a language model: blocks of one family, or of several in turn, and a last norm.
 
     Args:
@@ -80,6 +103,8 @@ def block_stack(name: str | Sequence[str], features: int, *, layers: int, **opti
         were alone, and the norms around them are those of the first.
       features: width of the input, of the blocks and of the output.
       layers: number of blocks.
+      norm_epsilon: of the norms in front of the parts of blocks, and of those around the blocks; by
+        default as each norm has it.
       **options: further arguments of every block, such as `heads=2`; in a pattern of every block
         that takes them.
 
@@ -113,10 +138,14 @@ def block_stack(name: str | Sequence[str], features: int, *, layers: int, **opti
             f"block_stack: there is no block {unknown[0] if unknown else ''!r}; there are "
             f"{sorted(known)}."
         )
+    trunk = known[names[0]][1]
+    norm = trunk.norm(features)
+    if norm_epsilon is not None:
+        options["norm_epsilon"] = norm_epsilon
+        norm = trunk.norm(features, epsilon=norm_epsilon)
     if isinstance(name, str):
         blocks = _blocks(name, features, layers, options)
     else:
         blocks = _pattern(names, features, layers, options)
-    trunk = known[names[0]][1]
-    first = {"first_norm": trunk.norm(features)} if trunk.first_norm else {}
-    return stack(**first, blocks=stack(*blocks), last_norm=trunk.norm(features))
+    first = {"first_norm": norm} if trunk.first_norm else {}
+    return stack(**first, blocks=stack(*blocks), last_norm=norm)

@@ -62,7 +62,7 @@ class Trunk(NamedTuple):
     """
 
     name: str
-    norm: Callable[[int], Cell] = rms_norm
+    norm: Callable[..., Cell] = rms_norm
     first_norm: bool = False
 
 
@@ -75,6 +75,7 @@ class Entry(NamedTuple):
       beside: what else is exported with it, such as the class of its carry.
       timed: its options in `seqjax bench --cells`, by width; None if it is not timed.
       trunk: how it is stacked, if it is a block with a trunk of its own.
+      inside: the cell to which a block hands on its further options.
     """
 
     make: Callable[..., Cell]
@@ -82,6 +83,7 @@ class Entry(NamedTuple):
     beside: tuple[Any, ...] = ()
     timed: Callable[[int], dict[str, Any]] | None = None
     trunk: Trunk | None = None
+    inside: Callable[..., Cell] | None = None
 
     @property
     def name(self) -> str:
@@ -150,16 +152,26 @@ CATALOGUE = (
     ),
     Entry(minimal_gru_block, "block", trunk=Trunk("minimal_gru")),
     Entry(griffin_block, "block", trunk=Trunk("hawk")),
-    Entry(mamba_block, "block", trunk=Trunk("mamba")),
-    Entry(mamba2_block, "block", trunk=Trunk("mamba2")),
-    Entry(retention_block, "block", trunk=Trunk("retnet", layer_norm)),
-    Entry(gated_delta_net_block, "block", trunk=Trunk("gated_delta_net")),
-    Entry(mlstm_block, "block", trunk=Trunk("xlstm_7b")),
-    Entry(slstm_block, "block"),
+    Entry(mamba_block, "block", trunk=Trunk("mamba"), inside=mamba),
+    Entry(mamba2_block, "block", trunk=Trunk("mamba2"), inside=mamba2),
+    Entry(retention_block, "block", trunk=Trunk("retnet", layer_norm), inside=retention),
+    Entry(gated_delta_net_block, "block", trunk=Trunk("gated_delta_net"), inside=gated_delta_net),
+    Entry(mlstm_block, "block", trunk=Trunk("xlstm_7b"), inside=mlstm),
+    Entry(slstm_block, "block", inside=slstm_layer),
     Entry(rwkv4_block, "block", trunk=Trunk("rwkv4", layer_norm, first_norm=True)),
-    Entry(rwkv6_block, "block", trunk=Trunk("rwkv6", layer_norm, first_norm=True)),
-    Entry(rwkv7_block, "block", trunk=Trunk("rwkv7", layer_norm, first_norm=True)),
-    Entry(attention_block, "block", trunk=Trunk("attention")),
+    Entry(
+        rwkv6_block,
+        "block",
+        trunk=Trunk("rwkv6", layer_norm, first_norm=True),
+        inside=rwkv6_time_mix,
+    ),
+    Entry(
+        rwkv7_block,
+        "block",
+        trunk=Trunk("rwkv7", layer_norm, first_norm=True),
+        inside=rwkv7_time_mix,
+    ),
+    Entry(attention_block, "block", trunk=Trunk("attention"), inside=sliding_window_attention),
     Entry(attentive, "attention", beside=(attend_to, AttentiveParameters, AttentiveState)),
     Entry(conv_gru, "image"),
     Entry(conv_lstm, "image", beside=(ConvLSTMState,)),

@@ -210,13 +210,12 @@ def _turning(width: int, rotary: float, base: float) -> int:
 def attention_block(
     features: int,
     *,
-    window: int = 1024,
     heads: int | None = None,
-    key_heads: int | None = None,
-    rotary: float = 1.0,
-    base: float = 10000.0,
     hidden: int | None = None,
+    bias: bool = False,
     activation: Activation = jax.nn.silu,
+    norm_epsilon: float = 1e-6,
+    **options: Any,
 ) -> Cell:
     """A block of attention over the last steps, such as stands between recurrent blocks.
 
@@ -225,9 +224,10 @@ def attention_block(
 
     Args:
       features: width of the input and of the output.
-      window, key_heads, rotary, base: of the attention.
       heads: of the attention; by default as many as make them 64 wide or more.
-      hidden, activation: of the feed-forward layer.
+      hidden, bias, activation: of the feed-forward layer.
+      norm_epsilon: of the norms in front of both.
+      **options: further arguments of `sj.sliding_window_attention`, such as `window=128`.
 
     Returns:
       A cell; `sj.block_stack(["griffin", "griffin", "attention"], 64, layers=6)` is the trunk of a
@@ -242,13 +242,10 @@ def attention_block(
 
     Source: Xiong et al. 2020, arXiv:2002.04745; in hybrids: De et al. 2024, arXiv:2402.19427.
     """
-    attention = sliding_window_attention(
-        features,
-        window=window,
-        heads=heads_of_64(features) if heads is None else heads,
-        key_heads=key_heads,
-        rotary=rotary,
-        base=base,
+    heads = heads_of_64(features) if heads is None else heads
+    attention = sliding_window_attention(features, heads=heads, **options)
+    forward = feed_forward(features, hidden=hidden, bias=bias, activation=activation)
+    return stack(
+        time=prenorm(attention, epsilon=norm_epsilon),
+        channel=prenorm(forward, epsilon=norm_epsilon),
     )
-    forward = feed_forward(features, hidden=hidden, activation=activation)
-    return stack(time=prenorm(attention), channel=prenorm(forward))

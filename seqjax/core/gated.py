@@ -13,16 +13,16 @@ from seqjax.core import initializers
 from seqjax.core.cell import Cell, expect_inputs, expect_real, factory, positive_int, spell
 from seqjax.core.gates import (
     Gates,
+    Projection,
     add_bias,
+    flat,
     initialize_gates,
     like_features,
     normalize,
-    project,
-    project_blocks,
 )
 from seqjax.core.programs import is_traced, only_summed
-from seqjax.core.recurrence import multiply
-from seqjax.core.types import Array, Carry, Initializer, Params, PRNGKeyArray, PyTree
+from seqjax.core.recurrence import multiply, updated
+from seqjax.core.types import Array, Carry, Initializer, Params, PRNGKeyArray
 
 
 @factory
@@ -320,7 +320,17 @@ class Gated:
         return self.state(*map(zeros, self.state._fields))
 
     def step(self, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
+        params = self.flat(params)
         return self.advance(params, carry, self.project_inputs(params, x))
+
+    def flat(self, params: Params) -> Params:
+        """`input` and, for each recurrent product, `recurrent` as a `Projection` takes them."""
+        early = self.gates - self.modulated
+        parts = [slice(0, early), slice(early, self.gates)][: 1 + bool(self.modulated)]
+        weights = params["recurrent"]
+        recurrent = [flat(weights[..., which, :], blocks=self.blocks > 1) for which in parts]
+        own = {"input": flat(params["input"])} if self.input_weights else {}
+        return {**params, **own, "recurrent": recurrent}
 
     def project_inputs(self, params: Params, x: Array) -> Gates:
         """The input part of every gate, a function of the input alone."""
@@ -328,7 +338,7 @@ class Gated:
         in_features = params["input"].shape[0] if own else self.gates * self.features
         expect_inputs(self, in_features, x)
         expect_real(self, x, params["recurrent"])
-        gates = project(x, params["input"]) if own else Gates(jnp.split(x, self.gates, axis=-1))
+        gates = Gates(jnp.split(x @ params["input"] if own else x, self.gates, axis=-1))
         if self.layer_norm:
             gates = normalize(gates, params["input_gain"])
         return add_bias(gates, params["bias"])
@@ -341,7 +351,7 @@ class Gated:
         bias = params["bias"]
         if self.recurrent_bias:
             bias = bias + params["recurrent_bias"]
-        return jnp.concatenate([params["input"], params["recurrent"]]), bias
+        return jnp.concatenate([params["input"], *params["recurrent"]]), bias
 
     def advance(
         self, params: Params, carry: Carry, x: Gates, multiply: Callable[..., Any] = multiply
@@ -360,15 +370,15 @@ class Gated:
             projected = multiply(jnp.matmul, self.output(state), params["projection"])
             field = self.hidden_field
             state = projected if field is None else state._replace(**{field: projected})
-        state = self._settle(state, carry)
+        state = updated(self, state, carry)
         return state, self.output(state)
 
     def _recur(
         self, params: Params, hidden: Array, which: slice, multiply: Callable[..., Any]
     ) -> Gates:
-        product = project if self.blocks == 1 else project_blocks
+        product = Projection(which.stop - which.start, self.blocks)
         bias = params["recurrent_bias"][which] if self.recurrent_bias else None
-        weights = params["recurrent"][..., which, :]
+        weights = params["recurrent"][which.start > 0]
         if not self.layer_norm:
             return multiply(product, hidden, weights, bias, which)
         r = multiply(product, hidden, weights, None, which)
@@ -382,17 +392,6 @@ class Gated:
         names = [name for name, _ in self.parameters]
         values = (like_features(params[name], like) for name in names)
         return (collections.namedtuple("Parameters", names)(*values),)
-
-    def _settle(self, state: PyTree, carry: Carry) -> PyTree:
-        """`state` with the carry's dtypes, or an error if it is not of the carry's form."""
-        expected = jax.tree.map(jnp.shape, carry)
-        got = jax.tree.map(jnp.shape, state)
-        if expected != got:
-            raise ValueError(
-                f"{self}: `update` must return a state like the one it was given, with shapes "
-                f"{expected}; it returned {got}."
-            )
-        return jax.tree.map(lambda new, old: new.astype(old.dtype), state, carry)
 
     def __str__(self) -> str:
         own = f"gated({spell(self.update)}, features={self.features}, gates={self.gates})"

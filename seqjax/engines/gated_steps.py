@@ -61,7 +61,7 @@ def gated_steps(
       recurrence: the parts of the cell.
       params, carry, initial, xs, steps: as for every engine.
     """
-    time = time_of(xs)
+    time, params = time_of(xs), recurrence.flat(params)
     gates = jax.eval_shape(recurrence.project_inputs, params, xs)
     step_bytes = tree_bytes(gates) // time
     if isinstance(method, Auto):

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seqjax.core.gates import Gates, add_bias, project
+from seqjax.core.gates import Gates, Projection, add_bias
 from seqjax.core.recurrence import Recurrence, multiply
 from seqjax.core.types import Array, Params, PyTree
 from seqjax.engines.row_order import by_rows
@@ -98,7 +98,7 @@ class JointProduct:
         if gates is None:
             return multiply(product, operand, weights, bias)
         both = jnp.concatenate([self._x, operand], axis=-1)
-        return add_bias(project(both, self._weights), self._bias)
+        return add_bias(Projection(len(self._bias))(both, self._weights), self._bias)
 
 
 class RepeatedProducts:

@@ -217,7 +217,15 @@ def snapshots(
 @partial(jax.jit, inline=True)
 def run_request(request: Request) -> Run:
     """The run itself, by the method asked for, with `(*batch, time, ...)` outputs."""
-    run = run_opened(request.method, request.cell, *opened(request))
+    try:
+        run = run_opened(request.method, request.cell, *opened(request))
+    except KeyError as error:
+        if not isinstance(request.params, dict) or error.args[0] in request.params:
+            raise
+        raise ValueError(
+            f"{request.cell}: expected parameters of `init` of this cell, with {error.args[0]!r}; "
+            f"got {', '.join(map(repr, request.params))}."
+        ) from error
     return Run(run.carry, *batch_major((run.ys, run.carries), len(request.batch_shape)))
 
 

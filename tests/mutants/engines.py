@@ -132,7 +132,7 @@ FAULTS = (
     ),
     Fault(
         "stretches: gradients are added up in bfloat16",
-        "engines/dispatch.py",
+        "engines/stretches.py",
         "wide, initial = widened(whole)",
         "wide, initial = whole",
         NARROW,
