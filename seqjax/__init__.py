@@ -24,7 +24,7 @@ from seqjax.core.trees import cast
 from seqjax.core.zoneout import ZoneoutState, zoneout
 from seqjax.engines.memory_report import MemoryReport, memory_report
 from seqjax.engines.methods import Associative, Auto, Chunked, Fused, Plain, Recompute, Store
-from seqjax.engines.scan import scan, trajectory
+from seqjax.engines.scan import scan, snapshots, trajectory
 from seqjax.engines.scan_sum import scan_sum
 
 __version__ = "0.1.0"
@@ -82,6 +82,7 @@ __all__ = [
     "seed_carry",
     "segment_starts",
     "short_convolution",
+    "snapshots",
     "stack",
     "standardize",
     "to_heads",

@@ -1,6 +1,5 @@
 """Which engine runs which part of a cell."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -9,12 +8,10 @@ import jax
 from seqjax.core.cell import Cell
 from seqjax.core.linear import Diagonal
 from seqjax.core.matrix import MatrixRecurrence
-from seqjax.core.noise import with_keys_of
 from seqjax.core.programs import closed_over
 from seqjax.core.recurrence import AnyStep, Recurrence
 from seqjax.core.steps import Run, Steps, batch_shape_of, is_symbolic, time_of, zero_masked
-from seqjax.core.trees import narrowed, widened
-from seqjax.core.types import Carry, Inputs, Params, PyTree
+from seqjax.core.types import Carry, Inputs, Params
 from seqjax.engines.any_steps import any_steps
 from seqjax.engines.chunkwise import chunkwise
 from seqjax.engines.diagonal import diagonal
@@ -31,9 +28,8 @@ from seqjax.engines.methods import (
     Store,
     spell_method,
 )
-from seqjax.engines.placement import place_like_result, place_rows
 from seqjax.engines.sequential import sequential
-from seqjax.engines.tiles import over_tiles
+from seqjax.engines.stretches import in_checkpoints, with_snapshots
 
 
 def run_cell(
@@ -70,8 +66,10 @@ def _run(
         return cell.sequence(again, params, carry, initial, xs, steps)
     time, batch_shape = time_of(xs), batch_shape_of(cell, xs)
     steps = steps.counted(time, batch_shape)
+    if steps.snapshots is not None:
+        return with_snapshots(again, cell, params, carry, initial, xs, steps)
     if steps.checkpoint_every is not None:
-        return _in_checkpoints(again, cell, params, carry, initial, xs, steps)
+        return in_checkpoints(again, cell, params, carry, initial, xs, steps)
     parts = (params, carry, initial, xs, steps)
     structure = cell.structure
     if is_symbolic(time, *batch_shape):
@@ -140,68 +138,3 @@ _NEEDS = {
     Associative: _LINEAR,
     Chunked: _CHUNKED,
 }
-
-
-def _in_checkpoints(
-    run: Callable[..., Run],
-    cell: Cell,
-    params: Params,
-    carry: Carry,
-    initial: Carry,
-    xs: Inputs,
-    steps: Steps,
-) -> Run:
-    """All layers of a stretch of time before the next one."""
-    size = steps.checkpoint_every
-    assert size is not None
-    expect_numbers(xs)
-    # Gradients add up over stretches: in float32 at least.
-    whole = params, with_keys_of(initial, carry)
-    wide, initial = widened(whole)
-
-    def stretch(carry, here):
-        xs, flags = here
-        start = narrowed(initial, carry)
-        part = run(cell, narrowed(wide, params), carry, start, xs, steps.part(flags))
-        return part.carry, (part.ys, part.carries)
-
-    here = (xs, steps.flags)
-    # The carries to start from and to go back to lie where a stretch leaves its own.
-    placed = place_rows((carry, initial), xs, len(batch_shape_of(cell, xs)))
-    first = jax.tree.map(lambda leaf: leaf[None, :size], here)
-    carry, initial = place_like_result(stretch, placed, first, wide)
-    carry, made = in_stretches(stretch, carry, here, size=size, reverse=steps.reverse)
-    return Run(carry, *made)
-
-
-def expect_numbers(xs: Inputs) -> None:
-    """Raises if the number of steps is a symbol."""
-    if is_symbolic(time_of(xs)):
-        raise ValueError(
-            "scan: `checkpoint_every` divides the steps, so their number must be known; got "
-            f"{time_of(xs)}. Leave it out in a program for export, which stores no carries."
-        )
-
-
-def in_stretches(
-    function: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]],
-    carry: PyTree,
-    xs: PyTree,
-    *,
-    size: int,
-    reverse: bool,
-) -> tuple[PyTree, PyTree]:
-    """Time in stretches that the backward pass runs a second time.
-
-    Between the stretches nothing is stored but `carry` and what `function` returns for each step.
-
-    Args:
-      function: `(carry, xs of some steps) -> (carry, ys of these steps)`.
-      carry: before the first stretch in the order of processing.
-      xs: leaves `(time, ...)`.
-      size: steps of a stretch.
-      reverse: begin with the last steps.
-    """
-    # Inside a loop nothing can be merged across the checkpoint, so no barrier is needed.
-    again = jax.checkpoint(function, prevent_cse=size >= time_of(xs))
-    return over_tiles(again, carry, xs, size=size, reverse=reverse)

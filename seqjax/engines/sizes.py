@@ -142,3 +142,14 @@ times as slow, 394 ms in place of 1286 for rwkv7_time_mix at 4096, 1."""
 
 INVERSE_ROWS = Size(cpu=8, gpu=8, tpu=8)
 """Triangular matrices up to this size are inverted row by row."""
+
+# Attention over a window: `banded.py`.
+
+FEWEST_QUERIES = Size(cpu=64, gpu=64, tpu=128)
+"""Steps of a tile of queries, at least, and half of the window otherwise. Forward and with a
+gradient, at a window of 256 (1 row of 4096 steps, 4 heads of 64, one key head): tiles of 128 steps
+took 99 and 350 ms, of 64 156 and 366, of 256 137 and 521, of 512 250 and 1090."""
+
+MOST_QUERIES = Size(cpu=256, gpu=256, tpu=256)
+"""The same, at most. At a window of 1024 (4 rows of 2048 steps, 4 heads of 64): tiles of 256 steps
+took 785 and 2178 ms, of 512 1028 and 2641, of 128 643 and 3184."""

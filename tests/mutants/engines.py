@@ -153,7 +153,7 @@ FAULTS = (
     ),
     Fault(
         "stretches: gradients are added up in bfloat16",
-        "engines/dispatch.py",
+        "engines/stretches.py",
         "wide, initial = widened(whole)",
         "wide, initial = whole",
         NARROW,
@@ -333,6 +333,20 @@ FAULTS = (
         "size=size, reverse=steps.reverse)",
         "size=size, reverse=False)",
         f"{BPTT} -k scan_sum",
+    ),
+    Fault(
+        "snapshots of a reversed run are in the order of time",
+        "engines/stretches.py",
+        "(leaf[::-1] if steps.reverse else leaf)",
+        "leaf",
+        "tests/engines/test_snapshots.py",
+    ),
+    Fault(
+        "snapshots in reverse begin with the first steps",
+        "engines/stretches.py",
+        "slice(time - end, time - start) if steps.reverse else slice(start, end)",
+        "slice(start, end)",
+        "tests/engines/test_snapshots.py",
     ),
     Fault(
         "a report of memory counts the results as saved",

@@ -161,6 +161,10 @@ class Classification(ExampleTask):
             space=tuple(preprocessing.get("space", ())),
         )
 
+    @property
+    def input_vocabulary(self) -> AnyVocabulary | None:
+        return self.vocabulary
+
     def encode(self, example: Example, *, with_target: bool = True) -> Encoded:
         encoded = {"inputs": self._inputs(example)}
         if with_target:

@@ -77,12 +77,37 @@ def test_signs_of_missing_values(tmp_path, sign):
     np.testing.assert_array_equal(found.inputs[:, 0], [1, 2])
 
 
+@pytest.mark.parametrize("sign", [".", "..", ":", "***", "NA", "?"])
+def test_usual_signs_of_missing_values(sign, tmp_path):
+    path = write(tmp_path, f"x,y\n1,2\n{sign},3\n")
+    (found,), _ = read(path, Fields(one_series=True, missing=True))
+    np.testing.assert_array_equal(found.inputs, [[1, 2], [np.nan, 3]])
+
+
+def test_a_series_in_every_row(tmp_path):
+    path = write(tmp_path, "page,Lat,2020-01-01,2020-01-02,2020-01-03\na,7,,2,3\nb,8,4,5,\n")
+    found = find_format(path).describe(path, Fields(missing=True))
+    assert found.fields.values == ("2020-01-01", "2020-01-02", "2020-01-03")
+    assert "not 'Lat', whose name is no time" in found.lines()[0]
+    examples, _ = read(path, found.fields)
+    assert [e.inputs.ravel().tolist()[1:] for e in examples] == [[2, 3], [5]]
+    by_step = find_format(path).describe(path, Fields(missing=True, one_series=True))
+    assert by_step.lines()[-1].endswith("--series-in-rows reads a series from every row")
+
+
+def test_a_second_line_of_names_is_one_clear_error(tmp_path):
+    rows = "".join(f"2020-01-{day},{day}\n" for day in range(10, 31))
+    path = write(tmp_path, f"Price,Close\nTicker,AAPL\n{rows}")
+    said = complaint(path, Fields(one_series=True, missing=True))
+    assert "line 3: 'Close': expected a number, got 'AAPL'" in said or "line 2" in said
+
+
 def test_signs_of_missing_values_that_are_named(tmp_path):
-    path = write(tmp_path, "x,y\n-999,1\n2,..\n")
-    fields = Fields(one_series=True, missing=True, missing_names=("-999", ".."))
+    path = write(tmp_path, "x,y\n-999,1\n2,no\n")
+    fields = Fields(one_series=True, missing=True, missing_names=("-999", "no"))
     (found,), _ = read(path, fields)
     np.testing.assert_array_equal(found.inputs, [[np.nan, 1], [2, np.nan]])
-    assert "got '..'" in complaint(path, Fields(one_series=True, missing=True))
+    assert "got 'no'" in complaint(path, Fields(one_series=True, missing=True))
 
 
 def test_a_column_whose_first_cell_is_empty_holds_what_the_next_one_does(tmp_path):
