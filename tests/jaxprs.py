@@ -4,8 +4,12 @@ from typing import Any, NamedTuple
 
 
 class Loop(NamedTuple):
-    """A scan in a jaxpr: the shapes and dtypes it carries and the shapes its products multiply."""
+    """A scan in a jaxpr: the shapes and dtypes it carries and the shapes its products multiply.
 
+    `constants` are the shapes of what it uses in every step.
+    """
+
+    constants: list[tuple[int, ...]]
     carry: list[tuple[int, ...]]
     dtypes: list[Any]
     products: list[tuple[tuple[int, ...], ...]]
@@ -20,13 +24,18 @@ def loops(jaxpr) -> list[Loop]:
         below = [loop for j in inner for loop in loops(j)]
         if eqn.primitive.name == "scan":
             body = eqn.params["jaxpr"].jaxpr
-            # What is stacked has one dimension more outside of the loop.
-            results = zip(body.outvars, eqn.outvars, strict=True)
-            carry = [out.aval for inside, out in results if inside.aval.ndim == out.aval.ndim]
+            given, carry = _kept(body.invars, eqn.invars), _kept(body.outvars, eqn.outvars)
+            constants = [aval.shape for aval in given[: len(given) - len(carry)]]
             shapes, dtypes = [aval.shape for aval in carry], [aval.dtype for aval in carry]
-            found.append(Loop(shapes, dtypes, list(_products(body)), not below))
+            found.append(Loop(constants, shapes, dtypes, list(_products(body)), not below))
         found += below
     return found
+
+
+def _kept(inside, outside):
+    """Without what is cut into steps or stacked, which has one more dimension outside."""
+    pairs = zip(inside, outside, strict=True)
+    return [var.aval for var, outer in pairs if var.aval.ndim == outer.aval.ndim]
 
 
 def array_bytes(jaxpr):

@@ -10,15 +10,18 @@ import pytest
 from seqjax.cells.catalogue import CATALOGUE
 
 DOCS = Path(__file__).parent.parent / "docs"
-PACKAGES = ("seqjax", "seqjax.nn", "seqjax.gradients", "seqjax.plots", "seqjax.metrics")
+PACKAGES = (
+    "seqjax", "seqjax.nn", "seqjax.interop", "seqjax.gradients", "seqjax.plots", "seqjax.metrics",
+)  # fmt: skip
 MODULES = tuple(
     f"seqjax.{name}"
     for name in (
         "core.initializers", "losses", "testing", "decode.autoregressive", "decode.search",
-        "decode.sampling", "decode.ctc", "decode.crf", "decode.tag_schemes", "data.examples",
+        "decode.sampling", "decode.prompts", "decode.ctc", "decode.crf", "decode.tag_schemes",
+        "data.examples",
         "data.vocabulary", "data.padding", "data.bucketing", "data.packing", "data.batching",
         "data.windows", "data.synthetic_tasks", "data.drawn", "data.datasets", "data.pairs",
-        "data.documents", "data.streams", "data.formats",
+        "data.documents", "data.streams", "data.formats", "interop.operations",
     )
 )  # fmt: skip
 

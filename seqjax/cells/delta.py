@@ -1,26 +1,21 @@
 """Memories that correct themselves: DeltaNet, Gated DeltaNet, Kimi Delta Attention."""
 
-import dataclasses
-import itertools
-from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from seqjax.cells.decay import log_decay
+from seqjax.cells.delta_rule import delta_rule_layer
 from seqjax.core import initializers
-from seqjax.core.blocks import checkpointed, on_slice, prenorm
-from seqjax.core.cell import Cell, factory
+from seqjax.core.blocks import prenorm
+from seqjax.core.cell import Cell, factory, positive_int
 from seqjax.core.gates import like_features
-from seqjax.core.heads import from_heads, head_width
-from seqjax.core.layers import dense, draw, feed_forward, scale_to_one, unit_length
-from seqjax.core.matrix import Access, matrix_state
-from seqjax.core.shift import short_convolution
+from seqjax.core.heads import head_width
+from seqjax.core.layers import feed_forward
 from seqjax.core.stack import stack
-from seqjax.core.types import Activation, Array, Initializer, Params, PRNGKeyArray
+from seqjax.core.types import Array, Initializer, Params
 
-ONE = initializers.Constant(1.0)
+ZERO = initializers.Constant(0.0)
 
 
 @factory
@@ -29,7 +24,9 @@ def delta_net(
     *,
     heads: int = 4,
     convolution: int = 4,
+    convolution_bias: bool = True,
     negative_eigenvalues: bool = False,
+    epsilon: float = 1e-5,
     weight_init: Initializer = initializers.LeCun(),
 ) -> Cell:
     """DeltaNet: write the difference between a value and what the memory returns for its key.
@@ -44,8 +41,10 @@ def delta_net(
       features: width of the output, and of q, k and v of all heads together.
       heads: number of memories.
       convolution: steps of the short convolution.
+      convolution_bias: whether it has one; published models have none.
       negative_eigenvalues: twice the beta, so that a write may turn the memory around along k:
         eigenvalues of its transition are then in [-1, 1], and parity can be kept.
+      epsilon: of the norm.
       weight_init: initializer of the weights.
 
     Returns:
@@ -64,13 +63,15 @@ def delta_net(
     arXiv:2406.06484; negative eigenvalues: Grazzi et al. 2024, arXiv:2411.12537.
     """
     width = head_width("delta_net", "features", features, heads)
-    return _layer(
+    return delta_rule_layer(
         features,
         heads=heads,
         keys=width,
         values=width,
         convolution=convolution,
+        convolution_bias=convolution_bias,
         negative_eigenvalues=negative_eigenvalues,
+        epsilon=epsilon,
         weight_init=weight_init,
     )
 
@@ -80,10 +81,13 @@ def gated_delta_net(
     features: int,
     *,
     heads: int = 4,
+    key_heads: int | None = None,
     key_width: int | None = None,
     value_width: int | None = None,
     convolution: int = 4,
+    convolution_bias: bool = True,
     negative_eigenvalues: bool = False,
+    epsilon: float = 1e-5,
     weight_init: Initializer = initializers.LeCun(),
 ) -> Cell:
     """Gated DeltaNet: forget, then correct.
@@ -99,10 +103,13 @@ def gated_delta_net(
     Args:
       features: width of the output.
       heads: number of memories.
+      key_heads: number of q and k, by default `heads`; neighbouring memories share them evenly.
       key_width: K, by default 3/4 of `features / heads`.
       value_width: width of v per head, by default twice K.
       convolution: steps of the short convolution.
+      convolution_bias: whether it has one; published models have none.
       negative_eigenvalues: twice the beta, see `sj.delta_net`.
+      epsilon: of the norm.
       weight_init: initializer of the weights.
 
     Returns:
@@ -119,9 +126,13 @@ def gated_delta_net(
 
     Source: Yang et al. 2024, arXiv:2412.06464. exp(A) starts uniform in [1, 16]; the released
     code begins at 0, whose logarithm there is none. b_a starts so that softplus gives time steps
-    of 0.001 to 0.1, as in Mamba.
+    of 0.001 to 0.1, as in Mamba. Fewer q and k than memories: Qwen3-Next.
     """
     width = head_width("gated_delta_net", "features", features, heads)
+    if heads % positive_int("gated_delta_net", "key_heads", key_heads or heads):
+        raise ValueError(
+            f"gated_delta_net: `key_heads={key_heads}` must divide `heads`, which is {heads}."
+        )
     keys = max(1, 3 * width // 4) if key_width is None else key_width
     values = 2 * keys if value_width is None else value_width
 
@@ -129,13 +140,16 @@ def gated_delta_net(
         size = jax.nn.softplus(a + like_features(p["decay_bias"], a))
         return log_decay(like_features(p["A_log"], size), size)
 
-    return _layer(
+    return delta_rule_layer(
         features,
         heads=heads,
+        key_heads=key_heads or heads,
         keys=keys,
         values=values,
         convolution=convolution,
+        convolution_bias=convolution_bias,
         negative_eigenvalues=negative_eigenvalues,
+        epsilon=epsilon,
         weight_init=weight_init,
         decay=decay,
         decay_width=heads,
@@ -152,8 +166,12 @@ def kimi_delta_attention(
     features: int,
     *,
     heads: int = 4,
+    width: int | None = None,
+    gate_bias: bool = False,
     convolution: int = 4,
+    convolution_bias: bool = True,
     negative_eigenvalues: bool = False,
+    epsilon: float = 1e-5,
     weight_init: Initializer = initializers.LeCun(),
 ) -> Cell:
     """Kimi Delta Attention: forget each channel of the keys by itself, then correct.
@@ -167,10 +185,14 @@ def kimi_delta_attention(
         y = W_o (norm(S' q) * sigmoid(U_2 U_1 x))         norm: RMS, head by head
 
     Args:
-      features: width of the output, and of q, k and v of all heads together.
+      features: width of the output.
       heads: number of memories.
+      width: K, by default `features / heads`.
+      gate_bias: whether U_2 has one; it starts at 0.
       convolution: steps of the short convolution.
+      convolution_bias: whether it has one; published models have none.
       negative_eigenvalues: twice the beta, see `sj.delta_net`.
+      epsilon: of the norm.
       weight_init: initializer of the weights.
 
     Returns:
@@ -185,9 +207,12 @@ def kimi_delta_attention(
       >>> carry["memory"].memory.shape, ys.shape
       ((2, 2, 4, 4), (2, 5, 8))
 
-    Source: Kimi team 2025, arXiv:2510.26692. The rank of W_1 and of U_1 is K.
+    Source: Kimi team 2025, arXiv:2510.26692. The rank of W_1 and of U_1 is K. The gate has a bias
+    in fla and none in the published model.
     """
-    width = head_width("kimi_delta_attention", "features", features, heads)
+    if width is None:
+        width = head_width("kimi_delta_attention", "features", features, heads)
+    width = positive_int("kimi_delta_attention", "width", width)
     inner = heads * width
 
     def decay(p: Params, a: Array) -> Array:
@@ -195,13 +220,15 @@ def kimi_delta_attention(
         a = (a + like_features(p["decay_bias"], a)).reshape(*a.shape[:-1], heads, width)
         return log_decay(like_features(p["A_log"][:, None], a), jax.nn.softplus(a))
 
-    return _layer(
+    return delta_rule_layer(
         features,
         heads=heads,
         keys=width,
         values=width,
         convolution=convolution,
+        convolution_bias=convolution_bias,
         negative_eigenvalues=negative_eigenvalues,
+        epsilon=epsilon,
         weight_init=weight_init,
         decay=decay,
         decay_width=width,
@@ -210,6 +237,7 @@ def kimi_delta_attention(
             ("decay_bias", (initializers.TimeStep(), (inner,))),
             ("decay_up", (weight_init, (width, inner))),
             ("gate_up", (weight_init, (width, inner))),
+            *((("gate_bias", (ZERO, (inner,))),) if gate_bias else ()),
         ),
         gate=jax.nn.sigmoid,
         gate_width=width,
@@ -217,7 +245,9 @@ def kimi_delta_attention(
 
 
 @factory
-def gated_delta_net_block(features: int, *, heads: int = 4) -> Cell:
+def gated_delta_net_block(
+    features: int, *, hidden: int | None = None, norm_epsilon: float = 1e-6, **options: Any
+) -> Cell:
     """One block of a Gated DeltaNet.
 
         x = x + gated_delta_net(norm(x))
@@ -225,7 +255,9 @@ def gated_delta_net_block(features: int, *, heads: int = 4) -> Cell:
 
     Args:
       features: width of the input and of the output.
-      heads: of the memory.
+      hidden: of the feed-forward layer, see `sj.feed_forward`.
+      norm_epsilon: of the norms in front of both.
+      **options: further arguments of `sj.gated_delta_net`, such as `heads`.
 
     Returns:
       A cell; `sj.stack(*[sj.gated_delta_net_block(64)] * 6)` is the trunk of a language model.
@@ -239,108 +271,8 @@ def gated_delta_net_block(features: int, *, heads: int = 4) -> Cell:
 
     Source: Yang et al. 2024, arXiv:2412.06464.
     """
-    memory = gated_delta_net(features, heads=heads)
-    return stack(time=prenorm(memory), channel=prenorm(feed_forward(features)))
-
-
-def _layer(
-    features: int,
-    *,
-    heads: int,
-    keys: int,
-    values: int,
-    convolution: int,
-    negative_eigenvalues: bool,
-    weight_init: Initializer,
-    **forgetting: Any,
-) -> Cell:
-    """What the three have in common: `[q k v | beta, decay, gate]` out of one product, a short
-    convolution over the first part, the delta rule, and the way out."""
-    rule = _DeltaRule(
-        features=features,
-        heads=heads,
-        keys=keys,
-        values=values,
-        largest_rate=2.0 if negative_eigenvalues else 1.0,
-        output_init=weight_init,
-        **forgetting,
+    memory = gated_delta_net(features, **options)
+    return stack(
+        time=prenorm(memory, epsilon=norm_epsilon),
+        channel=prenorm(feed_forward(features, hidden=hidden), epsilon=norm_epsilon),
     )
-    memory = matrix_state(
-        rule.access,
-        heads=heads,
-        keys=keys,
-        values=values,
-        init=rule.init,
-        read_out=rule.read_out,
-        features=features,
-    )
-    *_, convolved, _, _, width = rule.ends
-    short = short_convolution(convolved, width=convolution, activation=jax.nn.silu)
-    return checkpointed(
-        stack(
-            project=dense(width, bias=False, weight_init=weight_init),
-            convolve=on_slice(short, width=convolved, rest=width - convolved),
-            memory=memory,
-        )
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class _DeltaRule:
-    """The memory of the three: what a step writes and reads, from `[q k v | beta, decay, gate]`.
-
-    `decay` makes log-decays of its part, `decay_width` wide, and of parameters in `own`. The gate
-    is the activation of its part, which is `gate_width` wide if `gate_up` in `own` widens it.
-    """
-
-    features: int
-    heads: int
-    keys: int
-    values: int
-    largest_rate: float
-    output_init: Initializer
-    decay: Callable[[Params, Array], Array] | None = None
-    decay_width: int = 0
-    own: tuple[tuple[str, Any], ...] = ()
-    gate: Activation | None = None
-    gate_width: int | None = None
-
-    @property
-    def ends(self) -> tuple[int, ...]:
-        """Where each part of the input ends."""
-        inner = self.heads * self.values
-        gate = 0 if self.gate is None else self.gate_width or inner
-        widths = (self.heads * self.keys,) * 2 + (inner, self.heads, self.decay_width, gate)
-        return tuple(itertools.accumulate(widths))
-
-    def parts(self, x: Array) -> list[Array]:
-        return jnp.split(x, self.ends[:-1], axis=-1)
-
-    def init(self, key: PRNGKeyArray, in_features: int) -> Params:
-        recipes = {
-            **dict(self.own),
-            "norm_gain": (ONE, (self.values,)),
-            "output": (self.output_init, (self.heads * self.values, self.features)),
-        }
-        return draw(key, recipes)
-
-    def access(self, p: Params, x: Array) -> Access:
-        q, k, v, rate, forget, _ = self.parts(x)
-        q, k, v = (
-            part.reshape(*part.shape[:-1], self.heads, part.shape[-1] // self.heads)
-            for part in (q, k, v)
-        )
-        return Access(
-            query=unit_length(q) * self.keys**-0.5,
-            key=unit_length(k),
-            value=v,
-            log_decay=None if self.decay is None else self.decay(p, forget),
-            rate=self.largest_rate * jax.nn.sigmoid(rate),
-        )
-
-    def read_out(self, p: Params, o: Array, x: Array) -> Array:
-        y = from_heads(scale_to_one(o, 1e-5) * like_features(p["norm_gain"], o))
-        if self.gate is not None:
-            g = self.parts(x)[-1]
-            y = y * self.gate(g if self.gate_width is None else g @ p["gate_up"])
-        return y @ p["output"]

@@ -1,20 +1,24 @@
 """The real-gated linear recurrent unit of Griffin and RecurrentGemma, and the block around it."""
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 
-from seqjax.core.blocks import prenorm, product
+from seqjax.core.blocks import on_slice, prenorm, product
 from seqjax.core.cell import Cell, expect_inputs, expect_real, expect_width, factory, positive_int
 from seqjax.core.gates import add_bias, initialize_gates, like_features, project_blocks
-from seqjax.core.layers import dense, feed_forward
+from seqjax.core.layers import dense, feed_forward, pointwise
 from seqjax.core.linear import diagonal
-from seqjax.core.shift import short_convolution
+from seqjax.core.shift import short_convolution, token_shift
 from seqjax.core.stack import stack
 from seqjax.core.trees import widen
 from seqjax.core.types import Array
 
 SHARPNESS = 8.0
 """The exponent that the paper calls c."""
+
+FirstStep = Literal["scaled", "plain"]
 
 
 @factory
@@ -23,6 +27,7 @@ def rg_lru(
     *,
     blocks: int = 1,
     radius: tuple[float, float] = (0.9, 0.999),
+    first_step: FirstStep = "scaled",
 ) -> Cell:
     """The real-gated linear recurrent unit (RG-LRU).
 
@@ -38,11 +43,14 @@ def rg_lru(
       blocks: number of equal diagonal blocks of W.
       radius: bounds between which `exp(-softplus(decay))` starts, uniform in the ring: what a
         is when r = 1/8.
+      first_step: `"scaled"`, a step like any other; or `"plain"`, as in released code: there the
+        first step of a sequence, and the one after a reset, lacks the factor `sqrt(1 - a^2)`.
 
     Returns:
       A cell whose carry is `h`, `(*batch, features)`, in float32 at least. Parameters: `input`
       `(features, 2, features)`, with blocks `(blocks, features / blocks, 2, features / blocks)`;
-      `bias` `(2, features)`; `decay` `(features,)`.
+      `bias` `(2, features)`; `decay` `(features,)`. With `first_step="plain"` it is a stack of
+      `begun`, whose carry is 1 after the first step, and of that cell under the name `memory`.
 
     Raises:
       ValueError: if `blocks` does not divide `features`; from `init`, if the input has another
@@ -58,25 +66,62 @@ def rg_lru(
       (5, 4)
 
     Source: De et al. 2024, arXiv:2402.19427. The paper writes a = sigmoid(Lambda); `decay` is
-    that Lambda with the opposite sign, as in the released code. There the first step of a
-    sequence leaves out the factor sqrt(1 - a^2); here it is a step like any other, so that a
-    cell need not know where a sequence begins. The derivative of the root is held at 1000, as
-    there.
+    that Lambda with the opposite sign, as in the released code. The derivative of the root is
+    held at 1000, as there.
     """
+    parts = _rg_lru(features, blocks, radius, first_step)
+    return stack(**parts) if len(parts) > 1 else parts["memory"]
+
+
+def _rg_lru(
+    features: int,
+    blocks: int,
+    radius: tuple[float, float] = (0.9, 0.999),
+    first_step: FirstStep = "scaled",
+) -> dict[str, Cell]:
+    """The parts of an RG-LRU: its memory, and what tells it the first step if that is plain."""
+    if first_step not in ("scaled", "plain"):
+        raise ValueError(f"rg_lru: `first_step` must be 'scaled' or 'plain', got {first_step!r}.")
     features = positive_int("rg_lru", "features", features)
     blocks = positive_int("rg_lru", "blocks", blocks)
     if features % blocks:
         raise ValueError(f"rg_lru: `blocks={blocks}` does not divide `features={features}`.")
-    block = features // blocks
     low, high = radius
     if not 0 < low <= high < 1:
         raise ValueError(
             "rg_lru: `radius` must be two numbers between 0 and 1, the smaller one first; "
             f"got {radius!r}."
         )
+    if first_step == "scaled":
+        return {"memory": _recurrence(features, blocks, radius)}
+    return {
+        "begun": _begun(features),
+        "memory": _recurrence(features, blocks, radius, told_first=True),
+    }
+
+
+@factory
+def _begun(features: int) -> Cell:
+    """Behind the input, 0 on the first step and 1 on all others."""
+    one = pointwise(
+        lambda _, x: jnp.concatenate([jnp.ones_like(x[..., :1]), x], axis=-1),
+        features=1 + features,
+        init=lambda key, in_features: expect_width("rg_lru", features, in_features) or (),
+        in_features=features,
+    )
+    return stack(one=one, before=on_slice(token_shift(1), width=1, rest=features))
+
+
+@factory
+def _recurrence(
+    features: int, blocks: int, radius: tuple[float, float], *, told_first: bool = False
+) -> Cell:
+    """The recurrence of `rg_lru`; `told_first`: of `[whether it has begun, x]`."""
+    block = features // blocks
+    low, high = radius
 
     def init(key, in_features):
-        expect_width("rg_lru", features, in_features)
+        expect_width("rg_lru", features + told_first, in_features)
         dtype = jnp.result_type(float)
         input_key, ring = jax.random.split(key)
         square = jax.random.uniform(ring, (features,), dtype, low**2, high**2)
@@ -92,16 +137,18 @@ def rg_lru(
         return jnp.zeros((*batch_shape, features), widen(params["decay"]).dtype)
 
     def project(params, x):
-        expect_inputs("rg_lru", features, x)
+        expect_inputs("rg_lru", features + told_first, x)
         expect_real("rg_lru", x, params)
+        begun, x = x[..., :told_first], x[..., told_first:]
         gates = add_bias(project_blocks(x, params["input"]), params["bias"])
-        return [widen(part) for part in (*gates, x)]
+        return [widen(part) for part in (*gates, x, begun)]
 
     def coefficients(params, inputs):
-        r, i, x = inputs
+        r, i, x, begun = inputs
         rate = like_features(jax.nn.softplus(widen(params["decay"])), x)
         log_a = -SHARPNESS * jax.nn.sigmoid(r) * rate
         gain = _bounded_sqrt(-jnp.expm1(2 * log_a))
+        gain = jnp.where(begun > 0, gain, 1) if told_first else gain
         return jnp.exp(log_a), gain * jax.nn.sigmoid(i) * x
 
     return diagonal(
@@ -109,14 +156,24 @@ def rg_lru(
         init=init,
         initial_carry=initial_carry,
         features=features,
-        in_features=features,
+        in_features=features + told_first,
         project=project,
         output=lambda params, h, x: h.astype(jnp.result_type(params["input"], x)),
     )
 
 
 @factory
-def griffin_block(features: int, *, inner: int | None = None, blocks: int | None = None) -> Cell:
+def griffin_block(
+    features: int,
+    *,
+    inner: int | None = None,
+    blocks: int | None = None,
+    convolution: int = 4,
+    hidden: int | None = None,
+    bias: bool = False,
+    first_step: FirstStep = "scaled",
+    norm_epsilon: float = 1e-6,
+) -> Cell:
     """The recurrent block of Griffin; a trunk of these alone is Hawk.
 
         u = gelu(W_gate norm(x))
@@ -130,10 +187,16 @@ def griffin_block(features: int, *, inner: int | None = None, blocks: int | None
         `blocks`.
       blocks: number of equal diagonal blocks of the gates' weights, the paper's heads; by default
         as many as make them 256 wide or more, as in RecurrentGemma, or one.
+      convolution: steps of the convolution.
+      hidden: width inside the feed-forward layer, by default three times `features`.
+      bias: whether the products of the feed-forward layer have one, as in RecurrentGemma.
+      first_step: of the recurrence, see `sj.rg_lru`; RecurrentGemma's is `"plain"`.
+      norm_epsilon: of the norms in front of both.
 
     Returns:
       A cell; `sj.stack(*[sj.griffin_block(64)] * 6)` is the trunk of a Hawk. The paper's Griffin
-      puts a block of local attention after every two of these; ours has no attention.
+      has a block of local attention after every two of these: `sj.block_stack(["griffin",
+      "griffin", "attention"], 64, layers=6)`.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -150,13 +213,20 @@ def griffin_block(features: int, *, inner: int | None = None, blocks: int | None
         inner = -(-4 * features // (3 * blocks)) * blocks
     branch = stack(
         project=dense(inner),
-        convolve=short_convolution(inner, width=4),
-        memory=rg_lru(inner, blocks=blocks),
+        convolve=short_convolution(inner, width=convolution),
+        **_rg_lru(inner, blocks, first_step=first_step),
     )
     gate = dense(inner, activation=jax.nn.gelu)
     mix = stack(branches=product(gate=gate, recurrent=branch), output=dense(features))
-    after = feed_forward(features, hidden=3 * features, activation=jax.nn.gelu)
-    return stack(time=prenorm(mix), channel=prenorm(after))
+    after = feed_forward(
+        features,
+        hidden=3 * features if hidden is None else hidden,
+        bias=bias,
+        activation=jax.nn.gelu,
+    )
+    return stack(
+        time=prenorm(mix, epsilon=norm_epsilon), channel=prenorm(after, epsilon=norm_epsilon)
+    )
 
 
 def _bounded_sqrt(x: Array) -> Array:

@@ -1,6 +1,7 @@
 """The selective state space of Mamba (S6), and the block around it."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from seqjax.core import initializers
 from seqjax.core.blocks import checkpointed, prenorm, product
 from seqjax.core.cell import Cell, expect_inputs, expect_real, expect_width, factory, positive_int
 from seqjax.core.gates import like_features
-from seqjax.core.layers import dense
+from seqjax.core.layers import dense, scale_to_one
 from seqjax.core.linear import diagonal
 from seqjax.core.shift import short_convolution
 from seqjax.core.stack import stack
@@ -26,6 +27,7 @@ def s6(
     rank: int | None = None,
     step_size: tuple[float, float] = (1e-3, 1e-1),
     negative_eigenvalues: bool = False,
+    selection_norm: float | None = None,
 ) -> Cell:
     """The selective state space (S6): step size, input and read-out depend on the input.
 
@@ -41,6 +43,8 @@ def s6(
       step_size: d starts between these, uniform in the logarithm.
       negative_eigenvalues: `2 exp(-d exp(a)) - 1` instead of `exp(-d exp(a))`: eigenvalues are
         then in [-1, 1], and parity can be kept.
+      selection_norm: the epsilon of norms that delta, B and C go through, each by itself: root mean
+        square, without a gain. None for no norms.
 
     Returns:
       A cell whose carry is `s`, `(*batch, features, state)`, in float32 at least. Parameters:
@@ -62,6 +66,8 @@ def s6(
     Source: Gu and Dao 2023, arXiv:2312.00752. As in the released code, B is held for one step
     by `d B`, not by the zero-order hold that the paper writes; a starts at log(1 .. state), and
     d is at least 1e-4 at the start. Negative eigenvalues: Grazzi et al. 2024, arXiv:2411.12537.
+    Norms of delta, B and C, with an epsilon of 1e-6: Falcon Mamba, Zuo et al. 2024,
+    arXiv:2410.05355.
     """
     features = positive_int("s6", "features", features)
     state = positive_int("s6", "state", state)
@@ -73,7 +79,7 @@ def s6(
             f"first; got {step_size!r}."
         )
 
-    own = _Selective(features, state, rank, step_size, negative_eigenvalues)
+    own = _Selective(features, state, rank, step_size, negative_eigenvalues, selection_norm)
     return diagonal(
         own.coefficients,
         init=own.init,
@@ -95,6 +101,7 @@ class _Selective:
     rank: int
     step_size: tuple[float, float]
     negative_eigenvalues: bool
+    selection_norm: float | None
 
     def init(self, key: PRNGKeyArray, in_features: int) -> Params:
         features, state, rank = self.features, self.state, self.rank
@@ -119,6 +126,8 @@ class _Selective:
         expect_real("s6", x, params)
         cuts = [self.rank, self.rank + self.state]
         delta, b, c = jnp.split(x @ params["selection"], cuts, axis=-1)
+        if self.selection_norm is not None:
+            delta, b, c = (scale_to_one(part, self.selection_norm) for part in (delta, b, c))
         size = delta @ params["step_weights"]
         size = jax.nn.softplus(widen(size) + like_features(widen(params["step_bias"]), size))
         return tuple(map(widen, (x, size, b, c)))
@@ -144,25 +153,32 @@ def mamba(
     features: int,
     *,
     expand: int = 2,
+    inner: int | None = None,
     state: int = 16,
     width: int = 4,
     rank: int | None = None,
     layers: int = 1,
+    bias: bool = False,
+    convolution_bias: bool = True,
     negative_eigenvalues: bool = False,
+    selection_norm: float | None = None,
 ) -> Cell:
     """The Mamba block: a gated branch of convolution and selective state space.
 
-        u = silu(convolve(W_u x))                     expand * features
+        u = silu(convolve(W_u x))                     inner
         y = W_y (s6(u) * silu(W_z x))
 
     Args:
       features: width of the input and of the output.
       expand: how many times wider the branch is.
+      inner: width of the branch, by default `expand * features`.
       state: size of the state of each feature of the branch.
       width: number of inputs that the convolution sees.
       rank: of the step sizes, by default `features / 16`, rounded up.
       layers: how many such layers the model has; W_y starts smaller the more there are.
-      negative_eigenvalues: of the recurrence, see `sj.s6`.
+      bias: whether the products with W_u, W_z and W_y have one; it starts at 0.
+      convolution_bias: whether the convolution has one.
+      negative_eigenvalues, selection_norm: of the recurrence, see `sj.s6`.
 
     Returns:
       A stack of two `branches`, `recurrent` (`project`, `convolve` and `memory`) and `gate`, and
@@ -182,39 +198,50 @@ def mamba(
     """
     features = positive_int("mamba", "features", features)
     layers = positive_int("mamba", "layers", layers)
-    inner = features * positive_int("mamba", "expand", expand)
+    wide = features * positive_int("mamba", "expand", expand) if inner is None else inner
+    inner = positive_int("mamba", "inner", wide)
     rank = -(-features // 16) if rank is None else rank
     inward = initializers.Uniform(features**-0.5)
     memory = stack(
-        project=dense(inner, bias=False, weight_init=inward),
+        project=dense(inner, bias=bias, weight_init=inward),
         convolve=short_convolution(
             inner,
             width=width,
             activation=jax.nn.silu,
+            bias=convolution_bias,
             bias_init=initializers.Uniform(width**-0.5),
         ),
-        memory=s6(inner, state=state, rank=rank, negative_eigenvalues=negative_eigenvalues),
+        memory=s6(
+            inner,
+            state=state,
+            rank=rank,
+            negative_eigenvalues=negative_eigenvalues,
+            selection_norm=selection_norm,
+        ),
     )
-    gate = dense(inner, bias=False, activation=jax.nn.silu, weight_init=inward)
+    gate = dense(inner, bias=bias, activation=jax.nn.silu, weight_init=inward)
     outward = initializers.Uniform((inner * layers) ** -0.5)
     return checkpointed(
         stack(
             branches=product(recurrent=memory, gate=gate),
-            output=dense(features, bias=False, weight_init=outward),
+            output=dense(features, bias=bias, weight_init=outward),
         )
     )
 
 
 @factory
-def mamba_block(features: int, *, state: int = 16, layers: int = 1) -> Cell:
+def mamba_block(
+    features: int, *, layers: int = 1, norm_epsilon: float = 1e-6, **options: Any
+) -> Cell:
     """One block of a Mamba.
 
         y = x + mamba(norm(x))
 
     Args:
       features: width of the input and of the output.
-      state: of the recurrence.
       layers: how many such blocks the model has.
+      norm_epsilon: of the norm; the released models have 1e-5.
+      **options: further arguments of `sj.mamba`, such as `state`.
 
     Returns:
       A cell; `sj.stack(*[sj.mamba_block(64)] * 6)` is the trunk of a language model.
@@ -228,4 +255,4 @@ def mamba_block(features: int, *, state: int = 16, layers: int = 1) -> Cell:
 
     Source: Gu and Dao 2023, arXiv:2312.00752.
     """
-    return prenorm(mamba(features, state=state, layers=layers))
+    return prenorm(mamba(features, layers=layers, **options), epsilon=norm_epsilon)

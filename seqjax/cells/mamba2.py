@@ -1,6 +1,7 @@
 """Mamba-2: a state space model with one decay per head."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +16,10 @@ from seqjax.core.layers import dense, draw, scale_to_one
 from seqjax.core.matrix import Access, matrix_state
 from seqjax.core.shift import short_convolution
 from seqjax.core.stack import stack
+from seqjax.core.trees import narrow
 from seqjax.core.types import Array, Initializer, Params, PRNGKeyArray
 
-ONE = initializers.Constant(1.0)
+ZERO, ONE = initializers.Constant(0.0), initializers.Constant(1.0)
 
 
 @factory
@@ -25,11 +27,16 @@ def mamba2(
     features: int,
     *,
     expansion: int = 2,
+    inner: int | None = None,
     heads: int | None = None,
     states: int = 64,
     groups: int = 1,
     convolution: int = 4,
     layers: int = 1,
+    bias: bool = False,
+    convolution_bias: bool = True,
+    step_limit: tuple[float, float] | None = None,
+    epsilon: float = 1e-5,
     weight_init: Initializer = initializers.FanIn(),
 ) -> Cell:
     """Mamba-2, the state space model with structured duality (SSD).
@@ -43,12 +50,18 @@ def mamba2(
     Args:
       features: width of the output.
       expansion: width of u of all heads together, as a multiple of `features`.
+      inner: that width itself, which need not be a multiple; by default `expansion * features`.
       heads: number of memories; by default as many as divide u and are at least 64 wide, or
         one.
       states: width of B and C.
       groups: how many B and C there are; heads share them evenly. The norm treats each alone.
       convolution: steps of the short convolution.
       layers: how many such layers the model has; W_o starts smaller by the root of it.
+      bias: whether the products at both ends, with W_u, W_B, W_C, w_d and W_z and with W_o, have
+        one; it starts at 0.
+      convolution_bias: whether the convolution has one.
+      step_limit: bounds that d is held between; None for none.
+      epsilon: of the norm.
       weight_init: initializer of the weights.
 
     Returns:
@@ -57,7 +70,7 @@ def mamba2(
       width of u)`.
 
     Raises:
-      ValueError: if heads do not divide the width, or groups the heads.
+      ValueError: if heads do not divide the width, or groups the heads, or if the bounds are none.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -71,23 +84,41 @@ def mamba2(
     code, b_d so that time steps are log-uniform in [0.001, 0.1], D at 1. Our memory has the states
     first; that of the released code has them last.
     """
-    inner = expansion * features
+    named = "expansion * features" if inner is None else "inner"
+    inner = expansion * features if inner is None else inner
     heads = heads_of_64(inner) if heads is None else heads
-    width = head_width("mamba2", "expansion * features", inner, heads)
+    width = head_width("mamba2", named, inner, heads)
     if heads % positive_int("mamba2", "groups", groups):
         raise ValueError(f"mamba2: `groups={groups}` must divide `heads`, which is {heads}.")
     layers = positive_int("mamba2", "layers", layers)
-    memory = _Memory(features, heads, width, states, groups, layers, weight_init)
+    if step_limit is not None and not 0 <= step_limit[0] < step_limit[1]:
+        raise ValueError(
+            "mamba2: `step_limit` must be two numbers from 0 on, the smaller one first; "
+            f"got {step_limit!r}."
+        )
+    memory = _Memory(
+        features=features,
+        heads=heads,
+        width=width,
+        states=states,
+        groups=groups,
+        layers=layers,
+        bias=bias,
+        step_limit=step_limit,
+        epsilon=epsilon,
+        weight_init=weight_init,
+    )
     short = short_convolution(
         memory.convolved,
         width=convolution,
         activation=jax.nn.silu,
+        bias=convolution_bias,
         bias_init=initializers.Uniform(convolution**-0.5),
     )
     beside = heads + inner
     return checkpointed(
         stack(
-            project=dense(memory.convolved + beside, bias=False, weight_init=weight_init),
+            project=dense(memory.convolved + beside, bias=bias, weight_init=weight_init),
             convolve=on_slice(short, width=memory.convolved, rest=beside),
             memory=matrix_state(
                 memory.access,
@@ -112,6 +143,9 @@ class _Memory:
     states: int
     groups: int
     layers: int
+    bias: bool
+    step_limit: tuple[float, float] | None
+    epsilon: float
     weight_init: Initializer
 
     @property
@@ -133,6 +167,7 @@ class _Memory:
         def output_init(key, shape, dtype):
             return self.layers**-0.5 * self.weight_init(key, shape, dtype)
 
+        bias = {"output_bias": (ZERO, (self.features,))} if self.bias else {}
         return draw(
             key,
             {
@@ -141,12 +176,15 @@ class _Memory:
                 "D": (ONE, (self.heads,)),
                 "norm_gain": (ONE, (self.inner,)),
                 "output": (output_init, (self.inner, self.features)),
+                **bias,
             },
         )
 
     def access(self, p: Params, x: Array) -> Access:
         _, b, c, step, _ = self.parts(x)
         step = jax.nn.softplus(step + like_features(p["step_bias"], step))
+        if self.step_limit is not None:
+            step = jnp.clip(step, *self.step_limit)
         return Access(
             query=self.for_each_head(c),
             key=self.for_each_head(b),
@@ -158,8 +196,9 @@ class _Memory:
         skip = like_features(p["D"][:, None], o)
         y = from_heads(o + skip * self.values(x)) * jax.nn.silu(self.parts(x)[-1])
         by_group = y.reshape(*y.shape[:-1], self.groups, self.inner // self.groups)
-        y = from_heads(scale_to_one(by_group, 1e-5))
-        return (y * like_features(p["norm_gain"], y)) @ p["output"]
+        y = narrow(from_heads(scale_to_one(by_group, self.epsilon)), x)
+        y = (y * like_features(p["norm_gain"], y)) @ p["output"]
+        return y + like_features(p["output_bias"], y) if self.bias else y
 
     def for_each_head(self, x: Array) -> Array:
         """What heads of a group share, repeated."""
@@ -173,7 +212,7 @@ class _Memory:
 
 @factory
 def mamba2_block(
-    features: int, *, heads: int | None = None, states: int = 64, layers: int = 1
+    features: int, *, layers: int = 1, norm_epsilon: float = 1e-6, **options: Any
 ) -> Cell:
     """One block of a Mamba-2.
 
@@ -181,9 +220,9 @@ def mamba2_block(
 
     Args:
       features: width of the input and of the output.
-      heads: of the memory.
-      states: of the memory.
       layers: how many such blocks the model has.
+      norm_epsilon: of the norm in front; the released models have 1e-5.
+      **options: further arguments of `sj.mamba2`, such as `states`.
 
     Returns:
       A cell; `sj.stack(*[sj.mamba2_block(64)] * 6)` is the trunk of a language model.
@@ -197,4 +236,4 @@ def mamba2_block(
 
     Source: Dao and Gu 2024, arXiv:2405.21060.
     """
-    return prenorm(mamba2(features, heads=heads, states=states, layers=layers))
+    return prenorm(mamba2(features, layers=layers, **options), epsilon=norm_epsilon)

@@ -155,7 +155,7 @@ def _read_logarithmic(state, x):
 
 
 @factory
-def minimal_gru_block(features: int, *, expand: int = 1) -> Cell:
+def minimal_gru_block(features: int, *, expand: int = 1, norm_epsilon: float = 1e-6) -> Cell:
     """A block around the minimal GRU.
 
         x = x + W minimal_gru(convolution(norm(x)))
@@ -164,6 +164,7 @@ def minimal_gru_block(features: int, *, expand: int = 1) -> Cell:
     Args:
       features: width of the input and of the output.
       expand: how many times wider the state is.
+      norm_epsilon: of the norms in front of both.
 
     Returns:
       A cell; `sj.stack(*[sj.minimal_gru_block(64)] * 3)` is the trunk of a model.
@@ -182,4 +183,7 @@ def minimal_gru_block(features: int, *, expand: int = 1) -> Cell:
         memory=minimal_gru(expand * features),
         output=dense(features),
     )
-    return stack(time=prenorm(mix), channel=prenorm(feed_forward(features)))
+    return stack(
+        time=prenorm(mix, epsilon=norm_epsilon),
+        channel=prenorm(feed_forward(features), epsilon=norm_epsilon),
+    )

@@ -28,6 +28,8 @@ def mlstm(
     key_features: int | None = None,
     input_gate: Literal["exponential", "sigmoid"] = "exponential",
     epsilon: float = 1e-6,
+    scaled_epsilon: bool = False,
+    norm_epsilon: float = 1e-6,
     soft_cap: float | None = None,
     forget_bias: Initializer = initializers.Linspace(3.0, 6.0),
     input_bias: Initializer = initializers.Normal(0.1),
@@ -55,6 +57,9 @@ def mlstm(
         `features`.
       input_gate: `"exponential"`, as in the paper, or `"sigmoid"`.
       epsilon: added to the denominator.
+      scaled_epsilon: whether it is added to the denominator over exp(m), as in released code; h
+        depends on m then, the less the smaller epsilon is.
+      norm_epsilon: of the norm.
       soft_cap: c, if given: gates see `c tanh(a / c)` of their pre-activations a.
       forget_bias: initializer of b_f `(heads,)`.
       input_bias: initializer of b_i `(heads,)`.
@@ -76,8 +81,9 @@ def mlstm(
     Source: Beck et al. 2024, arXiv:2405.04517; widths, norm and gate around the memory, and the
     soft cap (15 there, with an input bias of -10): xLSTM 7B, Beck et al. 2025, arXiv:2503.13427;
     sigmoid gate: Beck et al. 2025, arXiv:2503.14376. The released code adds epsilon after
-    dividing by `exp(m)`, which makes h depend on m; here it is added to the denominator itself.
-    That code scales queries in one form and keys in others; here it is always the queries.
+    dividing by `exp(m)`, which makes h depend on m; here it is added to the denominator itself,
+    unless `scaled_epsilon` is set. That code scales queries in one form and keys in others; here it
+    is always the queries.
     """
     if input_gate not in ("exponential", "sigmoid"):
         raise ValueError(
@@ -95,6 +101,8 @@ def mlstm(
         values=values,
         exponential=input_gate == "exponential",
         epsilon=epsilon,
+        scaled_epsilon=scaled_epsilon,
+        norm_epsilon=norm_epsilon,
         soft_cap=soft_cap,
         forget_bias=forget_bias,
         input_bias=input_bias,
@@ -123,6 +131,8 @@ class _Memory:
     values: int
     exponential: bool
     epsilon: float
+    scaled_epsilon: bool
+    norm_epsilon: float
     soft_cap: float | None
     forget_bias: Initializer
     input_bias: Initializer
@@ -161,7 +171,8 @@ class _Memory:
         return Access(q, jax.nn.sigmoid(i)[..., None] * k, v, jax.nn.log_sigmoid(f))
 
     def read_out(self, p: Params, o: Any, x: Array) -> Array:
-        h = narrow(normalized(o, self.epsilon, 1e-6), x)
+        h = quotient(o, self.epsilon, scaled=self.scaled_epsilon)
+        h = narrow(from_heads(standardize(h, self.norm_epsilon)), x)
         h = h * like_features(p["norm_gain"], h)
         return (jax.nn.sigmoid(x @ p["gate"]) * h) @ p["output"]
 
@@ -171,36 +182,40 @@ def with_ones(v: Array) -> Array:
     return jnp.concatenate([v, jnp.ones_like(v[..., :1])], axis=-1)
 
 
-def normalized(o: Scaled | Array, epsilon: float, norm_epsilon: float) -> Array:
-    """The readings divided by `max(|n . q|, 1) + epsilon`, then layer norm, head by head."""
+def quotient(o: Scaled | Array, epsilon: float, *, scaled: bool = False) -> Array:
+    """The readings over `max(|n . q|, 1) + epsilon`; `scaled`: over all but epsilon by exp(m)."""
     one: Any = 1.0
+    added: Any = epsilon
     if isinstance(o, Scaled):
         # Both sides of the fraction over the larger of 1 and exp(m), so that neither overflows;
         # the smallest 1 is far below the rounding of n . q, and its square not yet 0.
         m = o.log_scale[..., None]
-        o, one = jnp.exp(jnp.minimum(m, 0)) * o.values, jnp.exp(-jnp.clip(m, 0, 40))
-    h = o[..., :-1] / (jnp.maximum(jnp.abs(o[..., -1:]), one) + epsilon * one)
-    return from_heads(standardize(h, norm_epsilon))
+        small, one = jnp.exp(jnp.minimum(m, 0)), jnp.exp(-jnp.clip(m, 0, 40))
+        o, added = small * o.values, epsilon * (small if scaled else one)
+    return o[..., :-1] / (jnp.maximum(jnp.abs(o[..., -1:]), one) + added)
 
 
 @factory
 def mlstm_block(
     features: int,
     *,
-    heads: int = 4,
-    input_gate: Literal["exponential", "sigmoid"] = "exponential",
+    hidden: int | None = None,
+    soft_cap: float | None = 15.0,
+    input_bias: Initializer = initializers.Constant(-10.0),
+    norm_epsilon: float = 1e-6,
+    **options: Any,
 ) -> Cell:
     """One block of an xLSTM 7B, whose memories are matrices all.
 
         x = x + mlstm(norm(x))
         y = x + feed_forward(norm(x))
 
-    Its gates have a soft cap of 15, and the bias of the input gate starts at -10.
-
     Args:
       features: width of the input and of the output.
-      heads: of the mLSTM.
-      input_gate: of the mLSTM.
+      hidden: of the feed-forward layer, see `sj.feed_forward`.
+      soft_cap, input_bias: of the mLSTM.
+      norm_epsilon: of the norms in front of both, and of that inside the mLSTM.
+      **options: further arguments of `sj.mlstm`, such as `heads`.
 
     Returns:
       A cell; `sj.stack(*[sj.mlstm_block(64)] * 6)` is the trunk of a language model.
@@ -217,9 +232,12 @@ def mlstm_block(
     """
     memory = mlstm(
         features,
-        heads=heads,
-        input_gate=input_gate,
-        soft_cap=15.0,
-        input_bias=initializers.Constant(-10.0),
+        soft_cap=soft_cap,
+        input_bias=input_bias,
+        norm_epsilon=norm_epsilon,
+        **options,
     )
-    return stack(time=prenorm(memory), channel=prenorm(feed_forward(features)))
+    return stack(
+        time=prenorm(memory, epsilon=norm_epsilon),
+        channel=prenorm(feed_forward(features, hidden=hidden), epsilon=norm_epsilon),
+    )

@@ -6,13 +6,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seqjax.cells.mlstm import normalized, with_ones
+from seqjax.cells.mlstm import quotient, with_ones
 from seqjax.core import initializers
 from seqjax.core.blocks import checkpointed, on_slice
 from seqjax.core.cell import Cell, expect_inputs, expect_width, factory, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.heads import from_heads, head_width
-from seqjax.core.layers import draw, pointwise
+from seqjax.core.layers import draw, pointwise, standardize
 from seqjax.core.matrix import Access, matrix_state
 from seqjax.core.shift import short_convolution
 from seqjax.core.stack import stack
@@ -31,6 +31,7 @@ def mlstm_layer(
     block: int = 4,
     layers: int = 1,
     epsilon: float = 1e-6,
+    scaled_epsilon: bool = False,
     forget_bias: Initializer = initializers.Linspace(3.0, 6.0),
     input_bias: Initializer = initializers.Normal(0.1),
     gate_init: Initializer = initializers.Constant(0.0),
@@ -54,7 +55,7 @@ def mlstm_layer(
       convolution: steps of the short convolution.
       block: width of the blocks of W_q, W_k and W_v.
       layers: how many such layers the model has; W_down starts smaller the more there are.
-      epsilon: added to the denominator.
+      epsilon, scaled_epsilon: added to the denominator, as for `sj.mlstm`.
       forget_bias: initializer of b_f `(heads,)`.
       input_bias: initializer of b_i `(heads,)`.
       gate_init: initializer of w_i and w_f.
@@ -95,6 +96,7 @@ def mlstm_layer(
         inner=inner,
         block=block,
         epsilon=epsilon,
+        scaled_epsilon=scaled_epsilon,
         forget_bias=forget_bias,
         input_bias=input_bias,
         gate_init=gate_init,
@@ -152,6 +154,7 @@ class _Branch:
     inner: int
     block: int
     epsilon: float
+    scaled_epsilon: bool
     forget_bias: Initializer
     input_bias: Initializer
     gate_init: Initializer
@@ -189,7 +192,8 @@ class _Branch:
 
     def read_out(self, p: Params, o: Any, x: Array) -> Array:
         c, _, z = jnp.split(x, 3, axis=-1)
-        h = normalized(o, self.epsilon, 1e-5).astype(x.dtype)
+        h = quotient(o, self.epsilon, scaled=self.scaled_epsilon)
+        h = from_heads(standardize(h, 1e-5)).astype(x.dtype)
         h = h * like_features(p["norm_gain"], h) + like_features(p["skip"], c) * c
         return (h * jax.nn.silu(z)) @ p["output"]
 

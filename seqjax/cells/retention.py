@@ -1,7 +1,7 @@
 """Retention: linear attention with a fixed decay and a rotation for each head (RetNet)."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -10,20 +10,17 @@ import numpy as np
 from seqjax.core import initializers
 from seqjax.core.blocks import checkpointed, on_slice, prenorm
 from seqjax.core.cell import Cell, expect_inputs, expect_width, factory, positive_int
-from seqjax.core.gates import like_features
 from seqjax.core.heads import from_heads, head_width
-from seqjax.core.layers import dense, draw, layer_norm, standardize
+from seqjax.core.layers import dense, draw, layer_norm, scale_to_one, standardize
 from seqjax.core.masks import processing_order
 from seqjax.core.matrix import Access, matrix_state
+from seqjax.core.rotary import rotate
 from seqjax.core.stack import stack
 from seqjax.core.steps import Run
 from seqjax.core.types import Array, PRNGKeyArray
 
 GAIN = 2**-2.5
 """On Glorot's initialisation of queries, keys, values and gates, in the released code."""
-
-TURN = 2**32
-"""Parts of a full turn, so that a product of 32-bit integers wraps where an angle does."""
 
 
 @factory
@@ -34,6 +31,7 @@ def retention(
     value_factor: int = 2,
     forgetting: tuple[float, float] | None = None,
     base: float = 10000.0,
+    norm: Literal["layer", "rms"] = "layer",
     epsilon: float = 1e-6,
 ) -> Cell:
     """Multi-scale retention, the layer of a RetNet.
@@ -55,6 +53,8 @@ def retention(
         them; by default `(2**-5, 2**(-4 - heads))`, which halves it from head to head. The other
         schedule in use is `(2**-5, 2**-9)`, for any number of heads.
       base: the larger, the slower the slowest rotation.
+      norm: `"layer"`, as in the paper, or `"rms"`: root mean square with a gain, as in models that
+        were released since.
       epsilon: of the norm.
 
     Returns:
@@ -77,8 +77,11 @@ def retention(
     Source: Sun et al. 2023, arXiv:2307.08621; initialisation: the released code (torchscale). What
     the paper divides scores by besides sqrt(K) is left out, as the norm takes it away again. In
     the released code neighbouring channels turn together, angles are `10000^(-j / (K / 2 - 1))`,
-    which is a `base` of `10000 ** (K / (K - 2))` here, and the norm of later versions is RMS.
+    which is a `base` of `10000 ** (K / (K - 2))` here; the norm of later versions is RMS, without
+    a gain; in fla angles are as here, and the norm is RMS with a gain.
     """
+    if norm not in ("layer", "rms"):
+        raise ValueError(f"retention: `norm` must be 'layer' or 'rms', got {norm!r}.")
     width = head_width("retention", "features", features, heads)
     values = positive_int("retention", "value_factor", value_factor) * width
     if width % 2:
@@ -91,7 +94,9 @@ def retention(
     cuts = (features, 2 * features, 2 * features + heads * values)
 
     def init(key, in_features):
-        return draw(key, {"output": (initializers.Glorot(), (heads * values, features))})
+        gain = {"norm_gain": (initializers.Constant(1.0), (values,))} if norm == "rms" else {}
+        output = {"output": (initializers.Glorot(), (heads * values, features))}
+        return draw(key, output | gain)
 
     def access(p, x):
         q, k, v = (
@@ -104,7 +109,10 @@ def retention(
 
     def read_out(p, o, x):
         gate = jax.nn.silu(jnp.split(x, cuts, axis=-1)[3])
-        return (from_heads(standardize(o, epsilon)) * gate) @ p["output"]
+        if norm == "layer":
+            return (from_heads(standardize(o, epsilon)) * gate) @ p["output"]
+        o = scale_to_one(o, epsilon) * like_features(p["norm_gain"], o)
+        return (from_heads(o) * gate) @ p["output"]
 
     return checkpointed(
         stack(
@@ -175,10 +183,6 @@ def rotation(features: int, *, width: int, base: float = 10000.0) -> Cell:
     """
     if base < 1:
         raise ValueError(f"rotation: `base` must be at least 1, got {base}.")
-    theta = base ** (-np.arange(0, width, 2) / width) * TURN / (2 * np.pi)
-    # No angle is above one radian, so its parts of a turn fit in 32 bits.
-    whole = np.round(theta)
-    rest = theta - whole
 
     def init(key, in_features):
         expect_width("rotation", features, in_features)
@@ -187,23 +191,13 @@ def rotation(features: int, *, width: int, base: float = 10000.0) -> Cell:
     def initial_carry(params, batch_shape=()):
         return jnp.zeros(batch_shape, jnp.int32)
 
-    def rotate(n, x):
+    def turn(n, x):
         expect_inputs("rotation", features, x)
-        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        n = n[..., None, None]
-        # Full turns fall out of the product of integers, whatever n is; what is left of theta
-        # behind the rounding adds less than half a part for each step.
-        turned = (n * like_features(jnp.asarray(whole, jnp.int32), n)).astype(wide.dtype)
-        turned = turned + n.astype(wide.dtype) * like_features(jnp.asarray(rest, wide.dtype), n)
-        angle = turned * (2 * np.pi / TURN)
-        cos, sin = jnp.cos(angle), jnp.sin(angle)
-        pairs = wide.reshape(*x.shape[:-1], features // width, 2, width // 2)
-        a, b = pairs[..., 0, :], pairs[..., 1, :]
-        y = jnp.stack([a * cos - b * sin, a * sin + b * cos], axis=-2)
-        return y.reshape(x.shape).astype(x.dtype)
+        heads = x.reshape(*x.shape[:-1], features // width, width)
+        return rotate(heads, n, base=base).reshape(x.shape)
 
     def step(params, carry, x):
-        return carry + 1, rotate(carry, x)
+        return carry + 1, turn(carry, x)
 
     def sequence(scan, params, carry, initial, xs, steps):
         order = processing_order(steps.valid, reverse=steps.reverse)
@@ -212,7 +206,7 @@ def rotation(features: int, *, width: int, base: float = 10000.0) -> Cell:
         if steps.resets is not None:
             latest = jax.lax.cummax(jnp.where(order.take(steps.resets), n, -1))
             before = jnp.where(latest < 0, before, initial[None] + n - latest)
-        ys = rotate(order.put_back(before), xs)
+        ys = turn(order.put_back(before), xs)
         carries = order.held(before + 1, carry) if steps.record else None
         return Run(order.last(before + 1, carry), ys, carries)
 
@@ -227,7 +221,9 @@ def rotation(features: int, *, width: int, base: float = 10000.0) -> Cell:
 
 
 @factory
-def retention_block(features: int, *, heads: int = 4) -> Cell:
+def retention_block(
+    features: int, *, hidden: int | None = None, norm_epsilon: float = 1e-5, **options: Any
+) -> Cell:
     """One block of a RetNet.
 
         x = x + retention(norm(x))
@@ -235,7 +231,9 @@ def retention_block(features: int, *, heads: int = 4) -> Cell:
 
     Args:
       features: width of the input and of the output.
-      heads: of the retention.
+      hidden: width of the feed-forward layer, by default twice `features`.
+      norm_epsilon: of the norms in front of both.
+      **options: further arguments of `sj.retention`, such as `heads`.
 
     Returns:
       A cell; `sj.stack(*[sj.retention_block(64)] * 6)` is the trunk of a language model.
@@ -250,7 +248,10 @@ def retention_block(features: int, *, heads: int = 4) -> Cell:
     Source: Sun et al. 2023, arXiv:2307.08621. Later versions of the released code have a gate in
     the feed-forward layer and RMS norms.
     """
-    wide = dense(2 * features, bias=False, activation=jax.nn.gelu)
+    hidden = 2 * features if hidden is None else hidden
+    wide = dense(hidden, bias=False, activation=jax.nn.gelu)
     forward = stack(up=wide, down=dense(features, bias=False))
-    time = prenorm(retention(features, heads=heads), norm=layer_norm)
-    return stack(time=time, channel=prenorm(forward, norm=layer_norm))
+    return stack(
+        time=prenorm(retention(features, **options), norm=layer_norm, epsilon=norm_epsilon),
+        channel=prenorm(forward, norm=layer_norm, epsilon=norm_epsilon),
+    )

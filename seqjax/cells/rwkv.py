@@ -20,7 +20,9 @@ ZERO = initializers.Constant(0.0)
 
 
 @factory
-def rwkv4_time_mix(features: int, *, layer: int = 0, layers: int = 1) -> Cell:
+def rwkv4_time_mix(
+    features: int, *, inner: int | None = None, layer: int = 0, layers: int = 1
+) -> Cell:
     """The time mix of RWKV-4: attention with a decay for each feature, as a recurrence.
 
         r = W_r mix(mu_r),  k = W_k mix(mu_k),  v = W_v mix(mu_v)
@@ -35,6 +37,7 @@ def rwkv4_time_mix(features: int, *, layer: int = 0, layers: int = 1) -> Cell:
 
     Args:
       features: width of the input and of the output.
+      inner: width of r, k and v, by default `features`.
       layer, layers: which layer this is, of how many: mu and the decay start accordingly.
 
     Returns:
@@ -60,6 +63,7 @@ def rwkv4_time_mix(features: int, *, layer: int = 0, layers: int = 1) -> Cell:
     `sj.residual`.
     """
     features = positive_int("rwkv4_time_mix", "features", features)
+    inner = positive_int("rwkv4_time_mix", "inner", features if inner is None else inner)
     depth, rise = position_in_stack("rwkv4_time_mix", layer, layers)
 
     def project(params, window):
@@ -74,7 +78,7 @@ def rwkv4_time_mix(features: int, *, layer: int = 0, layers: int = 1) -> Cell:
         expect_width("rwkv4_time_mix", features, in_features)
         position = jnp.arange(features) / features
         early = position**rise
-        value = initializers.Orthogonal()(key, (features, features), jnp.result_type(float))
+        value = initializers.Orthogonal()(key, (features, inner), jnp.result_type(float))
         nothing = jnp.zeros_like(value)
         return {
             "mu": jnp.stack([position ** (0.5 * rise), early, early + 0.3 * depth]),
@@ -84,27 +88,27 @@ def rwkv4_time_mix(features: int, *, layer: int = 0, layers: int = 1) -> Cell:
     mixed = windowed(
         project,
         width=2,
-        features=3 * features,
+        features=3 * inner,
         init=init,
         in_features=features,
     )
-    return checkpointed(stack(mix=mixed, memory=_wkv(features, depth=depth)))
+    return checkpointed(stack(mix=mixed, memory=_wkv(features, inner=inner, depth=depth)))
 
 
 @factory
-def _wkv(features: int, *, depth: float) -> Cell:
+def _wkv(features: int, *, inner: int, depth: float) -> Cell:
     def init(key, in_features):
         dtype = jnp.result_type(float)
-        position = jnp.arange(features, dtype=dtype) / max(1, features - 1)
-        zigzag = (jnp.arange(features) + 1) % 3 - 1
+        position = jnp.arange(inner, dtype=dtype) / max(1, inner - 1)
+        zigzag = (jnp.arange(inner) + 1) % 3 - 1
         return {
             "decay": -5 + 8 * position ** (0.7 + 1.3 * depth),
             "bonus": jnp.log(jnp.asarray(0.3, dtype)) + 0.5 * zigzag,
-            "output": jnp.zeros((features, features), dtype),
+            "output": jnp.zeros((inner, features), dtype),
         }
 
     def initial_carry(params, batch_shape=()):
-        shape, dtype = (*batch_shape, features), widen(params["decay"]).dtype
+        shape, dtype = (*batch_shape, inner), widen(params["decay"]).dtype
         values = jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)
         return LogScaled(values, jnp.full(shape, NOTHING, dtype))
 
@@ -196,7 +200,15 @@ def rwkv4_channel_mix(
 
 
 @factory
-def rwkv4_block(features: int, *, layer: int = 0, layers: int = 1) -> Cell:
+def rwkv4_block(
+    features: int,
+    *,
+    inner: int | None = None,
+    hidden: int | None = None,
+    layer: int = 0,
+    layers: int = 1,
+    norm_epsilon: float = 1e-5,
+) -> Cell:
     """One block of an RWKV-4.
 
         x = x + time_mix(norm(x))
@@ -204,7 +216,10 @@ def rwkv4_block(features: int, *, layer: int = 0, layers: int = 1) -> Cell:
 
     Args:
       features: width of the input and of the output.
+      inner: of the time mix.
+      hidden: of the channel mix.
       layer, layers: which layer this is, of how many: some parameters start accordingly.
+      norm_epsilon: of the norms in front of both.
 
     Returns:
       A cell; `sj.stack(*[sj.rwkv4_block(64, layer=n, layers=6) for n in range(6)])` is the trunk
@@ -219,9 +234,12 @@ def rwkv4_block(features: int, *, layer: int = 0, layers: int = 1) -> Cell:
 
     Source: Peng et al. 2023, arXiv:2305.13048.
     """
-    time = rwkv4_time_mix(features, layer=layer, layers=layers)
-    channel = rwkv4_channel_mix(features, layer=layer, layers=layers)
-    return stack(time=prenorm(time, norm=layer_norm), channel=prenorm(channel, norm=layer_norm))
+    time = rwkv4_time_mix(features, inner=inner, layer=layer, layers=layers)
+    channel = rwkv4_channel_mix(features, hidden=hidden, layer=layer, layers=layers)
+    return stack(
+        time=prenorm(time, norm=layer_norm, epsilon=norm_epsilon),
+        channel=prenorm(channel, norm=layer_norm, epsilon=norm_epsilon),
+    )
 
 
 def _mix(mu: Array, now: Array, before: Array) -> Array:

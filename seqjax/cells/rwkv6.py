@@ -1,6 +1,7 @@
 """RWKV-6: a decay for each channel that the input chooses."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +32,7 @@ def rwkv6_time_mix(
     layers: int = 1,
     mix_rank: int = 32,
     decay_rank: int = 64,
+    epsilon: float = 64e-5,
 ) -> Cell:
     """The time mix of RWKV-6 ("Finch").
 
@@ -48,7 +50,9 @@ def rwkv6_time_mix(
         wide, or one.
       layer, layers: which layer this is, of how many: some parameters start accordingly.
       mix_rank: width of every A_z.
-      decay_rank: width of A.
+      decay_rank: width of A. The released models of 4096 features and more have ranks twice as
+        wide.
+      epsilon: of the norm; the released models, with heads 64 wide, have this one.
 
     Returns:
       A cell of two parts, `mix` and `memory`, whose carry is a dict of theirs: the last input,
@@ -69,7 +73,14 @@ def rwkv6_time_mix(
     width = head_width("rwkv6_time_mix", "features", features, heads)
     depth, rise = position_in_stack("rwkv6_time_mix", layer, layers)
     own = _TimeMix(
-        features, heads, mix_rank, decay_rank, depth, rise, norm_gain=NormGain(layer, layers)
+        features,
+        heads,
+        mix_rank,
+        decay_rank,
+        depth,
+        rise,
+        norm_gain=NormGain(layer, layers),
+        epsilon=epsilon,
     )
     return checkpointed(
         stack(
@@ -104,6 +115,7 @@ class _TimeMix:
     depth: float
     rise: float
     norm_gain: Initializer
+    epsilon: float
 
     def init_mix(self, key: PRNGKeyArray, in_features: int) -> Params:
         features = self.features
@@ -166,7 +178,7 @@ class _TimeMix:
         return Access(r, k, v, log_decay=log_decay(w), bonus=bonus)
 
     def read_out(self, p: Params, o: Array, x: Array) -> Array:
-        y = from_heads(standardize(o, 64e-5)) * like_features(p["norm_gain"], x)
+        y = from_heads(standardize(o, self.epsilon)) * like_features(p["norm_gain"], x)
         gate = x[..., 4 * self.features :]
         return ((y + like_features(p["norm_bias"], x)) * gate) @ p["output"]
 
@@ -229,7 +241,13 @@ def rwkv6_channel_mix(
 
 @factory
 def rwkv6_block(
-    features: int, *, heads: int | None = None, layer: int = 0, layers: int = 1
+    features: int,
+    *,
+    hidden: int | None = None,
+    layer: int = 0,
+    layers: int = 1,
+    norm_epsilon: float = 1e-5,
+    **options: Any,
 ) -> Cell:
     """One block of an RWKV-6.
 
@@ -238,8 +256,10 @@ def rwkv6_block(
 
     Args:
       features: width of the input and of the output.
-      heads: of the time mix.
+      hidden: of the channel mix.
       layer, layers: which layer this is, of how many: some parameters start accordingly.
+      norm_epsilon: of the norms in front of both.
+      **options: further arguments of `sj.rwkv6_time_mix`, such as `heads`.
 
     Returns:
       A cell; `sj.stack(*[sj.rwkv6_block(64, layer=n, layers=6) for n in range(6)])` is the trunk
@@ -254,6 +274,9 @@ def rwkv6_block(
 
     Source: Peng et al. 2024, arXiv:2404.05892.
     """
-    time = rwkv6_time_mix(features, heads=heads, layer=layer, layers=layers)
-    channel = rwkv6_channel_mix(features, layer=layer, layers=layers)
-    return stack(time=prenorm(time, norm=layer_norm), channel=prenorm(channel, norm=layer_norm))
+    time = rwkv6_time_mix(features, layer=layer, layers=layers, **options)
+    channel = rwkv6_channel_mix(features, hidden=hidden, layer=layer, layers=layers)
+    return stack(
+        time=prenorm(time, norm=layer_norm, epsilon=norm_epsilon),
+        channel=prenorm(channel, norm=layer_norm, epsilon=norm_epsilon),
+    )

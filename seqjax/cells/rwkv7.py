@@ -1,6 +1,7 @@
 """RWKV-7: a memory that replaces what it holds."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 from seqjax.cells.rwkv_initializers import NormGain, Power, Ramp, Zigzag
 from seqjax.core import initializers
 from seqjax.core.blocks import checkpointed, on_slice, prenorm
-from seqjax.core.cell import Cell, expect_width, factory, position_in_stack
+from seqjax.core.cell import Cell, expect_width, factory, position_in_stack, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.heads import from_heads, head_width, heads_of_64
 from seqjax.core.layers import draw, layer_norm, standardize, unit_length
@@ -24,7 +25,16 @@ EXPONENTS = {"r": 0.2, "w": 0.9, "k": 0.7, "v": 0.7, "a": 0.9, "g": 0.2}
 
 @factory
 def rwkv7_time_mix(
-    features: int, *, heads: int | None = None, layer: int = 0, layers: int = 1
+    features: int,
+    *,
+    heads: int | None = None,
+    layer: int = 0,
+    layers: int = 1,
+    decay_rank: int | None = None,
+    rate_rank: int | None = None,
+    value_rank: int | None = None,
+    gate_rank: int | None = None,
+    epsilon: float = 64e-5,
 ) -> Cell:
     """The time mix of RWKV-7 ("Goose").
 
@@ -49,6 +59,11 @@ def rwkv7_time_mix(
       layer, layers: which layer this is, of how many. The first of several takes x and returns
         `[y, v_first]`, the others take `[x, v_first]`; all but the last return it too. Some
         parameters start according to the layer.
+      decay_rank, rate_rank, value_rank, gate_rank: widths of A_w, A_a, A_v and A_g; by default
+        2.5, 2.5, 1.7 and 5 roots of the features, to the nearest multiple of 32. Published models
+        have these, or those of an older recipe.
+      epsilon: of the norm. The released models have 64e-5, with heads 64 wide; fla makes it 1e-5
+        times the width of a head.
 
     Returns:
       A cell of two parts, `mix` and `memory`, whose carry is a dict of theirs: the last input,
@@ -79,6 +94,8 @@ def rwkv7_time_mix(
         depth=depth,
         rise=rise,
         norm_gain=NormGain(layer, layers),
+        ranks=_ranks(features, decay_rank, rate_rank, value_rank, gate_rank),
+        epsilon=epsilon,
     )
     out = (2 if own.returns_first else 1) * features
     return checkpointed(
@@ -119,6 +136,8 @@ class _TimeMix:
     depth: float
     rise: float
     norm_gain: Initializer
+    ranks: tuple[int, int, int, int]
+    epsilon: float
 
     @property
     def in_features(self) -> int:
@@ -127,7 +146,7 @@ class _TimeMix:
     def init_mix(self, key: PRNGKeyArray, in_features: int) -> Params:
         expect_width("rwkv7_time_mix", self.in_features, in_features)
         features, width = self.features, self.features // self.heads
-        decay_rank, value_rank, gate_rank = (low_rank_width(c, features) for c in (2.5, 1.7, 5.0))
+        decay_rank, rate_rank, value_rank, gate_rank = self.ranks
         low, square = initializers.Orthogonal(0.1), (features, features)
         ramp = Ramp(-6.0, 6.0, 1 + self.depth**0.3)
         shapes = {f"mu_{z}": (Power(EXPONENTS[z] * self.rise), (features,)) for z in MIXED}
@@ -136,8 +155,8 @@ class _TimeMix:
             "decay_down": (ZERO, (features, decay_rank)),
             "decay_up": (low, (decay_rank, features)),
             "rate": (Zigzag(-0.19, zigzag=0.3, line=0.4, width=width), (features,)),
-            "rate_down": (ZERO, (features, decay_rank)),
-            "rate_up": (low, (decay_rank, features)),
+            "rate_down": (ZERO, (features, rate_rank)),
+            "rate_up": (low, (rate_rank, features)),
             "gate_down": (ZERO, (features, gate_rank)),
             "gate_up": (low, (gate_rank, features)),
             "receptance": (initializers.FanIn(0.5), square),
@@ -199,7 +218,7 @@ class _TimeMix:
 
     def read_out(self, p: Params, o: Array, x: Array) -> Array:
         r, k, v, _, a, g = self.parts(x)
-        y = from_heads(standardize(o, 64e-5)) * like_features(p["norm_gain"], r)
+        y = from_heads(standardize(o, self.epsilon)) * like_features(p["norm_gain"], r)
         y = y + like_features(p["norm_bias"], y)
         weight = r * like_features(p["bonus"], r) * self.replaced_key(p, k, a)
         y = y + from_heads(self.by_head(weight).sum(-1, keepdims=True) * self.by_head(v))
@@ -272,7 +291,13 @@ def rwkv7_channel_mix(
 
 @factory
 def rwkv7_block(
-    features: int, *, heads: int | None = None, layer: int = 0, layers: int = 1
+    features: int,
+    *,
+    hidden: int | None = None,
+    layer: int = 0,
+    layers: int = 1,
+    norm_epsilon: float = 1e-5,
+    **options: Any,
 ) -> Cell:
     """One block of an RWKV-7.
 
@@ -281,9 +306,11 @@ def rwkv7_block(
 
     Args:
       features: width of x and of y.
-      heads: of the time mix.
+      hidden: of the channel mix.
       layer, layers: which layer this is, of how many. With several, the v of the first travels
         with x, see `sj.rwkv7_time_mix`.
+      norm_epsilon: of the norms in front of both.
+      **options: further arguments of `sj.rwkv7_time_mix`, such as `heads`.
 
     Returns:
       A cell; `sj.stack(*[sj.rwkv7_block(64, layer=n, layers=6) for n in range(6)])` is the trunk
@@ -299,9 +326,10 @@ def rwkv7_block(
 
     Source: Peng et al. 2025, arXiv:2503.14456.
     """
-    time = rwkv7_time_mix(features, heads=heads, layer=layer, layers=layers)
-    channel = prenorm(rwkv7_channel_mix(features, layer=layer, layers=layers), norm=layer_norm)
-    norm = layer_norm(features)
+    time = rwkv7_time_mix(features, layer=layer, layers=layers, **options)
+    channel = rwkv7_channel_mix(features, hidden=hidden, layer=layer, layers=layers)
+    channel = prenorm(channel, norm=layer_norm, epsilon=norm_epsilon)
+    norm = layer_norm(features, epsilon=norm_epsilon)
     if layers > 1 and layer > 0:
         norm = on_slice(norm, width=features, rest=features)
     if time.features > features:
@@ -333,6 +361,19 @@ def _add_first(cell: Cell, width: int) -> Cell:
         sequence=sequence,
         name=cell.name,
     )
+
+
+def _ranks(features: int, *given: int | None) -> tuple[int, int, int, int]:
+    """The ranks of decay, rate, value and gate, by the recipe where none is given."""
+    names = ("decay_rank", "rate_rank", "value_rank", "gate_rank")
+    factors = (2.5, 2.5, 1.7, 5.0)
+    made = [
+        low_rank_width(factor, features)
+        if rank is None
+        else positive_int("rwkv7_time_mix", name, rank)
+        for name, factor, rank in zip(names, factors, given, strict=True)
+    ]
+    return made[0], made[1], made[2], made[3]
 
 
 def low_rank_width(factor: float, features: int) -> int:

@@ -238,7 +238,14 @@ def slstm_layer(
 
 @factory
 def slstm_block(
-    features: int, *, heads: int = 4, convolution: int = 4, layer: int = 0, layers: int = 1
+    features: int,
+    *,
+    hidden: int | None = None,
+    layer: int = 0,
+    layers: int = 1,
+    norm_bias: bool = True,
+    norm_epsilon: float = 1e-5,
+    **options: Any,
 ) -> Cell:
     """One block of an xLSTM made of scalar memories.
 
@@ -247,8 +254,11 @@ def slstm_block(
 
     Args:
       features: width of the input and of the output.
-      heads, convolution: of the layer.
+      hidden: width inside the feed-forward layer, by default 4/3 of `features`.
       layer, layers: which layer this is, of how many: some parameters start accordingly.
+      norm_bias: whether the norms in front of both have one; in the authors' code they have none.
+      norm_epsilon: of these norms.
+      **options: further arguments of the layer, such as `heads`.
 
     Returns:
       A cell; together with `sj.prenorm(sj.mlstm_layer(64))` it makes the trunk of a language
@@ -261,13 +271,14 @@ def slstm_block(
       >>> sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((5, 8)))[1].shape
       (5, 8)
 
-    Source: Beck et al. 2024, arXiv:2405.04517, the block with the projections behind the sLSTM. In
-    the authors' code norms have no bias.
+    Source: Beck et al. 2024, arXiv:2405.04517, the block with the projections behind the sLSTM.
     """
-    memory = slstm_layer(features, heads=heads, convolution=convolution, layer=layer, layers=layers)
+    memory = slstm_layer(features, layer=layer, layers=layers, **options)
     exact = functools.partial(jax.nn.gelu, approximate=False)
-    after = feed_forward(features, hidden=-(-4 * features // 3), activation=exact)
-    return stack(time=prenorm(memory, norm=layer_norm), channel=prenorm(after, norm=layer_norm))
+    hidden = -(-4 * features // 3) if hidden is None else hidden
+    after = feed_forward(features, hidden=hidden, activation=exact)
+    norm = {"norm": layer_norm, "bias": norm_bias, "epsilon": norm_epsilon}
+    return stack(time=prenorm(memory, **norm), channel=prenorm(after, **norm))
 
 
 @factory

@@ -4,6 +4,7 @@ of several parts trains on long sequences."""
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +28,7 @@ FEWEST_STEPS = 128
 
 
 @factory
-def prenorm(cell: Cell, *, norm: Callable[[int], Cell] = rms_norm) -> Cell:
+def prenorm(cell: Cell, *, norm: Callable[..., Cell] = rms_norm, **options: Any) -> Cell:
     """A cell behind a norm, with a way around both.
 
         y = x + cell(norm(x))
@@ -35,9 +36,10 @@ def prenorm(cell: Cell, *, norm: Callable[[int], Cell] = rms_norm) -> Cell:
     Args:
       cell: any cell; its `features` must equal the width of its input.
       norm: makes the norm of a width: `sj.rms_norm` or `sj.layer_norm`.
+      **options: further arguments of the norm, such as `epsilon=1e-5`.
 
     Returns:
-      `sj.residual(sj.stack(norm=norm(cell.features), cell=cell))`.
+      `sj.residual(sj.stack(norm=norm(cell.features, **options), cell=cell))`.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -49,7 +51,7 @@ def prenorm(cell: Cell, *, norm: Callable[[int], Cell] = rms_norm) -> Cell:
     Source: Xiong et al. 2020, arXiv:2002.04745.
     """
     expect_cell("prenorm", cell)
-    block = residual(stack(norm=norm(cell.features), cell=cell))
+    block = residual(stack(norm=norm(cell.features, **options), cell=cell))
     return dataclasses.replace(block, name=cell.name, call="")
 
 

@@ -13,16 +13,16 @@ from seqjax.core import initializers
 from seqjax.core.cell import Cell, expect_inputs, expect_real, factory, positive_int, spell
 from seqjax.core.gates import (
     Gates,
+    Projection,
     add_bias,
+    flat,
     initialize_gates,
     like_features,
     normalize,
-    project,
-    project_blocks,
 )
 from seqjax.core.programs import is_traced, only_summed
-from seqjax.core.recurrence import multiply
-from seqjax.core.types import Array, Carry, Initializer, Params, PRNGKeyArray, PyTree
+from seqjax.core.recurrence import multiply, updated
+from seqjax.core.types import Array, Carry, Initializer, Params, PRNGKeyArray
 
 
 @factory
@@ -173,6 +173,7 @@ class Gated:
     input_init: Initializer
     recurrent_init: Initializer
     bias_init: Initializer
+    apart: bool = False  # See `by_gate`.
     owner: str = dataclasses.field(default="", compare=False)
     """The call that made the cell, for errors."""
 
@@ -189,11 +190,8 @@ class Gated:
                 f"{list(fields or ())}."
             )
         if self.features % self.blocks:
-            raise ValueError(
-                f"gated: `blocks={self.blocks}` does not divide `features={self.features}`."
-            )
-        if self.blocks > 1 and self.projection is not None:
-            raise ValueError("gated: `blocks` and `projection` cannot be combined.")
+            sizes = f"`blocks={self.blocks}` does not divide `features={self.features}`"
+            raise ValueError(f"gated: {sizes}.")
         if not 0 <= self.modulated <= self.gates or (self.modulate is None) != (
             self.modulated == 0
         ):
@@ -202,14 +200,13 @@ class Gated:
                 f"of the {self.gates} gates it feeds; got modulate={self.modulate}, "
                 f"modulated={self.modulated}."
             )
-        if self.modulated and self.projection is not None:
-            raise ValueError("gated: `modulate` and `projection` cannot be combined.")
+        for name, given in (("blocks", self.blocks > 1), ("modulate", self.modulated > 0)):
+            if given and self.projection is not None:
+                raise ValueError(f"gated: `{name}` and `projection` cannot be combined.")
         taken = _OWN.intersection(name for name, _ in self.parameters)
         if taken:
-            raise ValueError(
-                f"gated: the names {sorted(taken)} belong to gated itself; rename the extra "
-                "parameters."
-            )
+            own = f"the names {sorted(taken)} belong to gated itself"
+            raise ValueError(f"gated: {own}; rename the extra parameters.")
 
     @property
     def hidden_features(self) -> int:
@@ -225,6 +222,9 @@ class Gated:
         """The leaf of the state that feeds the recurrent product and is the output."""
         field = self.hidden_field
         return state if field is None else getattr(state, field)
+
+    def by_gate(self) -> "Gated":
+        return dataclasses.replace(self, apart=True)
 
     @property
     def unit_parameters(self) -> tuple[str, ...]:
@@ -320,7 +320,17 @@ class Gated:
         return self.state(*map(zeros, self.state._fields))
 
     def step(self, params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
+        params = self.flat(params)
         return self.advance(params, carry, self.project_inputs(params, x))
+
+    def flat(self, params: Params) -> Params:
+        """`input` and, for each recurrent product, `recurrent` as a `Projection` takes them."""
+        early = self.gates - self.modulated
+        parts = [slice(0, early), slice(early, self.gates)][: 1 + bool(self.modulated)]
+        weights = params["recurrent"]
+        recurrent = [flat(weights[..., which, :], blocks=self.blocks > 1) for which in parts]
+        own = {"input": flat(params["input"])} if self.input_weights else {}
+        return {**params, **own, "recurrent": recurrent}
 
     def project_inputs(self, params: Params, x: Array) -> Gates:
         """The input part of every gate, a function of the input alone."""
@@ -328,7 +338,8 @@ class Gated:
         in_features = params["input"].shape[0] if own else self.gates * self.features
         expect_inputs(self, in_features, x)
         expect_real(self, x, params["recurrent"])
-        gates = project(x, params["input"]) if own else Gates(jnp.split(x, self.gates, axis=-1))
+        product = Projection(self.gates, apart=self.apart)
+        gates = product(x, params["input"]) if own else Gates(jnp.split(x, self.gates, axis=-1))
         if self.layer_norm:
             gates = normalize(gates, params["input_gain"])
         return add_bias(gates, params["bias"])
@@ -341,7 +352,7 @@ class Gated:
         bias = params["bias"]
         if self.recurrent_bias:
             bias = bias + params["recurrent_bias"]
-        return jnp.concatenate([params["input"], params["recurrent"]]), bias
+        return jnp.concatenate([params["input"], *params["recurrent"]]), bias
 
     def advance(
         self, params: Params, carry: Carry, x: Gates, multiply: Callable[..., Any] = multiply
@@ -360,15 +371,15 @@ class Gated:
             projected = multiply(jnp.matmul, self.output(state), params["projection"])
             field = self.hidden_field
             state = projected if field is None else state._replace(**{field: projected})
-        state = self._settle(state, carry)
+        state = updated(self, state, carry)
         return state, self.output(state)
 
     def _recur(
         self, params: Params, hidden: Array, which: slice, multiply: Callable[..., Any]
     ) -> Gates:
-        product = project if self.blocks == 1 else project_blocks
+        product = Projection(which.stop - which.start, self.blocks, self.apart)
         bias = params["recurrent_bias"][which] if self.recurrent_bias else None
-        weights = params["recurrent"][..., which, :]
+        weights = params["recurrent"][which.start > 0]
         if not self.layer_norm:
             return multiply(product, hidden, weights, bias, which)
         r = multiply(product, hidden, weights, None, which)
@@ -382,17 +393,6 @@ class Gated:
         names = [name for name, _ in self.parameters]
         values = (like_features(params[name], like) for name in names)
         return (collections.namedtuple("Parameters", names)(*values),)
-
-    def _settle(self, state: PyTree, carry: Carry) -> PyTree:
-        """`state` with the carry's dtypes, or an error if it is not of the carry's form."""
-        expected = jax.tree.map(jnp.shape, carry)
-        got = jax.tree.map(jnp.shape, state)
-        if expected != got:
-            raise ValueError(
-                f"{self}: `update` must return a state like the one it was given, with shapes "
-                f"{expected}; it returned {got}."
-            )
-        return jax.tree.map(lambda new, old: new.astype(old.dtype), state, carry)
 
     def __str__(self) -> str:
         own = f"gated({spell(self.update)}, features={self.features}, gates={self.gates})"

@@ -1,5 +1,6 @@
 """The gates of a gated cell: one array each, and the products that make them."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -65,9 +66,7 @@ def project(x: Array, weights: Array) -> Gates:
       x: `(*batch, inputs)`.
       weights: `(inputs, gates, features)`.
     """
-    inputs, gates, features = weights.shape
-    products = x @ weights.reshape(inputs, gates * features)
-    return Gates(jnp.split(products, gates, axis=-1))
+    return Projection(weights.shape[-2])(x, flat(weights))
 
 
 def project_blocks(h: Array, weights: Array) -> Gates:
@@ -77,12 +76,55 @@ def project_blocks(h: Array, weights: Array) -> Gates:
       h: `(*batch, blocks * block)`.
       weights: `(blocks, block, gates, block)`; blocks of size 1 are diagonal weights.
     """
-    blocks, block, gates, _ = weights.shape
-    if block == 1:
-        return Gates(h * like_features(weights[:, 0, g, 0], h) for g in range(gates))
-    apart = h.reshape(*h.shape[:-1], blocks, block)
-    products = jnp.einsum("...bi,bio->...bo", apart, weights.reshape(blocks, block, -1))
-    return Gates(part.reshape(h.shape) for part in jnp.split(products, gates, axis=-1))
+    return Projection(weights.shape[-2], blocks=weights.shape[0])(h, flat(weights, blocks=True))
+
+
+def flat(weights: Array, *, blocks: bool = False) -> Array:
+    """Weights as a `Projection` takes them.
+
+    A loop that shapes its weights anew copies them at every step on devices that keep the last
+    two axes in tiles, as TPUs do: there 4 gates fill half a tile.
+
+    Args:
+      weights: `(inputs, gates, features)`, or with `blocks` `(blocks, block, gates, block)`.
+    """
+    *lead, gates, features = weights.shape
+    if blocks and features == 1:
+        return weights.reshape(-1, gates).T
+    return weights.reshape(*lead, gates * features)
+
+
+@dataclasses.dataclass(frozen=True)
+class Projection:
+    """`project`, or with `blocks` `project_blocks`, with weights that are `flat`.
+
+    Those are `(inputs, gates * features)`, or `(blocks, block, gates * block)`, or for diagonal
+    ones, blocks of size 1, `(gates, features)`.
+    """
+
+    gates: int
+    blocks: int = 1
+    apart: bool = False
+    """Whether each gate, and block, has a product of its own, so that none is cut out of a wider
+    array; else they are one product."""
+
+    def __call__(self, x: Array, weights: Array) -> Gates:
+        if self.blocks > 1 and weights.ndim == 2:
+            return Gates(x * like_features(row, x) for row in weights)
+        if self.apart:
+            return self._apart(x, weights.reshape(self.blocks, -1, weights.shape[-1]))
+        if self.blocks == 1:
+            return Gates(jnp.split(x @ weights, self.gates, axis=-1))
+        parts = x.reshape(*x.shape[:-1], self.blocks, -1)
+        products = jnp.einsum("...bi,bio->...bo", parts, weights)
+        return Gates(part.reshape(x.shape) for part in jnp.split(products, self.gates, axis=-1))
+
+    def _apart(self, x: Array, weights: Array) -> Gates:
+        parts = jnp.split(x, self.blocks, axis=-1)
+        columns = (jnp.split(block, self.gates, axis=-1) for block in weights)
+        products = ([p @ gate for gate in gates] for p, gates in zip(parts, columns, strict=True))
+        by_gate = zip(*products, strict=True)
+        return Gates(gate[0] if self.blocks == 1 else jnp.concatenate(gate, -1) for gate in by_gate)
 
 
 def add_bias(gates: Gates, bias: Array) -> Gates:

@@ -195,7 +195,7 @@ def rms_norm(features: int, *, epsilon: float = 1e-6) -> Cell:
 
 
 @factory
-def layer_norm(features: int, *, epsilon: float = 1e-5) -> Cell:
+def layer_norm(features: int, *, epsilon: float = 1e-5, bias: bool = True) -> Cell:
     """Layer norm; inside an update, use `sj.standardize`.
 
         y = gain * (x - mean(x)) / sqrt(var(x) + epsilon) + bias
@@ -203,6 +203,7 @@ def layer_norm(features: int, *, epsilon: float = 1e-5) -> Cell:
     Args:
       features: width of the input and of the output.
       epsilon: keeps small inputs from being blown up.
+      bias: whether there is one.
 
     Returns:
       A cell with the parameters `gain`, which starts at 1, and `bias`, and an empty carry.
@@ -219,12 +220,13 @@ def layer_norm(features: int, *, epsilon: float = 1e-5) -> Cell:
 
     def init(key, in_features):
         expect_width("layer_norm", features, in_features)
-        return {"gain": jnp.ones((features,)), "bias": jnp.zeros((features,))}
+        gain = {"gain": jnp.ones((features,))}
+        return {**gain, "bias": jnp.zeros((features,))} if bias else gain
 
     def apply(params, x):
         expect_inputs("layer_norm", features, x)
         y = standardize(x, epsilon) * like_features(params["gain"], x)
-        return y + like_features(params["bias"], x)
+        return y + like_features(params["bias"], x) if bias else y
 
     return pointwise(apply, features=features, init=init, in_features=features)
 
@@ -234,21 +236,24 @@ def feed_forward(
     features: int,
     *,
     hidden: int | None = None,
+    bias: bool = False,
     activation: Activation = jax.nn.silu,
     weight_init: Initializer = initializers.LeCun(),
 ) -> Cell:
     """A feed-forward layer with a gate.
 
-        y = (activation(x @ gate) * (x @ up)) @ down
+        y = (activation(x @ gate) * (x @ up)) @ down          each plus a bias, if they have one
 
     Args:
       features: width of the output.
       hidden: width inside; by default 8/3 of `features`, rounded up to a multiple of 8.
+      bias: whether the three products have one, as in RecurrentGemma; it starts at 0.
       activation: of the gate; `jax.nn.silu` makes SwiGLU, `jax.nn.gelu` GeGLU.
       weight_init: initializer of the weights.
 
     Returns:
-      A cell with parameters `gate`, `up` and `down`, and an empty carry.
+      A cell with parameters `gate`, `up` and `down`, and `gate_bias`, `up_bias` and `down_bias` if
+      there are biases, and an empty carry.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -268,11 +273,18 @@ def feed_forward(
             "up": (weight_init, (in_features, width)),
             "down": (weight_init, (width, features)),
         }
-        return draw(key, shapes)
+        drawn = draw(key, shapes)
+        biases = {f"{name}_bias": jnp.zeros_like(weights[0]) for name, weights in drawn.items()}
+        return drawn | biases if bias else drawn
+
+    def layer(params, name, x):
+        y = x @ params[name]
+        return y + like_features(params[f"{name}_bias"], y) if bias else y
 
     def apply(params, x):
         expect_inputs("feed_forward", params["gate"].shape[0], x)
-        return (activation(x @ params["gate"]) * (x @ params["up"])) @ params["down"]
+        inside = activation(layer(params, "gate", x)) * layer(params, "up", x)
+        return layer(params, "down", inside)
 
     return pointwise(apply, features=features, init=init)
 

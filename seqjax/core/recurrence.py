@@ -4,6 +4,9 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
+import jax
+import jax.numpy as jnp
+
 from seqjax.core.gates import add_bias
 from seqjax.core.types import Array, Carry, Params, PyTree
 
@@ -31,13 +34,29 @@ def multiply(
     return value if bias is None else add_bias(value, bias)
 
 
+def updated(owner: Any, state: PyTree, carry: Carry) -> Carry:
+    """The state that an update returned, in the dtypes of the carry before.
+
+    Raises:
+      ValueError: if it is not of the form of that carry.
+    """
+    expected = jax.tree.map(jnp.shape, carry)
+    got = jax.tree.map(jnp.shape, state)
+    if expected != got:
+        raise ValueError(
+            f"{owner}: `update` must return a state like the one it was given, with shapes "
+            f"{expected}; it returned {got}."
+        )
+    return jax.tree.map(lambda new, old: new.astype(old.dtype), state, carry)
+
+
 @runtime_checkable
 class Recurrence(Protocol):
     """A step in parts: what depends on the input alone, the products, and the rest.
 
-    `cell.step` is `advance` after `project_inputs`. All of it works for any number of batch
-    dimensions, so that time can be one of them wherever the states are known. A record like
-    this is hashable and holds no arrays.
+    `cell.step` is `advance` after `project_inputs`, with `flat` parameters. All of it works for
+    any number of batch dimensions, so that time can be one of them wherever the states are known. A
+    record like this is hashable and holds no arrays.
     """
 
     @property
@@ -53,6 +72,17 @@ class Recurrence(Protocol):
     @property
     def closes_over_traced(self) -> bool:
         """Whether the step uses traced numbers that are not among its arguments."""
+        ...
+
+    def flat(self, params: Params) -> Params:
+        """The parameters as all other methods take them: each product's weights as it reads them.
+
+        Made once, outside of all loops over time.
+        """
+        ...
+
+    def by_gate(self) -> "Recurrence":
+        """The same recurrence with a product for each gate, rather than one for all gates."""
         ...
 
     def project_inputs(self, params: Params, x: Array) -> Any:
@@ -72,8 +102,8 @@ class Recurrence(Protocol):
     def joint(self, params: Params) -> tuple[Array, Array] | None:
         """Weights and bias of one product that makes the input part and the product of all gates.
 
-        `project([x, operand], weights) + bias` for the operand of the step's one product for
-        gates, where the step sees only their sums; None where it sees more.
+        `Projection(gates)([x, operand], weights) + bias` for the operand of the step's one product
+        for gates, where the step sees only their sums; None where it sees more.
         """
         ...
 

@@ -1,5 +1,7 @@
 """Cells that look back a few steps: token shift, short convolutions, any function of a window."""
 
+import functools
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -186,10 +188,11 @@ def _previous(params: Params, window: tuple[Array, ...]) -> Array:
 
 @exportable
 class ConvolutionParameters(NamedTuple):
-    """`kernel` `(width, features)`, its last row for the input of now; `bias` `(features,)`."""
+    """`kernel` `(width, features)`, its last row for the input of now; `bias` `(features,)`, or
+    None without one."""
 
     kernel: Array
-    bias: Array
+    bias: Array | None
 
 
 @factory
@@ -198,6 +201,7 @@ def short_convolution(
     *,
     width: int = 4,
     activation: Activation | None = None,
+    bias: bool = True,
     kernel_init: Initializer | None = None,
     bias_init: Initializer = initializers.Constant(0.0),
 ) -> Cell:
@@ -209,6 +213,7 @@ def short_convolution(
       features: width of the input and of the output.
       width: number of inputs that it sees.
       activation: applied to the sum, such as `jax.nn.silu`; None for none.
+      bias: whether there is one.
       kernel_init: initializer of the `(width, features)` kernel, by default uniform in
         `±width**-0.5`, which is what PyTorch's convolutions start from.
       bias_init: initializer of the `(features,)` bias.
@@ -239,7 +244,8 @@ def short_convolution(
         dtype = jnp.result_type(float)
         keys = key, jax.random.fold_in(key, 1)
         kernel = kernel_init(keys[0], (width, features), dtype)
-        return ConvolutionParameters(kernel, bias_init(keys[1], (features,), dtype))
+        start = bias_init(keys[1], (features,), dtype) if bias else None
+        return ConvolutionParameters(kernel, start)
 
     def apply(params, window):
         total = convolve(params, window)
@@ -256,10 +262,9 @@ def short_convolution(
 
 def convolve(params: ConvolutionParameters, window: tuple[Array, ...]) -> Array:
     """The weighted sum of the inputs in a window, feature by feature, and the bias."""
-    total = like_features(params.bias, window[0])
-    for j, value in enumerate(window):
-        total = total + like_features(params.kernel[-1 - j], value) * value
-    return total
+    seen = [like_features(params.kernel[-1 - j], value) * value for j, value in enumerate(window)]
+    start = [] if params.bias is None else [like_features(params.bias, window[0])]
+    return functools.reduce(operator.add, start + seen)
 
 
 def _expect_inputs(x: Array, carry: WindowState) -> None:

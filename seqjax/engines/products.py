@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seqjax.core.gates import Gates, add_bias, project
+from seqjax.core.gates import Gates, Projection, add_bias
 from seqjax.core.recurrence import Recurrence, multiply
 from seqjax.core.types import Array, Params, PyTree
 from seqjax.engines.row_order import by_rows
@@ -98,7 +98,7 @@ class JointProduct:
         if gates is None:
             return multiply(product, operand, weights, bias)
         both = jnp.concatenate([self._x, operand], axis=-1)
-        return add_bias(project(both, self._weights), self._bias)
+        return add_bias(Projection(len(self._bias))(both, self._weights), self._bias)
 
 
 class RepeatedProducts:
@@ -177,27 +177,6 @@ def all_inputs(recurrence: Recurrence, products: list, rest: list[Array]) -> Gat
     return Gates(
         zeros if gate in recurrence.summed_gates else next(others) for gate in range(count)
     )
-
-
-def pack(products: list) -> list:
-    """Each product as one array: one store in every step of the backward loop, not many."""
-    return [
-        jnp.concatenate(list(product), axis=-1) if isinstance(product, Gates) else product
-        for product in products
-    ]
-
-
-def unpack(packed: list, like: list) -> list:
-    """What `pack` made of products like these, undone."""
-
-    def apart(array: Array, product: Any) -> Any:
-        if not isinstance(product, Gates):
-            return array
-        # One array has one dtype, gates may have several.
-        parts = zip(jnp.split(array, len(product), axis=-1), product, strict=True)
-        return Gates(part.astype(gate.dtype) for part, gate in parts)
-
-    return [apart(*pair) for pair in zip(packed, like, strict=True)]
 
 
 def unit_rows(recurrence: Recurrence, params: Params, batch_shape: tuple[int, ...]) -> dict:

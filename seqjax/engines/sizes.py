@@ -1,7 +1,8 @@
 """All sizes and thresholds that engines go by unless a method names its own, for each backend.
 
 Those of CPUs were measured on two cores with AVX-512, in float32; tables are in
-`docs/measured/bench.md`. Where GPU and TPU say the same as CPU, nothing was measured on them.
+`docs/measured/bench.md`. Those of TPUs are from the compiler for a v5e. Where GPU and TPU say the
+same as CPU, nothing was measured on them.
 Bytes are of one device.
 """
 
@@ -29,10 +30,12 @@ GATES_STORED = Size(cpu=2**22, gpu=2**22, tpu=2**22)
 """Bytes of the gates of a sequence that are stored rather than computed again. Storing is 0 to 10 %
 faster and takes twice the memory, which is little up to 4 MB."""
 
-GATES_OF_TILE = Size(cpu=2**20, gpu=2**20, tpu=2**20)
+GATES_OF_TILE = Size(cpu=2**20, gpu=2**20, tpu=2**23)
 """Bytes of the gates of a tile: a working set that stays in the cache of a core. Up to
 `GATES_STORED` one tile is faster still, having the fewest kernels (lstm 1000, 1, 64, 128: 8.8 ms
-instead of 12 with tiles of 50); 1 MB won at 256, 32, 128, 256 and 512, 48, 256, 384."""
+instead of 12 with tiles of 50); 1 MB won at 256, 32, 128, 256 and 512, 48, 256, 384. A TPU starts
+each fusion for about 2,000 cycles, and 8 MB still lie in VMEM: lstm 1024, 32, 768, 768 in bfloat16
+takes 47 million cycles instead of 52, more than 8 MB none fewer."""
 
 TILE_SHARE = Size(cpu=2, gpu=1, tpu=1)
 """How many times smaller tiles are where several devices share cache and memory, as CPU devices do:
@@ -51,6 +54,20 @@ Haiku's speed at 64, 8, 32, 64 and 200, 16, 32, 64 lstm has 0.98 and 0.97 so, wi
 
 GATES_OF_FORWARD_TILE = Size(cpu=2**16, gpu=2**16, tpu=2**16)
 """Bytes of the gates of such a tile."""
+
+# Gated cells with kernels for their loops: `fused/fused_steps.py`.
+
+WEIGHTS_OF_KERNEL = Size(cpu=0, gpu=0, tpu=3 * 2**24)
+"""Bytes of parameters that a kernel may hold in VMEM (128 MB on a v5e); larger cells go by
+`lax.scan`. On other devices a kernel is only interpreted."""
+
+GATES_OF_KERNEL = Size(cpu=2**20, gpu=2**20, tpu=2**25)
+"""Bytes of the gates of a tile, which is one kernel. By the compiler for a v5e, lstm at 1024, 32,
+768, 768 in bfloat16 takes 24.4, 22.0, 20.8 million cycles and 238, 316, 440 MB with tiles of 64,
+128, 256 steps."""
+
+GATES_OF_BLOCK = Size(cpu=2**20, gpu=2**20, tpu=2**20)
+"""Bytes of the gates of steps that move together."""
 
 # Any step: `any_steps.py`.
 
@@ -125,3 +142,14 @@ times as slow, 394 ms in place of 1286 for rwkv7_time_mix at 4096, 1."""
 
 INVERSE_ROWS = Size(cpu=8, gpu=8, tpu=8)
 """Triangular matrices up to this size are inverted row by row."""
+
+# Attention over a window: `banded.py`.
+
+FEWEST_QUERIES = Size(cpu=64, gpu=64, tpu=128)
+"""Steps of a tile of queries, at least, and half of the window otherwise. Forward and with a
+gradient, at a window of 256 (1 row of 4096 steps, 4 heads of 64, one key head): tiles of 128 steps
+took 99 and 350 ms, of 64 156 and 366, of 256 137 and 521, of 512 250 and 1090."""
+
+MOST_QUERIES = Size(cpu=256, gpu=256, tpu=256)
+"""The same, at most. At a window of 1024 (4 rows of 2048 steps, 4 heads of 64): tiles of 256 steps
+took 785 and 2178 ms, of 512 1028 and 2641, of 128 643 and 3184."""

@@ -14,9 +14,10 @@ from seqjax.nn.rnn import RNN
 class LanguageModel(nnx.Module):
     """A recurrent language model.
 
-        x = embedding[token]
+        x = embedding_scale embedding[token]
         carry, y = cell.step(params, carry, x)
         logits = y W + b                           W = embedding' if tied
+        logits = soft_cap tanh(logits / soft_cap)  if there is one
 
     Args:
       vocabulary_size: number of tokens.
@@ -24,10 +25,15 @@ class LanguageModel(nnx.Module):
       embedding_size: width of the embedding.
       tied: use the embedding as the weights of the output layer; needs `embedding_size ==
         cell.features`.
+      head_bias: whether there is a b; published models have none.
+      embedding_scale: on embeddings that go into the cell, such as the root of their width; those
+        of a tied output layer are not scaled.
+      soft_cap: bound of the logits; None for none.
       rngs: the source of the parameters' keys.
 
     Raises:
-      ValueError: if the output layer is tied and the widths differ, or the cell sees the future.
+      ValueError: if the output layer is tied and the widths differ, the cell sees the future, or
+        the soft cap is not above 0.
 
     Example:
       >>> import jax.numpy as jnp
@@ -39,7 +45,8 @@ class LanguageModel(nnx.Module):
       (2, 5, 50)
 
     Source: Mikolov et al. 2010 (Interspeech); tied head: Press and Wolf 2016,
-    arXiv:1608.05859.
+    arXiv:1608.05859; scaled embeddings and the soft cap: the released code of Gemma 2,
+    arXiv:2408.00118.
     """
 
     def __init__(
@@ -49,6 +56,9 @@ class LanguageModel(nnx.Module):
         *,
         embedding_size: int,
         tied: bool = False,
+        head_bias: bool = True,
+        embedding_scale: float = 1.0,
+        soft_cap: float | None = None,
         rngs: nnx.Rngs,
     ):
         if not cell.causal:
@@ -61,14 +71,19 @@ class LanguageModel(nnx.Module):
                 "LanguageModel: a tied head needs embedding_size equal to the cell's features; "
                 f"got {embedding_size} and {cell.features}."
             )
+        if soft_cap is not None and not soft_cap > 0:
+            raise ValueError(
+                f"LanguageModel: `soft_cap` must be above 0, or None for none; got {soft_cap}."
+            )
         self.vocabulary_size = vocabulary_size
+        self.embedding_scale, self.soft_cap = embedding_scale, soft_cap
         self.embedding = nnx.Embed(vocabulary_size, embedding_size, rngs=rngs)
         self.rnn = RNN(cell, embedding_size, rngs=rngs)
         self.tied = tied
         if tied:
-            self.bias = nnx.Param(jnp.zeros((vocabulary_size,)))
+            self.bias = nnx.Param(jnp.zeros((vocabulary_size,))) if head_bias else None
         else:
-            self.head = nnx.Linear(cell.features, vocabulary_size, rngs=rngs)
+            self.head = nnx.Linear(cell.features, vocabulary_size, use_bias=head_bias, rngs=rngs)
 
     def __call__(
         self,
@@ -102,9 +117,15 @@ class LanguageModel(nnx.Module):
         return self.rnn.initial_carry(batch_shape)
 
     def _embed(self, tokens: Array) -> Array:
-        return self.embedding(tokens)
+        return self.embedding(tokens) * self.embedding_scale
 
     def _logits(self, ys: Array) -> Array:
         if not self.tied:
-            return self.head(ys)
-        return self.embedding.attend(ys) + like_features(self.bias.get_value(), ys)
+            logits = self.head(ys)
+        else:
+            logits = self.embedding.attend(ys)
+            if self.bias is not None:
+                logits = logits + like_features(self.bias.get_value(), ys)
+        if self.soft_cap is None:
+            return logits
+        return self.soft_cap * jnp.tanh(logits / self.soft_cap)

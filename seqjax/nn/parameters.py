@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from seqjax.core.types import Params, PyTree
@@ -27,3 +28,22 @@ def to_arrays(variables: PyTree) -> Params:
         variables,
         is_leaf=_is_flax,
     )
+
+
+def expect_like(owner: str, params: Params, like: Params) -> None:
+    """Raises unless parameters have the names and shapes of others."""
+    given, wanted = (
+        {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in leaves}
+        for leaves in map(jax.tree.leaves_with_path, (params, like))
+    )
+    for path in sorted(given.keys() | wanted.keys()):
+        if given.get(path) != wanted.get(path):
+            raise ValueError(
+                f"{owner}: expected params{path} of shape {wanted.get(path)}, got "
+                f"{given.get(path)} (None: there is none). They must be like those of `cell.init`."
+            )
+    if jax.tree.structure(params) != jax.tree.structure(like):
+        raise ValueError(
+            f"{owner}: expected a tree like that of `cell.init`, {jax.tree.structure(like)}; got "
+            f"{jax.tree.structure(params)}."
+        )

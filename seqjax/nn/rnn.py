@@ -12,7 +12,7 @@ from seqjax.core.trees import cast
 from seqjax.core.types import BatchKeys, Carry, DTypeLike, Inputs, Params, PRNGKeyArray, PyTree
 from seqjax.engines.request import ScanOptions, shape_of_batch
 from seqjax.engines.scan import scan
-from seqjax.nn.parameters import to_arrays, to_variables
+from seqjax.nn.parameters import expect_like, to_arrays, to_variables
 
 
 class RNN(nnx.Module):
@@ -50,6 +50,25 @@ class RNN(nnx.Module):
     def params(self) -> Params:
         """The cell's parameters, as `cell.init` returns them."""
         return to_arrays(self.variables)
+
+    def set_params(self, params: Params) -> None:
+        """Replaces the cell's parameters, by those of another run or another library, say.
+
+        Args:
+          params: like `self.params`; the dtypes may be others.
+
+        Raises:
+          ValueError: if the trees or their shapes differ.
+
+        Example:
+          >>> import jax
+          >>> import seqjax as sj
+          >>> from flax import nnx
+          >>> rnn = sj.nn.RNN(sj.gru(4), 3, rngs=nnx.Rngs(0))
+          >>> rnn.set_params(jax.tree.map(lambda leaf: leaf / 2, rnn.params))
+        """
+        expect_like(f"RNN({self.cell}).set_params", params, self.params)
+        self.variables = to_variables(params)
 
     def __call__(
         self,

@@ -115,7 +115,8 @@ def s5(p, xs):
     return ys
 
 
-def rg_lru(p, xs):
+def rg_lru(p, xs, *, plain=False):
+    p = p["memory"] if plain else p
     blocks, block = p["input"].shape[:2]
     h, ys = np.zeros(blocks * block), []
     for x in xs:
@@ -126,18 +127,18 @@ def rg_lru(p, xs):
             for g in range(2)
         )  # fmt: skip
         a = np.exp(-8 * r * softplus(p["decay"]))
-        h = a * h + np.sqrt(1 - a**2) * (i * x)
+        h = a * h + (1 if plain and not ys else np.sqrt(1 - a**2)) * (i * x)
         ys.append(h)
     return ys
 
 
-def s6(p, xs, decay=np.exp):
+def s6(p, xs, decay=np.exp, norm=lambda part: part):
     features, state = p["a"].shape
     rank = p["step_weights"].shape[0]
     s, ys = np.zeros((features, state)), []
     for x in xs:
         made = x @ p["selection"]
-        delta, b, c = made[:rank], made[rank : rank + state], made[rank + state :]
+        delta, b, c = map(norm, np.split(made, [rank, rank + state]))
         d = softplus(delta @ p["step_weights"] + p["step_bias"])
         for j in range(features):
             s[j] = decay(-d[j] * np.exp(p["a"][j])) * s[j] + d[j] * b * x[j]
@@ -145,16 +146,17 @@ def s6(p, xs, decay=np.exp):
     return ys
 
 
-def mamba(p, xs):
+def mamba(p, xs, **options):
     own, gate = p["branches"]["recurrent"], p["branches"]["gate"]
-    u, z = xs @ own["project"]["weights"], xs @ gate["weights"]
+    u, z = (xs @ part["weights"] + part.get("bias", 0) for part in (own["project"], gate))
     kernel, bias = own["convolve"]
+    bias = 0 if bias is None else bias
     width = len(kernel)
     padded = np.concatenate([np.zeros((width - 1, u.shape[1])), u])
     u = np.array([(kernel * padded[t : t + width]).sum(0) + bias for t in range(len(xs))])
     u = u * sigmoid(u)
-    u = np.array(s6(own["memory"], u))
-    return (u * z * sigmoid(z)) @ p["output"]["weights"]
+    u = np.array(s6(own["memory"], u, **options))
+    return (u * z * sigmoid(z)) @ p["output"]["weights"] + p["output"].get("bias", 0)
 
 
 def lmu(p, xs, memory, window):
@@ -273,6 +275,7 @@ CASES = {
     ),
     "s5": (sj.s5(F, state=8, blocks=2), s5, {}),
     "rg-lru": (sj.rg_lru(IN), rg_lru, {}),
+    "rg-lru plain": (sj.rg_lru(IN, first_step="plain"), rg_lru, {"plain": True}),
     "rg-lru blocks": (sj.rg_lru(IN, blocks=3), rg_lru, {}),
     "s6": (sj.s6(IN, state=2), s6, {}),
     "s6 negative": (
@@ -281,7 +284,14 @@ CASES = {
         {"decay": lambda log: 2 * np.exp(log) - 1},
     ),
     "mamba": (sj.mamba(IN, state=2, rank=2), mamba, {}),
-    "rwkv4 time": (sj.rwkv4_time_mix(IN), rwkv4_time_mix, {}),
+    "mamba falcon": (
+        sj.mamba(
+            IN, inner=5, state=2, rank=2, bias=True, convolution_bias=False, selection_norm=0.1
+        ),
+        mamba,
+        {"norm": lambda part: part / np.sqrt((part**2).mean() + 0.1)},
+    ),
+    "rwkv4 time": (sj.rwkv4_time_mix(IN, inner=5), rwkv4_time_mix, {}),
     "rwkv4 channel": (sj.rwkv4_channel_mix(IN), rwkv4_channel_mix, {}),
     "slstm": (sj.slstm(F, heads=2), slstm, {}),
     "slstm_layer": (sj.slstm_layer(F, heads=2), slstm_layer, {}),

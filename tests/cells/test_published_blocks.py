@@ -37,13 +37,16 @@ def griffin_block(p):
     branch = {
         "project": weights(inside, "linear_x"),
         "convolve": convolution,
+        "begun": {"one": (), "before": ()},
         "memory": recurrence,
     }
     branches = {"gate": weights(inside, "linear_y"), "recurrent": branch}
     mix = {"branches": branches, "output": weights(inside, "linear_out")}
-    after = {name: p[f"mlp_block.{name}_proj.weight"].T for name in ("gate", "up", "down")}
+    names = ("gate", "up", "down")
+    after = {name: p[f"mlp_block.{name}_proj.weight"].T for name in names}
+    after |= {f"{name}_bias": p[f"mlp_block.{name}_proj.bias"] for name in names}
     norms = [{"gain": 1 + p[f"{part}_pre_norm.weight"]} for part in ("temporal", "channel")]
-    cell = sj.griffin_block(F, inner=6, blocks=H)
+    cell = sj.griffin_block(F, inner=6, blocks=H, bias=True, first_step="plain")
     return cell, both(norms, mix, after)
 
 

@@ -14,7 +14,7 @@ from tests.parameters import drawn
 F, H, IN = 8, 2, 3
 
 
-def loop(p, xs, *, heads=H, forgetting=None, base=10000.0, epsilon=1e-6):
+def loop(p, xs, *, heads=H, forgetting=None, base=10000.0, epsilon=1e-6, norm="layer"):
     """From the paper, with the rotation where its derivation has it: in the decay of a complex
     memory. There are no positions then."""
     features = p["memory"]["output"].shape[1]
@@ -32,7 +32,8 @@ def loop(p, xs, *, heads=H, forgetting=None, base=10000.0, epsilon=1e-6):
         S = decay[..., None] * S + write
         memories.append(S)
     o = np.einsum("thk,thkv->thv", q, memories).real / np.sqrt(K)
-    o = (o - o.mean(-1, keepdims=True)) / np.sqrt(o.var(-1, keepdims=True) + epsilon)
+    o = o if norm == "rms" else o - o.mean(-1, keepdims=True)
+    o = o / np.sqrt((o**2).mean(-1, keepdims=True) + epsilon) * p["memory"].get("norm_gain", 1)
     return (g / (1 + np.exp(-g)) * o.reshape(g.shape)) @ p["memory"]["output"]
 
 
@@ -40,7 +41,7 @@ def loop(p, xs, *, heads=H, forgetting=None, base=10000.0, epsilon=1e-6):
     "options",
     [
         {},
-        {"value_factor": 1, "base": 100.0, "epsilon": 1e-3},
+        {"value_factor": 1, "base": 100.0, "epsilon": 1e-3, "norm": "rms"},
         {"heads": 4, "forgetting": (2**-5, 2**-9)},
     ],
 )

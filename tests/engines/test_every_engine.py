@@ -82,7 +82,6 @@ def test_a_learned_start_gets_its_gradient_at_every_reset(name, x64):
     [
         ("lstm", sj.Store(tile=3)),
         ("gru", sj.Recompute(tile=3)),
-        ("minimal_gated", sj.Recompute(tile=3)),
         ("minimal_gru", sj.Chunked(tile=3, inside="steps")),
         ("lru", sj.Chunked(chunk=2, tile=5)),
         ("lru", sj.Associative()),

@@ -120,6 +120,7 @@ def test_the_loops_over_steps_hold_one_product_and_no_weights(build, method):
     steps = [loop for loop in found if loop.innermost]
     assert len(steps) == 2  # forward and backward
     for loop in steps:
+        assert all(len(shape) <= 2 for shape in loop.constants), "weights that each step lays out"
         assert len(loop.products) == 1
         (sizes,) = loop.products
         assert not any(INPUTS in shape for shape in sizes), "a product with the inputs"

@@ -20,13 +20,8 @@ def griffin_block():
     module = gemma.RecurrentGemmaDecoderLayer(config, 0).double()
     lru = module.temporal_block.rg_lru
     lru._rnn_scan = functools.partial(lru._rnn_scan, acc_dtype=torch.float64)
-    weights = dict(module.named_parameters())
-    for name in ("gate", "up", "down"):
-        # Our feed-forward layers have no biases.
-        weights.pop(f"mlp_block.{name}_proj.bias").data.zero_()
-    # Positions from 1: position 0 would leave out the factor of the first step.
-    positions = torch.arange(1, TIME + 1)[None].expand(BATCH, -1)
-    return FEATURES, lambda xs: module(xs, positions, None, use_cache=False), weights
+    positions = torch.arange(TIME)[None].expand(BATCH, -1)
+    return FEATURES, lambda xs: module(xs, positions, None, use_cache=False), module
 
 
 def rwkv4_block():

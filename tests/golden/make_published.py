@@ -1,0 +1,130 @@
+"""Writes tiny random models as they are published: config, weights, and what they compute.
+
+    pip install -r tests/golden/requirements.txt
+    python -m tests.golden.make_published [--check] [name ...]
+
+in an environment of its own, on a CPU. Each is a folder in `published/`, in the form of the Hugging
+Face Hub, with `expected.npz` beside: tokens and logits, in float32. With `--check` nothing is
+written: the library must read every folder and compute what it holds.
+"""
+
+import argparse
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FOLDER = Path(__file__).parent / "published"
+VOCABULARY, TIME = 13, 8
+
+SMALL = {"vocab_size": VOCABULARY, "hidden_size": 6, "num_hidden_layers": 2}
+
+
+def mamba() -> Any:
+    from transformers import MambaConfig, MambaForCausalLM
+
+    own = {"state_size": 3, "expand": 3, "time_step_rank": 2, "conv_kernel": 3}
+    return MambaForCausalLM(MambaConfig(**SMALL, **own))
+
+
+def mamba_untied() -> Any:
+    from transformers import MambaConfig, MambaForCausalLM
+
+    return MambaForCausalLM(MambaConfig(**SMALL, state_size=3, tie_word_embeddings=False))
+
+
+def falcon_mamba() -> Any:
+    from transformers import FalconMambaConfig, FalconMambaForCausalLM
+
+    own = {"state_size": 3, "time_step_rank": 2, "use_bias": True, "use_conv_bias": False}
+    return FalconMambaForCausalLM(FalconMambaConfig(**SMALL, **own, mixer_rms_eps=1e-2))
+
+
+def mamba2() -> Any:
+    from transformers import Mamba2Config, Mamba2ForCausalLM
+
+    own = {"num_heads": 4, "head_dim": 3, "n_groups": 2, "state_size": 3, "conv_kernel": 3}
+    config = Mamba2Config(**SMALL, **own, use_bias=True, time_step_limit=(0.1, 1.0))
+    return Mamba2ForCausalLM(config)
+
+
+def mamba2_tied() -> Any:
+    from transformers import Mamba2Config, Mamba2ForCausalLM
+
+    own = {"num_heads": 2, "head_dim": 6, "n_groups": 1, "state_size": 3, "use_conv_bias": False}
+    return Mamba2ForCausalLM(Mamba2Config(**SMALL, **own, tie_word_embeddings=True))
+
+
+def rwkv4() -> Any:
+    from transformers import RwkvConfig, RwkvForCausalLM
+
+    own = {"intermediate_size": 5, "layer_norm_epsilon": 1e-3}
+    return RwkvForCausalLM(RwkvConfig(**SMALL, **own))
+
+
+def xlstm() -> Any:
+    from transformers import xLSTMConfig, xLSTMForCausalLM
+
+    own = {"num_heads": 2, "hidden_size": 8, "autocast_kernel_dtype": "float32", "use_cache": False}
+    config = xLSTMConfig(**{**SMALL, **own}, ffn_round_up_to_multiple_of=3, gate_soft_cap=2.0)
+    return xLSTMForCausalLM(config)
+
+
+MODELS: dict[str, Callable[[], Any]] = {
+    make.__name__: make
+    for make in (mamba, mamba_untied, falcon_mamba, mamba2, mamba2_tied, rwkv4, xlstm)
+}
+
+
+def expected(model: Any) -> dict[str, np.ndarray]:
+    import torch
+
+    tokens = torch.arange(2 * TIME).reshape(2, TIME) * 5 % VOCABULARY
+    with torch.no_grad():
+        return {"tokens": tokens.numpy(), "logits": model.eval()(tokens).logits.numpy()}
+
+
+def make(name: str) -> None:
+    import torch
+
+    torch.manual_seed(zlib.crc32(name.encode()))
+    model = MODELS[name]()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    model.save_pretrained(FOLDER / name)
+    (FOLDER / name / "generation_config.json").unlink(missing_ok=True)
+    np.savez_compressed(FOLDER / name / "expected.npz", **expected(model))
+
+
+def find(name: str) -> dict[str, np.ndarray]:
+    """What the library computes with the weights in the folder."""
+    from transformers import AutoModelForCausalLM
+
+    return expected(AutoModelForCausalLM.from_pretrained(FOLDER / name))
+
+
+def check(name: str, found: dict[str, np.ndarray]) -> None:
+    with np.load(FOLDER / name / "expected.npz") as file:
+        np.testing.assert_array_equal(found["tokens"], file["tokens"])
+        np.testing.assert_allclose(found["logits"], file["logits"], 1e-5, 1e-5, err_msg=name)
+
+
+def command(
+    names: list[str],
+    make: Callable[[str], None],
+    find: Callable[[str], dict[str, np.ndarray]],
+) -> None:
+    """Makes or checks the folders that the command line names, or all."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("names", nargs="*", default=names)
+    parser.add_argument("--check", action="store_true")
+    asked = parser.parse_args()
+    for name in asked.names:
+        check(name, find(name)) if asked.check else make(name)
+        print(name)
+
+
+if __name__ == "__main__":
+    command(list(MODELS), make, find)
