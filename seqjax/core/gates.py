@@ -98,15 +98,15 @@ def flat(weights: Array, *, blocks: bool = False) -> Array:
 class Projection:
     """`project`, or with `blocks` `project_blocks`, with weights that are `flat`.
 
-    Those are `(inputs, gates * features)`, or `(blocks, block, gates * block)`, or for diagonal
-    ones, blocks of size 1, `(gates, features)`.
+    Those are `(inputs, gates * features)`, or with blocks `(blocks, block, gates * block)`, or
+    `(gates, features)` for blocks of size 1.
     """
 
     gates: int
-    blocks: int = 1
+    blocks: int | None = None
 
     def __call__(self, x: Array, weights: Array) -> Gates:
-        if self.blocks == 1:
+        if self.blocks is None:
             return Gates(jnp.split(x @ weights, self.gates, axis=-1))
         if weights.ndim == 2:
             return Gates(x * like_features(row, x) for row in weights)
