@@ -16,6 +16,7 @@ from seqjax.core.layers import dense, draw, scale_to_one
 from seqjax.core.matrix import Access, matrix_state
 from seqjax.core.shift import short_convolution
 from seqjax.core.stack import stack
+from seqjax.core.trees import narrow
 from seqjax.core.types import Array, Initializer, Params, PRNGKeyArray
 
 ZERO, ONE = initializers.Constant(0.0), initializers.Constant(1.0)
@@ -195,7 +196,7 @@ class _Memory:
         skip = like_features(p["D"][:, None], o)
         y = from_heads(o + skip * self.values(x)) * jax.nn.silu(self.parts(x)[-1])
         by_group = y.reshape(*y.shape[:-1], self.groups, self.inner // self.groups)
-        y = from_heads(scale_to_one(by_group, self.epsilon))
+        y = narrow(from_heads(scale_to_one(by_group, self.epsilon)), x)
         y = (y * like_features(p["norm_gain"], y)) @ p["output"]
         return y + like_features(p["output_bias"], y) if self.bias else y
 

@@ -35,7 +35,47 @@ def mamba_untied() -> Any:
     return MambaForCausalLM(MambaConfig(**SMALL, state_size=3, tie_word_embeddings=False))
 
 
-MODELS: dict[str, Callable[[], Any]] = {"mamba": mamba, "mamba_untied": mamba_untied}
+def falcon_mamba() -> Any:
+    from transformers import FalconMambaConfig, FalconMambaForCausalLM
+
+    own = {"state_size": 3, "time_step_rank": 2, "use_bias": True, "use_conv_bias": False}
+    return FalconMambaForCausalLM(FalconMambaConfig(**SMALL, **own, mixer_rms_eps=1e-2))
+
+
+def mamba2() -> Any:
+    from transformers import Mamba2Config, Mamba2ForCausalLM
+
+    own = {"num_heads": 4, "head_dim": 3, "n_groups": 2, "state_size": 3, "conv_kernel": 3}
+    config = Mamba2Config(**SMALL, **own, use_bias=True, time_step_limit=(0.1, 1.0))
+    return Mamba2ForCausalLM(config)
+
+
+def mamba2_tied() -> Any:
+    from transformers import Mamba2Config, Mamba2ForCausalLM
+
+    own = {"num_heads": 2, "head_dim": 6, "n_groups": 1, "state_size": 3, "use_conv_bias": False}
+    return Mamba2ForCausalLM(Mamba2Config(**SMALL, **own, tie_word_embeddings=True))
+
+
+def rwkv4() -> Any:
+    from transformers import RwkvConfig, RwkvForCausalLM
+
+    own = {"intermediate_size": 5, "layer_norm_epsilon": 1e-3}
+    return RwkvForCausalLM(RwkvConfig(**SMALL, **own))
+
+
+def xlstm() -> Any:
+    from transformers import xLSTMConfig, xLSTMForCausalLM
+
+    own = {"num_heads": 2, "hidden_size": 8, "autocast_kernel_dtype": "float32", "use_cache": False}
+    config = xLSTMConfig(**{**SMALL, **own}, ffn_round_up_to_multiple_of=3, gate_soft_cap=2.0)
+    return xLSTMForCausalLM(config)
+
+
+MODELS: dict[str, Callable[[], Any]] = {
+    make.__name__: make
+    for make in (mamba, mamba_untied, falcon_mamba, mamba2, mamba2_tied, rwkv4, xlstm)
+}
 
 
 def expected(model: Any) -> dict[str, np.ndarray]:
@@ -58,20 +98,33 @@ def make(name: str) -> None:
     np.savez_compressed(FOLDER / name / "expected.npz", **expected(model))
 
 
-def check(name: str) -> None:
+def find(name: str) -> dict[str, np.ndarray]:
+    """What the library computes with the weights in the folder."""
     from transformers import AutoModelForCausalLM
 
-    found = expected(AutoModelForCausalLM.from_pretrained(FOLDER / name))
+    return expected(AutoModelForCausalLM.from_pretrained(FOLDER / name))
+
+
+def check(name: str, found: dict[str, np.ndarray]) -> None:
     with np.load(FOLDER / name / "expected.npz") as file:
         np.testing.assert_array_equal(found["tokens"], file["tokens"])
         np.testing.assert_allclose(found["logits"], file["logits"], 1e-5, 1e-5, err_msg=name)
 
 
-if __name__ == "__main__":
+def command(
+    names: list[str],
+    make: Callable[[str], None],
+    find: Callable[[str], dict[str, np.ndarray]],
+) -> None:
+    """Makes or checks the folders that the command line names, or all."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("names", nargs="*", default=list(MODELS))
+    parser.add_argument("names", nargs="*", default=names)
     parser.add_argument("--check", action="store_true")
     asked = parser.parse_args()
     for name in asked.names:
-        (check if asked.check else make)(name)
+        check(name, find(name)) if asked.check else make(name)
         print(name)
+
+
+if __name__ == "__main__":
+    command(list(MODELS), make, find)

@@ -9,7 +9,9 @@ import pytest
 from safetensors.numpy import load_file
 
 import seqjax as sj
-from tests.golden.make_published import FOLDER, MODELS
+from tests.golden.make_published import FOLDER
+
+MODELS = sorted(folder.name for folder in FOLDER.iterdir())
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -40,7 +42,7 @@ def test_byte_by_byte_back(name, tmp_path):
     narrow = {key: array.astype(jnp.bfloat16) for key, array in given.items()}
     loaded = sj.interop.load(narrow, config=config)
     dtypes = {str(leaf.dtype) for leaf in jax.tree.leaves(loaded.model)}
-    assert dtypes == {"bfloat16", "float32"}
+    assert dtypes - {"float32"} == {"bfloat16"}
     tokens = jax.ShapeDtypeStruct((1, 2), jnp.int32)
     assert jax.eval_shape(lambda tokens: loaded.model(tokens)[1], tokens).dtype == jnp.bfloat16
     for key, array in sj.interop.weights(loaded).items():

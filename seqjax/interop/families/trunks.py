@@ -1,0 +1,80 @@
+"""What families have in common: language models of blocks, and the names of their ends."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flax import nnx
+
+from seqjax.core.cell import Cell
+from seqjax.core.stack import stack
+from seqjax.interop.operations import Squeeze, T
+from seqjax.interop.table import Rule, under
+from seqjax.nn.language_model import LanguageModel
+
+LAYERS = "rnn.blocks.block_{layer}."
+"""Where the blocks of `language_model` are."""
+
+VECTOR = (Squeeze(0), Squeeze(0))
+"""A vector that is stored as `(1, 1, features)`."""
+
+FEED_FORWARD = under(
+    "",
+    "channel.cell.",
+    Rule("gate_proj.weight", "gate", T),
+    Rule("up_proj.weight", "up", T),
+    Rule("down_proj.weight", "down", T),
+)
+
+
+def language_model(
+    config: Mapping[str, Any],
+    blocks: Sequence[Cell],
+    last_norm: Cell,
+    rngs: nnx.Rngs,
+    *,
+    first_norm: Cell | None = None,
+    **options: Any,
+) -> LanguageModel:
+    """A language model of `vocab_size`, `hidden_size` and `tie_word_embeddings`.
+
+    Args:
+      config: of the model.
+      blocks: one after the other.
+      last_norm: behind the last block.
+      rngs: the source of the parameters' keys.
+      first_norm: behind the embedding; None for none.
+      **options: further ones of the language model.
+    """
+    cell = stack(
+        **({} if first_norm is None else {"first_norm": first_norm}),
+        blocks=stack(**{f"block_{layer}": block for layer, block in enumerate(blocks)}),
+        last_norm=last_norm,
+    )
+    return LanguageModel(
+        config["vocab_size"],
+        cell,
+        embedding_size=config["hidden_size"],
+        tied=config["tie_word_embeddings"],
+        head_bias=False,
+        rngs=rngs,
+        **options,
+    )
+
+
+def linear(theirs: str, ours: str) -> tuple[Rule, Rule]:
+    """The rules of a linear layer that may have a bias."""
+    return Rule(f"{theirs}.weight", f"{ours}.weights", T), Rule(f"{theirs}.bias", f"{ours}.bias")
+
+
+def norm_rules(theirs: str, ours: str) -> tuple[Rule, Rule]:
+    """The rules of a norm that may have a bias."""
+    return Rule(f"{theirs}.weight", f"{ours}.gain"), Rule(f"{theirs}.bias", f"{ours}.bias")
+
+
+def ends(embedding: str, last_norm: str, head: str = "lm_head") -> tuple[Rule, ...]:
+    """The rules of what stands around the blocks."""
+    return (
+        Rule(f"{embedding}.weight", "embedding.embedding"),
+        *norm_rules(last_norm, "rnn.last_norm"),
+        Rule(f"{head}.weight", "head.kernel", T),
+    )
