@@ -173,11 +173,42 @@ class Chunked(Method):
                 )
 
 
+@dataclasses.dataclass(frozen=True, repr=False)
+class Fused(Method):
+    """Exact BPTT whose loops over time are kernels for a TPU; `"fused"` in short.
+
+    For gated cells: recurrent weights and state stay in the memory of the core from the first step
+    of a tile to the last, and the cell's own update runs there; everything else is as for
+    `Recompute`. For cells that are linear in a state whose numbers are apart: the state stays there
+    (one with a scale of its own, as in sLSTM, takes an associative scan instead).
+
+    On other devices kernels are interpreted, which is slow: there they are for tests.
+
+    Args:
+      tile: steps of a tile, whose products with inputs are one.
+      block: steps whose inputs and results move together, at most.
+
+    Raises:
+      ValueError: if a size is not a positive whole number.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.gru(4)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> carry, ys = sj.scan(cell, params, jnp.ones((2, 6, 3)), method=sj.Fused(tile=3))
+    """
+
+    tile: int | None = None
+    block: int | None = None
+
+
 BY_NAME: dict[str, Method] = {
     "auto": Auto(),
     "plain": Plain(),
     "recompute": Recompute(),
     "store": Store(),
+    "fused": Fused(),
     "associative": Associative(),
     "chunked": Chunked(),
 }
