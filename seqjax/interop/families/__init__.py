@@ -1,5 +1,7 @@
 """The tables of all families."""
 
+from seqjax.interop.families.delta_models import DELTA_NET, GATED_DELTA_NET, KDA
+from seqjax.interop.families.fla_models import GLA, RETNET
 from seqjax.interop.families.mamba2_models import MAMBA2, MAMBA2_ORIGINAL
 from seqjax.interop.families.mamba_models import FALCON_MAMBA, MAMBA, MAMBA_ORIGINAL
 from seqjax.interop.families.rwkv4_models import RWKV4, RWKV4_PTH
@@ -21,4 +23,9 @@ FAMILIES: tuple[Family, ...] = (
     RWKV7,
     RWKV7_PTH,
     XLSTM,
+    RETNET,
+    GLA,
+    DELTA_NET,
+    GATED_DELTA_NET,
+    KDA,
 )
