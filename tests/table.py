@@ -144,6 +144,18 @@ TABLE = [
     Row("slstm", sj.slstm(4, heads=2, recurrent_init=sj.initializers.Orthogonal())),
     Row("slstm_linear", sj.slstm(4, recurrent=False), methods=LINEAR),
     *(Row(name, cell, methods=MATRIX) for name, cell in MATRIX_CELLS.items()),
+    Row(
+        "sliding_window_attention",
+        sj.sliding_window_attention(3, window=3, heads=2, key_heads=1, width=4, rotary=0.5),
+        methods=ANY,
+    ),
+    Row(
+        "sliding_window_attention_options",
+        sj.sliding_window_attention(
+            4, window=2, heads=2, soft_cap=2.0, norm="all", gate=True, bias=True, output_bias=True
+        ),
+        methods=ANY,
+    ),
     # With a norm behind it, so that large steps of training do not leave its range.
     Row(
         "minimal_gru_block",

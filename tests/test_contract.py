@@ -1,7 +1,9 @@
 """Names, signatures, equality, reprs: what users rely on beyond numbers."""
 
+import copy
 import functools
 import inspect
+import pickle
 import re
 
 import jax
@@ -96,6 +98,21 @@ def test_cells_compare_by_how_they_were_made():
     assert sj.lstm(8, forget_bias=chrono) == sj.lstm(8, forget_bias=sj.initializers.Chrono(100))
     assert sj.stack(sj.lstm(8), sj.gru(8)) == sj.stack(sj.lstm(8), sj.gru(8))
     assert hash(sj.elman(3)) == hash(sj.elman(3))
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        sj.lstm(8),
+        sj.stack(sj.minimal_gru(3), first=sj.dense(2)),
+        sj.dropout(sj.gru(3, recurrent_init=sj.initializers.Glorot()), rate=0.5),
+    ],
+    ids=str,
+)
+def test_copies_and_pickles_are_the_same_cell(cell):
+    """In one process; elsewhere a pickle is the cell that the same call makes there."""
+    assert copy.deepcopy({"cell": cell})["cell"] is cell
+    assert pickle.loads(pickle.dumps(cell)) is cell
 
 
 def test_the_repr_reads_like_the_call():

@@ -17,7 +17,8 @@ MODULES = tuple(
     f"seqjax.{name}"
     for name in (
         "core.initializers", "losses", "testing", "decode.autoregressive", "decode.search",
-        "decode.sampling", "decode.ctc", "decode.crf", "decode.tag_schemes", "data.examples",
+        "decode.sampling", "decode.prompts", "decode.ctc", "decode.crf", "decode.tag_schemes",
+        "data.examples",
         "data.vocabulary", "data.padding", "data.bucketing", "data.packing", "data.batching",
         "data.windows", "data.synthetic_tasks", "data.drawn", "data.datasets", "data.pairs",
         "data.documents", "data.streams", "data.formats", "interop.operations",

@@ -1,7 +1,7 @@
-"""Trunks of language models: blocks of one family, with norms around them."""
+"""Trunks of language models: blocks of one family or of several, with norms around them."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from seqjax.cells.catalogue import CATALOGUE, Trunk
@@ -33,34 +33,80 @@ TRUNKS: dict[str, tuple[Callable[..., Cell], Trunk]] = {
 """For each name the function that makes a block, and how blocks are stacked."""
 
 
-def _block(make: Callable[..., Cell], features: int, layer: int, layers: int, options: Any) -> Cell:
+PARTS: dict[str, tuple[Callable[..., Cell], Trunk]] = {
+    entry.name.removesuffix("_block"): (entry.make, entry.trunk or Trunk(entry.name))
+    for entry in CATALOGUE
+    if entry.family == "block"
+}
+"""For each block by its own name, as a pattern has it, the same."""
+
+TAKES: dict[str, set[str]] = {
+    entry.name.removesuffix("_block"): {
+        name
+        for make in (entry.make, entry.inside)
+        if make is not None
+        for name in inspect.signature(make).parameters
+    }
+    for entry in CATALOGUE
+    if entry.family == "block"
+}
+"""The options of each of them, and of the cell to which it hands on all further ones."""
+
+
+def _blocks(name: str, features: int, layers: int, options: Mapping[str, Any]) -> list[Cell]:
+    """All blocks of one family; some start, or are, as their place among the layers says."""
+    make = TRUNKS[name][0]
     takes = inspect.signature(make).parameters
-    position = {name: at for name, at in (("layer", layer), ("layers", layers)) if name in takes}
-    return make(features, **position, **options)
+
+    def block(layer: int) -> Cell:
+        places = {"layer": layer, "layers": layers}
+        return make(features, **{at: places[at] for at in places if at in takes}, **options)
+
+    return [block(layer) for layer in range(layers)]
+
+
+def _pattern(
+    names: tuple[str, ...], features: int, layers: int, options: Mapping[str, Any]
+) -> list[Cell]:
+    """Blocks of several families in turn, each with those options that it takes."""
+    for option in options:
+        if not any(option in TAKES[name] for name in names):
+            raise TypeError(f"block_stack: no block of {list(names)} takes {option!r}.")
+
+    def block(name: str) -> Cell:
+        own = {option: value for option, value in options.items() if option in TAKES[name]}
+        return PARTS[name][0](features, **own)
+
+    blocks = {name: block(name) for name in names}
+    return [blocks[names[layer % len(names)]] for layer in range(layers)]
 
 
 @factory
 def block_stack(
-    name: str,
+    name: str | Sequence[str],
     features: int,
     *,
     layers: int,
     norm_epsilon: float | None = None,
     **options: Any,
 ) -> Cell:
-    """The trunk of a language model: blocks of one family and a last norm.
+    """The trunk of a language model: blocks of one family, or of several in turn, and a last norm.
 
     Args:
-      name: `"gated_delta_net"`, `"hawk"` (Griffin without its local attention), `"mamba"`,
-        `"mamba2"`, `"minimal_gru"`, `"retnet"`; `"rwkv4"`, `"rwkv6"` or `"rwkv7"`, with one more
-        norm before the first block; `"xlstm"`, the paper's xLSTM[7:1]: one block in eight, from
-        the second on, is `sj.slstm_block`, the others are `sj.mlstm_layer` behind a norm; or
-        `"xlstm_7b"`, which has `sj.mlstm_block` throughout.
+      name: `"attention"`, `"gated_delta_net"`, `"hawk"` (Griffin without its local attention),
+        `"mamba"`, `"mamba2"`, `"minimal_gru"`, `"retnet"`; `"rwkv4"`, `"rwkv6"` or `"rwkv7"`, with
+        one more norm before the first block; `"xlstm"`, the paper's xLSTM[7:1]: one block in eight,
+        from the second on, is `sj.slstm_block`, the others are `sj.mlstm_layer` behind a norm; or
+        `"xlstm_7b"`, which has `sj.mlstm_block` throughout. A sequence is a pattern that is
+        repeated, of blocks by the names of their functions: `["griffin", "griffin", "attention"]`,
+        of `sj.griffin_block` and `sj.attention_block`, makes a Griffin. Its blocks start as if each
+        were alone, and the norms around them are those of the first.
       features: width of the input, of the blocks and of the output.
       layers: number of blocks.
       norm_epsilon: of the norms in front of the parts of blocks, and of those around the blocks; by
         default as each norm has it.
-      **options: further arguments of every block, such as `heads=2`.
+      **options: further arguments of every block, such as `heads=2`; in a pattern of every block
+        that takes them.
 
     Returns:
       A cell with `blocks` and `last_norm` in its parameters and its carry, and `first_norm` if
@@ -68,9 +114,10 @@ def block_stack(
 
     Raises:
       ValueError: if there is no such block.
+      TypeError: if no block of a pattern takes an option.
 
     Example:
-      >>> import jax.numpy as jnp
+      >>> import jax, jax.numpy as jnp
       >>> import seqjax as sj
       >>> from flax import nnx
       >>> cell = sj.block_stack("rwkv7", 16, layers=2)
@@ -78,14 +125,27 @@ def block_stack(
       >>> carry, logits = model(jnp.zeros((2, 5), int))
       >>> logits.shape
       (2, 5, 50)
+      >>> griffin = sj.block_stack(["griffin", "griffin", "attention"], 16, layers=3, window=8)
+      >>> sorted(jax.eval_shape(lambda: griffin.init(jax.random.key(0), 16))["blocks"])
+      ['attention_block_2', 'griffin_block_0', 'griffin_block_1']
     """
-    if name not in TRUNKS:
-        raise ValueError(f"block_stack: there is no block {name!r}; there are {sorted(TRUNKS)}.")
     layers = positive_int("block_stack", "layers", layers)
-    make, trunk = TRUNKS[name]
-    epsilon, norm = {}, trunk.norm(features)
+    names = (name,) if isinstance(name, str) else tuple(name)
+    known = TRUNKS if isinstance(name, str) else PARTS
+    unknown = [part for part in names if part not in known]
+    if unknown or not names:
+        raise ValueError(
+            f"block_stack: there is no block {unknown[0] if unknown else ''!r}; there are "
+            f"{sorted(known)}."
+        )
+    trunk = known[names[0]][1]
+    norm = trunk.norm(features)
     if norm_epsilon is not None:
-        epsilon, norm = {"norm_epsilon": norm_epsilon}, trunk.norm(features, epsilon=norm_epsilon)
-    blocks = [_block(make, features, layer, layers, options | epsilon) for layer in range(layers)]
+        options["norm_epsilon"] = norm_epsilon
+        norm = trunk.norm(features, epsilon=norm_epsilon)
+    if isinstance(name, str):
+        blocks = _blocks(name, features, layers, options)
+    else:
+        blocks = _pattern(names, features, layers, options)
     first = {"first_norm": norm} if trunk.first_norm else {}
     return stack(**first, blocks=stack(*blocks), last_norm=norm)

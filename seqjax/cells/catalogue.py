@@ -41,14 +41,16 @@ from seqjax.cells.retention import retention, retention_block
 from seqjax.cells.rwkv import rwkv4_block, rwkv4_channel_mix, rwkv4_time_mix
 from seqjax.cells.rwkv6 import rwkv6_block, rwkv6_channel_mix, rwkv6_time_mix
 from seqjax.cells.rwkv7 import rwkv7_block, rwkv7_channel_mix, rwkv7_time_mix
+from seqjax.cells.sliding_window_attention import attention_block, sliding_window_attention
 from seqjax.cells.slstm import SLSTMState, slstm, slstm_block, slstm_layer
 from seqjax.cells.state_space import lru, s4d, s5
 from seqjax.core.cell import Cell
 from seqjax.core.heads import heads_of_64
+from seqjax.core.key_ring import WindowAttentionState
 from seqjax.core.layers import layer_norm, rms_norm
 from seqjax.core.over_space import strided
 
-Family = Literal["gated", "linear", "matrix", "block", "attention", "image"]
+Family = Literal["gated", "linear", "matrix", "window", "block", "attention", "image"]
 """What keeps the state, or what the cell is for: a heading of the reference."""
 
 
@@ -73,6 +75,7 @@ class Entry(NamedTuple):
       beside: what else is exported with it, such as the class of its carry.
       timed: its options in `seqjax bench --cells`, by width; None if it is not timed.
       trunk: how it is stacked, if it is a block with a trunk of its own.
+      inside: the cell to which a block hands on its further options.
     """
 
     make: Callable[..., Cell]
@@ -80,6 +83,7 @@ class Entry(NamedTuple):
     beside: tuple[Any, ...] = ()
     timed: Callable[[int], dict[str, Any]] | None = None
     trunk: Trunk | None = None
+    inside: Callable[..., Cell] | None = None
 
     @property
     def name(self) -> str:
@@ -140,17 +144,34 @@ CATALOGUE = (
     Entry(rwkv6_channel_mix, "matrix"),
     Entry(rwkv7_time_mix, "matrix", timed=_as_it_is),
     Entry(rwkv7_channel_mix, "matrix"),
+    Entry(
+        sliding_window_attention,
+        "window",
+        beside=(WindowAttentionState,),
+        timed=lambda features: {"heads": heads_of_64(features), "window": 256},
+    ),
     Entry(minimal_gru_block, "block", trunk=Trunk("minimal_gru")),
     Entry(griffin_block, "block", trunk=Trunk("hawk")),
-    Entry(mamba_block, "block", trunk=Trunk("mamba")),
-    Entry(mamba2_block, "block", trunk=Trunk("mamba2")),
-    Entry(retention_block, "block", trunk=Trunk("retnet", layer_norm)),
-    Entry(gated_delta_net_block, "block", trunk=Trunk("gated_delta_net")),
-    Entry(mlstm_block, "block", trunk=Trunk("xlstm_7b")),
-    Entry(slstm_block, "block"),
+    Entry(mamba_block, "block", trunk=Trunk("mamba"), inside=mamba),
+    Entry(mamba2_block, "block", trunk=Trunk("mamba2"), inside=mamba2),
+    Entry(retention_block, "block", trunk=Trunk("retnet", layer_norm), inside=retention),
+    Entry(gated_delta_net_block, "block", trunk=Trunk("gated_delta_net"), inside=gated_delta_net),
+    Entry(mlstm_block, "block", trunk=Trunk("xlstm_7b"), inside=mlstm),
+    Entry(slstm_block, "block", inside=slstm_layer),
     Entry(rwkv4_block, "block", trunk=Trunk("rwkv4", layer_norm, first_norm=True)),
-    Entry(rwkv6_block, "block", trunk=Trunk("rwkv6", layer_norm, first_norm=True)),
-    Entry(rwkv7_block, "block", trunk=Trunk("rwkv7", layer_norm, first_norm=True)),
+    Entry(
+        rwkv6_block,
+        "block",
+        trunk=Trunk("rwkv6", layer_norm, first_norm=True),
+        inside=rwkv6_time_mix,
+    ),
+    Entry(
+        rwkv7_block,
+        "block",
+        trunk=Trunk("rwkv7", layer_norm, first_norm=True),
+        inside=rwkv7_time_mix,
+    ),
+    Entry(attention_block, "block", trunk=Trunk("attention"), inside=sliding_window_attention),
     Entry(attentive, "attention", beside=(attend_to, AttentiveParameters, AttentiveState)),
     Entry(conv_gru, "image"),
     Entry(conv_lstm, "image", beside=(ConvLSTMState,)),

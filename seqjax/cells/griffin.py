@@ -195,7 +195,8 @@ def griffin_block(
 
     Returns:
       A cell; `sj.stack(*[sj.griffin_block(64)] * 6)` is the trunk of a Hawk. The paper's Griffin
-      puts a block of local attention after every two of these; ours has no attention.
+      has a block of local attention after every two of these: `sj.block_stack(["griffin",
+      "griffin", "attention"], 64, layers=6)`.
 
     Example:
       >>> import jax, jax.numpy as jnp

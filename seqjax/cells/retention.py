@@ -10,20 +10,17 @@ import numpy as np
 from seqjax.core import initializers
 from seqjax.core.blocks import checkpointed, on_slice, prenorm
 from seqjax.core.cell import Cell, expect_inputs, expect_width, factory, positive_int
-from seqjax.core.gates import like_features
 from seqjax.core.heads import from_heads, head_width
 from seqjax.core.layers import dense, draw, layer_norm, scale_to_one, standardize
 from seqjax.core.masks import processing_order
 from seqjax.core.matrix import Access, matrix_state
+from seqjax.core.rotary import rotate
 from seqjax.core.stack import stack
 from seqjax.core.steps import Run
 from seqjax.core.types import Array, PRNGKeyArray
 
 GAIN = 2**-2.5
 """On Glorot's initialisation of queries, keys, values and gates, in the released code."""
-
-TURN = 2**32
-"""Parts of a full turn, so that a product of 32-bit integers wraps where an angle does."""
 
 
 @factory
@@ -186,10 +183,6 @@ def rotation(features: int, *, width: int, base: float = 10000.0) -> Cell:
     """
     if base < 1:
         raise ValueError(f"rotation: `base` must be at least 1, got {base}.")
-    theta = base ** (-np.arange(0, width, 2) / width) * TURN / (2 * np.pi)
-    # No angle is above one radian, so its parts of a turn fit in 32 bits.
-    whole = np.round(theta)
-    rest = theta - whole
 
     def init(key, in_features):
         expect_width("rotation", features, in_features)
@@ -198,23 +191,13 @@ def rotation(features: int, *, width: int, base: float = 10000.0) -> Cell:
     def initial_carry(params, batch_shape=()):
         return jnp.zeros(batch_shape, jnp.int32)
 
-    def rotate(n, x):
+    def turn(n, x):
         expect_inputs("rotation", features, x)
-        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        n = n[..., None, None]
-        # Full turns fall out of the product of integers, whatever n is; what is left of theta
-        # behind the rounding adds less than half a part for each step.
-        turned = (n * like_features(jnp.asarray(whole, jnp.int32), n)).astype(wide.dtype)
-        turned = turned + n.astype(wide.dtype) * like_features(jnp.asarray(rest, wide.dtype), n)
-        angle = turned * (2 * np.pi / TURN)
-        cos, sin = jnp.cos(angle), jnp.sin(angle)
-        pairs = wide.reshape(*x.shape[:-1], features // width, 2, width // 2)
-        a, b = pairs[..., 0, :], pairs[..., 1, :]
-        y = jnp.stack([a * cos - b * sin, a * sin + b * cos], axis=-2)
-        return y.reshape(x.shape).astype(x.dtype)
+        heads = x.reshape(*x.shape[:-1], features // width, width)
+        return rotate(heads, n, base=base).reshape(x.shape)
 
     def step(params, carry, x):
-        return carry + 1, rotate(carry, x)
+        return carry + 1, turn(carry, x)
 
     def sequence(scan, params, carry, initial, xs, steps):
         order = processing_order(steps.valid, reverse=steps.reverse)
@@ -223,7 +206,7 @@ def rotation(features: int, *, width: int, base: float = 10000.0) -> Cell:
         if steps.resets is not None:
             latest = jax.lax.cummax(jnp.where(order.take(steps.resets), n, -1))
             before = jnp.where(latest < 0, before, initial[None] + n - latest)
-        ys = rotate(order.put_back(before), xs)
+        ys = turn(order.put_back(before), xs)
         carries = order.held(before + 1, carry) if steps.record else None
         return Run(order.last(before + 1, carry), ys, carries)
 

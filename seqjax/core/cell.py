@@ -114,6 +114,15 @@ class Cell:
         if not self.causal and self.sequence is None:
             raise TypeError("Cell: a cell that is not causal needs `sequence`; got None.")
 
+    def __deepcopy__(self, memo: Any) -> "Cell":
+        # Nothing in a cell changes, and a copy of its functions would not equal them.
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """A cell that a `factory` made is pickled as the call."""
+        recipe = self.__dict__.get("recipe")
+        return super().__reduce_ex__(protocol) if recipe is None else (_make_again, recipe)
+
     def __repr__(self) -> str:
         return self.call or f"Cell(step={spell(self.step)}, features={self.features})"
 
@@ -164,25 +173,46 @@ def factory(build: Callable[P, Cell]) -> Callable[P, Cell]:
             name = (not cell.call and cell.name) or build.__name__.lstrip("_")
             call = _spell_call(build, given)
             known = _renamed(cell, name, call)
+            object.__setattr__(known, "recipe", (make, args, kwargs))
             made[recipe] = known
         return known
 
     return make
 
 
+def _make_again(make: Callable[..., Cell], args: Any, kwargs: Any) -> Cell:
+    return make(*args, **kwargs)
+
+
 def _renamed(cell: Cell, name: str, call: str) -> Cell:
     """The cell under the name of the function that made it, in the errors of its steps too."""
-    parts = cell.structure
-    if not hasattr(parts, "owner"):
-        return dataclasses.replace(cell, name=name, call=call)
-    owned: Any = dataclasses.replace(parts, owner=call)  # pyright: ignore[reportArgumentType]
+    renamed: dict[int, Any] = {}
+
+    def owned(value: Any) -> Any:
+        """Functions of what has an owner, as those of this call."""
+        self = getattr(value, "__self__", None)
+        return value if self is None else getattr(own(self), value.__name__)
+
+    def own(parts: Any) -> Any:
+        if not hasattr(parts, "owner"):
+            return parts
+        if id(parts) not in renamed:
+            fields = {field.name: getattr(parts, field.name) for field in dataclasses.fields(parts)}
+            fields = {name: owned(value) for name, value in fields.items()} | {"owner": call}
+            renamed[id(parts)] = type(parts)(**fields)
+        return renamed[id(parts)]
+
     fields = {field.name: getattr(cell, field.name) for field in dataclasses.fields(cell)}
-    bound = {
-        field: getattr(owned, value.__name__)
-        for field, value in fields.items()
-        if getattr(value, "__self__", None) is parts
-    }
-    return Cell(**fields | bound | {"structure": owned, "name": name, "call": call})
+    fields = {field: owned(value) for field, value in fields.items()}
+    return Cell(**fields | {"structure": own(cell.structure), "name": name, "call": call})
+
+
+class WidthError(ValueError):
+    """Inputs are not as wide as those the parameters of `owner` were made for."""
+
+    def __init__(self, owner: Any, reason: str):
+        super().__init__(f"{owner}: {reason}")
+        self.reason = reason
 
 
 def positive_int(owner: str, name: str, value: Any) -> int:
@@ -208,9 +238,10 @@ def position_in_stack(owner: str, layer: int, layers: int) -> tuple[float, float
 def expect_inputs(owner: Any, in_features: int, x: Any) -> None:
     """Raises unless the inputs of a step are as wide as those the parameters were made for."""
     if x.ndim < 1 or x.shape[-1] != in_features:
-        raise ValueError(
-            f"{owner}: expected inputs of width {in_features}, which is what the parameters were "
-            f"made for by `init(key, {in_features})`; got inputs of shape {x.shape}."
+        raise WidthError(
+            owner,
+            f"expected inputs of width {in_features}, which is what the parameters were made for "
+            f"by `init(key, {in_features})`; got inputs of shape {x.shape}.",
         )
 
 

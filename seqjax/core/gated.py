@@ -173,6 +173,7 @@ class Gated:
     input_init: Initializer
     recurrent_init: Initializer
     bias_init: Initializer
+    apart: bool = False  # See `by_gate`.
     owner: str = dataclasses.field(default="", compare=False)
     """The call that made the cell, for errors."""
 
@@ -189,11 +190,8 @@ class Gated:
                 f"{list(fields or ())}."
             )
         if self.features % self.blocks:
-            raise ValueError(
-                f"gated: `blocks={self.blocks}` does not divide `features={self.features}`."
-            )
-        if self.blocks > 1 and self.projection is not None:
-            raise ValueError("gated: `blocks` and `projection` cannot be combined.")
+            sizes = f"`blocks={self.blocks}` does not divide `features={self.features}`"
+            raise ValueError(f"gated: {sizes}.")
         if not 0 <= self.modulated <= self.gates or (self.modulate is None) != (
             self.modulated == 0
         ):
@@ -202,14 +200,13 @@ class Gated:
                 f"of the {self.gates} gates it feeds; got modulate={self.modulate}, "
                 f"modulated={self.modulated}."
             )
-        if self.modulated and self.projection is not None:
-            raise ValueError("gated: `modulate` and `projection` cannot be combined.")
+        for name, given in (("blocks", self.blocks > 1), ("modulate", self.modulated > 0)):
+            if given and self.projection is not None:
+                raise ValueError(f"gated: `{name}` and `projection` cannot be combined.")
         taken = _OWN.intersection(name for name, _ in self.parameters)
         if taken:
-            raise ValueError(
-                f"gated: the names {sorted(taken)} belong to gated itself; rename the extra "
-                "parameters."
-            )
+            own = f"the names {sorted(taken)} belong to gated itself"
+            raise ValueError(f"gated: {own}; rename the extra parameters.")
 
     @property
     def hidden_features(self) -> int:
@@ -225,6 +222,9 @@ class Gated:
         """The leaf of the state that feeds the recurrent product and is the output."""
         field = self.hidden_field
         return state if field is None else getattr(state, field)
+
+    def by_gate(self) -> "Gated":
+        return dataclasses.replace(self, apart=True)
 
     @property
     def unit_parameters(self) -> tuple[str, ...]:
@@ -338,7 +338,8 @@ class Gated:
         in_features = params["input"].shape[0] if own else self.gates * self.features
         expect_inputs(self, in_features, x)
         expect_real(self, x, params["recurrent"])
-        gates = Gates(jnp.split(x @ params["input"] if own else x, self.gates, axis=-1))
+        product = Projection(self.gates, apart=self.apart)
+        gates = product(x, params["input"]) if own else Gates(jnp.split(x, self.gates, axis=-1))
         if self.layer_norm:
             gates = normalize(gates, params["input_gain"])
         return add_bias(gates, params["bias"])
@@ -376,7 +377,7 @@ class Gated:
     def _recur(
         self, params: Params, hidden: Array, which: slice, multiply: Callable[..., Any]
     ) -> Gates:
-        product = Projection(which.stop - which.start, self.blocks)
+        product = Projection(which.stop - which.start, self.blocks, self.apart)
         bias = params["recurrent_bias"][which] if self.recurrent_bias else None
         weights = params["recurrent"][which.start > 0]
         if not self.layer_norm:

@@ -104,15 +104,27 @@ class Projection:
 
     gates: int
     blocks: int = 1
+    apart: bool = False
+    """Whether each gate, and block, has a product of its own, so that none is cut out of a wider
+    array; else they are one product."""
 
     def __call__(self, x: Array, weights: Array) -> Gates:
+        if self.blocks > 1 and weights.ndim == 2:
+            return Gates(x * like_features(row, x) for row in weights)
+        if self.apart:
+            return self._apart(x, weights.reshape(self.blocks, -1, weights.shape[-1]))
         if self.blocks == 1:
             return Gates(jnp.split(x @ weights, self.gates, axis=-1))
-        if weights.ndim == 2:
-            return Gates(x * like_features(row, x) for row in weights)
-        apart = x.reshape(*x.shape[:-1], self.blocks, -1)
-        products = jnp.einsum("...bi,bio->...bo", apart, weights)
+        parts = x.reshape(*x.shape[:-1], self.blocks, -1)
+        products = jnp.einsum("...bi,bio->...bo", parts, weights)
         return Gates(part.reshape(x.shape) for part in jnp.split(products, self.gates, axis=-1))
+
+    def _apart(self, x: Array, weights: Array) -> Gates:
+        parts = jnp.split(x, self.blocks, axis=-1)
+        columns = (jnp.split(block, self.gates, axis=-1) for block in weights)
+        products = ([p @ gate for gate in gates] for p, gates in zip(parts, columns, strict=True))
+        by_gate = zip(*products, strict=True)
+        return Gates(gate[0] if self.blocks == 1 else jnp.concatenate(gate, -1) for gate in by_gate)
 
 
 def add_bias(gates: Gates, bias: Array) -> Gates:

@@ -37,6 +37,8 @@ class Diagonal:
     read: Callable[..., Any]
     read_before: bool
     output: Callable[..., Any]
+    owner: str = dataclasses.field(default="diagonal", compare=False)
+    """The call that made the cell, for errors."""
 
     def update(self, params: Params, inputs: PyTree, like: Carry, *, lead: int = 0) -> Update:
         """The coefficients of a step, or of steps on `lead` more axes, in the dtypes of a state."""
@@ -268,6 +270,8 @@ class _LinearGates:
     parameters: tuple[tuple[str, Initializer], ...]
     input_init: Initializer
     bias_init: Initializer
+    owner: str = dataclasses.field(default="linear", compare=False)
+    """The call that made the cell, for errors."""
 
     def init(self, key: PRNGKeyArray, in_features: int) -> Params:
         in_features = positive_int("init", "in_features", in_features)
@@ -292,15 +296,15 @@ class _LinearGates:
         like = jax.eval_shape(value)
         if any(leaf.shape[: len(batch_shape)] != batch_shape for leaf in jax.tree.leaves(like)):
             raise ValueError(
-                "linear: the value that `coefficients` returns must have the batch dimensions of "
-                f"its argument, {batch_shape}; it returned {jax.tree.map(jnp.shape, like)}. "
-                f"{_REPEAT}"
+                f"{self.owner}: the value that `coefficients` returns must have the batch "
+                f"dimensions of its argument, {batch_shape}; it returned "
+                f"{jax.tree.map(jnp.shape, like)}. {_REPEAT}"
             )
         return jax.tree.map(lambda leaf: leaf.astype(dtype), empty(like))
 
     def project(self, params: Params, x: Array) -> Gates:
-        expect_inputs("linear", params["input"].shape[0], x)
-        expect_real("linear", x, params["input"])
+        expect_inputs(self.owner, params["input"].shape[0], x)
+        expect_real(self.owner, x, params["input"])
         made = add_bias(project(x, params["input"]), params["bias"])
         return made.map(widen)
 
@@ -311,11 +315,11 @@ class _LinearGates:
         return self.read(state, x, *self.extra(params, x[0])) if self.read else state
 
     def output(self, params: Params, values: Array, x: Array) -> Array:
-        _check_read("linear", values, (*x.shape[:-1], self.features))
+        _check_read(self.owner, values, (*x.shape[:-1], self.features))
         if _is_complex(values):
             raise ValueError(
-                f"linear: `read` must return real numbers, got {values.dtype}. Return the real "
-                "part; or both, side by side, from the `output` of an sj.diagonal."
+                f"{self.owner}: `read` must return real numbers, got {values.dtype}. Return the "
+                "real part; or both, side by side, from the `output` of an sj.diagonal."
             )
         return values.astype(jnp.result_type(params["input"], x))
 

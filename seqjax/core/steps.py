@@ -28,6 +28,8 @@ class Steps:
       checkpoint_every: store the carry every k steps only; None for every step.
       devices: how many devices run sequences of their own at the same time.
       record: also return the carry after every step.
+      snapshots: also return the carry after every k steps, for a number k, or after each of some
+        numbers of steps; masked ones count. None for neither.
     """
 
     valid: TimeFlags | None = None
@@ -39,6 +41,9 @@ class Steps:
     checkpoint_every: int | None = dataclasses.field(default=None, metadata={"static": True})
     devices: int = dataclasses.field(default=1, metadata={"static": True})
     record: bool = dataclasses.field(default=False, metadata={"static": True})
+    snapshots: int | tuple[int, ...] | None = dataclasses.field(
+        default=None, metadata={"static": True}
+    )
 
     @property
     def flags(self) -> tuple[TimeFlags | None, TimeFlags | None, TimeFlags | None]:
@@ -81,7 +86,8 @@ class Run(NamedTuple):
     """The result of running a cell over a sequence.
 
     `carry` after the last step, `ys` `(time, *batch, features)` with zeros at masked
-    steps, `carries` the carry after every step (`(time, *batch, ...)`) if recorded.
+    steps, `carries` the carry after every step (`(time, *batch, ...)`) if recorded, or the
+    snapshots `(snapshots, *batch, ...)` in the order of processing.
     """
 
     carry: Carry

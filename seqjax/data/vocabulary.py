@@ -153,7 +153,7 @@ class Vocabulary:
         if self.kind == "bytes":
             return ()
         split = _characters if self.kind == "characters" else _words
-        return tuple(sorted(set(split(text)) - set(self.tokens)))
+        return tuple(sorted({token for token in split(text) if token not in self._index}))
 
     def corpus(self, documents: Sequence[Document]) -> np.ndarray:
         """All documents concatenated, each after a boundary token."""

@@ -2,36 +2,15 @@
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from seqjax.core.errors import InputError
-from seqjax.core.types import Array, Carry, PRNGKeyArray
-
-
-@runtime_checkable
-class TokenModel(Protocol):
-    """A language model: logits of the next token, for a sequence or step by step.
-
-    `sj.nn.LanguageModel` is one. It must be a pytree.
-    """
-
-    vocabulary_size: int
-
-    def __call__(self, tokens: Array, carry: Carry, **options: Any) -> tuple[Carry, Array]:
-        """`(carry, logits)` for `(*batch, time)` tokens; takes the options of `sj.scan`."""
-        ...
-
-    def step(self, carry: Carry, token: Array) -> tuple[Carry, Array]:
-        """`(carry, logits)` for one token per sequence."""
-        ...
-
-    def initial_carry(self, batch_shape: tuple[int, ...] = ()) -> Carry:
-        """The carry before the first token."""
-        ...
+from seqjax.core.types import Array, PRNGKeyArray
+from seqjax.decode.prompts import PIECE, PrefixCache, TokenModel, read_prompt
 
 
 def sample(key: PRNGKeyArray, logits: Array, temperature: Any, top_k: Any, top_p: Any) -> Array:
@@ -85,10 +64,6 @@ def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -
         raise InputError(f"top-p must be above 0 and at most 1, got {top_p}.")
 
 
-PIECE = 32
-"""Number of tokens that are sampled, or read from the prompt, per compiled call."""
-
-
 def generate(
     model: TokenModel,
     prompt: np.ndarray,
@@ -99,6 +74,7 @@ def generate(
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
+    cache: PrefixCache | None = None,
 ) -> Iterator[np.ndarray]:
     """Continues a prompt, in constant memory and constant time per token.
 
@@ -111,9 +87,15 @@ def generate(
       temperature: see `sample`.
       top_k: see `sample`; None is no restriction.
       top_p: see `sample`; None is no restriction.
+      cache: what the model has read before, for prompts that begin alike; it learns this prompt.
+        The tokens are the same with it and without.
 
     Yields:
       The new tokens, up to `PIECE` at a time.
+
+    Raises:
+      InputError: if an option is out of range.
+      ValueError: if the cache is of another model.
     """
     check_sampling(temperature, top_k, top_p)
     options = (
@@ -122,22 +104,16 @@ def generate(
         jnp.float32(1.0 if top_p is None else top_p),
     )
     tokens = np.concatenate([[boundary], prompt]).astype(np.int32)
-    carry = model.initial_carry()
+    if cache is not None and cache.model is not model:
+        raise ValueError("generate: the cache is of another model; make one by PrefixCache(model).")
     # All tokens but the last are read; the last one starts the sampling.
-    for start in range(0, len(tokens) - 1, PIECE):
-        part = tokens[start : min(start + PIECE, len(tokens) - 1)]
-        padded = np.pad(part, (0, PIECE - len(part)))
-        carry = _read(model, carry, padded, np.int32(len(part)))
+    read = tokens[:-1]
+    carry = read_prompt(model, read) if cache is None else cache.read(read)
     token = jnp.int32(tokens[-1])
     for start in range(0, length, PIECE):
         key, piece_key = jax.random.split(key)
         carry, token, drawn = _draw(model, carry, token, piece_key, options, boundary)
         yield np.asarray(drawn)[: length - start]
-
-
-@jax.jit
-def _read(model: Any, carry: Carry, tokens: Array, length: Array) -> Carry:
-    return model(tokens, carry, lengths=length)[0]
 
 
 @partial(jax.jit, static_argnames="boundary")

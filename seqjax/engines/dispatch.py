@@ -1,6 +1,5 @@
 """Which engine runs which part of a cell."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -9,29 +8,28 @@ import jax
 from seqjax.core.cell import Cell
 from seqjax.core.linear import Diagonal
 from seqjax.core.matrix import MatrixRecurrence
-from seqjax.core.noise import with_keys_of
 from seqjax.core.programs import closed_over
 from seqjax.core.recurrence import AnyStep, Recurrence
 from seqjax.core.steps import Run, Steps, batch_shape_of, is_symbolic, time_of, zero_masked
-from seqjax.core.trees import narrowed, widened
-from seqjax.core.types import Carry, Inputs, Params, PyTree
+from seqjax.core.types import Carry, Inputs, Params
 from seqjax.engines.any_steps import any_steps
 from seqjax.engines.chunkwise import chunkwise
 from seqjax.engines.diagonal import diagonal
+from seqjax.engines.fused.fused_steps import fused_gated, wins
 from seqjax.engines.gated_steps import gated_steps
 from seqjax.engines.methods import (
     Associative,
     Auto,
     Chunked,
+    Fused,
     Method,
     Plain,
     Recompute,
     Store,
     spell_method,
 )
-from seqjax.engines.placement import place_like_result, place_rows
 from seqjax.engines.sequential import sequential
-from seqjax.engines.tiles import over_tiles
+from seqjax.engines.stretches import in_checkpoints, with_snapshots
 
 
 def run_cell(
@@ -68,8 +66,10 @@ def _run(
         return cell.sequence(again, params, carry, initial, xs, steps)
     time, batch_shape = time_of(xs), batch_shape_of(cell, xs)
     steps = steps.counted(time, batch_shape)
+    if steps.snapshots is not None:
+        return with_snapshots(again, cell, params, carry, initial, xs, steps)
     if steps.checkpoint_every is not None:
-        return _in_checkpoints(again, cell, params, carry, initial, xs, steps)
+        return in_checkpoints(again, cell, params, carry, initial, xs, steps)
     parts = (params, carry, initial, xs, steps)
     structure = cell.structure
     if is_symbolic(time, *batch_shape):
@@ -86,7 +86,7 @@ def _run(
         return sequential(cell, *parts)
     if _closes_over_traced(structure, cell, params, carry, xs):
         # The derivative rules of our own know arguments only; JAX knows closures.
-        if isinstance(method, Recompute | Store):
+        if isinstance(method, Recompute | Store | Fused):
             raise ValueError(
                 f"scan: method={spell_method(method)} differentiates by what is in `params`, but "
                 f"the step of {cell} closes over a number that is traced, as the argument of a "
@@ -96,6 +96,10 @@ def _run(
         structure = None
     if isinstance(structure, Diagonal) and isinstance(method, Auto | Associative | Chunked):
         return diagonal(method, structure, *parts)
+    if isinstance(structure, Recurrence) and isinstance(method, Auto) and wins(params, carry, xs):
+        method = Fused()
+    if isinstance(structure, Recurrence) and isinstance(method, Fused):
+        return fused_gated(method, structure, *parts)
     if isinstance(structure, Recurrence) and isinstance(method, Auto | Recompute | Store):
         return gated_steps(method, structure, *parts)
     if isinstance(structure, AnyStep) and isinstance(method, Auto | Recompute):
@@ -127,69 +131,10 @@ def _closes_over_traced(
 _GATED = "cells that show which products they make, as those from sj.gated do"
 _LINEAR = "cells that are linear in their state, as those from sj.linear are"
 _CHUNKED = "cells that are linear in their state, as those from sj.linear and sj.matrix_state are"
-_NEEDS = {Recompute: _GATED, Store: _GATED, Associative: _LINEAR, Chunked: _CHUNKED}
-
-
-def _in_checkpoints(
-    run: Callable[..., Run],
-    cell: Cell,
-    params: Params,
-    carry: Carry,
-    initial: Carry,
-    xs: Inputs,
-    steps: Steps,
-) -> Run:
-    """All layers of a stretch of time before the next one."""
-    size = steps.checkpoint_every
-    assert size is not None
-    expect_numbers(xs)
-    # Gradients add up over stretches: in float32 at least.
-    whole = params, with_keys_of(initial, carry)
-    wide, initial = widened(whole)
-
-    def stretch(carry, here):
-        xs, flags = here
-        start = narrowed(initial, carry)
-        part = run(cell, narrowed(wide, params), carry, start, xs, steps.part(flags))
-        return part.carry, (part.ys, part.carries)
-
-    here = (xs, steps.flags)
-    # The carries to start from and to go back to lie where a stretch leaves its own.
-    placed = place_rows((carry, initial), xs, len(batch_shape_of(cell, xs)))
-    first = jax.tree.map(lambda leaf: leaf[None, :size], here)
-    carry, initial = place_like_result(stretch, placed, first, wide)
-    carry, made = in_stretches(stretch, carry, here, size=size, reverse=steps.reverse)
-    return Run(carry, *made)
-
-
-def expect_numbers(xs: Inputs) -> None:
-    """Raises if the number of steps is a symbol."""
-    if is_symbolic(time_of(xs)):
-        raise ValueError(
-            "scan: `checkpoint_every` divides the steps, so their number must be known; got "
-            f"{time_of(xs)}. Leave it out in a program for export, which stores no carries."
-        )
-
-
-def in_stretches(
-    function: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]],
-    carry: PyTree,
-    xs: PyTree,
-    *,
-    size: int,
-    reverse: bool,
-) -> tuple[PyTree, PyTree]:
-    """Time in stretches that the backward pass runs a second time.
-
-    Between the stretches nothing is stored but `carry` and what `function` returns for each step.
-
-    Args:
-      function: `(carry, xs of some steps) -> (carry, ys of these steps)`.
-      carry: before the first stretch in the order of processing.
-      xs: leaves `(time, ...)`.
-      size: steps of a stretch.
-      reverse: begin with the last steps.
-    """
-    # Inside a loop nothing can be merged across the checkpoint, so no barrier is needed.
-    again = jax.checkpoint(function, prevent_cse=size >= time_of(xs))
-    return over_tiles(again, carry, xs, size=size, reverse=reverse)
+_NEEDS = {
+    Recompute: _GATED,
+    Store: _GATED,
+    Fused: _GATED,
+    Associative: _LINEAR,
+    Chunked: _CHUNKED,
+}

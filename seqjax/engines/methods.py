@@ -173,11 +173,39 @@ class Chunked(Method):
                 )
 
 
+@dataclasses.dataclass(frozen=True, repr=False)
+class Fused(Method):
+    """Exact BPTT whose loops over time are kernels for a TPU; `"fused"` in short. For gated cells.
+
+    Recurrent weights and state stay in the memory of the core from the first step of a tile to the
+    last, and the cell's own update runs there. Everything else is as for `Recompute`. On other
+    devices the kernels are interpreted, which is slow: there it is for tests.
+
+    Args:
+      tile: steps of a tile, whose products with inputs are one.
+      block: steps whose inputs and results move together, at most.
+
+    Raises:
+      ValueError: if a size is not a positive whole number.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.gru(4)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> carry, ys = sj.scan(cell, params, jnp.ones((2, 6, 3)), method=sj.Fused(tile=3))
+    """
+
+    tile: int | None = None
+    block: int | None = None
+
+
 BY_NAME: dict[str, Method] = {
     "auto": Auto(),
     "plain": Plain(),
     "recompute": Recompute(),
     "store": Store(),
+    "fused": Fused(),
     "associative": Associative(),
     "chunked": Chunked(),
 }

@@ -1,6 +1,8 @@
 """What a user asks of a scan, checked: every mistake gets one message here."""
 
 import dataclasses
+import itertools
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import jax
@@ -38,7 +40,7 @@ class ScanOptions(SumOptions, total=False):
 class Request:
     """A run as it was asked for; arrays are `(*batch, time, ...)`, options those of `scan`.
 
-    `record` asks for the carry after every step.
+    `record` asks for the carry after every step, `snapshots` for some of them, see `Steps`.
     """
 
     params: Any
@@ -55,6 +57,7 @@ class Request:
     truncate: int | None = dataclasses.field(metadata={"static": True})
     checkpoint_every: int | None = dataclasses.field(metadata={"static": True})
     record: bool = dataclasses.field(metadata={"static": True})
+    snapshots: int | tuple[int, ...] | None = dataclasses.field(metadata={"static": True})
 
 
 def checked(
@@ -71,6 +74,8 @@ def checked(
     checkpoint_every: int | None = None,
     method: Method | str = "auto",
     record: bool = False,
+    every: int | None = None,
+    after: Sequence[int] | None = None,
 ) -> Request:
     """The request, or an error that says what to change."""
     expect_cell("scan", cell)
@@ -99,7 +104,21 @@ def checked(
         truncate=truncate,
         checkpoint_every=checkpoint_every,
         record=record,
+        snapshots=_every("every", every) if after is None else _after(after, every, time),
     )
+
+
+def _after(after: Sequence[int], every: Any, time: Any) -> tuple[int, ...]:
+    """The numbers of steps after which the carry is wanted."""
+    counts = tuple(after)
+    whole = all(hasattr(count, "__index__") and not isinstance(count, bool) for count in counts)
+    ordered = whole and all(a < b for a, b in itertools.pairwise((-1, *counts)))
+    if every is not None or not counts or not ordered or counts[-1] > time:
+        raise ValueError(
+            f"snapshots: expected `every`, or `after` with growing numbers of steps between 0 and "
+            f"{time}, not both; got every={every} and after={after}."
+        )
+    return tuple(count.__index__() for count in counts)
 
 
 def _every(name: str, value: Any) -> int | None:

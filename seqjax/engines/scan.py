@@ -1,7 +1,8 @@
 """One scan for every cell: the door through which time comes first, and leaves as it came."""
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 
@@ -13,7 +14,7 @@ from seqjax.core.types import Carry, Inputs, Params, PyTree
 from seqjax.engines.dispatch import run_cell
 from seqjax.engines.methods import Auto, Method, Plain
 from seqjax.engines.placement import apart, split_by_rows
-from seqjax.engines.request import Request, checked
+from seqjax.engines.request import Request, ScanOptions, checked
 
 
 def scan(
@@ -161,12 +162,70 @@ def trajectory(
     return run.carries
 
 
+def snapshots(
+    cell: Cell,
+    params: Params,
+    xs: Inputs,
+    carry: Carry | None = None,
+    *,
+    every: int | None = None,
+    after: Sequence[int] | None = None,
+    **options: Unpack[ScanOptions],
+) -> tuple[Carry, PyTree, Carry]:
+    """`sj.scan`, and the carry after every k steps or after chosen numbers of steps.
+
+    Nothing else is stored, whichever way the cell runs: a stretch of time between two snapshots is
+    a scan of its own. To go on from a snapshot gives what the whole scan gives from there on.
+
+    Args:
+      cell, params, xs, carry: as for `sj.scan`.
+      every: k: after k, 2k, ... steps in the order of processing. Masked steps count too, so all
+        rows have as many.
+      after: growing numbers of steps in the order of processing, at most all; 0 is the carry to
+        start from. Each piece between two is compiled by itself, so give few.
+      **options: as for `sj.scan`.
+
+    Returns:
+      `(carry, ys, snapshots)`: a snapshot is a carry; leaves are `(*batch, snapshots, ...)`, in the
+      order of processing.
+
+    Raises:
+      TypeError, ValueError: as `sj.scan`, and unless there is either `every` or `after`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.lstm(4)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> xs = jnp.ones((2, 7, 3))
+      >>> carry, ys, kept = sj.snapshots(cell, params, xs, every=3)
+      >>> kept.cell.shape
+      (2, 2, 4)
+      >>> after_3 = jax.tree.map(lambda leaf: leaf[:, 0], kept)
+      >>> bool(jnp.allclose(sj.scan(cell, params, xs[:, 3:], after_3)[1], ys[:, 3:], atol=1e-6))
+      True
+    """
+    if every is None and after is None:
+        raise ValueError("snapshots: expected `every`, a number of steps, or `after`; got neither.")
+    request = checked(cell, params, xs, carry, every=every, after=after, **options)
+    run = run_request(request)
+    return run.carry, run.ys, run.carries
+
+
 # Compiled by itself so that calls outside `jit` are traced and compiled once for each cell
 # and shape; inlined so that calls inside `jit` leave no trace of it.
 @partial(jax.jit, inline=True)
 def run_request(request: Request) -> Run:
     """The run itself, by the method asked for, with `(*batch, time, ...)` outputs."""
-    run = run_opened(request.method, request.cell, *opened(request))
+    try:
+        run = run_opened(request.method, request.cell, *opened(request))
+    except KeyError as error:
+        if not isinstance(request.params, dict) or error.args[0] in request.params:
+            raise
+        raise ValueError(
+            f"{request.cell}: expected parameters of `init` of this cell, with {error.args[0]!r}; "
+            f"got {', '.join(map(repr, request.params))}."
+        ) from error
     return Run(run.carry, *batch_major((run.ys, run.carries), len(request.batch_shape)))
 
 
@@ -186,6 +245,7 @@ def opened(request: Request) -> tuple[Params, Carry, Carry, Inputs, Steps]:
         truncate=request.truncate,
         checkpoint_every=request.checkpoint_every,
         record=request.record,
+        snapshots=request.snapshots,
     )
     initial = request.cell.initial_carry(request.params, batch_shape)
     start = initial if request.carry is None else request.carry

@@ -12,9 +12,9 @@ from seqjax.core.programs import closed_as_arguments, closed_over
 from seqjax.core.steps import batch_major, time_major
 from seqjax.core.trees import narrowed, widened
 from seqjax.core.types import Carry, Inputs, Params, PyTree
-from seqjax.engines.dispatch import expect_numbers, in_stretches
 from seqjax.engines.request import SumOptions, checked
 from seqjax.engines.scan import opened, run_opened
+from seqjax.engines.stretches import expect_numbers, in_stretches
 
 
 def scan_sum(
@@ -86,7 +86,7 @@ def scan_sum(
             )
     batch_ndim = len(request.batch_shape)
     params, start, initial, xs, steps = opened(request)
-    expect_numbers(xs)
+    expect_numbers("checkpoint_every", xs)
     params = jax.tree.map(jnp.asarray, params)
     steps = steps.counted(request.time, request.batch_shape)
 

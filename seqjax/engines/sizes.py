@@ -55,6 +55,20 @@ Haiku's speed at 64, 8, 32, 64 and 200, 16, 32, 64 lstm has 0.98 and 0.97 so, wi
 GATES_OF_FORWARD_TILE = Size(cpu=2**16, gpu=2**16, tpu=2**16)
 """Bytes of the gates of such a tile."""
 
+# Gated cells with kernels for their loops: `fused/fused_steps.py`.
+
+WEIGHTS_OF_KERNEL = Size(cpu=0, gpu=0, tpu=3 * 2**24)
+"""Bytes of parameters that a kernel may hold in VMEM (128 MB on a v5e); larger cells go by
+`lax.scan`. On other devices a kernel is only interpreted."""
+
+GATES_OF_KERNEL = Size(cpu=2**20, gpu=2**20, tpu=2**25)
+"""Bytes of the gates of a tile, which is one kernel. By the compiler for a v5e, lstm at 1024, 32,
+768, 768 in bfloat16 takes 24.4, 22.0, 20.8 million cycles and 238, 316, 440 MB with tiles of 64,
+128, 256 steps."""
+
+GATES_OF_BLOCK = Size(cpu=2**20, gpu=2**20, tpu=2**20)
+"""Bytes of the gates of steps that move together."""
+
 # Any step: `any_steps.py`.
 
 STEPS_OF_TILE = Size(cpu=2**22, gpu=2**22, tpu=2**22)
@@ -128,3 +142,14 @@ times as slow, 394 ms in place of 1286 for rwkv7_time_mix at 4096, 1."""
 
 INVERSE_ROWS = Size(cpu=8, gpu=8, tpu=8)
 """Triangular matrices up to this size are inverted row by row."""
+
+# Attention over a window: `banded.py`.
+
+FEWEST_QUERIES = Size(cpu=64, gpu=64, tpu=128)
+"""Steps of a tile of queries, at least, and half of the window otherwise. Forward and with a
+gradient, at a window of 256 (1 row of 4096 steps, 4 heads of 64, one key head): tiles of 128 steps
+took 99 and 350 ms, of 64 156 and 366, of 256 137 and 521, of 512 250 and 1090."""
+
+MOST_QUERIES = Size(cpu=256, gpu=256, tpu=256)
+"""The same, at most. At a window of 1024 (4 rows of 2048 steps, 4 heads of 64): tiles of 256 steps
+took 785 and 2178 ms, of 512 1028 and 2641, of 128 643 and 3184."""

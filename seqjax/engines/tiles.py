@@ -19,7 +19,8 @@ def over_tiles(
     """`lax.scan` in stretches of `size` steps instead of single ones.
 
     Args:
-      function: `(carry, xs of some steps) -> (carry, ys of these steps)`.
+      function: `(carry, xs of some steps) -> (carry, ys of these steps)`; instead of one entry a
+        step, a leaf may have one entry a stretch.
       carry: for the first stretch in the order of processing.
       xs: leaves `(time, ...)`.
       size: steps of a stretch; when it does not divide the time, the stretch processed last
@@ -35,7 +36,7 @@ def over_tiles(
         lambda leaf: leaf[first : first + tiles * size].reshape(tiles, size, *leaf.shape[1:]), xs
     )
     carry, ys = jax.lax.scan(function, carry, whole, reverse=reverse)
-    ys = jax.tree.map(lambda leaf: leaf.reshape(tiles * size, *leaf.shape[2:]), ys)
+    ys = jax.tree.map(lambda leaf: leaf.reshape(tiles * leaf.shape[1], *leaf.shape[2:]), ys)
     if not rest:
         return carry, ys
     tail = jax.tree.map(lambda leaf: leaf[:rest] if reverse else leaf[-rest:], xs)

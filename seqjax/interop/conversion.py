@@ -86,7 +86,12 @@ def save_arrays(
         if one.rule.constant is not None:
             _expect_constant(family, one, arrays)
             continue
-        yield from zip(one.theirs, one.rule.save(arrays), strict=True)
+        try:
+            saved = one.rule.save(arrays)
+        except ValueError as error:
+            shapes = ", ".join(f"{path} {sources[path].shape}" for path in one.ours)
+            raise InputError(f"{family.name} has no place for our {shapes}: {error}.") from None
+        yield from zip(one.theirs, saved, strict=True)
 
 
 def _loaded(one: Placed, tensors: Tensors, targets: Mapping[str, nnx.Variable]) -> Arrays:
@@ -150,17 +155,21 @@ def expect_same(
     How its parameters were drawn is all that may differ.
     """
     shapes = {name: array.shape for name, array in arrays.items()}
-    other = shapes_alone(family, config, shapes)
-    own = leaves(module)
-    for path, leaf in leaves(other).items():
-        leaf.set_value(jax.ShapeDtypeStruct(own[path].shape, own[path].dtype))
-    programs = [_program(each) for each in (module, _in_own_dtype(other))]
-    if programs[0] != programs[1]:
+    other = shapes_alone(family, family.complete(config, shapes), shapes)
+    own, theirs = leaves(module), leaves(other)
+    same = own.keys() == theirs.keys()
+    if same:
+        for path, leaf in theirs.items():
+            leaf.set_value(jax.ShapeDtypeStruct(own[path].shape, own[path].dtype))
+        other = _in_own_dtype(other)
+        # The same cells and options: no need to look at what they compute.
+        same = jax.tree.structure(module) == jax.tree.structure(other)
+        same = same or _program(module) == _program(other)
+    if not same:
         cells = [getattr(getattr(each, "rnn", each), "cell", each) for each in (module, other)]
         raise InputError(
-            f"{family.name}: the model computes something else than one of its config, so it "
-            f"would be another one when it is loaded. It has {cells[0]}; of the config comes "
-            f"{cells[1]}."
+            f"{family.name} has no place for {cells[0]}: read with this config, its weights are "
+            f"those of {cells[1]}, which computes something else."
         )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from seqjax.core.errors import InputError, MissingPackageError
 from seqjax.core.extras import extra_module
+from seqjax.interop.live import keras_config
 
 EXTRA = "interop"
 CONVERT = "safetensors.torch.save_file(torch.load(path, weights_only={}), 'model.safetensors')"
@@ -230,6 +231,18 @@ def _read_keras(path: Path) -> Tensors:
         name: Tensor(item.shape, item.dtype, lambda item=item: np.asarray(item))
         for name, item in found.items()
     }
+
+
+def keras_layer_config(path: Path, prefix: str) -> dict[str, Any]:
+    """What a `.keras` file says of the layer whose weights have a prefix, `"layers/lstm/"`."""
+    package = extra_module("h5py", EXTRA)
+    described = json.load(_member(path, "config.json"))
+    with package.File(_member(path, "model.weights.h5")) as file:
+        group = file.get(f"{prefix}vars")
+        name = None if group is None else group.attrs.get("name")
+    layers = described["config"].get("layers", [described])
+    found = [layer["config"] for layer in layers if layer["config"].get("name") == name]
+    return keras_config(found[0]) if found else {}
 
 
 def _member(path: Path, name: str) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -27,7 +28,7 @@ class Loaded:
       family: its table.
       config: what `config.json` said, as it was.
       folder: where it came from, with the tokenizer; None if it was no folder.
-      dtypes: of their arrays by name: in these they are written.
+      arrays: shapes and dtypes of their arrays by name, with which they are written.
       unused: arrays that the model does not need; they are written too.
     """
 
@@ -35,7 +36,7 @@ class Loaded:
     family: Family
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     folder: Path | None = None
-    dtypes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    arrays: Mapping[str, jax.ShapeDtypeStruct] = dataclasses.field(default_factory=dict)
     unused: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
@@ -51,10 +52,11 @@ def families() -> dict[str, Family]:
 
 
 def load(
-    source: str | Path | Mapping[str, Any],
+    source: Any,
     *,
     family: str | Family | None = None,
     config: Mapping[str, Any] | None = None,
+    prefix: str = "",
     dtype: DTypeLike | None = None,
     sharding: Sharding | None = None,
 ) -> Loaded:
@@ -64,10 +66,14 @@ def load(
 
     Args:
       source: a folder with `config.json` and weights as on the Hugging Face Hub; a file of weights
-        (`.safetensors`, `.pth`, `.bin`, `.h5`, `.keras`); or arrays by name.
+        (`.safetensors`, `.pth`, `.bin`, `.h5`, `.keras`); a recurrent layer of PyTorch, Keras,
+        Flax NNX or Equinox; or its weights: arrays by name, also in dicts of dicts, or the list of
+        Keras.
       family: one of `sj.interop.families()`, or a table of your own; by default the one that the
         config or the names of the weights tell.
       config: what is to be added to `config.json`, or stands for it where there is none.
+      prefix: what stands before all names of the part that is wanted, `"encoder.rnn."`; the rest is
+        left alone.
       dtype: of the parameters, such as `jnp.bfloat16`; by default that of each array in the file.
         What a table marks, decays and step sizes, is kept in float32 at least.
       sharding: where the parameters go: one sharding for all, or a function
@@ -92,17 +98,17 @@ def load(
       >>> loaded.family, loaded.model.embedding.embedding.shape
       (<family mamba>, (11, 4))
     """
-    found, tensors, folder = open_source(source)
+    found, tensors, folder = open_source(source, prefix)
     found = {**found, **(config or {})}
     shapes = {name: one.shape for name, one in tensors.items()}
     table = choose_family(family, FAMILIES, found, shapes, folder)
-    module = load_module(table, table.complete(found), tensors, dtype, sharding)
+    module = load_module(table, table.complete(found, shapes), tensors, dtype, sharding)
     return Loaded(
         model=module,
         family=table,
         config=found,
         folder=folder,
-        dtypes={name: one.dtype for name, one in tensors.items()},
+        arrays={name: jax.ShapeDtypeStruct(one.shape, one.dtype) for name, one in tensors.items()},
         unused={name: tensors[name].read() for name in table.ignored_of(tensors)},
     )
 
@@ -132,7 +138,7 @@ def build(
       129135360
     """
     table = choose_family(family, FAMILIES, config, {}, None)
-    return Loaded(table.build(table.complete(config), {}, rngs), table, dict(config))
+    return Loaded(table.build(table.complete(config, {}), {}, rngs), table, dict(config))
 
 
 def weights(
@@ -225,13 +231,15 @@ def _with_family(
 
 
 def _by_name(loaded: Loaded, dtype: DTypeLike | None) -> dict[str, np.ndarray]:
-    config = loaded.family.complete(loaded.config)
+    shapes = {name: array.shape for name, array in loaded.arrays.items()}
+    config = loaded.family.complete(loaded.config, shapes)
     arrays = dict(save_arrays(loaded.family, config, loaded.model))
-    expect_same(loaded.family, config, loaded.model, arrays)
-    own = loaded.dtypes if dtype is None else {}
+    expect_same(loaded.family, loaded.config, loaded.model, arrays)
 
     def convert(name: str, array: np.ndarray) -> np.ndarray:
-        wanted = own.get(name, array.dtype if dtype is None else dtype)
-        return array.astype(wanted) if jnp.issubdtype(array.dtype, jnp.floating) else array
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            return array
+        own = loaded.arrays[name].dtype if name in loaded.arrays else array.dtype
+        return array.astype(own if dtype is None else dtype)
 
     return {name: convert(name, array) for name, array in arrays.items()} | dict(loaded.unused)

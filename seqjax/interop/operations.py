@@ -89,7 +89,7 @@ class SplitAxis:
         at, after = self.axis, self.axis + len(self.sizes)
         merged = array.shape[at:after]
         if any(size not in (-1, got) for size, got in zip(self.sizes, merged, strict=True)):
-            raise ValueError(f"axes from {at} on of sizes {self.sizes}, not {merged}")
+            raise ValueError(f"expected axes {self.sizes} from axis {at} on, not {merged}")
         return array.reshape(*array.shape[:at], math.prod(merged), *array.shape[after:])
 
 
@@ -166,15 +166,24 @@ class Reorder:
 
 @dataclasses.dataclass(frozen=True)
 class Plus:
-    """Adds a number, in float32 at least: to a gain that is stored as its distance from 1."""
+    """Adds a number, in float32 at least: to a gain that is stored as its distance from 1.
+
+    With `at`, to that part of the first axis alone: the forget gate of a bias by gates.
+    """
 
     number: float
+    at: int | None = None
 
     def load(self, arrays: Arrays) -> Arrays:
-        return tuple(_wide(array) + _wide(array).dtype.type(self.number) for array in arrays)
+        return tuple(self._moved(array, self.number) for array in arrays)
 
     def save(self, arrays: Arrays) -> Arrays:
-        return tuple(_wide(array) - _wide(array).dtype.type(self.number) for array in arrays)
+        return tuple(self._moved(array, -self.number) for array in arrays)
+
+    def _moved(self, array: np.ndarray, number: float) -> np.ndarray:
+        moved = array.astype(np.promote_types(array.dtype, np.float32))
+        moved[... if self.at is None else self.at] += moved.dtype.type(number)
+        return moved
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,12 +200,50 @@ class Sum:
         return (array, *[np.zeros_like(array)] * (self.count - 1))
 
 
+@dataclasses.dataclass(frozen=True)
+class SumOfGates:
+    """Biases of gates that add up with those of the recurrent side, but for the last gate.
+
+    Theirs are one bias of `gates * features`, or with `apart` one for each gate, and the recurrent
+    bias of the last gate; ours are two of `(gates, features)`.
+    """
+
+    apart: bool = False
+
+    def load(self, arrays: Arrays) -> Arrays:
+        *parts, last = arrays
+        bias = np.concatenate(parts).reshape(-1, *last.shape)
+        recurrent = np.zeros_like(bias)
+        recurrent[-1] = last
+        return bias, recurrent
+
+    def save(self, arrays: Arrays) -> Arrays:
+        bias, recurrent = arrays
+        total = bias.copy()
+        total[:-1] += recurrent[:-1]
+        return (*(total if self.apart else (total.ravel(),)), recurrent[-1])
+
+
+@dataclasses.dataclass(frozen=True)
+class Negate:
+    """Another sign for one part of an axis: for a gate `1 - z` in the place of `z`."""
+
+    axis: int
+    at: int
+
+    def load(self, arrays: Arrays) -> Arrays:
+        return tuple(map(self._turned, arrays))
+
+    save = load
+
+    def _turned(self, array: np.ndarray) -> np.ndarray:
+        turned = array.copy()
+        turned[(slice(None),) * self.axis + (self.at,)] *= -1
+        return turned
+
+
 def _inverse(order: Sizes) -> Sizes:
     return tuple(np.argsort(order).tolist())
-
-
-def _wide(array: np.ndarray) -> np.ndarray:
-    return array.astype(np.promote_types(array.dtype, np.float32))
 
 
 T = Transpose()

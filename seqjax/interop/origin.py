@@ -1,34 +1,58 @@
 """Where weights come from, and whose they are."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from seqjax.core.errors import InputError
-from seqjax.interop.files import Tensors, find_weights, read_tensors, tensors_of
+from seqjax.interop.files import (
+    Tensors,
+    find_weights,
+    keras_layer_config,
+    read_tensors,
+    tensors_of,
+)
+from seqjax.interop.live import described
 from seqjax.interop.table import Family, Shapes
 
 
-def open_source(
-    source: str | Path | Mapping[str, Any],
-) -> tuple[dict[str, Any], Tensors, Path | None]:
+def open_source(source: Any, prefix: str = "") -> tuple[dict[str, Any], Tensors, Path | None]:
     """The config, the arrays by name, and the folder of a source of weights.
+
+    Args:
+      source: a folder, a file, a layer of another library, or arrays.
+      prefix: of the names that are wanted; it is left out of them.
 
     Raises:
       InputError: if there is no such file, or it is none of weights.
     """
-    if isinstance(source, Mapping):
-        return {}, tensors_of(source), None
+    if not isinstance(source, (str, Path)):
+        config, arrays = described(source)
+        return config, _below(tensors_of(arrays), prefix), None
     path = Path(source)
     if not path.exists():
         raise InputError(
             f"There is no {path}. Nothing is fetched by itself: see 'Fetch a model' in "
             "docs/interop.md."
         )
-    if path.is_file():
-        return {}, read_tensors(path), None
-    return read_config(path), read_tensors(find_weights(path)), path
+    if path.is_dir():
+        return read_config(path), _below(read_tensors(find_weights(path)), prefix), path
+    config = keras_layer_config(path, prefix) if path.suffix == ".keras" else {}
+    return config, _below(read_tensors(path), prefix), None
+
+
+def _below(tensors: Tensors, prefix: str) -> Tensors:
+    """Those with the prefix, without it."""
+    found = {
+        name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)
+    }
+    if tensors and not found:
+        raise InputError(
+            f"No name begins with {prefix!r}; there are {', '.join(sorted(tensors)[:8])}, ..."
+        )
+    return found
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -94,7 +118,19 @@ def _none_fits(
         )
     where = f"{folder} has no config.json, and the" if folder else "The"
     examples = ", ".join(sorted(shapes)[:4])
+    hints = _prefixes(known, shapes)
+    hint = f" For a part of them, there is prefix={' or '.join(map(repr, hints))}." if hints else ""
     return (
         f"{where} names of the weights ({examples}, ...) tell no family; there are {names}. Fetch "
-        "the config too, or say which with `family=` and `config=`."
+        f"the config too, or say which with `family=` and `config=`.{hint}"
     )
+
+
+def _prefixes(known: Sequence[Family], shapes: Shapes) -> list[str]:
+    """Those below which the names tell a family."""
+    starts = {name[: cut.end()] for name in shapes for cut in re.finditer(r"[./]", name)}
+    parts = {
+        start: {name.removeprefix(start): shapes[name] for name in shapes if name.startswith(start)}
+        for start in sorted(starts)
+    }
+    return [start for start, part in parts.items() if any(one.matches({}, part) for one in known)]

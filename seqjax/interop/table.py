@@ -101,9 +101,10 @@ class Family:
       build: `(config, shapes, rngs) -> nnx.Module`, from the config and, where that says too
         little, from the shapes of the weights. To load it runs without arrays: nothing is drawn.
       rules: `config -> rules`.
+      describe: `shapes -> config`: what the shapes of the weights tell where no config does.
       defaults: what a config says that leaves it out.
-      requires: what a config must say of these keys if it says anything: what we have no option
-        for.
+      requires: the value that a key must have if a config has it, as there is no option here for
+        others; a frozenset of values for any of them.
       tied: their names that may repeat another, and which; a model that ties them has one leaf for
         both.
       ignored: their names that no model needs. They are kept for the way back.
@@ -116,6 +117,7 @@ class Family:
     build: Callable[[Mapping[str, Any], Shapes, nnx.Rngs], nnx.Module]
     rules: Callable[[Mapping[str, Any]], Sequence[Rule]]
     _: dataclasses.KW_ONLY
+    describe: Callable[[Shapes], Mapping[str, Any]] = lambda shapes: {}
     defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     requires: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     tied: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -130,19 +132,20 @@ class Family:
         ignored = [_regex(pattern) for pattern in self.ignored]
         return [name for name in names if any(match(name) for match in ignored)]
 
-    def complete(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """The config with the defaults.
+    def complete(self, config: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
+        """The config with the defaults and what the shapes tell.
 
         Raises:
           InputError: if it says of a key what `requires` does not.
         """
         for key, value in self.requires.items():
-            if config.get(key, value) != value:
+            values = sorted(value) if isinstance(value, frozenset) else [value]
+            if key in config and config[key] not in values:
                 raise InputError(
-                    f"{self.name}: only models with {key} = {value!r} can be held here; this "
-                    f"config has {config[key]!r}."
+                    f"{self.name}: {key} can be {' or '.join(map(repr, values))} here; this model "
+                    f"has {config[key]!r}."
                 )
-        return {**self.defaults, **config}
+        return {**self.defaults, **(self.describe(shapes) if shapes else {}), **config}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,7 +245,7 @@ def _expect_once(family: Family, placed: Sequence[Placed]) -> tuple[set[str], se
     """All their names and our paths in use; an error if one is used twice."""
     theirs = collections.Counter(name for one in placed for name in one.theirs)
     ours = collections.Counter(path for one in placed for path in one.ours)
-    twice = [name for name, times in (theirs + ours).items() if times > 1]
+    twice = [name for names in (theirs, ours) for name, times in names.items() if times > 1]
     if twice:
         raise ValueError(f"{family.name}: two rules use {_shortened(twice)}.")
     return set(theirs), set(ours)

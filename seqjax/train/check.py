@@ -1,5 +1,6 @@
 """`seqjax check`: how a file would be read, before anything trains."""
 
+import contextlib
 import dataclasses
 import itertools
 from collections.abc import Iterator
@@ -7,9 +8,13 @@ from pathlib import Path
 
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Malformed
-from seqjax.data.formats import Column, Description, Fields, Format, find_format
+from seqjax.data.formats import BINARY, Column, Description, Fields, Format, find_format
 from seqjax.data.formats.audio import Audio
+from seqjax.data.formats.fields import FIND
+from seqjax.data.formats.json_lines import JSON_LINES
+from seqjax.data.formats.npy import NPY, load_array
 from seqjax.data.formats.regular_series import GridReport, on_grid
+from seqjax.data.formats.token_tables import TOKENS
 from seqjax.data.survey import Survey
 from seqjax.train.short_runs import notes_on_groups
 
@@ -90,6 +95,7 @@ def check(config: CheckConfig) -> Iterator[str]:
       InputError: if it cannot be read at all.
     """
     path, fields = config.file, config.fields
+    fields = with_tags(path, fields)
     file_format = find_format(path, fields)
     yield f"{'file':11} {path}: {file_format.name}"
     fields = with_usual_names(path, file_format, fields)
@@ -115,6 +121,25 @@ def check(config: CheckConfig) -> Iterator[str]:
         yield from (f"  {line}" for line in found)
 
 
+def with_tags(path: Path, fields: Fields) -> Fields:
+    """The fields; where none is named, with words and tags to be found if the file has them."""
+    if fields.meant or fields.values or not path.is_file() or find_format(path, fields) in BINARY:
+        return fields
+    tagged = dataclasses.replace(fields, tokens=FIND, tag=FIND)
+    found = find_format(path, tagged)
+    if found is TOKENS:
+        resolved = found.describe(path, tagged).fields
+        first = next(iter(found.read(path, resolved, Malformed(skip=True))), None)
+        # Lines of a text may be short too, and translations stand side by side.
+        cells = [] if first is None else [*first.inputs, *(first.target or ())]
+        one = resolved.tokens == resolved.tag
+        return fields if one or 5 * sum(" " in cell for cell in cells) > len(cells) else tagged
+    if found is JSON_LINES:
+        with contextlib.suppress(InputError):
+            return found.describe(path, tagged).fields
+    return fields
+
+
 def with_usual_names(path: Path, file_format: Format, fields: Fields) -> Fields:
     """The fields; where none is named, with the columns of the file that have usual names.
 
@@ -127,17 +152,34 @@ def with_usual_names(path: Path, file_format: Format, fields: Fields) -> Fields:
     if not bare.columns:
         # Folders and archives have no columns; their labels need no name.
         labelled = path.is_dir() and any(item.is_dir() for item in path.iterdir())
-        return dataclasses.replace(fields, label="label" if labelled else None)
+        one = file_format is NPY and load_array(path).ndim == 1
+        return dataclasses.replace(fields, label="label" if labelled else None, one_series=one)
+    words = [column for column in bare.columns if column.kind == "words"]
+    if words and [c.name for c in bare.columns[:2]] == ["column_1", "column_2"]:
+        return dataclasses.replace(fields, text="text", label="label")
     by_name = {column.name.strip().lower(): column for column in bare.columns}
     found: dict[str, str] = {}
     for role, names in NAMES.items():
         column = next((by_name[name] for name in names if name in by_name), None)
         if column is not None and _suits(role, column):
             found[role] = column.name
-    words = [column for column in bare.columns if column.kind == "words"]
-    if "text" not in found and words and not any(c.kind == "numbers" for c in bare.columns):
-        others = [column.name for column in words if column.name not in found.values()]
-        found |= {"text": others[0]} if others else {}
+    if "date" in by_name and "time" in by_name:
+        found["time"] = f"{by_name['date'].name}+{by_name['time'].name}"
+    kinds = {column.kind for column in bare.columns}
+    if "lists" in kinds and "text" not in found:
+        # A row is a series then, and a list is no label.
+        lists = [column.name for column in bare.columns if column.kind == "lists"]
+        found = {
+            role: name for role, name in found.items() if role == "label" and name not in lists
+        }
+    others = [column for column in words if column.name not in found.values()]
+    if "text" not in found and others and not kinds & {"numbers", "lists"}:
+        found["text"] = max(others, key=lambda column: len(column.sample)).name
+    label = found.get("label")
+    numbers = [c.name for c in bare.columns if c.kind in ("numbers", "lists") and not c.note]
+    if "time" in found and set(numbers) <= {label, found["time"]}:
+        # What there is to forecast, as in files for Prophet.
+        found.pop("label", None)
     if "text" in found:
         found = {role: name for role, name in found.items() if role in ("text", "label")}
     elif not any(column.kind in ("numbers", "lists") for column in bare.columns):

@@ -26,24 +26,11 @@ class CellConfig:
     them all); or module:function, where function(features) returns a cell of your own."""
     cell_options: tuple[str, ...] = ()
     """Keyword arguments of the cell, or of each block, as name=value, such as heads=2."""
-    block: (
-        Literal[
-            "gated_delta_net",
-            "hawk",
-            "mamba",
-            "mamba2",
-            "minimal_gru",
-            "retnet",
-            "rwkv4",
-            "rwkv6",
-            "rwkv7",
-            "xlstm",
-            "xlstm_7b",
-        ]
-        | None
-    ) = None
-    """Layers are blocks of this architecture instead of cells, with a norm after the last. Hawk is
-    Griffin without its local attention."""
+    block: str | None = None
+    """Layers are blocks of this architecture instead of cells, with a norm after the last:
+    attention, gated_delta_net, hawk (Griffin without its local attention), mamba, mamba2,
+    minimal_gru, retnet, rwkv4, rwkv6, rwkv7, xlstm or xlstm_7b; or several blocks in turn, such as
+    griffin,griffin,attention."""
     features: PositiveInt = 256
     """Width of each layer's state."""
     layers: PositiveInt = 1

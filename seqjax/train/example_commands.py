@@ -22,6 +22,7 @@ from seqjax.train.example_task import ExampleTask, as_in_training, encode_all
 from seqjax.train.example_training import prepare
 from seqjax.train.predictor import Predictor, lengths_of
 from seqjax.train.run_folder import SavedRun, load_model
+from seqjax.train.unknown_tokens import UnknownTokens
 
 PREDICTED_BATCH = 256
 """Sequences of a batch in prediction."""
@@ -100,6 +101,12 @@ def predict(task_type: type[ExampleTask], run: SavedRun, config: PredictConfig, 
     fields = dataclasses.replace(fields, require_target=False)
     file_format = find_format(source, fields)
     target = config.output or default_output(source, file_format.written_as)
+    written_as = file_format.written_as
+    if written_as is not None and target.suffixes[-1:] not in ([written_as], [".gz"]):
+        raise InputError(
+            f"--output {target}: predictions for {file_format.name} are JSON lines, and the name "
+            f"must end in {written_as}."
+        )
     if target.resolve() == source.resolve():
         raise InputError("--output must not be the input itself.")
     description = file_format.describe(source, fields)
@@ -111,9 +118,9 @@ def predict(task_type: type[ExampleTask], run: SavedRun, config: PredictConfig, 
     report = GridReport(fields.time or "")
     if fields.time is not None:
         examples = on_grid(examples, fields, malformed, report)
-    count = 0
+    count, unknown = 0, UnknownTokens(task.input_vocabulary)
     with file_format.writer(target, source, fields) as writer:
-        for example, prediction in _predictions(task, run, model, examples, malformed):
+        for example, prediction in _predictions(task, run, model, examples, malformed, unknown):
             if not config.probability:
                 prediction.pop("probability", None)
             task.write(writer, example, prediction)
@@ -122,8 +129,9 @@ def predict(task_type: type[ExampleTask], run: SavedRun, config: PredictConfig, 
             raise InputError(f"{source} holds nothing to predict. {malformed.summary()}".strip())
     if malformed.count:
         log(malformed.summary())
-    for line in report.lines(source):
-        log(line)
+    for line in (*report.lines(source), unknown.line(source)):
+        if line is not None:
+            log(line)
     log(f"{count:,} predictions in {target}")
     return count
 
@@ -158,6 +166,7 @@ def _predictions(
     model: Any,
     examples: Iterator[Example],
     malformed: Malformed,
+    unknown: UnknownTokens,
 ) -> Iterator[tuple[Example, dict[str, Any]]]:
     """Examples with their predictions, in order; only those on their way are held."""
     waiting: deque[tuple[Example, Encoded]] = deque()
@@ -165,6 +174,8 @@ def _predictions(
     def inputs() -> Iterator[Encoded]:
         for pair in encode_all(task.encode_input, examples, malformed):
             waiting.append(pair)
+            if "inputs" in pair[1]:
+                unknown.add(pair[0].inputs, pair[1]["inputs"])
             yield pair[1]
 
     mesh = make_mesh(PREDICTED_BATCH, None)

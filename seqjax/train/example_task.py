@@ -20,6 +20,7 @@ from seqjax.train.example_files import Data, find_data, hold_out, read_examples
 from seqjax.train.paired_files import pairs, parallel
 from seqjax.train.short_runs import notes_on_groups
 from seqjax.train.task import Criterion
+from seqjax.train.tokens import AnyVocabulary
 
 Batch = dict[str, Array]
 
@@ -220,6 +221,11 @@ class ExampleTask(abc.ABC):
     def unseen(self, example: Example) -> Sequence[str]:
         """The labels or tags of an example that were not in the training data."""
         return ()
+
+    @property
+    def input_vocabulary(self) -> AnyVocabulary | None:
+        """The vocabulary of `inputs`; None if they are no tokens."""
+        return None
 
     def learnable(self, examples: list[Encoded], log: Log) -> list[Encoded]:
         """The training examples whose targets the model can give a probability above zero."""

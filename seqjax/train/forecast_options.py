@@ -40,10 +40,13 @@ class ForecastFields:
     past_covariates: tuple[str, ...] = ()
     """Columns of covariates that are known for the history alone."""
     series: str | None = None
-    """Column with the name of the series; by default all rows are one series."""
+    """Column with the name of the series, or several, joined by plus signs (store+family); by
+    default all rows are one series."""
+    series_in_rows: bool = False
+    """Every row is a series, and its columns are the steps; rows with lists always are."""
     time: str | None = None
-    """Column of the time; it is not an input. Rows are sorted by it, and steps without a row are
-    filled in as missing values."""
+    """Column of the time, or several, joined by plus signs (Date+Time, year+month+day+hour); it is
+    not an input. Rows are sorted by it, and steps without a row are filled in as missing values."""
     time_zone: str | None = None
     """Time zone of local times, such as Europe/Berlin, where an hour of autumn comes twice."""
     missing: tuple[str, ...] = ()
@@ -69,7 +72,7 @@ class ForecastFields:
             missing_names=self.missing,
             values=(*self.values, *self.covariates, *self.past_covariates) or None,
             columns=self.columns,
-            one_series=self.series is None,
+            one_series=self.series is None and not self.series_in_rows,
             missing=True,
             require_target=False,
         )

@@ -58,7 +58,7 @@ def split_windows(
         raise InputError(
             f"The longest series has {longest} steps: too few to learn a horizon of "
             f"{look.horizon} and to hold out {share:g} of it twice. Give longer series, or a "
-            "smaller --horizon."
+            "smaller --horizon; or --series-in-rows, if every row is a series."
         )
     ends = [len(one.values) for one in series]
     middle = (

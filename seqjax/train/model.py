@@ -100,8 +100,10 @@ def _trunk(config: CellConfig) -> Cell:
     if config.cell != type(config).cell:
         raise InputError(f"Give --cell {config.cell} or --block {config.block}, not both.")
     options = parse_options("--cell-options", config.cell_options)
+    pattern = str(config.block).split(",")
+    name = pattern[0] if len(pattern) == 1 else pattern
     try:
-        trunk = block_stack(str(config.block), config.features, layers=config.layers, **options)
+        trunk = block_stack(name, config.features, layers=config.layers, **options)
         _try_out(trunk, config.features)
     except ERRORS_OF_CELLS as error:
         said = f"--block {config.block} --features {config.features}{_said(config)}"

@@ -180,6 +180,10 @@ class Writing(ExampleTask):
         """That of empty texts."""
         return 1.0 if self.criterion.lower_is_better else 0.0
 
+    @property
+    def input_vocabulary(self) -> AnyVocabulary | None:
+        return getattr(self.reading, "vocabulary", None)
+
     def encode(self, example: Example, *, with_target: bool = True) -> Encoded:
         """An example as arrays: of several references the first is `target`.
 

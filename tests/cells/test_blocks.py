@@ -1,5 +1,7 @@
 """Blocks of language models: the whole at once is the same as step by step."""
 
+import inspect
+
 import chex
 import jax
 import numpy as np
@@ -7,7 +9,10 @@ import pytest
 
 import seqjax as sj
 from seqjax.cells.block_stack import TRUNKS
+from seqjax.cells.catalogue import CATALOGUE
 from tests.parameters import drawn
+
+VAR_KEYWORD = inspect.Parameter.VAR_KEYWORD
 
 
 @pytest.mark.parametrize("name", TRUNKS)
@@ -28,6 +33,37 @@ def test_a_stack_of_blocks_runs_step_by_step(name, x64):
     (carry, ys), wanted = jax.device_get(run(params, xs))
     chex.assert_trees_all_close((carry, ys), wanted, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(ys[0, 3:], ys[1, :4], rtol=1e-9, atol=1e-9)
+
+
+def test_a_pattern_is_repeated_and_each_option_goes_where_it_belongs():
+    """Options of one kind of block, of two kinds, and of none."""
+    cell = sj.block_stack(
+        ["griffin", "griffin", "attention"], 8, layers=5, window=4, inner=6, heads=2
+    )
+    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), 8))
+    assert sorted(params["blocks"]) == [
+        "attention_block_2", "griffin_block_0", "griffin_block_1", "griffin_block_3",
+        "griffin_block_4",
+    ]  # fmt: skip
+    assert params["blocks"]["attention_block_2"]["time"]["cell"]["query"].shape == (8, 2, 4)
+    assert params["blocks"]["griffin_block_3"]["time"]["cell"]["output"]["weights"].shape == (6, 8)
+    carry = jax.eval_shape(lambda: cell.initial_carry(drawn(cell, 8), (3,)))
+    assert carry["blocks"]["attention_block_2"]["time"]["cell"].keys.shape == (3, 4, 2, 4)
+    for entry in CATALOGUE:
+        kinds = [p.kind for p in inspect.signature(entry.make).parameters.values()]
+        assert entry.family != "block" or (entry.inside is not None) == (VAR_KEYWORD in kinds)
+    with pytest.raises(TypeError, match=r"no block of \['griffin', 'attention'\] takes 'state'"):
+        sj.block_stack(["griffin", "attention"], 8, layers=2, state=3)
+
+
+def test_a_pattern_runs_step_by_step(x64):
+    """A convolution, a memory and attention, each as fast as it can."""
+    cell = sj.block_stack(["mamba2", "attention"], 8, layers=2, window=3)
+    params = drawn(cell, 8, scale=0.3)
+    xs = np.random.default_rng(1).standard_normal((2, 7, 8))
+    run = jax.jit(lambda p, x: [sj.scan(cell, p, x, method=m) for m in ("chunked", "plain")])
+    fast, plain = run(params, xs)
+    chex.assert_trees_all_close(fast, plain, rtol=1e-9, atol=1e-9)
 
 
 def test_a_trunk_of_rwkv_begins_with_a_norm_whatever_its_length():
@@ -64,6 +100,9 @@ def test_gates_of_a_wide_griffin_have_blocks():
 def test_no_such_block():
     with pytest.raises(ValueError, match="no block 'rwkv9'.*xlstm"):
         sj.block_stack("rwkv9", 8, layers=2)
+    for pattern, missing in ((["mamba", "hawk"], "hawk"), ([], "")):
+        with pytest.raises(ValueError, match=f"no block '{missing}'.*'griffin'"):
+            sj.block_stack(pattern, 8, layers=2)
 
 
 def test_products_are_of_one_width():

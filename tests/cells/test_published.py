@@ -406,6 +406,48 @@ def rwkv7_model(p):
     return sj.stack(sj.layer_norm(F), *blocks), params
 
 
+def window_attention_gemma(p):
+    params = window_attention(p) | {"output_bias": p["o_proj.bias"]}
+    options = {"rotary": 0.5, "output_bias": True}
+    return sj.sliding_window_attention(2 * F, window=4, heads=H, key_heads=1, **options), params
+
+
+def window_attention_qwen(p):
+    # A head's query and its gate stand together.
+    for kind in ("weight", "bias"):
+        both = p[f"q_proj.{kind}"].reshape(H, 2, 8, -1).swapaxes(0, 1)
+        p[f"q_proj.{kind}"], p[f"g_proj.{kind}"] = both.reshape(
+            2, 8 * H, *p[f"q_proj.{kind}"].shape[1:]
+        )
+    params = window_attention(p) | {"output_bias": p["o_proj.bias"]}
+    for name in ("query", "key", "value", "gate"):
+        params[f"{name}_bias"] = p[f"{name[0]}_proj.bias"].reshape(-1, 8)
+    for name in ("query", "key"):
+        params[f"{name}_gain"] = 1 + p[f"{name[0]}_norm.weight"]
+    options = {"width": 8, "rotary": 0.5, "base": 100.0, "norm": "head", "gate": True}
+    options |= {"bias": True, "output_bias": True}
+    return sj.sliding_window_attention(F, window=4, heads=H, key_heads=1, **options), params
+
+
+def window_attention_olmo(p):
+    params = window_attention(p)
+    for name in ("query", "key"):
+        params[f"{name}_gain"] = p[f"{name[0]}_norm.weight"].reshape(-1, F)
+    options = {"base": 100.0, "norm": "all"}
+    return sj.sliding_window_attention(2 * F, window=4, heads=H, key_heads=1, **options), params
+
+
+def window_attention(p):
+    """The products alone; a head is as wide as it is in all three."""
+    names = [name for name in ("query", "key", "value", "gate") if f"{name[0]}_proj.weight" in p]
+    width = p["k_proj.weight"].shape[0]
+    params = {}
+    for name in names:
+        weight = p[f"{name[0]}_proj.weight"].T
+        params[name] = weight.reshape(len(weight), -1, width)
+    return params | {"output": p["o_proj.weight"].T}
+
+
 CASES = {
     name: globals()[re.sub("_(linear|negative)$", "", name)]
     for name in make_cells.CASES

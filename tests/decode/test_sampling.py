@@ -7,7 +7,8 @@ from flax import nnx
 
 import seqjax as sj
 from seqjax.core.errors import InputError
-from seqjax.decode.sampling import PIECE, check_sampling, generate, sample
+from seqjax.decode.prompts import PIECE
+from seqjax.decode.sampling import check_sampling, generate, sample
 
 LOGITS = np.tile(np.log(np.array([0.5, 0.1, 0.3, 0.1], np.float32)), (20_000, 1))
 compiled = jax.jit(sample)

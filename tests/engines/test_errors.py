@@ -1,5 +1,6 @@
 """Every mistake gets one message: what was expected, what came, what to change."""
 
+import re
 from typing import NamedTuple
 
 import jax
@@ -30,6 +31,10 @@ MISTAKES = {
     "not a cell": (lambda: scan(cell=sj.lstm), TypeError, "call the function"),
     "too few dims": (lambda: scan(xs=jnp.ones(3)), ValueError, "batch, time"),
     "wrong width": (lambda: scan(xs=jnp.ones((2, 5, 4))), ValueError, "width 3.*4"),
+    "another cell's parameters": (
+        lambda: scan(cell=sj.gru(4)), ValueError,
+        r"^gru\(4\): expected parameters .*, with 'recurrent_bias'; got 'bias', 'input'",
+    ),
     "nothing": (lambda: scan(xs={}), ValueError, "no arrays"),
     "mask dtype": (lambda: scan(mask=jnp.ones((2, 5))), TypeError, "bool.*float32"),
     "mask shape": (lambda: scan(mask=jnp.ones((5,), bool)), ValueError, r"\(2, 5\)"),
@@ -124,6 +129,16 @@ def test_mistake(name):
     make, kind, message = MISTAKES[name]
     with pytest.raises(kind, match=message):
         make()
+
+
+@pytest.mark.parametrize("name", ["minimal_gru(4)", "linear_attention(4, heads=2)"])
+def test_errors_name_the_call_that_made_the_cell(name):
+    cell = eval(f"sj.{name}")
+    params = cell.init(jax.random.key(0), 3)
+    carry = cell.initial_carry(params)
+    for run in (lambda x: sj.scan(cell, params, x[None]), lambda x: cell.step(params, carry, x)):
+        with pytest.raises(ValueError, match=f"^{re.escape(name)}: expected inputs of width 3"):
+            run(jnp.ones(5))
 
 
 def test_an_update_that_changes_the_shape_of_the_state():

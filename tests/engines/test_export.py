@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("no_shape_checks")
 OPEN = (
     "lstm", "not_gated", "short_convolution", "minimal_gru", "lru", "rwkv4_time_mix",
     "gated_delta_net", "mlstm_block", "rwkv7_model", "attentive", "conv_lstm", "all_together",
-    "bidirectional_inside", "retention",
+    "bidirectional_inside", "retention", "sliding_window_attention",
 )  # fmt: skip
 
 

@@ -597,6 +597,52 @@ def lmu() -> dict[str, np.ndarray]:
     }  # fmt: skip
 
 
+def window_attention(family: str):
+    """A window of 4 steps in the attention of RecurrentGemma, Qwen3-Next or OLMo Hybrid."""
+    import torch
+    import transformers
+
+    heads = {"num_attention_heads": HEADS, "num_key_value_heads": 1, "num_hidden_layers": 4}
+    width = 2 * FEATURES
+    if family == "gemma":
+        from transformers.models.recurrent_gemma import modeling_recurrent_gemma as model
+
+        config = transformers.RecurrentGemmaConfig(hidden_size=width, **heads)
+        module = model.RecurrentGemmaAttention(config, 0)
+        rotary = model.RecurrentGemmaRotaryEmbedding
+    elif family == "qwen":
+        from transformers.models.qwen3_next import modeling_qwen3_next as model
+
+        config = transformers.Qwen3NextConfig(
+            hidden_size=FEATURES, head_dim=8, partial_rotary_factor=0.5, rope_theta=100.0,
+            attention_bias=True, **heads,
+        )  # fmt: skip
+        width, module = FEATURES, model.Qwen3NextAttention(config, 0)
+        rotary = model.Qwen3NextRotaryEmbedding
+    else:
+        from transformers.models.olmo_hybrid import modeling_olmo_hybrid as model
+
+        config = transformers.OlmoHybridConfig(hidden_size=width, rope_theta=100.0, **heads)
+        module = model.OlmoHybridAttention(config, 0)
+        rotary = model.OlmoHybridRotaryEmbedding
+    config._attn_implementation = "eager"
+    steps = torch.arange(TIME)
+    apart = steps[:, None] - steps[None, :]
+    hidden = (apart < 0) | (apart >= 4)
+
+    def function(xs):
+        mask = torch.zeros(hidden.shape).masked_fill(hidden, -torch.inf)[None, None]
+        positions = steps[None].expand(BATCH, -1)
+        # Made here, so that its angles are in float64.
+        angles = rotary(config)
+        if family == "gemma":
+            module.rotary_emb = angles
+            return module(xs, positions, mask)[0]
+        return module(xs, position_embeddings=angles(xs, positions), attention_mask=mask)[0]
+
+    return width, function, module
+
+
 CASES = {
     "minimal_gru": minimal_gru,
     "minimal_lstm": minimal_lstm,
@@ -628,6 +674,10 @@ CASES = {
     "rwkv7_model": rwkv7_model,
     "mlstm_layer": mlstm_layer,
     "retention": retention,
+    **{
+        f"window_attention_{family}": functools.partial(window_attention, family)
+        for family in ("gemma", "qwen", "olmo")
+    },
 }
 
 

@@ -99,10 +99,14 @@ def test_configs(folder):
     refused(
         folder, "config is one of the family mamba, not of mamba_original", family="mamba_original"
     )
-    refused(folder, "no family 'mambo'; there are mamba", family="mambo")
-    refused(folder, "hidden_act = 'silu'.*'gelu'", config={"hidden_act": "gelu"})
+    refused(folder, "no family 'mambo'; there are .*mamba", family="mambo")
+    refused(
+        folder,
+        "hidden_act can be 'silu' here; this model has 'gelu'",
+        config={"hidden_act": "gelu"},
+    )
     config.write_text(json.dumps(CONFIG | {"model_type": "llama"}))
-    refused(folder, "models with model_type 'llama'; there are mamba")
+    refused(folder, "models with model_type 'llama'; there are .*mamba")
     config.write_text("{")
     refused(folder, "config.json is not JSON")
     config.unlink()
@@ -146,7 +150,9 @@ def test_what_a_family_has_no_place_for(tmp_path):
     loaded.model.head.bias.set_value(jnp.ones(13))
     with pytest.raises(InputError, match=r"no place for our head.bias: .* 0.0"):
         sj.interop.save(loaded, tmp_path)
-    model = sj.nn.LanguageModel(13, sj.gru(6), embedding_size=6, rngs=nnx.Rngs(0))
+    model = nnx.eval_shape(
+        lambda: sj.nn.LanguageModel(13, sj.gru(6), embedding_size=6, rngs=nnx.Rngs(0))
+    )
     with pytest.raises(
         InputError, match=r"mamba has no place for our head.bias, rnn.bias, rnn.input"
     ):
@@ -157,7 +163,9 @@ def test_what_a_family_has_no_place_for(tmp_path):
 def test_another_model_with_the_same_parameters():
     loaded = sj.interop.load(MAMBA)
     other = dataclasses.replace(loaded, config=CONFIG | {"layer_norm_epsilon": 0.1})
-    with pytest.raises(InputError, match="mamba: the model computes something else"):
+    with pytest.raises(
+        InputError, match="mamba has no place for stack.* epsilon=1e-05.*epsilon=0.1"
+    ):
         sj.interop.weights(other)
 
 

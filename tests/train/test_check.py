@@ -58,6 +58,34 @@ def test_other_formats(capsys, tmp_path, name, content, message):
     assert message in said(capsys, tmp_path, name, content)
 
 
+SPAN = '{"text": "Angela is here", "entities": [[0, 6, "PER"]], "id": 1}\n'
+FOUND = {
+    "spans": ("a.jsonl", SPAN, ["(the tag)", "labels      'O' 2, 'B-PER' 1"]),
+    "tokens": ("a.jsonl", '{"tokens": ["a", "b"], "ner_tags": [0, 1]}\n', ["'0' 1, '1' 1"]),
+    "words": ("a.tsv", "EU\tB-ORG\nso\tO\n\nEU\tB-ORG\n", ["a table of words", "'B-ORG' 2, 'O' 1"]),
+    "pairs": ("a.tsv", "\t\nthe EU\tdie EU\na b\tc d\n", ["examples    2: 3 to 6 characters"]),
+    "no names": ("sms", "ham\tgo on\nspam\tfree\nham\tok lar\n", ["'ham' 2, 'spam' 1"]),
+    "two columns of time": (
+        "a.txt", "Date;Time;x\n" + "".join(f"1/2/2006;0{i}:00:00;1,{i}\n" for i in range(6)),
+        ["the step of 'Date+Time' is 1 hour", "decimal commas"],
+    ),
+    "Prophet": ("a.csv", "ds,y\n2020-01-01,1\n2020-01-02,4\n", ["values from 'y'", "1: 2 steps"]),
+    "GluonTS": ("a.jsonl", '{"start": "2012-01-01", "target": [1, 2.5, null], "item_id": "T1"}\n',
+                ["values from 'target'", "1: 3 steps of 1 channel"]),
+    "unlabelled": ("a/unsup/1.txt", "x", ["labels from 'neg', ", "beside them: 'unsup'"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "content", "messages"), FOUND.values(), ids=FOUND)
+def test_what_is_found_without_options(name, content, messages, capsys, tmp_path):
+    if name.startswith("a/"):
+        (tmp_path / "a/neg").mkdir(parents=True)
+        (tmp_path / "a/neg/1.txt").write_text("poor")
+    found = said(capsys, tmp_path, name, content)
+    for message in messages:
+        assert message in found
+
+
 def test_what_cannot_be_read(capsys, tmp_path):
     (tmp_path / "a.png").write_bytes(b"\x89PNG")
     assert main(["check", str(tmp_path / "a.png")]) == 2

@@ -1,11 +1,15 @@
 """The columns of forecasts: levels, covariates of every kind, differences, naive forecasts."""
 
 import csv
+import dataclasses
+import json
 
 import numpy as np
 import pytest
 
 from seqjax.cli import main
+from seqjax.data.examples import Malformed
+from seqjax.data.formats import find_format
 from seqjax.data.padding import pad
 from seqjax.train.example_files import FilesConfig
 from seqjax.train.forecast_options import ForecastConfig, ForecasterConfig, ForecastFields
@@ -73,6 +77,40 @@ def test_covariates_are_encoded_and_known_as_far_as_they_are(tmp_path):
     assert found["prediction"].shape == (1, 4, 1)
     again = Forecasting.restore(fitted.config, fitted.preprocessing())
     assert again == fitted
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.npy"])
+def test_a_series_in_every_row(name, tmp_path):
+    values = np.sin(np.arange(90.0)).reshape(3, 30)
+    path, target = tmp_path / name, tmp_path / "out"
+    if name == "a.npy":
+        np.save(path, values)
+    elif name == "a.csv":
+        rows = ("page," + ",".join(f"V{i}" for i in range(30)), *(
+            f"p{i}," + ",".join(map(str, row)) for i, row in enumerate(values)))  # fmt: skip
+        path.write_text("\n".join(rows))
+    else:
+        rows = ({"start": "2020", "y": row, "item": "p"} for row in values.tolist())
+        path.write_text("\n".join(map(json.dumps, rows)))
+    found = prepared(path, values=(), series_in_rows=name != "a.jsonl")
+    task = found.task
+    assert task.names == (("y",) if name == "a.jsonl" else ("value",))
+    assert len(found.split.train) % 3 == 0
+    fields = dataclasses.replace(task.config.columns.fields, require_target=False)
+    format = find_format(path, fields)
+    fields = format.describe(path, fields).fields
+    examples = list(format.read(path, fields, Malformed(False)))
+    output = {"prediction": np.ones((4, 1)), "quantiles": np.ones((4, 1, 3))}
+    with format.writer(target, path, fields) as writer:
+        for example in examples:
+            task.write(writer, example, task.prediction(output, task.encode_input(example)))
+    lines = target.read_text().splitlines()
+    if name == "a.csv":
+        assert lines[0].endswith(",value_q0.9_1,value_q0.9_2,value_q0.9_3,value_q0.9_4")
+        assert len(lines) == 4 and lines[1].startswith("p0,0.0,")
+    else:
+        written = json.loads(lines[2])
+        assert len(written["value_prediction" if name == "a.npy" else "y_prediction"]) == 4
 
 
 @pytest.mark.parametrize(

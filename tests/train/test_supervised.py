@@ -148,6 +148,10 @@ def test_predictions_have_the_format_of_the_input(run, capsys):
         # What is known ahead stands in rows whose values are missing.
         with (folder / name).open("a") as file:
             file.write("".join(f"{160 + step},,{step % 2}\n" for step in range(4)))
+    if way == "texts":
+        with (folder / name).open("a") as file:
+            file.write("60,zebra yak,good\n")
+    capsys.readouterr()
     probability = ["--probability"] if way == "texts" else []
     assert main(["predict", "run", "--input", name, *probability]) == 0
     stem, suffix = name.split(".")
@@ -159,7 +163,11 @@ def test_predictions_have_the_format_of_the_input(run, capsys):
         return
     rows = list(csv.DictReader(predicted.read_text().splitlines()))
     if way == "texts":
-        assert [row["prediction"] for row in rows] == ["good", "bad"] * 30
+        assert [row["prediction"] for row in rows[:60]] == ["good", "bad"] * 30
+        assert (
+            "words not in the vocabulary of the training data, as 'yak', 'zebra', are read as"
+            in (capsys.readouterr().out)
+        )
         assert list(rows[0]) == ["id", "text", "label", "prediction", "probability"]
     elif way == "forecast":
         assert [row["hour"] for row in rows] == ["160", "161", "162", "163"]

@@ -12,13 +12,14 @@ from seqjax.data.formats.fields import Fields
 from seqjax.data.formats.file_access import lines_of
 from seqjax.data.formats.folders import FOLDER
 from seqjax.data.formats.headers import tells_columns
-from seqjax.data.formats.json_lines import JSON_LINES
+from seqjax.data.formats.json_lines import JSON_LINES, is_json
 from seqjax.data.formats.library_tables import ARFF, EXCEL, PARQUET
 from seqjax.data.formats.npy import NPY
 from seqjax.data.formats.npz import NPZ
 from seqjax.data.formats.text_files import TEXT
 from seqjax.data.formats.token_tables import TOKENS, looks_like_token_table
 from seqjax.data.formats.ts import TS
+from seqjax.data.formats.tsf import TSF
 
 __all__ = [
     "FORMATS",
@@ -32,7 +33,7 @@ __all__ = [
     "find_format",
 ]
 
-FORMATS = (CSV, JSON_LINES, CONLLU, TOKENS, TS, NPZ, NPY, PARQUET, EXCEL, ARFF, TEXT)
+FORMATS = (CSV, JSON_LINES, CONLLU, TOKENS, TS, TSF, NPZ, NPY, PARQUET, EXCEL, ARFF, TEXT)
 BINARY = (NPZ, NPY, PARQUET, EXCEL, ARFF)
 """The formats that are identified by the suffix of a file."""
 
@@ -68,6 +69,8 @@ def find_format(path: str | Path, fields: Fields | None = None) -> Format:
         return CONLLU
     if tagged and (found in (None, TEXT) or suffix == ".tsv") and looks_like_token_table(path):
         return TOKENS
+    if found is None and path.is_file() and is_json(path):
+        return JSON_LINES
     if fields is not None and found in (None, TEXT) and path.is_file():
         return _by_content(path, fields, found)
     if found is not None:

@@ -43,6 +43,7 @@ def describe_columns(path: str | Path, fields: Fields, rows: Sequence[Row]) -> D
     names = list(dict.fromkeys(name for row in rows for name in row))
     cells, signs = {name: [row.get(name) for row in rows] for name in names}, fields.missing_names
     kinds: dict[str, Kind] = {name: _kind(cells[name], signs) for name in names}
+    fields = _rows_of_lists(fields, kinds)
     chosen = Description(path, fields, len(rows))
     notes: dict[str, str] = {}
     if fields.values is None and not any((fields.text, fields.tokens, fields.image, fields.audio)):
@@ -66,7 +67,7 @@ def describe_columns(path: str | Path, fields: Fields, rows: Sequence[Row]) -> D
         for name in names
     )
     turns = ("series whose rows come in turns, grouped",) if take_turns(rows, fields) else ()
-    advice = _times(fields, columns)
+    advice = _times(fields, columns) or _wide(fields, names)
     return dataclasses.replace(chosen, columns=columns, notation=turns, advice=advice)
 
 
@@ -82,13 +83,36 @@ def _times(fields: Fields, columns: Sequence[Column]) -> tuple[str, ...]:
     return ()
 
 
+def _rows_of_lists(fields: Fields, kinds: dict[str, Kind]) -> Fields:
+    """The fields of a table in which a row is a series, and not a step, as it holds lists."""
+    values = fields.values or [name for name in kinds if name not in fields.meant]
+    lists = any(kinds.get(name) == "lists" for name in values)
+    return dataclasses.replace(fields, one_series=fields.one_series and not lists)
+
+
+def _wide(fields: Fields, names: Sequence[str]) -> tuple[str, ...]:
+    """A word on columns whose names are times."""
+    if fields.by_step and len(steps_of(names)) > 2:
+        return ("names of columns are times; --series-in-rows reads a series from every row",)
+    return ()
+
+
+def steps_of(names: Sequence[str]) -> list[str]:
+    """The columns whose names are times, of a table with a series in every row."""
+    last = find_time_format(names[-1:]) if names else None
+    if last is None or last.pattern == NUMBER:
+        return []
+    found = [find_time_format([name]) for name in names]
+    return [n for n, kind in zip(names, found, strict=True) if kind and kind.pattern != NUMBER]
+
+
 def _sample(cells: Sequence[Any], signs: Sequence[str]) -> str:
     """The first cell with a value, shortened."""
     return str(next((cell for cell in cells if not is_missing(cell, signs)), ""))[:40]
 
 
 def _kind(cells: Sequence[Any], signs: Sequence[str]) -> Kind:
-    """What a column holds: its first cell with a value says so, if half of them agree."""
+    """What a column holds: its first cell with a value says so, if half agree, or nine of ten."""
     held = [cell for cell in cells if not is_missing(cell, signs)]
     if not held:
         return "nothing"
@@ -96,7 +120,8 @@ def _kind(cells: Sequence[Any], signs: Sequence[str]) -> Kind:
         return "lists"
     if all(flag_of(cell) is not None for cell in held):
         return "true or false"
-    if is_number(held[0]) and 2 * sum(map(is_number, held)) >= len(held):
+    # A second line of names may come before the numbers.
+    if sum(map(is_number, held)) >= (0.5 if is_number(held[0]) else 0.9) * len(held):
         return "numbers"
     return "words"
 
@@ -113,6 +138,10 @@ def _values(
     if lists:
         return tuple(lists), {}
     numbers = [name for name in others if kinds[name] == "numbers"]
+    steps = [] if fields.by_step else [name for name in steps_of(others) if name in numbers]
+    if len(steps) > 2:
+        why = "whose name is no time, as those of the others"
+        return tuple(steps), {name: why for name in numbers if name not in steps}
     if not numbers:
         seen = ", ".join(
             f"{name!r} ({_sample(column, fields.missing_names)!r})"

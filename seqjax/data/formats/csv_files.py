@@ -22,6 +22,7 @@ from seqjax.data.formats.file_access import (
     whole_file,
 )
 from seqjax.data.formats.headers import column_names, unnamed_roles
+from seqjax.data.formats.joined_columns import joined_columns, with_joined
 from seqjax.data.formats.notation import (
     POINT,
     SEPARATOR_LINE,
@@ -29,7 +30,9 @@ from seqjax.data.formats.notation import (
     are_quotes,
     find_delimiter,
     find_numerals,
+    split,
 )
+from seqjax.data.formats.preamble import more_names, preamble_of
 from seqjax.data.formats.table_rows import Line, to_examples
 from seqjax.data.formats.tag_columns import found_columns, tag_choices, with_sentences
 from seqjax.data.formats.values import Row
@@ -47,9 +50,9 @@ def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Exa
 
     The delimiter is whichever of `,` `;` tab and `|` fits the first lines, or the one that a line
     `sep=;` before the names says; decimals and thousands are separated as the first rows show. A
-    row is an example: its text, its tokens, or its numbers in the order of the columns `(time, 1)`;
-    or it is one time step of a series, see `Fields`, and the numbers are the channels
-    `(time, channels)`.
+    title above the names is left out. A row is an example: its text, its tokens, or its numbers in
+    the order of the columns `(time, 1)`; or it is one time step of a series, see `Fields`, and the
+    numbers are the channels `(time, channels)`.
 
     Args:
       path: of the file.
@@ -86,27 +89,34 @@ class Table:
     def __init__(self, path: str | Path, fields: Fields, malformed: Malformed):
         csv.field_size_limit(max(csv.field_size_limit(), LONGEST_FIELD))
         self.path, self.malformed = path, malformed
-        self.notation = notation_of(path)
+        self.notation = notation_of(path, fields.columns)
         records = _records(path, malformed, self.notation)
         start, cells = next(records, (0, []))
-        columns, header = column_names(path, cells, fields)
+        columns, header = column_names(path, cells, fields, self.notation.rows)
         _check_header(path, columns)
         if not header:
             records = itertools.chain([(start, cells)], records)
         self.asked, self.columns, self.choices = fields, columns, ()
         fields = found_columns(path, fields, columns)
+        self.joined = joined_columns(fields, columns)
         if header:
-            _check_columns(path, columns, fields)
+            _check_columns(path, [*columns, *self.joined], fields)
         self.rest = self._lines(columns, records)
         self.first = first_rows(self.rest, lambda line: line.row)
+        below = more_names([line.row for line in self.first]) if header else 0
+        self.first = self.first[below:]
         rows = [line.row for line in self.first]
         if not header:
-            fields, self.choices = unnamed_roles(path, fields, columns, rows)
-            _check_columns(path, columns, fields)
+            fields, self.choices = unnamed_roles(path, fields, [*columns, *self.joined], rows)
+            _check_columns(path, [*columns, *self.joined], fields)
         self.fields = with_sentences(fields, rows)
-        cells = ([line.row[name] for line in self.first] for name in columns)
+        # A set of labels, `2,14`, is no number.
+        others = [name for name in columns if name not in (fields.text, fields.label, fields.tag)]
+        cells = ([line.row[name] for line in self.first] for name in others)
         numerals = find_numerals(path, self.notation.delimiter, cells)
-        self.notation = dataclasses.replace(self.notation, numerals=numerals, header=header)
+        self.notation = dataclasses.replace(
+            self.notation, numerals=numerals, header=header, below=below
+        )
 
     def describe(self) -> Description:
         """How the table is read."""
@@ -158,16 +168,36 @@ class Table:
             except FlawError as flaw:
                 self.malformed.report(where, str(flaw))
             else:
-                yield Line(where, dict(zip(columns, cells, strict=True)), cells)
+                row = with_joined(dict(zip(columns, cells, strict=True)), self.joined)
+                yield Line(where, row, cells)
 
 
-def notation_of(path: str | Path) -> Notation:
-    """The delimiter and the encoding of a table, from its first lines."""
+def notation_of(path: str | Path, columns: Sequence[str] = ()) -> Notation:
+    """The delimiter and the encoding of a table, from its first lines.
+
+    Args:
+      path: of the file.
+      columns: the names of its columns, if the user gave them.
+    """
     lines = [line for _, line in itertools.islice(lines_of(path, WHAT), FIRST_LINES)]
     separator = SEPARATOR_LINE.match(lines[0])
-    delimiter = separator[1] if separator else find_delimiter(path, lines)
-    quotes = are_quotes(delimiter, lines)
-    return Notation(delimiter, POINT, separator is not None, encoding_of(path, WHAT), quotes)
+    before = 1 if separator else preamble_of(lines)
+    delimiter = separator[1] if separator else find_delimiter(path, lines[before:])
+    quotes = are_quotes(delimiter, lines[before:])
+    rows = (
+        split(lines[before:], delimiter)
+        if quotes
+        else [line.strip("\r\n").split(delimiter) for line in lines[before:]]
+    )
+    return Notation(
+        delimiter,
+        before=before,
+        preamble=separator is None,
+        encoding=encoding_of(path, WHAT),
+        quotes=quotes,
+        named=bool(columns),
+        rows=rows,
+    )
 
 
 def _check_header(path: str | Path, columns: list[str]) -> None:
@@ -190,14 +220,13 @@ def _records(
 ) -> Iterator[tuple[int, list[str]]]:
     """The cells of each row with the number of its first line; blank lines are skipped."""
     texts = (text for _, text in lines_of(path, WHAT))
-    before = 0
-    if notation.separator_line:
+    before = notation.before
+    for _ in range(before):
         next(texts)
-        before = 1
     if notation.delimiter == " ":
         texts = (" ".join(text.split()) for text in texts)
     reader = csv.reader(texts, strict=True, **notation.dialect)
-    header = True
+    header, blank = True, []
     while True:
         start = before + reader.line_num + 1
         try:
@@ -213,9 +242,13 @@ def _records(
                 raise InputError(f"{where}: {reason}") from None
             malformed.report(where, reason)
             continue
-        if cells or header:
+        if len(cells) > 1 and not any(cells) and not header:
+            # Spreadsheets leave rows of separators alone at the end.
+            blank.append((start, cells))
+        elif cells or header:
+            yield from blank
             yield start, cells
-            header = False
+            header, blank = False, []
 
 
 def _explain(error: str) -> str:
@@ -239,10 +272,10 @@ def _check_columns(path: str | Path, columns: list[str], fields: Fields) -> None
 def write_csv(path: str | Path, like: str | Path, fields: Fields) -> Iterator[CsvWriter]:
     """Writes the rows of a CSV file with additional columns for the predictions."""
     table = Table(like, fields, Malformed(skip=True))
-    _, first = next(lines_of(like, WHAT))
+    first = [line for _, line in itertools.islice(lines_of(like, WHAT), table.notation.before + 1)]
     with whole_file(path) as file:
-        ending = "\r\n" if first.endswith("\r\n") else "\n"
-        file.write(first if table.notation.separator_line else "")
+        ending = "\r\n" if first[-1].endswith("\r\n") else "\n"
+        file.writelines(first[:-1])
         writer = CsvWriter(file, table.notation, ending, table.columns, fields, like)
         yield writer
         writer.close()

@@ -35,6 +35,8 @@ class Fields:
       tag: the tag of every token or step. In CoNLL-U the name of a column (`"upos"`), or
         else a key of its last column (`"biose"`). `FIND` for a column that is found by its name or
         place.
+      spans: whether the tags are spans of characters in the text, `tokens`, whose words and
+        punctuation marks are the tokens.
       tag_names: the names of tags that the file gives as numbers, from 0 on.
       columns: the names of the columns of a table whose first line does not name them.
       by_line: whether every line of the files in a folder is a text, and the file its label.
@@ -62,6 +64,7 @@ class Fields:
     values: tuple[str, ...] | None = None
     categories: tuple[tuple[str, tuple[str, ...]], ...] = ()
     tag: str | None = None
+    spans: bool = False
     tag_names: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     by_line: bool = False

@@ -23,10 +23,35 @@ SIGNATURES = {
     b"PK\x03\x04": "a zip archive or a spreadsheet",
     b"\x89PNG": "a picture",
     b"%PDF": "a PDF document",
+    b"\x89HDF": "an HDF5 file",
+    b"MATLAB 5": "a MATLAB file",
+    b"OggS": "a sound",
+    b"fLaC": "a sound",
+    b"RIFF": "a sound",
+    b"\x80\x02": "a pickle",
+    b"\x80\x03": "a pickle",
+    b"\x80\x04": "a pickle",
+    b"\x80\x05": "a pickle",
+    b"\0\0\x08\x01": "labels in IDX, as MNIST has them",
+    b"\0\0\x08\x03": "pictures in IDX, as MNIST has them",
+    b"<?xml": "XML",
+    b"<srcset": "SGML",
+    b"<refset": "SGML",
+    b"<tstset": "SGML",
 }
+ARRAYS = "Load it in Python and save its arrays with numpy.savez."
+MARKUP = "Write its texts into a table, or one in a line."
 ADVICE = {
     "UTF-32 text": "Convert it: `iconv -f utf-32 -t utf-8 {path} > new{suffix}`.",
     "compressed by gzip": "Give it a name that ends in .gz.",
+    "an HDF5 file": ARRAYS,
+    "a MATLAB file": ARRAYS,
+    "a pickle": ARRAYS,
+    "labels in IDX, as MNIST has them": ARRAYS,
+    "pictures in IDX, as MNIST has them": ARRAYS,
+    "XML": MARKUP,
+    "SGML": MARKUP,
+    "a sound": "A table with its path in a column is read: --audio names the column.",
 }
 
 
@@ -51,18 +76,20 @@ def opened(path: str | Path, what: str) -> io.BufferedIOBase:
         raise InputError(f"There is no file {path}.")
     try:
         with path.open("rb") as file:
-            start = file.read(4)
+            start = file.read(8)
         if not start:
             raise InputError(f"{path} is empty; expected {what}.")
         if path.suffix == ".gz":
             if not start.startswith(b"\x1f\x8b"):
                 raise InputError(f"{path} is not compressed by gzip, as .gz in its name says.")
-            return gzip.open(path, "rb")
+            start = b""
+            with gzip.open(path, "rb") as file, contextlib.suppress(EOFError, zlib.error, OSError):
+                start = file.read(8)
         for signature, kind in SIGNATURES.items():
             if start.startswith(signature):
                 advice = ADVICE.get(kind, "").format(path=path, suffix=path.suffix)
                 raise InputError(f"{path} is {kind}; expected {what} in UTF-8. {advice}".strip())
-        return path.open("rb")
+        return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
     except OSError as error:
         raise InputError(f"Cannot read {path}: {error.strerror or error}.") from None
 

@@ -1,9 +1,10 @@
-"""Folders of texts: a folder or a file for each label."""
+"""Folders of texts, pictures or sounds: a folder, or a file of texts, for each label."""
 
 import contextlib
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from io import TextIOBase
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,10 +12,12 @@ from typing import Any, NamedTuple
 from seqjax.core.errors import InputError
 from seqjax.data.documents import SUFFIXES, read_document
 from seqjax.data.examples import Example, Malformed
+from seqjax.data.formats.audio import SOUNDS, audio_of
 from seqjax.data.formats.base import Format
 from seqjax.data.formats.description import Choice, Description, listed
 from seqjax.data.formats.fields import Fields
 from seqjax.data.formats.file_access import FlawError, check_text, lines_of, whole_file
+from seqjax.data.formats.images import PICTURES, image_of
 from seqjax.data.formats.predictions import plain
 
 
@@ -28,10 +31,13 @@ class Listing(NamedTuple):
 def read_folder(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Example]:
     """The texts of a folder, in order of name, labelled by their subfolders or by their files.
 
+    With `fields.image` or `fields.audio`, it is a folder of pictures or of sounds.
+
     Args:
       path: of the folder. Its subfolders are labels, and the `.txt` and `.md` files in these, at
         any depth, are texts, or all files if none has such a name; files beside subfolders are
-        left out. Without subfolders the files are labels and their lines texts, if labels are
+        left out, and so are subfolders of unlabelled texts (`unsup`) where labels are required.
+        Without subfolders the files are labels and their lines texts, if labels are
         required, or else texts without labels.
       fields: `require_target` with a `label` requires labels; with `by_line` every line of a file
         is a text.
@@ -47,12 +53,18 @@ def read_folder(path: str | Path, fields: Fields, malformed: Malformed) -> Itera
         if fields.by_line:
             yield from _lines(file, label or file.stem, malformed)
             continue
+        name = str(file.relative_to(path))
         try:
-            text = read_document(file).text
-        except InputError as error:
+            if fields.image is not None:
+                inputs = image_of(name, fields.image, path, fields.image_size)
+            elif fields.audio is not None:
+                inputs = audio_of(name, dataclasses.replace(fields.audio, folder=None), path)
+            else:
+                inputs = read_document(file).text
+        except (InputError, FlawError) as error:
             malformed.report(str(file), str(error).removesuffix("."))
         else:
-            yield Example(text, label, str(file), {"file": str(file.relative_to(path))})
+            yield Example(inputs, label, str(file), {"file": name})
 
 
 def _lines(file: Path, label: str, malformed: Malformed) -> Iterator[Example]:
@@ -82,26 +94,55 @@ def list_folder(path: Path, fields: Fields) -> Listing:
         raise InputError(f"Cannot read {path}: {error.strerror or error}.") from None
     labels = [item for item in inside if item.is_dir()]
     beside = [item for item in inside if not item.is_dir()]
+    wanted = partial(_wanted, path, fields)
     if not labels:
-        return Listing([(file, None) for file in _texts(path, beside)], [])
+        return Listing([(file, None) for file in wanted(beside)], [])
+    if fields.label is not None and fields.require_target:
+        beside += [item for item in labels if item.name.lower() in UNLABELLED]
+        labels = [item for item in labels if item.name.lower() not in UNLABELLED]
+        if labels and all(item.name.lower() in PARTS for item in labels):
+            names = ", ".join(str(item) for item in labels)
+            raise InputError(
+                f"{path} holds the parts of a data set, and no folder for each label: name the "
+                f"parts ({names}) with --train, --validation and --test."
+            )
     every = [(file, label.name) for label in labels for file in sorted(label.rglob("*"))]
-    texts = set(_texts(path, [file for file, _ in every if file.is_file()]))
+    texts = set(wanted([file for file, _ in every if file.is_file()]))
     found = [(file, label) for file, label in every if file in texts]
     return Listing(found, [file.name for file in beside])
 
 
-def _texts(path: Path, files: list[Path]) -> list[Path]:
-    """The files of texts: those with their suffixes, or all if none has a suffix."""
-    found = [file for file in files if file.suffix in SUFFIXES]
-    if not found and not any(file.suffix in KNOWN for file in files):
+def _wanted(path: Path, fields: Fields, files: list[Path]) -> list[Path]:
+    """The files of pictures or sounds if they are wanted; if not, those of texts.
+
+    Texts are files with their suffixes, or all if none has a suffix.
+    """
+    kinds = {"pictures": PICTURES, "sounds": SOUNDS}
+    kind = "pictures" if fields.image else "sounds" if fields.audio else "texts"
+    suffixes = kinds.get(kind, SUFFIXES)
+    found = [file for file in files if file.suffix.lower() in suffixes]
+    if not found and kind == "texts" and not any(file.suffix in KNOWN for file in files):
         # News groups and mails are files named by a number.
         found = [file for file in files if not file.suffix.strip(".") or file.suffix[1:].isdigit()]
     if not found:
-        raise InputError(f"{path} holds no file that ends in {' or '.join(SUFFIXES)}.")
+        advice = [
+            f" It holds {other}: {option} file reads them."
+            for other, option in (("pictures", "--frames"), ("sounds", "--audio"))
+            if any(file.suffix.lower() in kinds[other] for file in files)
+        ]
+        raise InputError(
+            f"{path} holds no file that ends in {' or '.join(suffixes)}.{''.join(advice)}"
+        )
     return found
 
 
-KNOWN = (".csv", ".json", ".jsonl", ".tsv", ".png", ".jpg", ".wav")
+UNLABELLED = ("unsup", "unsupervised", "unlabeled", "unlabelled")
+"""Folders of texts without a label."""
+
+PARTS = ("train", "training", "test", "testing", "valid", "validation", "val", "dev")
+"""Folders of the parts of a data set."""
+
+KNOWN = (".csv", ".json", ".jsonl", ".tsv", *PICTURES, *SOUNDS)
 """Suffixes of what is no text."""
 
 
@@ -143,5 +184,5 @@ class ListWriter:
         self._file.write(json.dumps(found, ensure_ascii=False) + "\n")
 
 
-FOLDER = Format("a folder of texts", (), read_folder, write_folder, describe)
+FOLDER = Format("a folder", (), read_folder, write_folder, describe)
 """A folder or a file per label."""

@@ -8,23 +8,31 @@ from pathlib import Path
 from seqjax.core.errors import InputError
 from seqjax.data.formats.description import Choice, listed
 from seqjax.data.formats.fields import Fields
+from seqjax.data.formats.joined_columns import joined_columns
 from seqjax.data.formats.values import Row, is_missing, is_number
 
 WITH_HEADER = (".csv", ".tsv", ".tab")
 """Suffixes of tables whose first line names the columns, unless it shows that it does not."""
 
 
-def column_names(path: str | Path, cells: Sequence[str], fields: Fields) -> tuple[list[str], bool]:
+def column_names(
+    path: str | Path,
+    cells: Sequence[str],
+    fields: Fields,
+    rows: Sequence[Sequence[str]] = (),
+) -> tuple[list[str], bool]:
     """The names of the columns, and whether the first line of the table has them.
 
     It has none if `fields.columns` are other names, if it holds nothing but numbers that do not
-    count columns, or, in files whose suffix does not promise a header, if it lacks a column that
-    is asked for. Columns are `column_1`, `column_2`, ... then.
+    count columns or nothing at all, if a word of it comes again in its column (`ham`), or, in files
+    whose suffix does not promise a header, if it lacks a column that is asked for. Columns are
+    `column_1`, `column_2`, ... then, and so is one of several without a name.
 
     Args:
       path: of the table.
       cells: of its first line.
       fields: the roles of the columns.
+      rows: the cells of the first lines.
 
     Raises:
       InputError: if `fields.columns` are more or fewer than there are.
@@ -43,14 +51,38 @@ def column_names(path: str | Path, cells: Sequence[str], fields: Fields) -> tupl
                 f"the first line has {len(names)}: {listed(names)}."
             )
         return list(fields.columns), list(fields.columns) == names
+    joined = joined_columns(fields, names)
+    named = [part for name in fields.named for part in joined.get(name, (name,))]
     suffix = Path(str(path).removesuffix(".gz")).suffix.lower()
-    promised = suffix in WITH_HEADER or all(name in names for name in fields.named)
-    if promised and not (_is_data(names) and not any(name in names for name in fields.named)):
-        return names, True
-    return [f"column_{number}" for number in range(1, len(names) + 1)], False
+    promised = suffix in WITH_HEADER or all(name in names for name in named)
+    known = any(name in names for name in named)
+    numbered = [f"column_{number}" for number in range(1, len(names) + 1)]
+    bare = is_data(names) or _comes_again(names, rows) or (len(names) > 1 and not any(names))
+    if promised and (known or not bare):
+        several = names.count("") > 1
+        return [
+            n or other if several else n for n, other in zip(names, numbered, strict=True)
+        ], True
+    return numbered, False
 
 
-def _is_data(cells: Sequence[str]) -> bool:
+def _comes_again(cells: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether a word of the first line comes again in its column, in a line that is another."""
+    others = [[cell.strip() for cell in row] for row in rows]
+    others = [row for row in others if len(row) == len(cells) and row != list(cells)]
+    # pandas names columns 0 and 1, but not beside whole sentences.
+    numbers = () if any(len(cell) > LONGEST_NAME for cell in cells) else ("0", "1")
+    return any(
+        cell and cell not in numbers and any(row[place] == cell for row in others)
+        for place, cell in enumerate(cells)
+    )
+
+
+LONGEST_NAME = 60
+"""Characters in the name of a column, at most, as far as its first line says."""
+
+
+def is_data(cells: Sequence[str]) -> bool:
     """Whether cells are numbers, and not the numbers of columns or consecutive years."""
     if not cells or not any(map(is_number, cells)):
         return False
@@ -85,6 +117,12 @@ def unnamed_roles(
     absent = {name for name in (fields.text, fields.label) if name in wanted}
     others = [name for name in wanted if name not in absent]
     if others or fields.columns or not rows:
+        if wanted and len(names) == 1:
+            raise InputError(
+                f"{path}: there is no column {wanted[0]!r}, and nothing separates columns: "
+                "expected commas, semicolons, tabs or vertical bars in every line, got "
+                f"{str(rows[0][names[0]])[:60] if rows else ''!r}."
+            )
         if wanted:
             raise InputError(
                 f"{path}: there is no column {wanted[0]!r}; the first line has no names. Name all "
@@ -117,14 +155,21 @@ def _fractions(name: str, rows: Sequence[Row]) -> bool:
 
 
 def tells_columns(lines: Iterable[str]) -> str | None:
-    """What separates the columns of a table in a file of any suffix: a tab, a space or nothing.
+    """What separates the columns of a table in a file of any suffix; None if it is no table.
 
-    Tabs do if every line has as many; spaces if every line has as many numbers and nothing else.
+    Tabs do if every line has as many; semicolons and vertical bars too, if a column holds numbers
+    below the first line; spaces if every line has as many numbers and nothing else.
     """
     filled = [line.strip("\r\n") for line in lines if line.strip()]
     tabs = {line.count("\t") for line in filled}
     if len(tabs) == 1 and tabs != {0}:
         return "\t"
+    for sign in ";|":
+        rows = [line.split(sign) for line in filled]
+        even = len({len(row) for row in rows}) == 1 and len(rows[0]) > 1 and len(rows) > 2
+        below = zip(*rows[1:], strict=True) if even else ()
+        if any(all(is_missing(c) or is_number(c.replace(",", ".")) for c in cs) for cs in below):
+            return sign
     cells = [line.split() for line in filled]
     widths = {len(row) for row in cells}
     if len(widths) == 1 and widths != {1}:

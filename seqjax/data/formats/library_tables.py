@@ -18,6 +18,7 @@ from seqjax.data.formats.column_choice import describe_columns, first_rows
 from seqjax.data.formats.description import Description, listed
 from seqjax.data.formats.fields import Fields
 from seqjax.data.formats.headers import column_names
+from seqjax.data.formats.joined_columns import joined_columns, with_joined
 from seqjax.data.formats.json_lines import writer
 from seqjax.data.formats.table_rows import Line, to_examples
 from seqjax.data.formats.tag_columns import found_columns
@@ -88,7 +89,8 @@ def _lines(rows: Rows, what: str, path: str | Path, fields: Fields) -> Iterator[
     number = 0
     try:
         for number, row in enumerate(rows(path, fields), 1):
-            yield Line(f"{path}, row {number}", row, row)
+            joined = joined_columns(fields, row)
+            yield Line(f"{path}, row {number}", with_joined(row, joined), row)
     except (InputError, ImportError):
         raise
     # Each library has exceptions of its own.

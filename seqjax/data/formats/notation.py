@@ -92,18 +92,26 @@ class Notation:
     Args:
       delimiter: between cells.
       numerals: how its numbers are written.
-      separator_line: whether the first line is `sep=;` and the names of the columns follow.
+      before: number of lines before the names of the columns.
+      preamble: whether these lines are a title, and not `sep=;`.
+      below: number of lines below the names of the columns that hold more names.
       encoding: of its text.
       quotes: whether quotes enclose cells; if not, they are part of the text.
       header: whether the first line names the columns.
+      named: whether the user named the columns.
+      rows: the cells of its first lines.
     """
 
     delimiter: str = ","
     numerals: Numerals = POINT
-    separator_line: bool = False
+    before: int = 0
+    preamble: bool = False
+    below: int = 0
     encoding: str = "utf-8"
     quotes: bool = True
     header: bool = True
+    named: bool = False
+    rows: Sequence[Sequence[str]] = ()
 
     @property
     def dialect(self) -> dict[str, Any]:
@@ -116,7 +124,13 @@ class Notation:
         """What is unusual in it."""
         usual = "\t" if is_tabbed(path) else ","
         found = []
-        if not self.header:
+        if self.before and self.preamble:
+            lines = "1 line" if self.before == 1 else f"{self.before} lines"
+            found.append(f"{lines} before the names of the columns left out")
+        if self.below:
+            lines = "1 line" if self.below == 1 else f"{self.below} lines"
+            found.append(f"{lines} of more names below those of the columns left out")
+        if not self.header and not self.named:
             found.append("column_1, column_2, ... as names of columns (--columns gives others)")
         if self.encoding != "utf-8":
             found.append(f"the encoding {self.encoding.upper()}")
@@ -143,12 +157,14 @@ def find_delimiter(path: str | Path, lines: Sequence[str]) -> str:
     if is_tabbed(path) or separator is not None:
         return separator or "\t"
 
-    def agreement(delimiter: str) -> tuple[float, int]:
-        widths = [len(cells) for cells in _split(lines, delimiter)]
+    def agreement(delimiter: str) -> tuple[float, int, int]:
+        widths = [len(cells) for cells in split(lines, delimiter)]
+        place = DELIMITERS.index(delimiter)
         if not widths or widths[0] < 2:
-            return 0.0, 0
+            return 0.0, 0, -place
         same = sum(width == widths[0] for width in widths) / len(widths)
-        return round(same, 1), widths[0]
+        # Where all make as many cells, commas are part of the text.
+        return round(same, 1), widths[0], place
 
     return max(DELIMITERS, key=agreement)
 
@@ -177,7 +193,8 @@ def are_quotes(delimiter: str, lines: Sequence[str]) -> bool:
     )
 
 
-def _split(lines: Sequence[str], delimiter: str) -> list[list[str]]:
+def split(lines: Sequence[str], delimiter: str) -> list[list[str]]:
+    """The cells of lines whose quotes enclose cells, as far as they are well-formed."""
     found = []
     try:
         for cells in csv.reader(lines, delimiter=delimiter):

@@ -53,9 +53,11 @@ def series_in(path: str | Path, fields: Fields, malformed: Malformed) -> Iterato
         )
     array = load_array(path)
     if array.dtype.kind not in "iuf" or array.ndim not in ((1, 2) if fields.one_series else (2, 3)):
+        wanted = "(series, time) or (series, time, channels)"
+        if fields.one_series:
+            wanted = "(time,) or (time, channels); or, with --series-in-rows, " + wanted
         raise InputError(
-            f"{path}: expected numbers (series, time) or (series, time, channels), got "
-            f"{array.dtype} of the shape {array.shape}."
+            f"{path}: expected numbers {wanted}, got {array.dtype} of the shape {array.shape}."
         )
     for number, row in enumerate([array] if fields.one_series else array):
         where, series = f"{path}, row {number}", np.asarray(row, np.float64)

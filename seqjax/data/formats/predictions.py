@@ -8,6 +8,7 @@ import numpy as np
 
 from seqjax.core.errors import InputError
 from seqjax.data.formats.fields import Fields
+from seqjax.data.formats.joined_columns import joined_columns, parts_of
 from seqjax.data.formats.notation import POINT, Numerals
 from seqjax.data.formats.time_grid import later_times
 
@@ -50,6 +51,15 @@ def is_list_of(value: Any, length: int) -> bool:
     """Whether a value is a list or an array of this length."""
     several = isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim > 0)
     return several and len(value) == length
+
+
+def in_columns(prediction: Mapping[str, Any]) -> dict[str, Any]:
+    """A column for each step, for tables with a series in every row."""
+    return {
+        f"{name}_{step}": value
+        for name, values in prediction.items()
+        for step, value in enumerate(values, 1)
+    }
 
 
 class Columns:
@@ -100,9 +110,17 @@ def future_rows(
     last: Mapping[str, Any], times: Sequence[Any], steps: int, fields: Fields
 ) -> Iterator[dict[str, Any]]:
     """The rows after the last one of a series: its name, and the times that follow."""
-    name = {} if fields.series is None else {fields.series: last[fields.series]}
+    joined = joined_columns(fields, last)
+    name = {} if fields.series is None else {fields.series: last.get(fields.series)}
+    if fields.series in joined:
+        name = {part: last[part] for part in joined[fields.series]}
     for time in later_times(times, steps, fields.time_zone):
-        yield name if fields.time is None else name | {fields.time: time}
+        if fields.time is None:
+            yield name
+        elif fields.time in joined:
+            yield name | parts_of(str(time), joined[fields.time], last)
+        else:
+            yield name | {fields.time: time}
 
 
 def last_row(rows: Sequence[Any]) -> Any:

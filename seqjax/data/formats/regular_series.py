@@ -24,7 +24,7 @@ class GridReport:
         self.column = column
         self.steps: dict[str, int] = {}
         self.series = self.filled = self.rows = self.sorted = 0
-        self.first = ""
+        self.first = self.unreadable = ""
 
     def add(self, grid: Grid, places: np.ndarray, in_order: bool) -> None:
         """Counts a series, whose rows have these places of the grid."""
@@ -40,6 +40,11 @@ class GridReport:
     def lines(self, path: object) -> list[str]:
         """Lines for the user."""
         found = []
+        if self.unreadable:
+            found.append(
+                f"{path}: the times of {self.column!r} are in no known format, such as "
+                f"{self.unreadable!r}: rows are taken as evenly spaced"
+            )
         if self.steps:
             steps = " or ".join(sorted(self.steps, key=lambda step: -self.steps[step])[:3])
             found.append(f"{path}: the step of {self.column!r} is {steps}")
@@ -81,6 +86,7 @@ def on_grid(
 def _on_grid(example: Example, fields: Fields, report: GridReport) -> Example:
     found = grid_of(example.times, fields.time or "", fields.time_zone)
     if found is None:
+        report.unreadable = report.unreadable or str(example.times[0])
         return example
     grid, order, places = found
     report.add(grid, places, bool((np.diff(order) > 0).all()))

@@ -64,7 +64,8 @@ def tag_choices(asked: Fields, found: Fields) -> tuple[Choice, ...]:
     """The column of tags and that of sentences, where they were to be found."""
     choices = []
     if asked.tag == FIND and found.tag is not None:
-        choices.append(Choice("tags", (found.tag,), "by its name"))
+        why = "spans of characters, as tags of words" if found.spans else "by its name"
+        choices.append(Choice("tags", (found.tag,), why))
     if asked.series is None and found.series is not None:
         choices.append(Choice("sentences", (found.series,), "which has a row for each word"))
     return tuple(choices)

@@ -12,6 +12,7 @@ from seqjax.data.formats.base import Format
 from seqjax.data.formats.fields import Fields
 from seqjax.data.formats.file_access import FlawError, check_text, lines_of, whole_file
 from seqjax.data.formats.predictions import cell_text
+from seqjax.data.formats.text_spans import tokens_of
 
 WHAT = "a text file with one text in a line"
 
@@ -44,7 +45,8 @@ def read_lines(path: str | Path, fields: Fields, malformed: Malformed) -> Iterat
             malformed.report(where, str(flaw))
         else:
             found = True
-            yield Example(text if fields.tokens is None else tuple(text.split()), None, where, text)
+            tokens = [token.text for token in tokens_of(text)] if fields.spans else text.split()
+            yield Example(text if fields.tokens is None else tuple(tokens), None, where, text)
     if not found and not malformed.count:
         raise InputError(f"{path} has no text; expected {WHAT}.")
 

@@ -17,20 +17,32 @@ DATES = (
     "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y",
     "%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%Y-%m", "%Y/%m", "%m/%Y", "%Y%m%d", "%Y%m", "%b %Y",
     "%B %Y", "%b-%y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y",
+    "%Y %m %d",
 )  # fmt: skip
-TIMES = ("%H:%M:%S", "%H:%M", "%H:%M:%S.%f", "%H.%M", "%H", "%I:%M %p", "%I:%M:%S %p")
-ZONES = ("", "Z", "%z", " %z")
+PERIODS = (
+    "%YQ%q", "%Y-Q%q", "%Y Q%q", "%Y:Q%q", "Q%q %Y", "Q%q-%Y", "Q%q/%Y", "%Yq%q", "%YM%m", "%Y-M%m",
+    "%G-W%V", "%GW%V", "%G W%V",
+)  # fmt: skip
+"""Quarters, months and ISO weeks: moments are their first days."""
+
+TIMES = (
+    "%H:%M:%S", "%H:%M", "%H:%M:%S.%f", "%H.%M", "%H.%M.%S", "%H", "%I:%M %p", "%I:%M:%S %p",
+)  # fmt: skip
+ZONES = ("", "Z", "%z", " %z", "%:z", " %:z")
 SHAPES = {
     "%Y": "0000", "%y": "00", "%m": "00?", "%d": "00?", "%H": "00?", "%I": "00?", "%M": "00",
-    "%S": "00", "%f": "0{1,6}", "%b": "aaa", "%B": "a+", "%p": "aa", "%z": "[+-]00:?00",
+    "%S": "00", "%f": "0{1,6}", "%b": "aaa", "%B": "a+", "%p": "aa", "%z": "[+-]0000",
+    "%:z": "[+-]00:00", "%q": "0", "%G": "0000", "%V": "00",
 }  # fmt: skip
+QUARTER = re.compile(r"(?=.*(?P<year>\d{4})).*[Qq](?P<quarter>[1-4])")
 
 
 class TimeFormat(NamedTuple):
     """How the times of a table are written.
 
     Attributes:
-      pattern: `NUMBER`, or a format of `datetime.strptime`.
+      pattern: `NUMBER`, or a format of `datetime.strftime`, with `%q` for a quarter and `%:z` for
+        an offset with a colon.
       zone: the name of the time zone of local times, or None.
 
     Example:
@@ -55,8 +67,12 @@ class TimeFormat(NamedTuple):
         # Twenty times as fast as the general way, where the text is long enough for ISO 8601.
         if self.pattern.startswith("%Y-%m-%d") and len(text) in (10, 16, 19, 20, 25):
             found = datetime.datetime.fromisoformat(text)
+        elif "%q" in self.pattern:
+            found = _quarter(text, self.pattern)
+        elif "%V" in self.pattern:
+            found = datetime.datetime.strptime(f"{text} 1", f"{self.pattern} %u")
         else:
-            found = datetime.datetime.strptime(text, self.pattern)
+            found = datetime.datetime.strptime(text, self.pattern.replace("%:z", "%z"))
         if found.tzinfo is not None:
             found = found.astimezone(datetime.UTC).replace(tzinfo=None)
         return found
@@ -65,7 +81,9 @@ class TimeFormat(NamedTuple):
         """A moment in this format."""
         if isinstance(moment, datetime.datetime):
             aware = moment.replace(tzinfo=datetime.UTC) if "%z" in self.pattern else moment
-            return aware.strftime(self.pattern)
+            quarter = str((moment.month + 2) // 3)
+            # Moments with an offset are in UTC.
+            return aware.strftime(self.pattern.replace("%q", quarter).replace("%:z", "+00:00"))
         return f"{moment:.0f}" if float(moment).is_integer() else f"{moment:.12g}"
 
 
@@ -113,6 +131,15 @@ def utc_to_local(moment: datetime.datetime, zone: str) -> datetime.datetime:
     return moment.replace(tzinfo=datetime.UTC).astimezone(_zone(zone)).replace(tzinfo=None)
 
 
+def _quarter(text: str, pattern: str) -> datetime.datetime:
+    """The first day of a quarter; `ValueError` unless the text is one in this format."""
+    found = QUARTER.match(text)
+    year, quarter = (found["year"], found["quarter"]) if found else ("", "")
+    if text != pattern.replace("%Y", year).replace("%q", quarter):
+        raise ValueError(f"expected a quarter, got {text!r}")
+    return datetime.datetime(int(year), 3 * int(quarter) - 2, 1)
+
+
 @functools.cache
 def _zone(name: str) -> ZoneInfo:
     try:
@@ -129,12 +156,12 @@ def _patterns(shape: str) -> tuple[str, ...]:
     """The formats whose cells have this shape: digits are 0 and letters a."""
     times = ["", *map("".join, itertools.product(" T", TIMES, ZONES))]
     found = []
-    for date, time in itertools.product(DATES, times):
-        pattern = re.escape(date + time)
+    for format in (*map("".join, itertools.product(DATES, times)), *PERIODS):
+        pattern = re.escape(format)
         for sign, expression in SHAPES.items():
             pattern = pattern.replace(sign, expression)
-        if re.fullmatch(re.sub("T|Z", "a", pattern), shape):
-            found.append(date + time)
+        if re.fullmatch(re.sub("[TZQqWM]", "a", pattern), shape):
+            found.append(format)
     return tuple(found)
 
 

@@ -3,6 +3,7 @@
 import datetime
 import itertools
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -119,7 +120,11 @@ def grid_of(
         raise FlawError(
             f"{name!r}: expected times like {cells[0]!r}, as in the first rows, got {bad!r}"
         ) from None
-    local = format.zone is not None and format.pattern != NUMBER and "%z" not in format.pattern
+    local = (
+        format.zone is not None
+        and format.pattern != NUMBER
+        and not re.search("%:?z", format.pattern)
+    )
     local = local and any(
         abs(b - a) < datetime.timedelta(days=1) for a, b in itertools.pairwise(moments)
     )

@@ -4,7 +4,7 @@ import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from io import TextIOBase
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,7 +62,9 @@ def shape_of(path: str | Path, fields: Fields) -> Shape:
                 f"{width}, as in {filled[0].strip()!r}."
             )
     else:
-        numbered = [row[0] for row in rows[:2]] == ["1", "2"] and width > 1
+        first = [row[0] for row in rows[:2]]
+        numbered = width > 1 and (first == ["1", "2"] or (width > 2 and first == ["0", "1"]))
+        _check_words(path, lines, rows)
         others = width - numbered
         middle = tuple(f"column_{i}" for i in range(2 + numbered, width))
         names = DEFAULT_NAMES.get(others, ("word", *middle, "tag"))
@@ -70,9 +72,24 @@ def shape_of(path: str | Path, fields: Fields) -> Shape:
     return Shape(names, tabs)
 
 
+def _check_words(path: str | Path, lines: list[str], rows: list[list[str]]) -> None:
+    """Raises `InputError` where every line is a sentence, with tags beside the words."""
+    alone = all(not (one.strip() and other.strip()) for one, other in pairwise(lines))
+    if rows and alone and all(len(row) > 1 and re.fullmatch(INLINE, row[0]) for row in rows):
+        raise InputError(
+            f"{path}: expected a word in every line and a blank line after a sentence, got "
+            f"{' '.join(rows[0])[:60]!r}: a sentence in a line, with its tags beside the words. "
+            "Put every word and its tag into a line of their own."
+        )
+
+
+INLINE = r".+[/|_].+"
+"""A word with its tag beside it."""
+
+
 def _is_comment(line: str) -> bool:
     """Whether a line is `# name = value`, or a bare heading after a `#`."""
-    return bool(re.match(r"#\s*\S+\s*=|#\t|#\s*$", line))
+    return bool(re.match(r"#\s*\S+\s*=|#\t|#\s*$|#(begin|end) document\b", line))
 
 
 def looks_like_token_table(path: str | Path) -> bool:

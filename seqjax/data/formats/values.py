@@ -15,7 +15,9 @@ LARGEST = float(np.finfo(np.float32).max)
 """The largest finite float32."""
 
 
-MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "?", "-", "--"})
+MISSING = frozenset(
+    {"", "na", "n/a", "#n/a", "nan", "null", "none", "?", "-", "--", ".", "..", ":", "***"}
+)
 """Cells that stand for a missing value, in lower case."""
 
 FLAGS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
@@ -182,6 +184,8 @@ def tag_of(tag: str, name: str, names: Sequence[str]) -> str:
 def label_of(value: Any, name: str, separator: str | None) -> Any:
     """A label; a tuple of labels for a separator or a list; None for an empty one."""
     if isinstance(value, list):
+        if any(isinstance(item, list) for item in value):
+            raise FlawError(f"{name!r}: expected a list of labels, got {value!r}"[:200])
         return tuple(label_of(item, name, None) or "" for item in value)
     if isinstance(value, bool):
         value = "true" if value else "false"

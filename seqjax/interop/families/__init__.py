@@ -1,16 +1,26 @@
 """The tables of all families."""
 
 from seqjax.interop.families.delta_models import DELTA_NET, GATED_DELTA_NET, KDA
+from seqjax.interop.families.equinox_layers import EQUINOX
 from seqjax.interop.families.fla_models import GLA, RETNET
+from seqjax.interop.families.flax_layers import FLAX
+from seqjax.interop.families.haiku_layers import HAIKU
+from seqjax.interop.families.keras_layers import KERAS
 from seqjax.interop.families.mamba2_models import MAMBA2, MAMBA2_ORIGINAL
 from seqjax.interop.families.mamba_models import FALCON_MAMBA, MAMBA, MAMBA_ORIGINAL
 from seqjax.interop.families.rwkv4_models import RWKV4, RWKV4_PTH
 from seqjax.interop.families.rwkv6_models import RWKV6, RWKV6_PTH
 from seqjax.interop.families.rwkv7_models import RWKV7, RWKV7_PTH
+from seqjax.interop.families.torch_layers import TORCH
 from seqjax.interop.families.xlstm_models import XLSTM
 from seqjax.interop.table import Family
 
 FAMILIES: tuple[Family, ...] = (
+    *TORCH,
+    *KERAS,
+    *FLAX,
+    *HAIKU,
+    *EQUINOX,
     MAMBA,
     MAMBA_ORIGINAL,
     FALCON_MAMBA,

@@ -14,6 +14,7 @@ from seqjax.core.errors import InputError
 from seqjax.data.datasets import SERIES, load_series
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats import Fields, SeriesWriter, Writer
+from seqjax.data.formats.predictions import in_columns
 from seqjax.data.padding import Encoded
 from seqjax.data.windows import Series, Windows, cut, location_and_scale
 from seqjax.nn.forecaster import DirectForecaster, Forecast
@@ -138,7 +139,7 @@ class Forecasting(ExampleTask):
         known, past = fields.width(columns.covariates), fields.width(columns.past_covariates)
         targets = channels.pop() - known - past
         names = None if data is None else data.values
-        if names is None:
+        if names is None or (columns.series_in_rows and len(names) > targets):
             names = ("value",) if targets == 1 else tuple(f"value_{i}" for i in range(targets))
         others = np.concatenate([np.asarray(example.inputs)[:, targets:] for example in examples])
         return cls(
@@ -266,12 +267,18 @@ class Forecasting(ExampleTask):
         return self.encode(example, with_target=False)
 
     def write(self, writer: Writer, example: Example, prediction: Mapping[str, Any]) -> None:
-        """The series up to where the forecast begins, and the forecast as further rows."""
+        """The series up to where the forecast begins, and the forecast as further rows; or, if a
+        series stands in a row, in further columns."""
         if not isinstance(writer, SeriesWriter):
             raise InputError(
                 f"{example.where}: forecasts are written for .csv, .tsv and .jsonl files."
             )
         known = self.known(example)
+        if not isinstance(example.raw, tuple):
+            writer.write(
+                example, in_columns(prediction) if type(example.raw) is list else prediction
+            )
+            return
         observed = example._replace(raw=example.raw[:known], times=example.times[:known])
         writer.extend(observed, prediction)
 

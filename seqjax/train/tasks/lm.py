@@ -14,7 +14,6 @@ from jax.sharding import Mesh, NamedSharding
 from seqjax.core.errors import InputError
 from seqjax.core.noise import seed_carry
 from seqjax.core.types import Array
-from seqjax.data.documents import read_documents
 from seqjax.data.streams import check_length, start_positions, window
 from seqjax.data.vocabulary import BOUNDARY, Vocabulary
 from seqjax.decode.sampling import check_sampling, generate
@@ -29,7 +28,7 @@ from seqjax.train.model import build_cell
 from seqjax.train.run_folder import SavedRun, load_model
 from seqjax.train.task import Criterion
 from seqjax.train.text_evaluator import BATCH, Evaluator
-from seqjax.train.texts import TextConfig, find_texts
+from seqjax.train.texts import TextConfig, documents_in, find_texts
 from seqjax.train.tokens import restore_vocabulary, save_vocabulary
 
 
@@ -202,7 +201,7 @@ def evaluate(run: SavedRun, config: EvaluateConfig, log: Log) -> Report:
     trained: Any = run.config
     model, vocabulary, step = load(run, config.checkpoint)
     documents = (
-        read_documents(config.input, trained.data.suffixes)
+        documents_in(config.input, trained.data.suffixes)
         if config.input
         else find_texts(trained.data, log).held_out
     )

@@ -36,7 +36,7 @@ from seqjax.train.spelled_words import SpelledWords
 from seqjax.train.tag_options import TagConfig
 from seqjax.train.tag_set import TagSet
 from seqjax.train.task import Criterion
-from seqjax.train.tokens import restore_vocabulary, save_vocabulary
+from seqjax.train.tokens import AnyVocabulary, restore_vocabulary, save_vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +112,10 @@ class Tagging(ExampleTask):
 
     def unseen(self, example: Example) -> Sequence[str]:
         return self.tag_set.unseen(example.target or ())
+
+    @property
+    def input_vocabulary(self) -> AnyVocabulary | None:
+        return self.spelled and self.spelled.words
 
     @property
     def sequences(self) -> tuple[str, ...]:

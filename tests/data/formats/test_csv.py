@@ -77,12 +77,46 @@ def test_signs_of_missing_values(tmp_path, sign):
     np.testing.assert_array_equal(found.inputs[:, 0], [1, 2])
 
 
+@pytest.mark.parametrize("sign", [".", "..", ":", "***", "NA", "?"])
+def test_usual_signs_of_missing_values(sign, tmp_path):
+    path = write(tmp_path, f"x,y\n1,2\n{sign},3\n")
+    (found,), _ = read(path, Fields(one_series=True, missing=True))
+    np.testing.assert_array_equal(found.inputs, [[1, 2], [np.nan, 3]])
+
+
+def test_a_series_in_every_row(tmp_path):
+    path = write(tmp_path, "page,Lat,2020-01-01,2020-01-02,2020-01-03\na,7,,2,3\nb,8,4,5,\n")
+    found = find_format(path).describe(path, Fields(missing=True))
+    assert found.fields.values == ("2020-01-01", "2020-01-02", "2020-01-03")
+    assert "not 'Lat', whose name is no time" in found.lines()[0]
+    examples, _ = read(path, found.fields)
+    assert [e.inputs.ravel().tolist()[1:] for e in examples] == [[2, 3], [5]]
+    by_step = find_format(path).describe(path, Fields(missing=True, one_series=True))
+    assert by_step.lines()[-1].endswith("--series-in-rows reads a series from every row")
+
+
+def test_more_lines_of_names_are_left_out_and_said(tmp_path):
+    rows = "".join(f"2020-01-{day},{day}\n" for day in range(10, 31))
+    path = write(tmp_path, f"Price,Close\nTicker,AAPL\nDate,\n{rows}")
+    fields = Fields(time="Price", missing=True)
+    (found,), _ = read(path, fields)
+    np.testing.assert_array_equal(found.inputs[:, 0], np.arange(10, 31))
+    (line, _) = find_format(path).describe(path, fields).lines()
+    assert line.endswith("2 lines of more names below those of the columns left out")
+    # A first value that is missing, or a single mistake below, is no line of names.
+    for first, steps in ((",\n", 22), ("2020-01-09,NA\n", 22)):
+        (found,), _ = read(
+            write(tmp_path, f"t,x\n{first}{rows}"), Fields(one_series=True, missing=True)
+        )
+        assert len(found.inputs) == steps
+
+
 def test_signs_of_missing_values_that_are_named(tmp_path):
-    path = write(tmp_path, "x,y\n-999,1\n2,..\n")
-    fields = Fields(one_series=True, missing=True, missing_names=("-999", ".."))
+    path = write(tmp_path, "x,y\n-999,1\n2,no\n")
+    fields = Fields(one_series=True, missing=True, missing_names=("-999", "no"))
     (found,), _ = read(path, fields)
     np.testing.assert_array_equal(found.inputs, [[np.nan, 1], [2, np.nan]])
-    assert "got '..'" in complaint(path, Fields(one_series=True, missing=True))
+    assert "got 'no'" in complaint(path, Fields(one_series=True, missing=True))
 
 
 def test_a_column_whose_first_cell_is_empty_holds_what_the_next_one_does(tmp_path):

@@ -56,6 +56,9 @@ def test_harmless_differences(sample, change, tmp_path):
         (gzip.compress(b"text", mtime=0), "compressed by gzip; .*ends in .gz"),
         (b"PK\x03\x04rest", "a zip archive or a spreadsheet"),
         (b"\x89PNG\r\n", "is a picture"),
+        (b"\x80\x04\x95a", "is a pickle; .* save its arrays with numpy.savez"),
+        (b"\0\0\x08\x03\0", "is pictures in IDX, .* numpy.savez"),
+        (b"<?xml version='1.0'?>\n<tmx>", "is XML; .* into a table"),
         (b"%PDF-1.4", "is a PDF document"),
     ],
 )
@@ -159,7 +162,7 @@ def test_formats_are_told_by_name(tmp_path):
             assert find_format(f"x{suffix.upper()}") is format
             if format not in BINARY:
                 assert find_format(f"x{suffix}.gz") is format
-    assert find_format(tmp_path).name == "a folder of texts"
+    assert find_format(tmp_path).name == "a folder"
     for name in ("a", "a.docx", "a.gz", "a.npz.gz", "a.hdf5"):
         with pytest.raises(InputError, match=r"must end in \.csv, .*folder of texts"):
             find_format(name)

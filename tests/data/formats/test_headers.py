@@ -8,6 +8,7 @@ import pytest
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Malformed
 from seqjax.data.formats import Fields, find_format
+from seqjax.data.formats.preamble import preamble_of
 
 PAIR = Fields(text="source", label="target", label_is_text=True)
 TEXT = Fields(text="text", label="label")
@@ -15,11 +16,11 @@ SERIES = Fields(label="label", missing=True)
 ONE = Fields(one_series=True, missing=True, require_target=False)
 
 
-def examples(path, fields):
+def examples(path, fields, skip=False):
     """What a command reads: the format by content, the roles by the first rows."""
     found = find_format(path, fields)
     fields = found.describe(path, fields).fields
-    return list(found.read(path, fields, Malformed(skip=False)))
+    return list(found.read(path, fields, Malformed(skip)))
 
 
 FILES = {
@@ -65,6 +66,29 @@ FILES = {
         "a.tsv", 'text\tlabel\n"Hi," he said\tx\nan inch is 1"\ty\n', TEXT,
         [('"Hi," he said', "x"), ('an inch is 1"', "y")],
     ),
+    "news": (
+        "ag_news.csv", '"3","Wall St.","Short-sellers, a ""band"" of"\n"4","Oil","Soaring prices"\n'
+        '"3","Stocks","Stocks ended lower"\n', TEXT,
+        [('Short-sellers, a "band" of', "3"), ("Soaring prices", "4"), ("Stocks ended lower", "3")],
+    ),
+    "columns without a name": (
+        "spam.csv", "label,text,,\nham,Go on,,\nspam,Free,,\n,,,\n,,,\n", TEXT,
+        [("Go on", "ham"), ("Free", "spam")],
+    ),
+    "a title": (
+        "multiTimeline.csv", "Category: All categories\n\nWeek,pizza: (US)\n"
+        + "".join(f"2019-01-{day},{day}\n" for day in (10, 17, 24, 31)), ONE,
+        [([10, 17, 24, 31], None)],
+    ),
+    "a blank pair first": (
+        "news.de-en.tsv", "\t\nDie EU\tThe EU\nEin Haus\tA house\n",
+        PAIR, [("Die EU", "The EU"), ("Ein Haus", "A house")],
+    ),
+    "commas and bars": (
+        "metadata.csv", 'LJ1|a, b, c|a\nLJ2|d, e, f|d\n',
+        Fields(text="id", label="said", label_is_text=True, columns=("id", "said", "normal")),
+        [("LJ1", "a, b, c"), ("LJ2", "d, e, f")],
+    ),
     "names by the option": (
         "metadata.csv", 'LJ001-0001|Printing, "in|Printing\n',
         Fields(text="id", label="said", label_is_text=True, columns=("id", "said", "normal")),
@@ -77,7 +101,7 @@ FILES = {
 def test_files_as_people_have_them(name, content, fields, wanted, tmp_path):
     path = tmp_path / name
     path.write_text(content)
-    found = examples(path, fields)
+    found = examples(path, fields, skip="\t\n" in content)
     assert [example.target for example in found] == [target for _, target in wanted]
     for example, (inputs, _) in zip(found, wanted, strict=True):
         if isinstance(inputs, str):
@@ -102,6 +126,47 @@ def test_predictions_stand_beside_the_rows(name, tmp_path):
     said = "a_b" if sign == " " else "a b"
     rows = [" ".join(line.split()) if sign == " " else line for line in lines]
     assert target.read_text() == header + "".join(f"{row}{sign}{said}\n" for row in rows)
+
+
+def test_a_title_is_written_back_and_said(tmp_path):
+    path, target = tmp_path / "a.csv", tmp_path / "b.csv"
+    path.write_text(FILES["a title"][1])
+    found = find_format(path, ONE).describe(path, ONE)
+    assert found.lines()[0].endswith("read with 2 lines before the names of the columns left out")
+    (example,) = examples(path, found.fields)
+    with find_format(path).writer(target, path, found.fields) as writer:
+        writer.write(example, {"prediction": 7})
+    lines = target.read_text().splitlines()
+    assert lines[:4] == [
+        "Category: All categories", "", "Week,pizza: (US),prediction", "2019-01-10,10,7",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "rows", ["x;label\n0,5;a\n1,5;b\n2,5;c\n3,5;d\n", "text\nfine\nso\n", "1\n2,3\n2,4\n2,5\n2,6\n"]
+)
+def test_no_title(rows):
+    assert preamble_of(rows.splitlines(keepends=True)) == 0
+
+
+def test_joined_columns(tmp_path):
+    path, target = tmp_path / "a.csv", tmp_path / "b.csv"
+    rows = [(s, k, 9, h, s * 10 + h) for s in (1, 2) for k in "ab" for h in (21, 22, 23)]
+    path.write_text(
+        "shop,kind,day,hour,x\n" + "".join("{},{},2020-01-{},{},{}\n".format(*r) for r in rows)
+    )
+    fields = Fields(series="shop+kind", time="day+hour", values=("x",), require_target=False)
+    found = examples(path, fields)
+    assert [example.inputs.ravel().tolist() for example in found[1:3]] == [
+        [31, 32, 33],
+        [41, 42, 43],
+    ]
+    assert found[0].times == ("2020-01-9 21", "2020-01-9 22", "2020-01-9 23")
+    with find_format(path).writer(target, path, fields) as writer:
+        writer.extend(found[2], {"x_prediction": np.array([1.5, 2.5])})
+    assert target.read_text().splitlines()[1:] == ["2,a,2020-01-10,0,,1.5", "2,a,2020-01-10,1,,2.5"]
+    with pytest.raises(InputError, match="no column 'day.minute'"):
+        examples(path, dataclasses.replace(fields, time="day+minute"))
 
 
 def test_what_was_found_is_said(tmp_path):

@@ -39,6 +39,25 @@ def test_texts_tokens_and_labels(tmp_path):
     assert [e.where[-6:] for e in many] == ["line 1", "line 3"]
 
 
+def test_a_list_of_objects_and_keys_inside_objects(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('[{"text": "a", "label": 1},\n {"text": "b", "label": 2}]')
+    found, _ = read(path, TEXT)
+    assert [(e.inputs, e.target, e.where[-6:]) for e in found] == [
+        ("a", "1", "item 1"),
+        ("b", "2", "item 2"),
+    ]
+    path.write_text('[{"text": "a"')
+    assert "expected a list of objects in JSON, but" in complaint(path, TEXT)
+    path.write_text('{"translation": {"de": "ja", "en": "yes"}}\n')
+    inner = Fields(text="translation.de", label="translation.en")
+    assert [(e.inputs, e.target) for e in read(path, inner)[0]] == [("ja", "yes")]
+    assert "expected the key 'translation.fr'" in complaint(path, Fields(text="translation.fr"))
+    # By its content, whatever it is called.
+    (tmp_path / "reviews.dump").write_text('{"text": "a"}\n')
+    assert find_format(tmp_path / "reviews.dump").name == "JSON Lines"
+
+
 def test_series_of_every_shape(tmp_path):
     (one,) = inputs(write(tmp_path, {"x": [1, 2.5]}), SERIES)
     np.testing.assert_array_equal(one, np.float32([[1], [2.5]]))
@@ -75,10 +94,11 @@ MALFORMED = {
     "cut off": (['{"text": "a'], TEXT, "line 1: expected JSON, but at character 10"),
     "single quotes": (["{'text': 'a'}"], TEXT, "expected JSON, but at character 2"),
     "two objects": (["{} {}"], TEXT, "expected JSON, but at character 4: Extra data"),
-    "a list": (["[1, 2]"], TEXT, r"expected an object in braces, got \[1, 2\]"),
+    "a list": (["[1, 2]"], TEXT, "item 1: expected an object in braces, got 1"),
     "a text": (['"a"'], TEXT, "expected an object in braces"),
     "nothing": (["null"], TEXT, "expected an object in braces, got null"),
-    "too deep": (["[" * 100_000], TEXT, "expected JSON, but"),
+    "too deep": (["[" * 100_000], TEXT, "objects in JSON, but"),
+    "too deep inside": (["{" + '"a":{' * 100_000], TEXT, "expected JSON, but"),
     "no key": (
         [{"text": "a", "label": "b"}, {"text": "a"}],
         TEXT,

@@ -3,11 +3,13 @@
 import dataclasses
 import os
 
+import numpy as np
 import pytest
 
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Malformed
 from seqjax.data.formats import Fields, find_format
+from seqjax.data.formats.audio import Audio
 from tests.data.formats.table import complaint, read
 
 LABEL = Fields(label="label")
@@ -53,6 +55,40 @@ def test_what_lies_beside_the_folders_of_labels_is_left_out_and_said(folder):
     (line,) = find_format(folder).describe(folder, LABEL).lines()
     assert "labels from 'bad', 'good'" in line
     assert line.endswith("left out beside them: 'labeledBow.feat', 'urls_neg.txt'")
+
+
+def test_unlabelled_texts_and_the_parts_of_a_data_set(folder, tmp_path):
+    for name in ("unsup", "good"):
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name / "z.txt").write_text("so")
+    assert {example.target for example in read(folder, LABEL)[0]} == {"good", "bad"}
+    (line,) = find_format(folder).describe(folder, LABEL).lines()
+    assert line.endswith("left out beside them: 'unsup'")
+    later = dataclasses.replace(LABEL, require_target=False)
+    assert len(read(folder, later)[0]) == 5
+    folder.rename(tmp_path / "train")
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    (tmp_path / "train").rename(whole / "train")
+    assert "name the parts (whole/train) with --train" in complaint(whole, LABEL)
+
+
+def test_folders_of_pictures_and_sounds(tmp_path):
+    import soundfile
+    from PIL import Image
+
+    for label in ("cat", "dog"):
+        (tmp_path / label).mkdir()
+        Image.new("L", (4, 3), 255).save(tmp_path / label / "a.PNG")
+        soundfile.write(tmp_path / label / "a.wav", np.zeros(800, np.float32), 8000)
+    (tmp_path / "cat" / "list.csv").write_text("a")
+    found, _ = read(tmp_path, Fields(label="label", image="file", image_size=(2, 2)))
+    assert [(e.inputs.shape, e.target) for e in found] == [((2, 2, 1), "cat"), ((2, 2, 1), "dog")]
+    sounds = Fields(label="label", audio=Audio("file", sample_rate=8000, mel_bands=5))
+    assert [(e.inputs.shape, e.target) for e in read(tmp_path, sounds)[0]] == [
+        ((8, 5), "cat"), ((8, 5), "dog")]  # fmt: skip
+    said = complaint(tmp_path, LABEL)
+    assert "It holds pictures: --frames file reads them. It holds sounds: --audio file" in said
 
 
 def test_a_file_for_each_label(tmp_path):

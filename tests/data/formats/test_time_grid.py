@@ -57,6 +57,32 @@ def test_days_and_months_are_told_by_what_is_even():
         ["06/01/2020"], ["06/01/2020"])  # fmt: skip
 
 
+PERIODS = {
+    "2020Q3": ["2020Q4", "2021Q1"],
+    "1959q3": ["1959q4", "1960q1"],
+    "Q4 2019": ["Q1 2020", "Q2 2020"],
+    "2020-Q3": ["2020-Q4", "2021-Q1"],
+    "2020-W52": ["2020-W53", "2021-W01"],
+    "2020M11": ["2020M12", "2021M01"],
+    "2010 1 9 23": ["2010 1 10 0", "2010 01 10 01"],
+    "10/03/2004 23.00.00": ["11/03/2004 00.00.00", "11/03/2004 01.00.00"],
+    "2020-03-28 22:00:00+01:00": ["2020-03-28 23:00:00+01:00", "2020-03-28 23:00:00+00:00"],
+    "2020-03-28T22:00:00+0100": ["2020-03-28T23:00:00+0100", "2020-03-28T23:00:00+0000"],
+}
+
+
+@pytest.mark.parametrize("first", PERIODS)
+def test_what_follows(first):
+    """Quarters, ISO weeks, parts of a time; those with an offset follow in UTC."""
+    second, third = PERIODS[first]
+    assert later_times([first, second], 1) == [third]
+
+
+@pytest.mark.parametrize("time", ["2020Q5", "Q1", "2020-W54", "20Q1"])
+def test_no_period(time):
+    assert find_time_format([time]) is None
+
+
 def test_steps_without_a_row_are_missing(tmp_path):
     (found,), lines, _ = read(tmp_path, days(1, 2, 5, 6))
     np.testing.assert_array_equal(found.inputs[:, 0], [1, 2, np.nan, np.nan, 5, 6])
@@ -125,4 +151,8 @@ def test_a_clock_that_is_late_now_and_then(tmp_path):
 
 def test_names_of_weekdays_are_no_times(tmp_path):
     (found,), lines, _ = read(tmp_path, ["Mon,1", "Tue,2"])
-    assert len(found.inputs) == 2 and not lines
+    assert len(found.inputs) == 2
+    assert lines == [
+        "a.csv: the times of 't' are in no known format, such as 'Mon': rows are taken as evenly "
+        "spaced"
+    ]

@@ -27,6 +27,10 @@ FILES = {
                 ("it", "1")], "from 'parseme:mwe', the last column"),
     "CoNLL-U by content": ("a.conll", "1\tgo\tgo\tVERB\t_\t_\t0\t_\t_\t_\n\n", [("go", "VERB")],
                            "the parts of speech"),
+    "numbered from 0": ("a.tsv", "0\tIn\tO\n1\tItaly\tB-LOC\n\n0\tSo\tO\n1\tit\tO\n",
+                        [("In", "O"), ("Italy", "B-LOC")], "'word'"),
+    "documents": ("a.conll", "#begin document (bc/0); part 000\nHong B-GPE\nKong I-GPE\n\n"
+                  "#end document\nSo O\n\n", [("Hong", "B-GPE"), ("Kong", "I-GPE")], "'word'"),
     "Kaggle": ("a.csv", "Sentence #,Word,POS,Tag\nSentence: 1,Of,IN,O\n,Iraq,NNP,B-geo\n"
                "Sentence: 2,So,X,O\n", [("Of", "O"), ("Iraq", "B-geo")],
                "sentences from 'Sentence #', which has a row for each word"),
@@ -58,6 +62,14 @@ def test_a_column_of_its_own_name(tmp_path):
     wrong = Fields(tokens="w", tag="t", columns=("t", "w"))
     with pytest.raises(InputError, match="--columns names 2 columns, .* the file has 3, as in 'x"):
         read(path, wrong)
+
+
+@pytest.mark.parametrize("line", ["The|DT|O House|NNP|I-ORG", "The/at County/nn-tl ./."])
+def test_tags_beside_the_words_of_a_sentence(line, tmp_path):
+    path = tmp_path / "a.pos"
+    path.write_text(f"{line}\n\n" * 3)
+    with pytest.raises(InputError, match="a sentence in a line, with its tags beside the words"):
+        read(path, TAGGED)
 
 
 def test_tags_as_numbers_with_names_beside_them(tmp_path):
