@@ -377,7 +377,8 @@ class Gated:
     def _recur(
         self, params: Params, hidden: Array, which: slice, multiply: Callable[..., Any]
     ) -> Gates:
-        product = Projection(which.stop - which.start, self.blocks, self.apart)
+        blocks = self.blocks if self.blocks > 1 else None
+        product = Projection(which.stop - which.start, blocks, self.apart)
         bias = params["recurrent_bias"][which] if self.recurrent_bias else None
         weights = params["recurrent"][which.start > 0]
         if not self.layer_norm:
