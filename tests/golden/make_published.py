@@ -72,9 +72,41 @@ def xlstm() -> Any:
     return xLSTMForCausalLM(config)
 
 
+def recurrent_gemma() -> Any:
+    from transformers import RecurrentGemmaConfig, RecurrentGemmaForCausalLM
+
+    own = {"hidden_size": 8, "lru_width": 6, "num_attention_heads": 2, "num_key_value_heads": 1}
+    own |= {"num_hidden_layers": 3, "intermediate_size": 10, "attention_window_size": 3}
+    # Its recurrence remembers the last call where there is a cache.
+    config = RecurrentGemmaConfig(**{**SMALL, **own}, use_cache=False, logits_soft_cap=2.0)
+    return RecurrentGemmaForCausalLM(config)
+
+
+def olmo_hybrid() -> Any:
+    from transformers import OlmoHybridConfig, OlmoHybridForCausalLM
+
+    own = {"hidden_size": 8, "intermediate_size": 5, "num_attention_heads": 2}
+    own |= {"num_key_value_heads": 1, "linear_num_key_heads": 1, "linear_num_value_heads": 2}
+    own |= {"linear_key_head_dim": 3, "linear_value_head_dim": 4, "num_hidden_layers": 2}
+    layers = ["linear_attention", "full_attention"]
+    own |= {"max_position_embeddings": 16, "pad_token_id": 0, "rms_norm_eps": 1e-3}
+    config = OlmoHybridConfig(**{**SMALL, **own}, layer_types=layers)
+    return OlmoHybridForCausalLM(config)
+
+
 MODELS: dict[str, Callable[[], Any]] = {
     make.__name__: make
-    for make in (mamba, mamba_untied, falcon_mamba, mamba2, mamba2_tied, rwkv4, xlstm)
+    for make in (
+        mamba,
+        mamba_untied,
+        falcon_mamba,
+        mamba2,
+        mamba2_tied,
+        rwkv4,
+        xlstm,
+        recurrent_gemma,
+        olmo_hybrid,
+    )
 }
 
 

@@ -4,6 +4,7 @@ from seqjax.interop.families.delta_models import DELTA_NET, GATED_DELTA_NET, KDA
 from seqjax.interop.families.equinox_layers import EQUINOX
 from seqjax.interop.families.fla_models import GLA, RETNET
 from seqjax.interop.families.flax_layers import FLAX
+from seqjax.interop.families.gemma_models import RECURRENT_GEMMA
 from seqjax.interop.families.haiku_layers import HAIKU
 from seqjax.interop.families.keras_layers import KERAS
 from seqjax.interop.families.mamba2_models import MAMBA2, MAMBA2_ORIGINAL
@@ -38,4 +39,5 @@ FAMILIES: tuple[Family, ...] = (
     DELTA_NET,
     GATED_DELTA_NET,
     KDA,
+    RECURRENT_GEMMA,
 )
