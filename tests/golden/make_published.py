@@ -110,6 +110,29 @@ MODELS: dict[str, Callable[[], Any]] = {
 }
 
 
+def olmo_hybrid_names(arrays: dict[str, Any]) -> dict[str, Any]:
+    """As in the files that are published; `save_pretrained` cuts its convolution in equal parts."""
+    published = {}
+    for name, array in arrays.items():
+        if name.endswith("linear_attn.conv1d.weight"):
+            parts = np.split(array, [3, 6])
+            published |= {
+                name.replace("conv1d", f"{z}_conv1d"): part
+                for z, part in zip("qkv", parts, strict=True)
+            }
+        elif ".0.input_layernorm" in name:
+            published[name.replace("input_layernorm", "attention_layer_norm")] = array
+        elif ".0.post_attention_layernorm" in name:
+            published[name.replace("post_attention_layernorm", "feedforward_layer_norm")] = array
+        else:
+            published[name] = array
+    return published
+
+
+NAMES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"olmo_hybrid": olmo_hybrid_names}
+"""For models that transformers holds, and writes, otherwise than they are published."""
+
+
 def expected(model: Any) -> dict[str, np.ndarray]:
     import torch
 
@@ -120,12 +143,16 @@ def expected(model: Any) -> dict[str, np.ndarray]:
 
 def make(name: str) -> None:
     import torch
+    from safetensors.numpy import save_file
 
     torch.manual_seed(zlib.crc32(name.encode()))
     model = MODELS[name]()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     model.save_pretrained(FOLDER / name)
+    if name in NAMES:
+        arrays = {key: tensor.numpy() for key, tensor in model.state_dict().items()}
+        save_file(NAMES[name](arrays), FOLDER / name / "model.safetensors")
     (FOLDER / name / "generation_config.json").unlink(missing_ok=True)
     np.savez_compressed(FOLDER / name / "expected.npz", **expected(model))
 

@@ -9,6 +9,7 @@ from seqjax.interop.families.haiku_layers import HAIKU
 from seqjax.interop.families.keras_layers import KERAS
 from seqjax.interop.families.mamba2_models import MAMBA2, MAMBA2_ORIGINAL
 from seqjax.interop.families.mamba_models import FALCON_MAMBA, MAMBA, MAMBA_ORIGINAL
+from seqjax.interop.families.olmo_models import OLMO_HYBRID
 from seqjax.interop.families.rwkv4_models import RWKV4, RWKV4_PTH
 from seqjax.interop.families.rwkv6_models import RWKV6, RWKV6_PTH
 from seqjax.interop.families.rwkv7_models import RWKV7, RWKV7_PTH
@@ -40,4 +41,5 @@ FAMILIES: tuple[Family, ...] = (
     GATED_DELTA_NET,
     KDA,
     RECURRENT_GEMMA,
+    OLMO_HYBRID,
 )
