@@ -85,7 +85,6 @@ __all__ = [
     "product",
     "residual",
     "rms_norm",
-    "zero_centred_rms_norm",
     "scan",
     "scan_sum",
     "seed_carry",
@@ -99,6 +98,7 @@ __all__ = [
     "trajectory",
     "weight_mask",
     "windowed",
+    "zero_centred_rms_norm",
     "zoneout",
 ]
 __all__ += catalogue.__all__

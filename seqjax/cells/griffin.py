@@ -193,7 +193,7 @@ def griffin_block(
       hidden: width inside the feed-forward layer, by default three times `features`.
       bias: whether the products of the feed-forward layer have one, as in RecurrentGemma.
       first_step: of the recurrence, see `sj.rg_lru`; RecurrentGemma's is `"plain"`.
-      norm_around: makes the norms in front of both; RecurrentGemma's are `sj.zero_centred_rms_norm`.
+      norm_around: makes the norms in front of both: `sj.zero_centred_rms_norm` in RecurrentGemma.
       norm_epsilon: of these.
 
     Returns:
