@@ -15,6 +15,7 @@ from seqjax.core.gates import (
     Gates,
     Projection,
     add_bias,
+    expect_gates,
     flat,
     initialize_gates,
     like_features,
@@ -325,6 +326,7 @@ class Gated:
 
     def flat(self, params: Params) -> Params:
         """`input` and, for each recurrent product, `recurrent` as a `Projection` takes them."""
+        expect_gates(self, self.gates, params["bias"])
         early = self.gates - self.modulated
         parts = [slice(0, early), slice(early, self.gates)][: 1 + bool(self.modulated)]
         weights = params["recurrent"]
@@ -335,8 +337,7 @@ class Gated:
     def project_inputs(self, params: Params, x: Array) -> Gates:
         """The input part of every gate, a function of the input alone."""
         own = self.input_weights
-        in_features = params["input"].shape[0] if own else self.gates * self.features
-        expect_inputs(self, in_features, x)
+        expect_inputs(self, params["input"].shape[0] if own else self.gates * self.features, x)
         expect_real(self, x, params["recurrent"])
         product = Projection(self.gates, apart=self.apart)
         gates = product(x, params["input"]) if own else Gates(jnp.split(x, self.gates, axis=-1))

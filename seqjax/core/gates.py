@@ -94,6 +94,15 @@ def flat(weights: Array, *, blocks: bool = False) -> Array:
     return weights.reshape(*lead, gates * features)
 
 
+def expect_gates(owner: Any, gates: int, bias: Array) -> None:
+    """Raises unless parameters are those of a cell with as many gates."""
+    if bias.shape[-2] != gates:
+        raise ValueError(
+            f"{owner}: expected parameters of `init` of this cell, for {gates} gates; got some for "
+            f"{bias.shape[-2]}."
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class Projection:
     """`project`, or with `blocks` `project_blocks`, with weights that are `flat`.

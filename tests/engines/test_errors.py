@@ -32,8 +32,11 @@ MISTAKES = {
     "too few dims": (lambda: scan(xs=jnp.ones(3)), ValueError, "batch, time"),
     "wrong width": (lambda: scan(xs=jnp.ones((2, 5, 4))), ValueError, "width 3.*4"),
     "another cell's parameters": (
-        lambda: scan(cell=sj.gru(4)), ValueError,
-        r"^gru\(4\): expected parameters .*, with 'recurrent_bias'; got 'bias', 'input'",
+        lambda: scan(cell=sj.gru(4)), ValueError, r"^gru\(4\): .* for 3 gates; got some for 4",
+    ),
+    "parameters of another kind of cell": (
+        lambda: scan(cell=sj.lru(4)), ValueError,
+        r"^lru\(4\): expected parameters of `init` of this cell, with .*; got 'bias', 'input'",
     ),
     "nothing": (lambda: scan(xs={}), ValueError, "no arrays"),
     "mask dtype": (lambda: scan(mask=jnp.ones((2, 5))), TypeError, "bool.*float32"),
