@@ -32,11 +32,16 @@ MISTAKES = {
     "too few dims": (lambda: scan(xs=jnp.ones(3)), ValueError, "batch, time"),
     "wrong width": (lambda: scan(xs=jnp.ones((2, 5, 4))), ValueError, "width 3.*4"),
     "another cell's parameters": (
-        lambda: scan(cell=sj.gru(4)), ValueError, r"^gru\(4\): .* for 3 gates; got some for 4",
+        lambda: scan(cell=sj.gru(4)), ValueError,
+        r"^gru\(4\): expected parameters .*, with 'recurrent_bias'; got 'bias', 'input'",
     ),
     "parameters of another kind of cell": (
         lambda: scan(cell=sj.lru(4)), ValueError,
         r"^lru\(4\): expected parameters of `init` of this cell, with .*; got 'bias', 'input'",
+    ),
+    "other gates": (
+        lambda: scan(cell=sj.elman(4)), ValueError,
+        r"^elman\(4\): expected parameters with 1 gates, got 4: they are another cell's",
     ),
     "nothing": (lambda: scan(xs={}), ValueError, "no arrays"),
     "mask dtype": (lambda: scan(mask=jnp.ones((2, 5))), TypeError, "bool.*float32"),
