@@ -76,7 +76,9 @@ def project_blocks(h: Array, weights: Array) -> Gates:
       h: `(*batch, blocks * block)`.
       weights: `(blocks, block, gates, block)`; blocks of size 1 are diagonal weights.
     """
-    return Projection(weights.shape[-2], blocks=weights.shape[0])(h, flat(weights, blocks=True))
+    if len(weights) == 1:
+        return project(h, weights[0])
+    return Projection(weights.shape[-2], blocks=len(weights))(h, flat(weights, blocks=True))
 
 
 def flat(weights: Array, *, blocks: bool = False) -> Array:

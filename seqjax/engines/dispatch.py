@@ -94,7 +94,7 @@ def _run(
                 "takes names for them), or use method='auto', which goes the plain way then."
             )
         structure = None
-    if isinstance(structure, Diagonal) and isinstance(method, Auto | Associative | Chunked):
+    if isinstance(structure, Diagonal) and isinstance(method, _DIAGONAL):
         return diagonal(method, structure, *parts)
     if isinstance(structure, Recurrence) and isinstance(method, Auto) and wins(params, carry, xs):
         method = Fused()
@@ -131,10 +131,11 @@ def _closes_over_traced(
 _GATED = "cells that show which products they make, as those from sj.gated do"
 _LINEAR = "cells that are linear in their state, as those from sj.linear are"
 _CHUNKED = "cells that are linear in their state, as those from sj.linear and sj.matrix_state are"
+_DIAGONAL = Auto | Associative | Chunked | Fused
 _NEEDS = {
     Recompute: _GATED,
     Store: _GATED,
-    Fused: _GATED,
+    Fused: f"{_GATED}, or a state whose numbers are apart, as sj.linear makes it",
     Associative: _LINEAR,
     Chunked: _CHUNKED,
 }

@@ -201,11 +201,14 @@ class Chunked(Method):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Fused(Method):
-    """Exact BPTT whose loops over time are kernels for a TPU; `"fused"` in short. For gated cells.
+    """Exact BPTT whose loops over time are kernels for a TPU; `"fused"` in short.
 
-    Recurrent weights and state stay in the memory of the core from the first step of a tile to the
-    last, and the cell's own update runs there. Everything else is as for `Recompute`. On other
-    devices the kernels are interpreted, which is slow: there it is for tests.
+    For gated cells: recurrent weights and state stay in the memory of the core from the first step
+    of a tile to the last, and the cell's own update runs there; everything else is as for
+    `Recompute`. For cells that are linear in a state whose numbers are apart: the state stays there
+    (one with a scale of its own, as in sLSTM, takes an associative scan instead).
+
+    On other devices kernels are interpreted, which is slow: there they are for tests.
 
     Args:
       tile: steps of a tile, whose products with inputs are one.

@@ -103,6 +103,9 @@ STEP_BY_STEP = Size(cpu=1, gpu=0, tpu=0)
 of which an associative scan makes twice as much: 1.5 against 3.8 ms at 512, 8, 256, and 1.4 against
 6.6 at 4096, 1, 256."""
 
+STATES_OF_BLOCK = Size(cpu=0, gpu=0, tpu=2**20)
+"""Bytes of states that a kernel moves together, 0 where it would only be interpreted."""
+
 STATES_STORED = Size(cpu=2**23, gpu=2**28, tpu=2**28)
 """Bytes of inputs and states of a sequence that is one tile, so that nothing is computed again. On
 a CPU one tile was 0.9 to 1.5 times as fast as several up to 8 MB; at 16 MB lru lost a third.

@@ -14,12 +14,15 @@ from seqjax.engines.fused.linear_pair import linear_pair
 from seqjax.testing import check_cell
 from tests.table import CELLS, IN_FEATURES
 
-FUSED = sj.Fused(tile=3, block=2)
+FUSED = sj.Fused(tile=4, block=2)
 
 
-@pytest.mark.parametrize("name", ["lstm_heads", "gru_reset_before", "slstm", "lstm_projection"])
+@pytest.mark.parametrize(
+    "name", ["lstm_heads", "gru_reset_before", "slstm", "lstm_projection", "minimal_gru", "lru"]
+)
 def test_laws(name):
-    """Weights in blocks, a modulated state, several states, a product that is not of gates."""
+    """Weights in blocks, a modulated state, several states, a product that is not of gates; and
+    states that are linear, complex too."""
     check_cell(CELLS[name], IN_FEATURES, methods=(FUSED,), thorough=False)
 
 
@@ -117,12 +120,12 @@ def test_bfloat16_is_added_up_in_float32():
 
 
 def test_it_lowers_for_every_platform():
-    """A TPU gets kernels, others interpret them."""
+    """A TPU gets kernels, whose products must be in float32; others interpret them."""
     cell = sj.lstm(128)
-    params = cell.init(jax.random.key(0), 128)
+    params = sj.cast(cell.init(jax.random.key(0), 128), jnp.bfloat16)
     loss = lambda params, xs: sj.scan(cell, params, xs, method="fused")[1].sum()  # noqa: E731
     step = jax.jit(jax.value_and_grad(loss))
-    xs = jax.ShapeDtypeStruct((8, 16, 128), jnp.float32)
+    xs = jax.ShapeDtypeStruct((8, 16, 128), jnp.bfloat16)
     program = jax.export.export(step, platforms=["tpu", "cpu"])(params, xs).mlir_module()
     assert program.count("tpu_custom_call") == 2
 

@@ -128,7 +128,7 @@ FAULTS = (
         "engines/fused",
         "return (ct_carry, [a + b for a, b in zip(total, added, strict=True)]), ct_x",
         "return (ct_carry, [b for a, b in zip(total, added, strict=True)]), ct_x",
-        "tests/engines/test_fused.py",
+        EVERY,
     ),
     Fault(
         "fused: narrow products are added up in bfloat16",

@@ -4,8 +4,6 @@ import dataclasses
 import math
 
 import jax
-import jax.numpy as jnp
-from jax.sharding import AxisType
 
 from seqjax.core.recurrence import Recurrence
 from seqjax.core.steps import Run, Steps, time_of
@@ -13,6 +11,7 @@ from seqjax.core.trees import is_float, tree_bytes
 from seqjax.core.types import Array, Carry, Params, PyTree
 from seqjax.engines import sizes
 from seqjax.engines.bptt import bptt
+from seqjax.engines.fused.choice import suits_kernels
 from seqjax.engines.fused.loop import KernelLoop
 from seqjax.engines.gated_steps import GatedSteps
 from seqjax.engines.methods import Fused
@@ -68,15 +67,9 @@ def fused_gated(
 
 
 def wins(params: Params, carry: Carry, xs: Array) -> bool:
-    """Whether kernels are the fastest way: on a TPU, where all weights of the loop fit in VMEM.
-
-    A kernel is for one device, so the program must be for one or each device have its share.
-    """
-    mesh = jax.sharding.get_abstract_mesh()
-    of_one_device = set(mesh.axis_types) == {AxisType.Manual} or jax.device_count() == 1
-    narrow = all(leaf.dtype in (jnp.float32, jnp.bfloat16) for leaf in jax.tree.leaves(carry))
+    """Whether kernels are the fastest way: on a TPU, where all weights of the loop fit in VMEM."""
     small = tree_bytes(params) <= sizes.WEIGHTS_OF_KERNEL.here
-    return small and narrow and of_one_device and _are_vectors(carry, xs.ndim - 2)
+    return small and suits_kernels(carry) and _are_vectors(carry, xs.ndim - 2)
 
 
 def _are_vectors(carry: Carry, batch_ndim: int) -> bool:
