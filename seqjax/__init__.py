@@ -23,7 +23,7 @@ from seqjax.core.stack import learned_initial_carry, residual, stack
 from seqjax.core.trees import cast
 from seqjax.core.zoneout import ZoneoutState, zoneout
 from seqjax.engines.memory_report import MemoryReport, memory_report
-from seqjax.engines.methods import Associative, Auto, Chunked, Plain, Recompute, Store
+from seqjax.engines.methods import Associative, Auto, Chunked, Fused, Plain, Recompute, Store
 from seqjax.engines.scan import scan, snapshots, trajectory
 from seqjax.engines.scan_sum import scan_sum
 
@@ -38,6 +38,7 @@ __all__ = [
     "Chunked",
     "Complex",
     "DropoutState",
+    "Fused",
     "Gates",
     "LogScaled",
     "MatrixState",

@@ -24,14 +24,18 @@ def loops(jaxpr) -> list[Loop]:
         below = [loop for j in inner for loop in loops(j)]
         if eqn.primitive.name == "scan":
             body = eqn.params["jaxpr"].jaxpr
-            first = eqn.params["num_consts"]
-            carry = body.invars[first : first + eqn.params["num_carry"]]
-            shapes = [var.aval.shape for var in carry]
-            dtypes = [var.aval.dtype for var in carry]
-            constants = [var.aval.shape for var in body.invars[:first]]
+            given, carry = _kept(body.invars, eqn.invars), _kept(body.outvars, eqn.outvars)
+            constants = [aval.shape for aval in given[: len(given) - len(carry)]]
+            shapes, dtypes = [aval.shape for aval in carry], [aval.dtype for aval in carry]
             found.append(Loop(constants, shapes, dtypes, list(_products(body)), not below))
         found += below
     return found
+
+
+def _kept(inside, outside):
+    """Without what is cut into steps or stacked, which has one more dimension outside."""
+    pairs = zip(inside, outside, strict=True)
+    return [var.aval for var, outer in pairs if var.aval.ndim == outer.aval.ndim]
 
 
 def array_bytes(jaxpr):

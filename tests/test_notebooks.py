@@ -34,3 +34,10 @@ def test_every_notebook_runs_on_colab_and_checks_itself(page):
     assert '"google.colab" in sys.modules' in text and "jax.devices()" in text
     code = [cell.source for cell in jupytext.read(page).cells if cell.cell_type == "code"]
     assert "assert" in code[-1]
+
+
+def test_the_first_cell_is_the_same_everywhere():
+    first = {
+        next(c.source for c in jupytext.read(page).cells if c.cell_type == "code") for page in PAGES
+    }
+    assert len(first) == 1 and "%run colab.py" in first.pop()

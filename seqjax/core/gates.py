@@ -76,7 +76,9 @@ def project_blocks(h: Array, weights: Array) -> Gates:
       h: `(*batch, blocks * block)`.
       weights: `(blocks, block, gates, block)`; blocks of size 1 are diagonal weights.
     """
-    return Projection(weights.shape[-2], blocks=weights.shape[0])(h, flat(weights, blocks=True))
+    if len(weights) == 1:
+        return project(h, weights[0])
+    return Projection(weights.shape[-2], blocks=len(weights))(h, flat(weights, blocks=True))
 
 
 def flat(weights: Array, *, blocks: bool = False) -> Array:
@@ -98,21 +100,33 @@ def flat(weights: Array, *, blocks: bool = False) -> Array:
 class Projection:
     """`project`, or with `blocks` `project_blocks`, with weights that are `flat`.
 
-    Those are `(inputs, gates * features)`, or `(blocks, block, gates * block)`, or for diagonal
-    ones, blocks of size 1, `(gates, features)`.
+    Those are `(inputs, gates * features)`, or with blocks `(blocks, block, gates * block)`, or
+    `(gates, features)` for blocks of size 1.
     """
 
     gates: int
-    blocks: int = 1
+    blocks: int | None = None
+    apart: bool = False
+    """Whether each gate, and block, has a product of its own, so that none is cut out of a wider
+    array; else they are one product."""
 
     def __call__(self, x: Array, weights: Array) -> Gates:
-        if self.blocks == 1:
-            return Gates(jnp.split(x @ weights, self.gates, axis=-1))
-        if weights.ndim == 2:
+        if self.blocks is not None and weights.ndim == 2:
             return Gates(x * like_features(row, x) for row in weights)
-        apart = x.reshape(*x.shape[:-1], self.blocks, -1)
-        products = jnp.einsum("...bi,bio->...bo", apart, weights)
+        if self.apart:
+            return self._apart(x, weights.reshape(self.blocks or 1, -1, weights.shape[-1]))
+        if self.blocks is None:
+            return Gates(jnp.split(x @ weights, self.gates, axis=-1))
+        parts = x.reshape(*x.shape[:-1], self.blocks, -1)
+        products = jnp.einsum("...bi,bio->...bo", parts, weights)
         return Gates(part.reshape(x.shape) for part in jnp.split(products, self.gates, axis=-1))
+
+    def _apart(self, x: Array, weights: Array) -> Gates:
+        parts = jnp.split(x, len(weights), axis=-1)
+        columns = (jnp.split(block, self.gates, axis=-1) for block in weights)
+        products = ([p @ gate for gate in gates] for p, gates in zip(parts, columns, strict=True))
+        by_gate = zip(*products, strict=True)
+        return Gates(gate[0] if len(gate) == 1 else jnp.concatenate(gate, -1) for gate in by_gate)
 
 
 def add_bias(gates: Gates, bias: Array) -> Gates:

@@ -81,6 +81,10 @@ class Recurrence(Protocol):
         """
         ...
 
+    def by_gate(self) -> "Recurrence":
+        """The same recurrence with a product for each gate, rather than one for all gates."""
+        ...
+
     def project_inputs(self, params: Params, x: Array) -> Any:
         """The input part of every gate, a `Gates` of `(*batch, features)`."""
         ...

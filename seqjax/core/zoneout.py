@@ -130,6 +130,9 @@ class _ZoneoutParts:
     def closes_over_traced(self) -> bool:
         return self.inner.closes_over_traced
 
+    def by_gate(self) -> "_ZoneoutParts":
+        return dataclasses.replace(self, inner=self.inner.by_gate())
+
     def flat(self, params: Params) -> Params:
         return self.inner.flat(params)
 

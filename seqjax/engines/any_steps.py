@@ -20,6 +20,7 @@ from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
 from seqjax.engines import sizes
 from seqjax.engines.boundaries import Boundaries
 from seqjax.engines.bptt import Keep, Kept, bptt
+from seqjax.engines.loops import Loop, ScanLoop
 from seqjax.engines.methods import Auto, Recompute
 from seqjax.engines.tiles import divisor
 
@@ -78,6 +79,7 @@ class AnySteps:
 
     cell: Cell
     tile: int
+    loop: Loop = ScanLoop()
 
     def forward(
         self,
@@ -95,7 +97,7 @@ class AnySteps:
             new, y = flags.step(advance, initial, carry)
             return new, Kept(y, new).only(keep)
 
-        return jax.lax.scan(body, carry, (xs, flags), reverse=reverse)
+        return self.loop.scan(body, carry, (xs, flags), reverse=reverse)
 
     def prepare(self, params: Params) -> Params:
         return params
@@ -109,7 +111,7 @@ class AnySteps:
         gates: None,
         d_params: list[Array] | None,
         d_x: list[Array] | None,
-    ) -> tuple[PyTree, Callable[[PyTree, list[Array]], tuple[list[Array], Kept]]]:
+    ) -> tuple[PyTree, PyTree, Callable[..., tuple[list[Array], Kept]]]:
         def step(params, carry, x):
             new, y = self.cell.step(params, carry, x)
             return floats(new), floats(y)
@@ -134,11 +136,11 @@ class AnySteps:
         else:
             d_added = jax.jvp(by_constants, tuple(wide), changes)[1]
 
-        def push(now, d_start):
-            start, x, d_added = now
+        def push(now, d_added, d_start):
+            start, x = now
             by_carry = lambda leaves: step(params, put_floats(start, leaves), x)  # noqa: E731
             _, d_made = jax.jvp(by_carry, (floats(start),), (d_start,))
             d_new, d_y = jax.tree.map(jnp.add, d_made, d_added)
             return d_new, Kept(d_y)
 
-        return (start, x, d_added), push
+        return (start, x), d_added, push

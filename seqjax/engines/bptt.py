@@ -28,6 +28,7 @@ from seqjax.core.steps import Run, Steps, time_of
 from seqjax.core.trees import floats, widened
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
 from seqjax.engines.boundaries import Boundaries
+from seqjax.engines.loops import Loop
 from seqjax.engines.tangents import settled, tangent_leaves, tangent_tree
 from seqjax.engines.tiles import before, over_tiles
 
@@ -57,6 +58,11 @@ class TiledSteps(Protocol):
         """How many steps are linearised at once."""
         ...
 
+    @property
+    def loop(self) -> Loop:
+        """How the steps of a tile follow each other."""
+        ...
+
     def forward(
         self,
         keep: Keep,
@@ -83,7 +89,7 @@ class TiledSteps(Protocol):
         gates: Any,
         d_params: list[Array] | None,
         d_x: list[Array] | None,
-    ) -> tuple[PyTree, Callable[[PyTree, list[Array]], tuple[list[Array], Kept]]]:
+    ) -> tuple[PyTree, PyTree, Callable[..., tuple[list[Array], Kept]]]:
         """The steps of a tile as linear functions of the tangents of their carries.
 
         Args:
@@ -94,8 +100,9 @@ class TiledSteps(Protocol):
           d_params, d_x: tangents of floating-point leaves, None if all are zero.
 
         Returns:
-          `(known, push)`: what is known of each step, leaves `(steps, ...)`, and
-          `push(known, d_start) -> (d_new, d_kept)` for one of them, with lists of tangents.
+          `(known, d_added, push)`: what is known of each step and tangents that it adds, leaves
+          `(steps, ...)`, and `push(known, d_added, d_start) -> (d_new, d_kept)` for one step, with
+          lists of tangents, linear in both.
         """
         ...
 
@@ -169,16 +176,16 @@ def _run_jvp(plan: Plan, primals: tuple, tangents: tuple) -> tuple:
         previous = before(carry, known.carries, numbers, reverse=plan.reverse)
         # For higher derivatives: those of the start are cut where the tangents are.
         start = flags.reset(jax.tree.map(lambda leaf: leaf[None], initial), flags.cut(previous))
-        steps, push = plan.kind.linearize(params, prepared, start, x, gates, d_params, d_x)
+        steps, d_added, push = plan.kind.linearize(params, prepared, start, x, gates, d_params, d_x)
 
-        def body(d_carry, now):
+        def body(d_carry, d_initial, now, d_added):
             step, flags = now
-            d_new, d_kept = flags.push(partial(push, step), d_initial, d_carry)
+            d_new, d_kept = flags.push(partial(push, step, d_added), d_initial, d_carry)
             return d_new, d_kept._replace(carries=d_new).only(plan.keep)
 
-        # The step's own derivative is computed where it is used: cheaper than storing it.
-        body = jax.checkpoint(body, prevent_cse=False)
-        return jax.lax.scan(body, d_carry, (steps, flags), reverse=plan.reverse)
+        return plan.kind.loop.linear(
+            body, d_carry, d_initial, (steps, flags), d_added, reverse=plan.reverse
+        )
 
     d_end, d_kept = over_tiles(
         # Nothing is lost if a result of the forward pass is found again: no barrier.

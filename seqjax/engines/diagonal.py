@@ -1,10 +1,12 @@
 """Cells that are linear in their state, over time in tiles or all at once.
 
 Time goes in tiles. The products with weights see all steps of a tile at once; the recurrence
-itself runs inside the tile, by one of two means:
+itself runs inside the tile, by one of three means:
 
 * step by step, where the coefficients are made inside the loop and what is read of a state
   leaves it, so that no state of more than one step exists;
+* by a kernel that makes one state after the other from the coefficients of all steps of the tile,
+  on a TPU;
 * by associative scans over chunks of the tile, or over all of it, where the coefficients of all
   steps of a chunk exist at once.
 
@@ -26,13 +28,16 @@ from seqjax.core.trees import narrowed, tree_bytes, widened
 from seqjax.core.types import Carry, Inputs, Params, PyTree
 from seqjax.engines import sizes
 from seqjax.engines.boundaries import Boundaries
-from seqjax.engines.methods import Associative, Auto, Chunked
+from seqjax.engines.fused.choice import suits_kernels
+from seqjax.engines.fused.loop import KernelLoop
+from seqjax.engines.loops import Loop
+from seqjax.engines.methods import Associative, Auto, Chunked, Fused
 from seqjax.engines.prefix import states_of
 from seqjax.engines.tiles import divisor, over_tiles
 
 
 def diagonal(
-    method: Auto | Associative | Chunked,
+    method: Auto | Associative | Chunked | Fused,
     structure: Diagonal,
     params: Params,
     carry: Carry,
@@ -43,8 +48,8 @@ def diagonal(
     """Runs a cell that is linear in its state.
 
     Args:
-      method: `Auto` is `Chunked()`; unless told, a CPU goes step by step inside a tile, and
-        elsewhere all steps of it run at once.
+      method: `Auto` is `Fused()` on a TPU, else `Chunked()`; unless told, a CPU goes step by step
+        inside a tile, and elsewhere all steps of it run at once.
       structure: the parts of the cell.
       params, carry, initial, xs, steps: as for every engine.
     """
@@ -52,7 +57,12 @@ def diagonal(
     step_bytes = max(1, tree_bytes((xs, jax.eval_shape(structure.project, params, xs))) // time)
     step_bytes += tree_bytes(carry)
     if isinstance(method, Auto):
-        method = Chunked()
+        runs_kernels = sizes.STATES_OF_BLOCK.here and suits_kernels(carry)
+        method = Fused() if runs_kernels else Chunked()
+    loop = None
+    if isinstance(method, Fused):
+        block = method.block or max(1, sizes.STATES_OF_BLOCK.here // tree_bytes(carry))
+        loop, method = KernelLoop(block), Chunked(inside="parallel", tile=method.tile)
     if isinstance(method, Associative):
         method = Chunked(inside="parallel", tile=max(1, time))
     by_steps = method.inside == "steps" or (
@@ -60,7 +70,7 @@ def diagonal(
     )
     tile_size = method.tile or steps_of_tile(time, step_bytes)
     chunk_size = tile_size if by_steps else method.chunk or tile_size
-    run = partial(_by_steps if by_steps else _at_once, structure)
+    run = partial(_by_steps, structure) if by_steps else partial(_at_once, structure, loop)
     # Gradients of parameters add up over tiles, chunks and steps: in float32 at least.
     wide = widened(params)
 
@@ -135,6 +145,7 @@ def _by_steps(
 
 def _at_once(
     structure: Diagonal,
+    loop: Loop | None,
     wide: Params,
     like: Params,
     initial: Carry,
@@ -144,7 +155,7 @@ def _at_once(
     reverse: bool,
     record: bool,
 ) -> tuple[Carry, tuple[PyTree, Carry | None]]:
-    """The same by an associative scan."""
+    """The same by an associative scan, or by a loop over states whose coefficients are known."""
     params = narrowed(wide, like)
 
     def turn(tree: PyTree) -> PyTree:
@@ -158,7 +169,7 @@ def _at_once(
     *_, unit = jax.tree.leaves(carry)
     decay = jax.tree.map(lambda leaf: each(leaf, unit), made.decay)
     updates = Update(decay, jax.tree.map(each, made.value, carry))
-    before, after = states_of(updates, carry, initial, *flags)
+    before, after = states_of(updates, carry, initial, *flags, loop=loop)
     seen = before if structure.read_before else after
     if flags.valid is not None and not structure.read_before:
         # At a step that does not count, the state that it would have made: `after` is then the one

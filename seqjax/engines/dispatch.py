@@ -15,11 +15,13 @@ from seqjax.core.types import Carry, Inputs, Params
 from seqjax.engines.any_steps import any_steps
 from seqjax.engines.chunkwise import chunkwise
 from seqjax.engines.diagonal import diagonal
+from seqjax.engines.fused.fused_steps import fused_gated, wins
 from seqjax.engines.gated_steps import gated_steps
 from seqjax.engines.methods import (
     Associative,
     Auto,
     Chunked,
+    Fused,
     Method,
     Plain,
     Recompute,
@@ -84,7 +86,7 @@ def _run(
         return sequential(cell, *parts)
     if _closes_over_traced(structure, cell, params, carry, xs):
         # The derivative rules of our own know arguments only; JAX knows closures.
-        if isinstance(method, Recompute | Store):
+        if isinstance(method, Recompute | Store | Fused):
             raise ValueError(
                 f"scan: method={spell_method(method)} differentiates by what is in `params`, but "
                 f"the step of {cell} closes over a number that is traced, as the argument of a "
@@ -92,8 +94,12 @@ def _run(
                 "takes names for them), or use method='auto', which goes the plain way then."
             )
         structure = None
-    if isinstance(structure, Diagonal) and isinstance(method, Auto | Associative | Chunked):
+    if isinstance(structure, Diagonal) and isinstance(method, _DIAGONAL):
         return diagonal(method, structure, *parts)
+    if isinstance(structure, Recurrence) and isinstance(method, Auto) and wins(params, carry, xs):
+        method = Fused()
+    if isinstance(structure, Recurrence) and isinstance(method, Fused):
+        return fused_gated(method, structure, *parts)
     if isinstance(structure, Recurrence) and isinstance(method, Auto | Recompute | Store):
         return gated_steps(method, structure, *parts)
     if isinstance(structure, AnyStep) and isinstance(method, Auto | Recompute):
@@ -125,4 +131,11 @@ def _closes_over_traced(
 _GATED = "cells that show which products they make, as those from sj.gated do"
 _LINEAR = "cells that are linear in their state, as those from sj.linear are"
 _CHUNKED = "cells that are linear in their state, as those from sj.linear and sj.matrix_state are"
-_NEEDS = {Recompute: _GATED, Store: _GATED, Associative: _LINEAR, Chunked: _CHUNKED}
+_DIAGONAL = Auto | Associative | Chunked | Fused
+_NEEDS = {
+    Recompute: _GATED,
+    Store: _GATED,
+    Fused: f"{_GATED}, or a state whose numbers are apart, as sj.linear makes it",
+    Associative: _LINEAR,
+    Chunked: _CHUNKED,
+}

@@ -26,6 +26,7 @@ from seqjax.core.types import Array, Carry, Params, PyTree
 from seqjax.engines import sizes
 from seqjax.engines.boundaries import Boundaries
 from seqjax.engines.bptt import Keep, Kept, bptt
+from seqjax.engines.loops import Loop, ScanLoop
 from seqjax.engines.methods import Auto, Recompute, Store
 from seqjax.engines.placement import all_varying
 from seqjax.engines.products import (
@@ -35,10 +36,8 @@ from seqjax.engines.products import (
     SeenProducts,
     all_inputs,
     not_summed,
-    pack,
     transposed,
     unit_rows,
-    unpack,
 )
 from seqjax.engines.row_order import by_rows
 from seqjax.engines.tiles import divisor, over_tiles
@@ -120,6 +119,7 @@ class GatedSteps:
     recurrence: Recurrence
     tile: int
     forward_tile: int
+    loop: Loop = ScanLoop()
 
     def forward(
         self,
@@ -132,7 +132,7 @@ class GatedSteps:
         flags: Boundaries,
     ) -> tuple[Carry, Kept]:
         recurrence = self.recurrence
-        if keep == "outputs" and self.forward_tile == 1:
+        if keep == "outputs" and self.forward_tile == 1 and self.loop == ScanLoop():
             return self._outputs(reverse, params, carry, initial, xs, flags)
 
         def tile(carry, here):
@@ -151,7 +151,7 @@ class GatedSteps:
                 # The outputs are in the carries.
                 return new, (None, new, gates.to_store() if keep == "gates" else None)
 
-            carry, kept = jax.lax.scan(body, carry, (inputs, flags), reverse=reverse)
+            carry, kept = self.loop.scan(body, carry, (inputs, flags), reverse=reverse)
             ys, carries, products = kept
             if products is not None:
                 products = StoredGates(products, not_summed(recurrence, inputs))
@@ -226,7 +226,7 @@ class GatedSteps:
         gates: StoredGates | None,
         d_params: list[Array] | None,
         d_x: list[Array] | None,
-    ) -> tuple[PyTree, Callable[[PyTree, list[Array]], tuple[list[Array], Kept]]]:
+    ) -> tuple[PyTree, PyTree, Callable[..., tuple[list[Array], Kept]]]:
         recurrence = self.recurrence
         if gates is None:
             seen = SeenProducts(recurrence, by_rows(recurrence.project_inputs)(params, x))
@@ -238,8 +238,8 @@ class GatedSteps:
         d_inputs, d_products = self._changes(seen, params, start, x, weights, d_x_leaf)
         d_units = self._unit_changes(params, x, weights)
 
-        def push(now, d_start):
-            start, rest, products, d_rest, d_packed, d_units = now
+        def push(now, d_added, d_start):
+            (start, rest, products), (d_rest, d_products, d_units) = now, d_added
 
             def step(leaves, rest, changes, units):
                 known = KnownProducts(products, changes)
@@ -253,13 +253,13 @@ class GatedSteps:
             _, (d_new, d_y, d_made) = jax.jvp(
                 step,
                 (floats(start), rest, changes, units),
-                (d_start, d_rest, unpack(d_packed, products), d_units),
+                (d_start, d_rest, d_products, d_units),
             )
             d_gates = StoredGates(seen.to_store(d_made), d_rest)
             return d_new, Kept(d_y, gates=jax.tree.leaves(d_gates))
 
         rest, d_rest = not_summed(recurrence, seen.inputs), not_summed(recurrence, d_inputs)
-        return (start, rest, seen.products, d_rest, pack(d_products), d_units), push
+        return (start, rest, seen.products), (d_rest, d_products, d_units), push
 
     def _changes(
         self,

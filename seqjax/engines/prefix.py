@@ -1,5 +1,6 @@
 """All states of a stretch of time at once: `lax.associative_scan` over linear updates."""
 
+import math
 from functools import partial
 from typing import Any
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 from seqjax.core.affine import LogScaled, Update, apply, combine, no_update
 from seqjax.core.masks import select
 from seqjax.core.types import Array, Carry
+from seqjax.engines.loops import Loop
 
 
 def states_of(
@@ -18,6 +20,8 @@ def states_of(
     valid: Array | None,
     resets: Array | None,
     cuts: Array | None,
+    *,
+    loop: Loop | None = None,
 ) -> tuple[Carry, Carry]:
     """The states before and after each of some updates in a row.
 
@@ -30,6 +34,7 @@ def states_of(
       start: the state before the first, leaves `(*batch, ...)`.
       initial: the state after a reset.
       valid, resets, cuts: `(time, *batch)` bool, or None.
+      loop: makes one state after the other; by default all come of an associative scan.
 
     Returns:
       `(before, after)`, leaves `(time, *batch, ...)`.
@@ -42,12 +47,13 @@ def states_of(
     if resets is not None:
         updates = _forget(updates, resets, initial)
     if cuts is None:
-        after = solve(updates, start, resets)
+        after = solve(loop, updates, start, resets)
         return _before(start, after, resets, initial), after
-    held = jax.lax.stop_gradient(solve(updates, start, resets))
+    held = jax.lax.stop_gradient(solve(loop, updates, start, resets))
     fixed = _before(jax.lax.stop_gradient(start), held, resets, initial)
     only = cuts if resets is None else cuts & ~resets
-    after = solve(_forget(updates, only, fixed), start, only if resets is None else only | resets)
+    fresh = only if resets is None else only | resets
+    after = solve(loop, _forget(updates, only, fixed), start, fresh)
     before = _before(start, after, resets, initial)
     return jax.tree.map(partial(select, only), fixed, before), after
 
@@ -71,31 +77,73 @@ def _before(start: Carry, after: Carry, resets: Array | None, initial: Carry) ->
     )
 
 
-def solve(updates: Update, start: Carry, fresh: Array | None) -> Carry:
+def solve(loop: Loop | None, updates: Update, start: Carry, fresh: Array | None) -> Carry:
     """The states after each update; where `fresh` is set, the state is the update's value."""
     if isinstance(updates.value, LogScaled):
         return _prefix(updates, start, fresh)
-    return _solve(updates, start, fresh)
+    return _solve(loop, updates, start, fresh)
 
 
-@jax.custom_jvp
-def _solve(updates: Update, start: Carry, fresh: Array | None) -> Carry:
-    return _prefix(updates, start, fresh)
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _solve(loop: Loop | None, updates: Update, start: Carry, fresh: Array | None) -> Carry:
+    if loop is None:
+        return _prefix(updates, start, fresh)
+    return _one_by_one(loop, updates, start, fresh, tangents=False)
 
 
 @_solve.defjvp
-def _solve_jvp(primals: tuple, tangents: tuple) -> tuple:
+def _solve_jvp(loop: Loop | None, primals: tuple, tangents: tuple) -> tuple:
     """The tangents follow the same recurrence, so their transpose is the adjoint one:
 
     d state = decay * d state + (d decay * state before + d value)
     """
     updates, start, fresh = primals
     d_updates, d_start, _ = tangents
-    after = _solve(updates, start, fresh)
+    after = _solve(loop, updates, start, fresh)
     nothing = jax.tree.map(lambda leaf: jnp.zeros_like(leaf)[None], start)
     before = _before(start, after, fresh, nothing)
     change = apply(Update(d_updates.decay, d_updates.value), before)
-    return after, _prefix(Update(updates.decay, change), d_start, fresh)
+    added = Update(updates.decay, change)
+    if loop is None:
+        return after, _prefix(added, d_start, fresh)
+    return after, _one_by_one(loop, added, d_start, fresh, tangents=True)
+
+
+def _one_by_one(
+    loop: Loop, updates: Update, start: Carry, fresh: Array | None, *, tangents: bool
+) -> Carry:
+    """The states after each update, in arrays of rows, as kernels take them."""
+    batch_ndim = 1 if fresh is None else fresh.ndim - 1
+
+    def rows(tree: Carry, axis: int) -> Carry:
+        def merge(leaf: Array) -> Array:
+            units = min(axis + batch_ndim, leaf.ndim - 1)
+            count = math.prod(leaf.shape[axis:units])
+            return leaf.reshape(*leaf.shape[:axis], count, math.prod(leaf.shape[units:]))
+
+        return jax.tree.map(merge, tree)
+
+    first, values = rows(start, 0), rows(updates.value, 1)
+    known = rows(updates.decay, 1), None if fresh is None else fresh.reshape(len(fresh), -1, 1)
+
+    def after(state: Carry, known: tuple[Carry, Array | None], value: Carry) -> Carry:
+        decay, fresh = known
+        new = apply(Update(decay, value), state)
+        return new if fresh is None else jax.tree.map(partial(select, fresh), value, new)
+
+    def body(state: Carry, now: tuple) -> tuple[Carry, Carry]:
+        new = after(state, *now)
+        return new, new
+
+    def push(d_leaves: list[Array], _: None, known: tuple, d_value: Carry) -> tuple:
+        new = after(jax.tree.unflatten(jax.tree.structure(start), d_leaves), known, d_value)
+        return jax.tree.leaves(new), new
+
+    if tangents:
+        _, states = loop.linear(push, jax.tree.leaves(first), None, known, values, reverse=False)
+    else:
+        _, states = loop.scan(body, first, (known, values), reverse=False)
+    return jax.tree.map(lambda leaf, like: leaf.reshape(like.shape), states, updates.value)
 
 
 def _prefix(updates: Update, start: Carry, fresh: Array | None) -> Carry:

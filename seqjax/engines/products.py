@@ -179,27 +179,6 @@ def all_inputs(recurrence: Recurrence, products: list, rest: list[Array]) -> Gat
     )
 
 
-def pack(products: list) -> list:
-    """Each product as one array: one store in every step of the backward loop, not many."""
-    return [
-        jnp.concatenate(list(product), axis=-1) if isinstance(product, Gates) else product
-        for product in products
-    ]
-
-
-def unpack(packed: list, like: list) -> list:
-    """What `pack` made of products like these, undone."""
-
-    def apart(array: Array, product: Any) -> Any:
-        if not isinstance(product, Gates):
-            return array
-        # One array has one dtype, gates may have several.
-        parts = zip(jnp.split(array, len(product), axis=-1), product, strict=True)
-        return Gates(part.astype(gate.dtype) for part, gate in parts)
-
-    return [apart(*pair) for pair in zip(packed, like, strict=True)]
-
-
 def unit_rows(recurrence: Recurrence, params: Params, batch_shape: tuple[int, ...]) -> dict:
     """The unit parameters, one copy for each row, so that no sum over rows is in a loop.
 

@@ -6,9 +6,28 @@ same as CPU, nothing was measured on them.
 Bytes are of one device.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple
 
 import jax
+
+PLATFORMS = {"cpu": "cpu", "cuda": "gpu", "rocm": "gpu", "tpu": "tpu"}
+"""What `jax.export` calls the platforms of the columns below."""
+
+_chosen: ContextVar[str | None] = ContextVar("platform", default=None)
+
+
+@contextmanager
+def chosen_for(platform: str | None) -> Iterator[None]:
+    """What is traced inside goes by the sizes for a platform of `PLATFORMS`; None for the one at
+    hand."""
+    before = _chosen.set(None if platform is None else PLATFORMS[platform])
+    try:
+        yield
+    finally:
+        _chosen.reset(before)
 
 
 class Size(NamedTuple):
@@ -20,8 +39,8 @@ class Size(NamedTuple):
 
     @property
     def here(self) -> int:
-        """That of the device at hand."""
-        return self._asdict().get(jax.default_backend(), self.gpu)
+        """That of the platform which the program is for: `chosen_for`."""
+        return self._asdict().get(_chosen.get() or jax.default_backend(), self.gpu)
 
 
 # Gated cells: `gated_steps.py`.
@@ -55,6 +74,20 @@ Haiku's speed at 64, 8, 32, 64 and 200, 16, 32, 64 lstm has 0.98 and 0.97 so, wi
 GATES_OF_FORWARD_TILE = Size(cpu=2**16, gpu=2**16, tpu=2**16)
 """Bytes of the gates of such a tile."""
 
+# Gated cells with kernels for their loops: `fused/fused_steps.py`.
+
+WEIGHTS_OF_KERNEL = Size(cpu=0, gpu=0, tpu=3 * 2**24)
+"""Bytes of parameters that a kernel may hold in VMEM (128 MB on a v5e); larger cells go by
+`lax.scan`. On other devices a kernel is only interpreted."""
+
+GATES_OF_KERNEL = Size(cpu=2**20, gpu=2**20, tpu=2**25)
+"""Bytes of the gates of a tile, which is one kernel. By the compiler for a v5e, lstm at 1024, 32,
+768, 768 in bfloat16 takes 24.4, 22.0, 20.8 million cycles and 238, 316, 440 MB with tiles of 64,
+128, 256 steps."""
+
+GATES_OF_BLOCK = Size(cpu=2**20, gpu=2**20, tpu=2**20)
+"""Bytes of the gates of steps that move together."""
+
 # Any step: `any_steps.py`.
 
 STEPS_OF_TILE = Size(cpu=2**22, gpu=2**22, tpu=2**22)
@@ -69,6 +102,9 @@ STEP_BY_STEP = Size(cpu=1, gpu=0, tpu=0)
 """Whether one step after the other is fastest. On a CPU a step costs little beyond its arithmetic,
 of which an associative scan makes twice as much: 1.5 against 3.8 ms at 512, 8, 256, and 1.4 against
 6.6 at 4096, 1, 256."""
+
+STATES_OF_BLOCK = Size(cpu=0, gpu=0, tpu=2**20)
+"""Bytes of states that a kernel moves together, 0 where it would only be interpreted."""
 
 STATES_STORED = Size(cpu=2**23, gpu=2**28, tpu=2**28)
 """Bytes of inputs and states of a sequence that is one tile, so that nothing is computed again. On
@@ -126,7 +162,7 @@ STRONG_BLOCK = Size(cpu=4, gpu=4, tpu=4)
 """Steps between which decays per channel are formed pair by pair where they may be anything: three
 times as slow, 394 ms in place of 1286 for rwkv7_time_mix at 4096, 1."""
 
-INVERSE_ROWS = Size(cpu=8, gpu=8, tpu=8)
+INVERSE_ROWS = 8
 """Triangular matrices up to this size are inverted row by row."""
 
 # Attention over a window: `banded.py`.

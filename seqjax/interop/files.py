@@ -177,11 +177,11 @@ def _read_torch(path: Path) -> Tensors:
                 raise
             # Files from before PyTorch 1.6 cannot be mapped.
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except pickle.UnpicklingError:
         raise InputError(
             f"{path} is a pickle with more than tensors in it, and reading it would run code from "
             "the file, so it is left alone. If you trust it, convert it: "
-            f"{CONVERT.format('False')} ({str(error).splitlines()[0]})"
+            f"{CONVERT.format('False')}"
         ) from None
     except (RuntimeError, EOFError, OSError) as error:
         raise InputError(_broken(path, "PyTorch", error)) from None
@@ -257,7 +257,7 @@ def _member(path: Path, name: str) -> Any:
 def _broken(path: Path, kind: str, error: Exception) -> str:
     return (
         f"{path} is not a whole {kind} file; it may have been cut short on its way, so fetch it "
-        f"again. ({str(error).splitlines()[0]})"
+        f"again. ({' '.join(str(error).split())[:100] or type(error).__name__})"
     )
 
 

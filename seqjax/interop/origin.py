@@ -110,19 +110,18 @@ def _none_fits(
     if fitting:
         names = " and ".join(family.name for family in fitting)
         return f"The weights fit {names}: say which, `family={fitting[0].name!r}`."
-    names = ", ".join(family.name for family in known)
     if config:
+        names = ", ".join(family.name for family in known)
         return (
             f"No family here has models with model_type {config.get('model_type')!r}; there are "
             f"{names}. docs/extending.md shows how one is added."
         )
     where = f"{folder} has no config.json, and the" if folder else "The"
-    examples = ", ".join(sorted(shapes)[:4])
-    hints = _prefixes(known, shapes)
-    hint = f" For a part of them, there is prefix={' or '.join(map(repr, hints))}." if hints else ""
+    hints = " or ".join(map(repr, _prefixes(known, shapes)))
     return (
-        f"{where} names of the weights ({examples}, ...) tell no family; there are {names}. Fetch "
-        f"the config too, or say which with `family=` and `config=`.{hint}"
+        f"{where} names of the weights tell no family: {', '.join(sorted(shapes)[:4])}, ... "
+        + (f"There is one below prefix={hints}." if hints else "")
+        + ("" if hints else "Fetch config.json too, or say which with `family=` and `config=`.")
     )
 
 

@@ -57,7 +57,8 @@ class ClassifyFields(AudioFields):
     """Signs of a missing value, such as -999, besides empty cells, NA, NaN, null, none, ? and -."""
     frames: str | None = None
     """Key of a clip: numbers nested as frames, rows, pixels and channels,
-    or the path of a folder of pictures or of an .npy file, relative to the file."""
+    or the path of a folder of pictures or of an .npy file, relative to the file. A single picture
+    is read row by row."""
     image_size: tuple[PositiveInt, PositiveInt] | None = None
     """Height and width to which pictures from files are resized."""
     values: tuple[str, ...] = ()

@@ -95,6 +95,14 @@ class Standardizer:
         return np.concatenate([known, masks], axis=-1)
 
 
+def rows_of_picture(example: Example) -> Example:
+    """A picture `(height, width, channels)` as a series of its rows; others unchanged."""
+    inputs = example.inputs
+    if not isinstance(inputs, np.ndarray) or inputs.ndim != 3:
+        return example
+    return example._replace(inputs=inputs.reshape(len(inputs), -1))
+
+
 def space_of(examples: Sequence[Example]) -> tuple[int, ...]:
     """The size of the images of clips, `()` for series without images; one for all.
 

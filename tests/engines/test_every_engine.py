@@ -34,6 +34,8 @@ def _leaky():
 ENGINES = {
     "recompute": (sj.elman(WIDTH), sj.Recompute(tile=TILE)),
     "store": (sj.elman(WIDTH), sj.Store(tile=TILE)),
+    "fused": (sj.elman(WIDTH), sj.Fused(tile=TILE, block=TILE)),
+    "fused linear": (sj.minimal_gru(WIDTH), sj.Fused(tile=TILE, block=TILE)),
     "any step": (_leaky(), sj.Recompute(tile=TILE)),
     "linear": (sj.minimal_gru(WIDTH), sj.Chunked(tile=TILE)),
     "matrix": (sj.linear_attention(WIDTH), sj.Chunked(chunk=TILE, tile=TILE)),

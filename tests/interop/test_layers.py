@@ -263,6 +263,6 @@ def test_a_part_of_a_model():
     whole = {f"encoder.rnn.{name}": array for name, array in lstm.items()} | {
         "head.weight": drawn(2, 4)
     }
-    refused(r"there is prefix='encoder.rnn.'", sj.interop.load, whole)
+    refused(r"There is one below prefix='encoder.rnn.'.", sj.interop.load, whole)
     refused("No name begins with 'rnn.'; there are encoder", sj.interop.load, whole, prefix="rnn.")
     assert sj.interop.load(whole, prefix="encoder.rnn.").model.cell == sj.lstm(4)

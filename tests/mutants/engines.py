@@ -112,9 +112,30 @@ FAULTS = (
     Fault(
         "bptt: products of the wrong gate are unpacked",
         "engines",
-        "parts = zip(jnp.split(array, len(product), axis=-1), product, strict=True)",
-        "parts = zip(jnp.split(array, len(product), axis=-1)[::-1], product, strict=True)",
+        "parts = zip(jnp.split(array, len(node), axis=-1), node, strict=True)",
+        "parts = zip(jnp.split(array, len(node), axis=-1)[::-1], node, strict=True)",
         f"{laws('gru')} {all_laws('lstm')}",
+    ),
+    Fault(
+        "fused: the carry is not handed from block to block",
+        "engines/fused",
+        "        @pl.when(pl.program_id(0) == 0)",
+        "        @pl.when(pl.program_id(0) >= 0)",
+        "tests/engines/test_fused.py",
+    ),
+    Fault(
+        "fused: gradients of the initial carry by resets are those of the last step",
+        "engines/fused",
+        "return (ct_carry, [a + b for a, b in zip(total, added, strict=True)]), ct_x",
+        "return (ct_carry, [b for a, b in zip(total, added, strict=True)]), ct_x",
+        EVERY,
+    ),
+    Fault(
+        "fused: narrow products are added up in bfloat16",
+        "engines/fused",
+        "if narrow in (jnp.bfloat16, jnp.float16):",
+        "if narrow in ():",
+        "tests/engines/test_fused.py",
     ),
     Fault(
         "any step: the gradient of what it adds to its output is dropped",

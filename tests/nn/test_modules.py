@@ -49,6 +49,28 @@ def test_rnn_in_bfloat16():
     assert ys.dtype == carry.cell.dtype == jnp.bfloat16
 
 
+def test_parameters_are_put_into_a_module(no_shape_checks):
+    cell = sj.stack(sj.lstm(2), sj.bidirectional(sj.gru(2)))
+    rnn = drawn(lambda rngs: sj.nn.RNN(cell, 3, rngs=rngs))
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16) / 2, rnn.params)
+    tree = jax.tree.structure(rnn)
+    rnn.set_params(half)
+    close(rnn.params, half, 0)
+    assert jax.tree.structure(rnn) == tree
+    backward = half["bidirectional_1"].backward
+    for params, message in (
+        (half["lstm_0"], r"params\['bias'\] of shape None, got \(4, 2\)"),
+        (
+            {**half, "lstm_0": backward},
+            r"params\['lstm_0'\]\['bias'\] of shape \(4, 2\), got \(3, 2\)",
+        ),
+        ({**half, "more": jnp.ones(2)}, r"params\['more'\] of shape None, got \(2,\)"),
+    ):
+        with pytest.raises(ValueError, match=rf"RNN\(stack.*\)\).set_params: expected {message}"):
+            rnn.set_params(params)
+    close(rnn.params, half, 0)
+
+
 def test_noise_is_on_with_a_key_only():
     rnn = drawn(lambda rngs: sj.nn.RNN(sj.dropout(sj.gru(32), 0.5), 3, rngs=rngs))
 

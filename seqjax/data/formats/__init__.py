@@ -19,6 +19,7 @@ from seqjax.data.formats.npz import NPZ
 from seqjax.data.formats.text_files import TEXT
 from seqjax.data.formats.token_tables import TOKENS, looks_like_token_table
 from seqjax.data.formats.ts import TS
+from seqjax.data.formats.tsf import TSF
 
 __all__ = [
     "FORMATS",
@@ -32,7 +33,7 @@ __all__ = [
     "find_format",
 ]
 
-FORMATS = (CSV, JSON_LINES, CONLLU, TOKENS, TS, NPZ, NPY, PARQUET, EXCEL, ARFF, TEXT)
+FORMATS = (CSV, JSON_LINES, CONLLU, TOKENS, TS, TSF, NPZ, NPY, PARQUET, EXCEL, ARFF, TEXT)
 BINARY = (NPZ, NPY, PARQUET, EXCEL, ARFF)
 """The formats that are identified by the suffix of a file."""
 

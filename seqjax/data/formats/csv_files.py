@@ -32,7 +32,7 @@ from seqjax.data.formats.notation import (
     find_numerals,
     split,
 )
-from seqjax.data.formats.preamble import preamble_of
+from seqjax.data.formats.preamble import more_names, preamble_of
 from seqjax.data.formats.table_rows import Line, to_examples
 from seqjax.data.formats.tag_columns import found_columns, tag_choices, with_sentences
 from seqjax.data.formats.values import Row
@@ -103,6 +103,8 @@ class Table:
             _check_columns(path, [*columns, *self.joined], fields)
         self.rest = self._lines(columns, records)
         self.first = first_rows(self.rest, lambda line: line.row)
+        below = more_names([line.row for line in self.first]) if header else 0
+        self.first = self.first[below:]
         rows = [line.row for line in self.first]
         if not header:
             fields, self.choices = unnamed_roles(path, fields, [*columns, *self.joined], rows)
@@ -112,7 +114,9 @@ class Table:
         others = [name for name in columns if name not in (fields.text, fields.label, fields.tag)]
         cells = ([line.row[name] for line in self.first] for name in others)
         numerals = find_numerals(path, self.notation.delimiter, cells)
-        self.notation = dataclasses.replace(self.notation, numerals=numerals, header=header)
+        self.notation = dataclasses.replace(
+            self.notation, numerals=numerals, header=header, below=below
+        )
 
     def describe(self) -> Description:
         """How the table is read."""

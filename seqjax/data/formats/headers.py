@@ -117,6 +117,12 @@ def unnamed_roles(
     absent = {name for name in (fields.text, fields.label) if name in wanted}
     others = [name for name in wanted if name not in absent]
     if others or fields.columns or not rows:
+        if wanted and len(names) == 1:
+            raise InputError(
+                f"{path}: there is no column {wanted[0]!r}, and nothing separates columns: "
+                "expected commas, semicolons, tabs or vertical bars in every line, got "
+                f"{str(rows[0][names[0]])[:60] if rows else ''!r}."
+            )
         if wanted:
             raise InputError(
                 f"{path}: there is no column {wanted[0]!r}; the first line has no names. Name all "

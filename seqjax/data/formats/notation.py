@@ -94,6 +94,7 @@ class Notation:
       numerals: how its numbers are written.
       before: number of lines before the names of the columns.
       preamble: whether these lines are a title, and not `sep=;`.
+      below: number of lines below the names of the columns that hold more names.
       encoding: of its text.
       quotes: whether quotes enclose cells; if not, they are part of the text.
       header: whether the first line names the columns.
@@ -105,6 +106,7 @@ class Notation:
     numerals: Numerals = POINT
     before: int = 0
     preamble: bool = False
+    below: int = 0
     encoding: str = "utf-8"
     quotes: bool = True
     header: bool = True
@@ -125,6 +127,9 @@ class Notation:
         if self.before and self.preamble:
             lines = "1 line" if self.before == 1 else f"{self.before} lines"
             found.append(f"{lines} before the names of the columns left out")
+        if self.below:
+            lines = "1 line" if self.below == 1 else f"{self.below} lines"
+            found.append(f"{lines} of more names below those of the columns left out")
         if not self.header and not self.named:
             found.append("column_1, column_2, ... as names of columns (--columns gives others)")
         if self.encoding != "utf-8":

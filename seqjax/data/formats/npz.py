@@ -33,7 +33,8 @@ def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Exa
     `(n, time, channels)`; with an array `lengths`, `(n,)`, the steps from there on are padding.
     `fields.label`, `fields.number` and `fields.tag` name arrays with a row per series,
     `fields.text` one with texts instead of series, and `fields.image` one with vectors
-    `(n, width)`, images or clips `(n, [time,] height, width, channels)`.
+    `(n, width)`, grey images `(n, height, width)`, images or clips `(n, [time,] height, width,
+    channels)`.
 
     Args:
       path: of the file.
@@ -131,7 +132,7 @@ RANKS = {
     INPUTS: (2, 3),
     LENGTHS: (1,),
     "text": (1,),
-    "image": (2, 4, 5),
+    "image": (2, 3, 4, 5),
     "label": (1,),
     "number": (1, 2),
     "tag": (2,),

@@ -1,9 +1,11 @@
-"""A title above the names of the columns of a table, as exports of web sites have it."""
+"""What stands above and below the names of the columns of a table: a title, and more names."""
 
 import csv
+import itertools
 from collections.abc import Sequence
 
 from seqjax.data.formats.headers import is_data
+from seqjax.data.formats.values import Row, is_missing, is_number
 
 LONGEST = 10
 """Number of records before the names, at most."""
@@ -46,3 +48,29 @@ def _preamble(lines: Sequence[str], delimiter: str) -> int | None:
     if sum(len(cells) == width for cells in after) < 0.9 * len(after):
         return 0
     return starts[place] or None
+
+
+def more_names(rows: Sequence[Row]) -> int:
+    """The number of rows below the names that are names, too: two or three lines of them.
+
+    They hold words where nearly all other rows hold numbers, and no numbers.
+
+    Args:
+      rows: the first ones of the table.
+
+    Example:
+      >>> from seqjax.data.formats.preamble import more_names
+      >>> days = [{"Price": f"2020-01-{day}", "Close": f"{day}.5"} for day in range(10, 31)]
+      >>> more_names([{"Price": "Ticker", "Close": "AAPL"}, {"Price": "Date", "Close": ""}, *days])
+      2
+    """
+    if len(rows) < 10:
+        return 0
+    first, below = rows[0], rows[3:]
+    numeric = [
+        name for name in first if sum(is_number(row[name]) for row in below) > 0.9 * len(below)
+    ]
+    if not numeric or any(is_number(first[name]) or is_missing(first[name]) for name in numeric):
+        return 0
+    words = (not any(is_number(row[name]) for name in numeric) for row in rows[:3])
+    return len(list(itertools.takewhile(bool, words)))

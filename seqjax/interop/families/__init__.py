@@ -1,6 +1,8 @@
 """The tables of all families."""
 
+from seqjax.interop.families.delta_models import DELTA_NET, GATED_DELTA_NET, KDA
 from seqjax.interop.families.equinox_layers import EQUINOX
+from seqjax.interop.families.fla_models import GLA, RETNET
 from seqjax.interop.families.flax_layers import FLAX
 from seqjax.interop.families.haiku_layers import HAIKU
 from seqjax.interop.families.keras_layers import KERAS
@@ -31,4 +33,9 @@ FAMILIES: tuple[Family, ...] = (
     RWKV7,
     RWKV7_PTH,
     XLSTM,
+    RETNET,
+    GLA,
+    DELTA_NET,
+    GATED_DELTA_NET,
+    KDA,
 )

@@ -26,7 +26,7 @@ from seqjax.train.example_files import Data
 from seqjax.train.example_task import ExampleTask, Split
 from seqjax.train.model import build_cell, build_video_cell
 from seqjax.train.paired_files import one_text, series_of
-from seqjax.train.scaling import Standardizer, check_space, space_of
+from seqjax.train.scaling import Standardizer, check_space, rows_of_picture, space_of
 from seqjax.train.task import Criterion
 from seqjax.train.tokens import (
     AnyVocabulary,
@@ -99,8 +99,9 @@ class Classification(ExampleTask):
             texts = [example.inputs for example in examples]
             found["vocabulary"] = vocabulary_of(texts, columns.tokens, columns.vocabulary)
         else:
-            found["standardizer"] = Standardizer.of(examples)
-            found["space"] = space_of([*examples, *held])
+            series = [rows_of_picture(example) for example in examples]
+            found["standardizer"] = Standardizer.of(series)
+            found["space"] = space_of([*series, *map(rows_of_picture, held)])
         if config.columns.target == "number":
             numbers = np.array([example.target for example in examples], np.float64)
             found["target_location"] = float(numbers.mean())
@@ -179,6 +180,7 @@ class Classification(ExampleTask):
                 raise InputError(f"{example.where}: expected a text, got a series of numbers.")
             return self.vocabulary.encode(example.inputs).astype(np.int32)
         assert self.standardizer is not None
+        example = rows_of_picture(example)
         inputs = self.standardizer.encode(example)
         check_space(example, self.space)
         return inputs

@@ -95,11 +95,20 @@ def test_a_series_in_every_row(tmp_path):
     assert by_step.lines()[-1].endswith("--series-in-rows reads a series from every row")
 
 
-def test_a_second_line_of_names_is_one_clear_error(tmp_path):
+def test_more_lines_of_names_are_left_out_and_said(tmp_path):
     rows = "".join(f"2020-01-{day},{day}\n" for day in range(10, 31))
-    path = write(tmp_path, f"Price,Close\nTicker,AAPL\n{rows}")
-    said = complaint(path, Fields(one_series=True, missing=True))
-    assert "line 3: 'Close': expected a number, got 'AAPL'" in said or "line 2" in said
+    path = write(tmp_path, f"Price,Close\nTicker,AAPL\nDate,\n{rows}")
+    fields = Fields(time="Price", missing=True)
+    (found,), _ = read(path, fields)
+    np.testing.assert_array_equal(found.inputs[:, 0], np.arange(10, 31))
+    (line, _) = find_format(path).describe(path, fields).lines()
+    assert line.endswith("2 lines of more names below those of the columns left out")
+    # A first value that is missing, or a single mistake below, is no line of names.
+    for first, steps in ((",\n", 22), ("2020-01-09,NA\n", 22)):
+        (found,), _ = read(
+            write(tmp_path, f"t,x\n{first}{rows}"), Fields(one_series=True, missing=True)
+        )
+        assert len(found.inputs) == steps
 
 
 def test_signs_of_missing_values_that_are_named(tmp_path):
