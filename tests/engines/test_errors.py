@@ -35,6 +35,10 @@ MISTAKES = {
         lambda: scan(cell=sj.gru(4)), ValueError,
         r"^gru\(4\): expected parameters .*, with 'recurrent_bias'; got 'bias', 'input'",
     ),
+    "parameters of another kind of cell": (
+        lambda: scan(cell=sj.lru(4)), ValueError,
+        r"^lru\(4\): expected parameters of `init` of this cell, with .*; got 'bias', 'input'",
+    ),
     "other gates": (
         lambda: scan(cell=sj.elman(4)), ValueError,
         r"^elman\(4\): expected parameters with 1 gates, got 4: they are another cell's",
