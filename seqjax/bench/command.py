@@ -7,7 +7,8 @@ from typing import Literal
 
 import jax
 
-from seqjax.bench import families
+from seqjax.bench import accelerator_report, families
+from seqjax.bench.accelerator_report import accelerator
 from seqjax.bench.diagnostics import diagnostics
 from seqjax.bench.layer import Layer
 from seqjax.bench.libraries import LIBRARIES
@@ -50,6 +51,11 @@ class BenchConfig:
     """Only these, besides seqjax; see the list the command prints."""
     seconds: PositiveFloat = 5.0
     """About how long each race lasts."""
+    tpu: Literal["", "v4", "v5e", "v6e"] = ""
+    """Instead: what a train step costs on such a chip by the compiler of `jax[tpu]`, which needs no
+    TPU: cycles, temporary memory, seconds of compilation. On a TPU everything is timed as well."""
+    gpu: bool = False
+    """The same for an H100 by the compiler of `jax[cuda12]`: launches in place of cycles."""
     long: NonNegativeInt = 0
     """Also the gradient through a sequence of this many steps, such as 1000000, each way in a
     process of its own: time and peak memory."""
@@ -70,7 +76,7 @@ class BenchConfig:
     generate: PositiveInt = 100_000
     """Tokens that each of these cells generates."""
     out: Path = Path("bench-results")
-    """Folder for bench.json and bench.png, or families.json and families.png."""
+    """Folder for bench.json and bench.png, families.json and families.png, or v5e.json."""
 
     def __post_init__(self):
         check_bounds(self)
@@ -85,9 +91,15 @@ def bench(config: BenchConfig) -> int:
     unknown = set(config.libraries) - set(LIBRARIES)
     if unknown:
         raise InputError(f"--libraries: {sorted(unknown)} are none of {list(LIBRARIES)}.")
+    if config.tpu and config.gpu:
+        raise InputError("--tpu and --gpu are for different machines: give one of them.")
     for name in ("diagnostics", "published", "features", "lengths", "methods", "generate"):
         if getattr(config, name) != getattr(BenchConfig, name) and not config.cells:
             raise InputError(f"--{name} goes with --cells: `seqjax bench --cells lstm gru ...`.")
+    if config.tpu or config.gpu:
+        _compiled(config)
+        if here["platform"] != ("tpu" if config.tpu else "gpu"):
+            return 0
     if config.cells:
         return _cells(config, here)
     shapes = tuple(map(_shape, config.shapes)) or (SHAPES[:3] if config.quick else SHAPES)
@@ -117,6 +129,22 @@ def bench(config: BenchConfig) -> int:
         extra["long"] = long_sequence(config.long)
     print(f"\nsaved: {save(results, config.out, extra)}")
     return 0
+
+
+def _compiled(config: BenchConfig) -> None:
+    given = [(_shape(text), dtype) for text in config.shapes for dtype in config.dtypes]
+    lengths = tuple(_numbers("--lengths", text, "time,batch") for text in config.lengths)
+    accelerator(
+        "h100" if config.gpu else config.tpu or "v5e",
+        kinds=config.kinds[:1] if config.quick else config.kinds,
+        shapes=given or accelerator_report.SHAPES[: 1 if config.quick else None],
+        only=config.libraries,
+        cells=families.chosen(config.cells),
+        lengths=lengths or accelerator_report.LENGTHS,
+        features=config.features,
+        dtypes=config.dtypes,
+        out=config.out,
+    )
 
 
 def _cells(config: BenchConfig, here: dict) -> int:

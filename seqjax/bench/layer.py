@@ -32,10 +32,21 @@ class Layer:
     dtype: str
     weights: dict[str, np.ndarray]
     xs: np.ndarray
+    compile: Callable[..., Any]
+    """What is made of a library's layer, with the arguments of `compiled`."""
 
     @classmethod
-    def make(cls, kind: Any, time: int, batch: int, inputs: int, features: int, dtype: str):
-        """A layer with random weights and inputs."""
+    def make(
+        cls,
+        kind: Any,
+        time: int,
+        batch: int,
+        inputs: int,
+        features: int,
+        dtype: str,
+        compile: Callable[..., Any] | None = None,
+    ):
+        """A layer with random weights and inputs, by default to run here."""
         random = np.random.default_rng(0)
         gates = len(GATES[kind])
 
@@ -48,7 +59,8 @@ class Layer:
             "bias": draw(gates, features, scale=0.1),
         }
         xs = draw(time, batch, inputs, scale=1.0)
-        return cls(kind, time, batch, inputs, features, dtype, weights, xs)
+        compile = compile or compiled
+        return cls(kind, time, batch, inputs, features, dtype, weights, xs, compile)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

@@ -13,20 +13,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax.bench.layer import GATES, Layer, Program, compiled
+from seqjax.bench.layer import GATES, Layer, Program
 from seqjax.cells.gru import gru
 from seqjax.cells.lstm import LSTMState, lstm
 from seqjax.core.cell import Cell, factory
 from seqjax.core.gated import gated
+from seqjax.engines.methods import Method
 from seqjax.engines.scan import scan
 
 
-def seqjax(layer: Layer, devices: int, method: str = "auto") -> Program:
+def seqjax(layer: Layer, devices: int, method: Method | str = "auto") -> Program:
     """Ours."""
     return _ours(layer, lstm if layer.kind == "lstm" else gru, devices, method)
 
 
-def user_cell(layer: Layer, devices: int) -> Program:
+def user_cell(layer: Layer, devices: int, method: Method | str = "auto") -> Program:
     """The same LSTM, written by a user in a few lines."""
     if layer.kind != "lstm":
         raise ImportError("only an LSTM is written here")
@@ -40,10 +41,12 @@ def user_cell(layer: Layer, devices: int) -> Program:
 
         return gated(update, features=features, gates=4, state=LSTMState)
 
-    return _ours(layer, own, devices, "auto")
+    return _ours(layer, own, devices, method)
 
 
-def _ours(layer: Layer, build: Callable[[int], Cell], devices: int, method: str) -> Program:
+def _ours(
+    layer: Layer, build: Callable[[int], Cell], devices: int, method: Method | str
+) -> Program:
     cell = build(layer.features)
     params = dict(layer.weights)
     if layer.kind == "gru":
@@ -54,7 +57,7 @@ def _ours(layer: Layer, build: Callable[[int], Cell], devices: int, method: str)
     def run(params, xs):
         return scan(cell, params, xs, method=method)[1]
 
-    return compiled(run, params, xs, time_axis=1, devices=devices)
+    return layer.compile(run, params, xs, time_axis=1, devices=devices)
 
 
 def flax_linen(layer: Layer, devices: int) -> Program:
@@ -75,7 +78,7 @@ def flax_linen(layer: Layer, devices: int) -> Program:
         params["hn"]["bias"] = np.zeros(layer.features, np.float32)
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
     xs = jnp.asarray(np.moveaxis(layer.xs, 0, 1), dtype)
-    return compiled(
+    return layer.compile(
         lambda params, xs: rnn.apply({"params": {"cell": params}}, xs),
         params,
         xs,
@@ -104,7 +107,7 @@ def flax_nnx(layer: Layer, devices: int) -> Program:
         start = (zeros, zeros) if layer.kind == "lstm" else zeros
         return nnx.merge(graph, params, rest, copy=True)(xs, initial_carry=start)
 
-    return compiled(run, params, xs, time_axis=1, devices=devices)
+    return layer.compile(run, params, xs, time_axis=1, devices=devices)
 
 
 def haiku(layer: Layer, devices: int) -> Program:
@@ -126,7 +129,9 @@ def haiku(layer: Layer, devices: int) -> Program:
     linear = {"w": joined.reshape(joined.shape[0], -1), "b": bias.reshape(-1)}
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, layer.dtype), {"lstm/linear": linear})
     xs = jnp.asarray(layer.xs, layer.dtype)
-    return compiled(lambda params, xs: apply(params, xs), params, xs, time_axis=0, devices=devices)
+    return layer.compile(
+        lambda params, xs: apply(params, xs), params, xs, time_axis=0, devices=devices
+    )
 
 
 def equinox(layer: Layer, devices: int) -> Program:
@@ -153,7 +158,7 @@ def equinox(layer: Layer, devices: int) -> Program:
         return jax.lax.scan(body, (zeros, zeros) if layer.kind == "lstm" else zeros, xs)[1]
 
     xs = jnp.asarray(layer.xs, layer.dtype)
-    return compiled(run, params, xs, time_axis=0, devices=devices)
+    return layer.compile(run, params, xs, time_axis=0, devices=devices)
 
 
 def keras(layer: Layer, devices: int) -> Program:
@@ -184,7 +189,7 @@ def keras(layer: Layer, devices: int) -> Program:
         return keras_layer.stateless_call(params, state, xs)[0]
 
     xs = jnp.asarray(np.moveaxis(layer.xs, 0, 1), layer.dtype)
-    return compiled(run, params, xs, time_axis=1, devices=devices)
+    return layer.compile(run, params, xs, time_axis=1, devices=devices)
 
 
 def torch(layer: Layer, devices: int) -> Program:
@@ -248,7 +253,7 @@ def cudnn(layer: Layer, devices: int) -> Program:
             xs, zeros, zeros, weights, lengths, layer.inputs, layer.features, 1, 0.0, False
         )[0]
 
-    return compiled(run, weights, xs, time_axis=1, devices=devices)
+    return layer.compile(run, weights, xs, time_axis=1, devices=devices)
 
 
 LIBRARIES: dict[str, Callable[[Layer, int], Program]] = {

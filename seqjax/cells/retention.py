@@ -10,6 +10,7 @@ import numpy as np
 from seqjax.core import initializers
 from seqjax.core.blocks import checkpointed, on_slice, prenorm
 from seqjax.core.cell import Cell, expect_inputs, expect_width, factory, positive_int
+from seqjax.core.gates import like_features
 from seqjax.core.heads import from_heads, head_width
 from seqjax.core.layers import dense, draw, layer_norm, scale_to_one, standardize
 from seqjax.core.masks import processing_order

@@ -16,7 +16,7 @@ class WindowAttentionState(NamedTuple):
     """The keys and values of the last steps, in a ring, and how many steps there were.
 
     `keys` and `values` are `(*batch, window, key_heads, width)`: those of step n stand at n modulo
-    `window`. `steps` `(*batch,)` int32 counts from the last reset on.
+    `window`. `steps` `(*batch,)` int32 counts from the last reset on, up to 2^31.
     """
 
     keys: Array

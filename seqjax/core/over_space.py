@@ -1,6 +1,7 @@
 """Convolutions over space: the sizes they leave, and the products that they are."""
 
 import itertools
+from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
@@ -112,7 +113,9 @@ def convolve(x: Array, weights: Array, of: Convolution) -> Array:
     expect_real("convolution", x, weights)
     if not is_float(x):  # As pixels often are.
         x = x.astype(weights.dtype)
-    return (as_product if jax.default_backend() == "cpu" else as_convolution)(x, weights, of)
+    return jax.lax.platform_dependent(
+        x, weights, cpu=partial(as_product, of=of), default=partial(as_convolution, of=of)
+    )
 
 
 def as_product(x: Array, weights: Array, of: Convolution) -> Array:

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Literal
 
 from seqjax.core.cell import positive_int
+from seqjax.engines.sizes import PLATFORMS
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -11,17 +12,32 @@ class Method:
     """A way to run a cell. Records like this are hashable; sizes are in steps.
 
     A size that is None is chosen by the shapes at hand, see `seqjax.engines.sizes`.
+
+    Args:
+      platforms: for which of "cpu", "cuda", "rocm" and "tpu" the program is, where it is not for
+        the one at hand, as with `jax.export`. With several of them it has a branch for each, of
+        which lowering takes one; such a program runs on no others.
+
+    Raises:
+      ValueError: if there is no such platform.
     """
+
+    platforms: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
             size = getattr(self, field.name)
             if size is not None and field.type == int | None:
                 positive_int(type(self).__name__, field.name, size)
+        if not isinstance(self.platforms, tuple) or set(self.platforms) - set(PLATFORMS):
+            raise ValueError(
+                f"{type(self).__name__}: `platforms` must be a tuple of some of {[*PLATFORMS]}, "
+                f"got {self.platforms!r}."
+            )
 
     def __repr__(self) -> str:
         given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        words = [f"{name}={value!r}" for name, value in given.items() if value is not None]
+        words = [f"{name}={value!r}" for name, value in given.items() if value not in (None, ())]
         return f"{type(self).__name__}({', '.join(words)})"
 
 
@@ -29,10 +45,20 @@ class Method:
 class Auto(Method):
     """For each part of a cell what is fastest for its shapes and the device; `"auto"` in short.
 
-    Example:
+    Args:
+      platforms: those that the program is for, as every method takes them; by default the one at
+        hand.
+
+    Example: one program, exported for three platforms, each with the sizes and loops of its own.
+      >>> import jax, jax.numpy as jnp
       >>> import seqjax as sj
-      >>> sj.Auto()
-      Auto()
+      >>> anywhere = sj.Auto(platforms=("cpu", "cuda", "tpu"))
+      >>> cell = sj.minimal_gru(4)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> run = jax.jit(lambda xs: sj.scan(cell, params, xs, method=anywhere)[1])
+      >>> exported = jax.export.export(run, platforms=anywhere.platforms)(jnp.ones((2, 5, 3)))
+      >>> exported.platforms
+      ('cpu', 'cuda', 'tpu')
     """
 
 

@@ -15,6 +15,7 @@ from seqjax.engines.dispatch import run_cell
 from seqjax.engines.methods import Auto, Method, Plain
 from seqjax.engines.placement import apart, split_by_rows
 from seqjax.engines.request import Request, ScanOptions, checked
+from seqjax.engines.sizes import PLATFORMS, chosen_for
 
 
 def scan(
@@ -261,11 +262,32 @@ def run_opened(
     xs: Inputs,
     steps: Steps,
 ) -> Run:
+    """The run, on each platform as it is fastest there."""
+    run = partial(_run_on, method, cell, params, carry, initial, xs, steps)
+    if len(method.platforms) <= 1:
+        return run(*method.platforms)
+    # Kinds of GPU share a branch.
+    by_kind = {PLATFORMS[name]: partial(run, name) for name in method.platforms}
+    branches = {name: by_kind[PLATFORMS[name]] for name in method.platforms}
+    return jax.lax.platform_dependent(**branches)
+
+
+def _run_on(
+    method: Method,
+    cell: Cell,
+    params: Params,
+    carry: Carry,
+    initial: Carry,
+    xs: Inputs,
+    steps: Steps,
+    platform: str | None = None,
+) -> Run:
     """The run, sequences on several devices each where they lie."""
     parts = (cell, params, carry, initial, xs, steps)
     # What is split otherwise than by sequences is left to the compiler.
     batch_ndim = len(batch_shape_of(cell, xs))
     mixed = isinstance(method, Auto) and not split_by_rows(params, xs, batch_ndim)
-    if mixed or isinstance(method, Plain):
-        return run_cell(Plain(), *parts)
-    return apart(partial(run_cell, method), *parts)
+    with chosen_for(platform):
+        if mixed or isinstance(method, Plain):
+            return run_cell(Plain(), *parts)
+        return apart(partial(run_cell, method), *parts)

@@ -6,9 +6,28 @@ same as CPU, nothing was measured on them.
 Bytes are of one device.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple
 
 import jax
+
+PLATFORMS = {"cpu": "cpu", "cuda": "gpu", "rocm": "gpu", "tpu": "tpu"}
+"""What `jax.export` calls the platforms of the columns below."""
+
+_chosen: ContextVar[str | None] = ContextVar("platform", default=None)
+
+
+@contextmanager
+def chosen_for(platform: str | None) -> Iterator[None]:
+    """What is traced inside goes by the sizes for a platform of `PLATFORMS`; None for the one at
+    hand."""
+    before = _chosen.set(None if platform is None else PLATFORMS[platform])
+    try:
+        yield
+    finally:
+        _chosen.reset(before)
 
 
 class Size(NamedTuple):
@@ -20,8 +39,8 @@ class Size(NamedTuple):
 
     @property
     def here(self) -> int:
-        """That of the device at hand."""
-        return self._asdict().get(jax.default_backend(), self.gpu)
+        """That of the platform which the program is for: `chosen_for`."""
+        return self._asdict().get(_chosen.get() or jax.default_backend(), self.gpu)
 
 
 # Gated cells: `gated_steps.py`.
@@ -143,7 +162,7 @@ STRONG_BLOCK = Size(cpu=4, gpu=4, tpu=4)
 """Steps between which decays per channel are formed pair by pair where they may be anything: three
 times as slow, 394 ms in place of 1286 for rwkv7_time_mix at 4096, 1."""
 
-INVERSE_ROWS = Size(cpu=8, gpu=8, tpu=8)
+INVERSE_ROWS = 8
 """Triangular matrices up to this size are inverted row by row."""
 
 # Attention over a window: `banded.py`.

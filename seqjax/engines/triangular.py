@@ -36,7 +36,7 @@ def inverse(strict: Array) -> Array:
         `sizes.INVERSE_ROWS`.
     """
     size = strict.shape[-1]
-    block = min(sizes.INVERSE_ROWS.here, size)
+    block = min(sizes.INVERSE_ROWS, size)
     lead = strict.shape[:-2]
     # All matrices along one axis: XLA for CPUs (jaxlib 0.10.2) crashes in sums of products that
     # have seven axes.

@@ -124,10 +124,10 @@ def _put(
     if jnp.issubdtype(wanted, jnp.floating):
         wanted = jnp.dtype(wanted if dtype is None else dtype)
         wanted = jnp.promote_types(wanted, jnp.float32) if float32 else wanted
-    array = array.astype(jax.dtypes.canonicalize_dtype(wanted), copy=False)
-    where = sharding(path, array.shape) if callable(sharding) else sharding
-    # What it was made of may change later, as the weights of a live layer do.
-    return jax.device_put(array, where, may_alias=False)
+    # A copy: what it was made of may change later, as the weights of a live layer do, and JAX takes
+    # an aligned array of NumPy as it is, even when told not to.
+    own = np.array(array, jax.dtypes.canonicalize_dtype(wanted), order="C")
+    return jax.device_put(own, sharding(path, own.shape) if callable(sharding) else sharding)
 
 
 def _expect_equal(tensors: Tensors, name: str, other: str) -> None:

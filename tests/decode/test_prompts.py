@@ -37,7 +37,7 @@ def test_what_is_common_is_read_once(model):
         (TOKENS[: 3 * PIECE], PIECE, 2 * PIECE),  # Pieces begin where they would without it.
         (other, 11, PIECE),
         (TOKENS[: PIECE - 1], PIECE - 1, 0),  # Rolled back before the first state.
-        (TOKENS[1:40], 39, 0),  # The same tokens in other places are no prefix.
+        (TOKENS[PIECE : 2 * PIECE], PIECE, 0),  # The same tokens in other places are no prefix.
         (TOKENS[:0], 0, 0),
     ):
         before = cache.tokens_read, cache.tokens_reused
@@ -57,7 +57,7 @@ def test_the_text_is_the_same(model):
             )
             for chosen in (None, cache)
         ]
-        np.testing.assert_array_equal(*texts)
+        np.testing.assert_array_equal(texts[0], texts[1])
     assert cache.tokens_reused == 50 + 2 * PIECE
 
 

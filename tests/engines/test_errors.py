@@ -35,6 +35,14 @@ MISTAKES = {
         lambda: scan(cell=sj.gru(4)), ValueError,
         r"^gru\(4\): expected parameters .*, with 'recurrent_bias'; got 'bias', 'input'",
     ),
+    "parameters of another kind of cell": (
+        lambda: scan(cell=sj.lru(4)), ValueError,
+        r"^lru\(4\): expected parameters of `init` of this cell, with .*; got 'bias', 'input'",
+    ),
+    "other gates": (
+        lambda: scan(cell=sj.elman(4)), ValueError,
+        r"^elman\(4\): expected parameters with 1 gates, got 4: they are another cell's",
+    ),
     "nothing": (lambda: scan(xs={}), ValueError, "no arrays"),
     "mask dtype": (lambda: scan(mask=jnp.ones((2, 5))), TypeError, "bool.*float32"),
     "mask shape": (lambda: scan(mask=jnp.ones((5,), bool)), ValueError, r"\(2, 5\)"),

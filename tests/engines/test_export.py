@@ -1,6 +1,7 @@
 """Programs for export: with open sizes, and written to a file and read again."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import pytest
 from jax import export
 
 import seqjax as sj
+from tests import exports
 from tests.parameters import drawn
 from tests.table import CELLS, IN_FEATURES
 
@@ -85,3 +87,40 @@ def test_every_record_of_a_cell_can_be_written():
     assert (
         jax.tree.structure(trees) == export.deserialize(saved).in_tree.children()[0].children()[0]
     )
+
+
+@pytest.mark.parametrize("name", ["minimal_gru", "gated_delta_net", "conv_lstm"])
+def test_a_program_for_all_platforms_goes_by_the_sizes_of_each(name):
+    """What is lowered for a platform is what a program for that platform alone is."""
+    cell = CELLS[name]
+    run = functools.partial(exports.program, cell)
+    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), IN_FEATURES))
+    carry = jax.eval_shape(lambda params: cell.initial_carry(params, (2,)), params)
+    xs = jax.ShapeDtypeStruct((2, 7, IN_FEATURES), jnp.float32)
+
+    def operations(platform, *platforms):
+        traced = run(sj.Auto(platforms=platforms)).trace(params, carry, xs)
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        return sorted(
+            re.findall(r"stablehlo\.(?:while|dot_general|convolution|exp\w+|slice)", text)
+        )
+
+    for platform in ("cpu", "tpu"):
+        assert operations(platform, *exports.PLATFORMS) == operations(platform, platform)
+    assert operations("cpu", "cpu") != operations("tpu", "tpu")
+
+
+def test_a_program_for_all_platforms_runs_on_this_one():
+    cell = CELLS["minimal_gru"]
+    params, xs = drawn(cell, IN_FEATURES), np.ones((2, 7, IN_FEATURES), np.float32)
+    carry = cell.initial_carry(params, (2,))
+    got = exports.exported(cell, sj.Auto(platforms=exports.PLATFORMS)).call(params, carry, xs)
+    wanted = exports.program(cell, sj.Auto())(params, carry, xs)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), got, wanted)
+
+
+def test_platforms_are_those_of_jax():
+    with pytest.raises(ValueError, match="Auto: `platforms` must be a tuple of some of .*'gpu'"):
+        sj.Auto(platforms=("gpu",))
+    with pytest.raises(ValueError, match="Store: `platforms` must be a tuple"):
+        sj.Store(platforms="cpu")

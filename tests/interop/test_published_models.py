@@ -10,6 +10,7 @@ from safetensors.numpy import load_file
 
 import seqjax as sj
 from tests.golden.make_published import FOLDER
+from tests.interop import published_sizes
 
 MODELS = sorted(folder.name for folder in FOLDER.iterdir())
 
@@ -47,3 +48,8 @@ def test_byte_by_byte_back(name, tmp_path):
     assert jax.eval_shape(lambda tokens: loaded.model(tokens)[1], tokens).dtype == jnp.bfloat16
     for key, array in sj.interop.weights(loaded).items():
         assert (array.dtype, array.tobytes()) == (jnp.bfloat16, narrow[key].tobytes()), key
+
+
+@pytest.mark.parametrize("name", ["mamba-130m", "mamba2-130m", "rwkv4-169m", "rwkv7-0.1b"])
+def test_number_of_parameters(name):
+    published_sizes.check(name)

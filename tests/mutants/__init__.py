@@ -1,6 +1,6 @@
 """Faults that developers make, to see that the tests catch them: `python -m tests.mutants`."""
 
-from tests.mutants import cells, core, data, engines, models, training
+from tests.mutants import cells, core, data, engines, models, training, weights
 
 FAULTS = (
     *core.FAULTS,
@@ -9,4 +9,5 @@ FAULTS = (
     *data.FAULTS,
     *models.FAULTS,
     *training.FAULTS,
+    *weights.FAULTS,
 )

@@ -167,6 +167,12 @@ def test_switches(word):
         ({"cell": "lstm"}, "--cell lstm or --block retnet, not both"),
         ({"features": 30}, "--block retnet --features 30: retention: `heads=4` must divide"),
         ({"cell_options": ("wings=2",)}, "--cell-options wings=2: .*wings"),
+        ({"block": "lstm"}, "--block lstm --features 8: .*no block 'lstm'; there are .*'xlstm'"),
+        ({"block": "griffin,hawk"}, "--block griffin,hawk .*no block 'hawk'; .*'griffin'"),
+        (
+            {"block": "griffin,attention", "cell_options": ("state=2",)},
+            "no block of .*'griffin', 'attention'.* takes 'state'",
+        ),
     ],
 )
 def test_mistakes_with_blocks(settings, message):
@@ -178,6 +184,15 @@ def test_options_of_blocks():
     config = CellConfig(block="rwkv7", features=8, dropout=0.0, cell_options=("heads=2",))
     blocks = sj.block_stack("rwkv7", 8, layers=1, heads=2)
     assert build_cell(config) is sj.stack(sj.dense(8), blocks)
+    pattern = ("griffin", "griffin", "attention")
+    options = ("window=4", "rotary=0.5")
+    config = CellConfig(
+        block=",".join(pattern), features=8, layers=3, dropout=0.0, cell_options=options
+    )
+    blocks = sj.block_stack(pattern, 8, layers=3, window=4, rotary=0.5)
+    assert build_cell(config).features == blocks.features
+    params = jax.eval_shape(lambda: build_cell(config).init(jax.random.key(0), 8))
+    assert jax.eval_shape(lambda: blocks.init(jax.random.key(0), 8)) in params.values()
     for name in ("rwkv6", "rwkv7", "mamba2"):
         sj.block_stack(name, 200, layers=1)  # No multiple of 64.
 

@@ -1,0 +1,73 @@
+"""Faults in weights of other libraries."""
+
+from tests.mutants.fault import Fault
+
+LAYERS = "tests/interop/test_layers.py"
+REFUSALS = "tests/interop/test_refusals.py"
+PUBLISHED = "tests/interop/test_published_models.py"
+
+FAULTS = (
+    Fault(
+        "weights for which there is no place are left out",
+        "interop",
+        "surplus = given - used - set(family.tied)",
+        "surplus = set()",
+        f"{REFUSALS}::test_names",
+    ),
+    Fault(
+        "decays are loaded in bfloat16 with all else",
+        "interop",
+        "jnp.promote_types(wanted, jnp.float32) if float32 else wanted",
+        "wanted",
+        f"{REFUSALS}::test_dtype_and_sharding",
+    ),
+    Fault(
+        "a tied head that differs is left out",
+        "interop",
+        "if name in tensors and name not in used:",
+        "if False:",
+        f"{REFUSALS}::test_a_tied_head_that_differs",
+    ),
+    Fault(
+        "parameters are the memory of a live layer",
+        "interop",
+        'np.array(array, jax.dtypes.canonicalize_dtype(wanted), order="C")',
+        "array.astype(jax.dtypes.canonicalize_dtype(wanted), copy=False)",
+        f"{REFUSALS}::test_a_live_array_may_change",
+    ),
+    Fault(
+        "a model is saved with the config of another one",
+        "interop",
+        "same = same or _program(module) == _program(other)",
+        "same = True",
+        f"{REFUSALS}::test_another_model_with_the_same_parameters",
+    ),
+    Fault(
+        "sections go back in the order in which they come",
+        "interop",
+        "return self._ordered(arrays, _inverse(self.order), sizes)",
+        "return self._ordered(arrays, self.order, sizes)",
+        "tests/interop/test_operations.py",
+    ),
+    Fault(
+        "a GRU of Keras has the gates of PyTorch",
+        "interop",
+        '"gru": (1, 0, 2)',
+        '"gru": (0, 1, 2)',
+        f"{LAYERS} -k keras_gru",
+    ),
+    Fault(
+        "the update gate of Haiku keeps what ours replaces",
+        "interop",
+        "Negate(0, 1)",
+        "Negate(0, 2)",
+        f"{LAYERS} -k haiku_gru",
+    ),
+    Fault(
+        "the forget gate of Haiku lacks its 1",
+        "interop",
+        "Plus(1.0, at=1)",
+        "Plus(0.0, at=1)",
+        f"{LAYERS} -k haiku_lstm",
+    ),
+)
