@@ -66,7 +66,7 @@ def plan(found: dict[str, str], extra: str) -> tuple[list[str], list[str]]:
     stale = [] if keeps else sorted(filter(PLUGIN.fullmatch, found))
     kept = [f"numpy=={found['numpy']}"] if "numpy" in found else []
     wanted = f"jax[{extra}]" if extra else "jax"
-    return stale, [f"seqjax[plot] @ {SOURCE}", f"{wanted}=={jax if keeps else JAX}", *kept]
+    return stale, [f"seqjax[plot,train] @ {SOURCE}", f"{wanted}=={jax if keeps else JAX}", *kept]
 
 
 def prepare(extra: str) -> list[str]:

@@ -12,7 +12,15 @@ from seqjax.core.cell import Cell, factory
 from seqjax.core.gated import gated
 from seqjax.core.gates import Gates
 from seqjax.core.heads import to_heads
-from seqjax.core.layers import dense, feed_forward, layer_norm, pointwise, rms_norm, standardize
+from seqjax.core.layers import (
+    dense,
+    feed_forward,
+    layer_norm,
+    pointwise,
+    rms_norm,
+    standardize,
+    zero_centred_rms_norm,
+)
 from seqjax.core.linear import diagonal, linear
 from seqjax.core.masks import length_mask, segment_starts
 from seqjax.core.matrix import Access, MatrixState, Scaled, matrix_state
@@ -90,6 +98,7 @@ __all__ = [
     "trajectory",
     "weight_mask",
     "windowed",
+    "zero_centred_rms_norm",
     "zoneout",
 ]
 __all__ += catalogue.__all__

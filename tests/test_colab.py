@@ -59,7 +59,7 @@ def test_an_old_jax_goes_with_all_that_ties_it_to_accelerators(cell, extra):
     stale, wanted = cell.plan(COLAB, extra)
     assert stale == ["jax-cuda12-pjrt", "jax-cuda12-plugin", "libtpu"]
     jax = f"jax[{extra}]=={cell.JAX}" if extra else f"jax=={cell.JAX}"
-    assert wanted == [f"seqjax[plot] @ {cell.SOURCE}", jax, "numpy==2.1.3"]
+    assert wanted == [f"seqjax[plot,train] @ {cell.SOURCE}", jax, "numpy==2.1.3"]
 
 
 def test_a_jax_that_is_new_enough_stays(cell):

@@ -32,7 +32,8 @@ def test_padding_does_not_count_even_if_it_is_nan():
 
 
 def test_low_precision_logits_are_summed_in_float32():
-    logits, targets = jax.ShapeDtypeStruct((3, 4), jnp.bfloat16), jax.ShapeDtypeStruct((3,), int)
+    logits = jax.ShapeDtypeStruct((3, 4), jnp.bfloat16)
+    targets = jax.ShapeDtypeStruct((3,), jnp.int32)
     assert jax.eval_shape(cross_entropy, logits, targets).dtype == jnp.float32
 
 

@@ -1,5 +1,6 @@
 """The real-gated linear recurrent unit of Griffin and RecurrentGemma, and the block around it."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 from seqjax.core.blocks import on_slice, prenorm, product
 from seqjax.core.cell import Cell, expect_inputs, expect_real, expect_width, factory, positive_int
 from seqjax.core.gates import add_bias, initialize_gates, like_features, project_blocks
-from seqjax.core.layers import dense, feed_forward, pointwise
+from seqjax.core.layers import dense, feed_forward, pointwise, rms_norm
 from seqjax.core.linear import diagonal
 from seqjax.core.shift import short_convolution, token_shift
 from seqjax.core.stack import stack
@@ -172,6 +173,7 @@ def griffin_block(
     hidden: int | None = None,
     bias: bool = False,
     first_step: FirstStep = "scaled",
+    norm_around: Callable[..., Cell] = rms_norm,
     norm_epsilon: float = 1e-6,
 ) -> Cell:
     """The recurrent block of Griffin; a trunk of these alone is Hawk.
@@ -191,7 +193,8 @@ def griffin_block(
       hidden: width inside the feed-forward layer, by default three times `features`.
       bias: whether the products of the feed-forward layer have one, as in RecurrentGemma.
       first_step: of the recurrence, see `sj.rg_lru`; RecurrentGemma's is `"plain"`.
-      norm_epsilon: of the norms in front of both.
+      norm_around: makes the norms in front of both: `sj.zero_centred_rms_norm` in RecurrentGemma.
+      norm_epsilon: of these.
 
     Returns:
       A cell; `sj.stack(*[sj.griffin_block(64)] * 6)` is the trunk of a Hawk. The paper's Griffin
@@ -225,7 +228,8 @@ def griffin_block(
         activation=jax.nn.gelu,
     )
     return stack(
-        time=prenorm(mix, epsilon=norm_epsilon), channel=prenorm(after, epsilon=norm_epsilon)
+        time=prenorm(mix, norm=norm_around, epsilon=norm_epsilon),
+        channel=prenorm(after, norm=norm_around, epsilon=norm_epsilon),
     )
 
 

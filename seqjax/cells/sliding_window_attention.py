@@ -1,5 +1,6 @@
 """Attention over the last steps as a recurrence: the state is a window of keys and values."""
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
@@ -18,7 +19,7 @@ from seqjax.core.key_ring import (
     places,
     written,
 )
-from seqjax.core.layers import draw, feed_forward, scale_to_one
+from seqjax.core.layers import draw, feed_forward, rms_norm, scale_to_one
 from seqjax.core.rotary import rotate
 from seqjax.core.stack import stack
 from seqjax.core.steps import Run, is_symbolic, time_of
@@ -214,6 +215,7 @@ def attention_block(
     hidden: int | None = None,
     bias: bool = False,
     activation: Activation = jax.nn.silu,
+    norm_around: Callable[..., Cell] = rms_norm,
     norm_epsilon: float = 1e-6,
     **options: Any,
 ) -> Cell:
@@ -226,7 +228,8 @@ def attention_block(
       features: width of the input and of the output.
       heads: of the attention; by default as many as make them 64 wide or more.
       hidden, bias, activation: of the feed-forward layer.
-      norm_epsilon: of the norms in front of both.
+      norm_around: makes the norms in front of both.
+      norm_epsilon: of these.
       **options: further arguments of `sj.sliding_window_attention`, such as `window=128`.
 
     Returns:
@@ -246,6 +249,6 @@ def attention_block(
     attention = sliding_window_attention(features, heads=heads, **options)
     forward = feed_forward(features, hidden=hidden, bias=bias, activation=activation)
     return stack(
-        time=prenorm(attention, epsilon=norm_epsilon),
-        channel=prenorm(forward, epsilon=norm_epsilon),
+        time=prenorm(attention, norm=norm_around, epsilon=norm_epsilon),
+        channel=prenorm(forward, norm=norm_around, epsilon=norm_epsilon),
     )

@@ -24,7 +24,7 @@ from seqjax.core.cell import (
 )
 from seqjax.core.gates import like_features
 from seqjax.core.steps import Run
-from seqjax.core.trees import narrow
+from seqjax.core.trees import narrow, widen
 from seqjax.core.types import Activation, Array, Initializer, Params, PRNGKeyArray
 
 Recipes = Mapping[str, tuple[Initializer, tuple[int, ...]]]
@@ -190,6 +190,44 @@ def rms_norm(features: int, *, epsilon: float = 1e-6) -> Cell:
     def apply(params, x):
         expect_inputs("rms_norm", features, x)
         return scale_to_one(x, epsilon) * like_features(params["gain"], x)
+
+    return pointwise(apply, features=features, init=init, in_features=features)
+
+
+@factory
+def zero_centred_rms_norm(features: int, *, epsilon: float = 1e-6) -> Cell:
+    """Root-mean-square norm whose parameter is what its gain has beyond 1, as in Gemma.
+
+        y = (1 + gain) * x / sqrt(mean(x^2) + epsilon)
+
+    Near 1, a narrow dtype has few numbers; near 0 it has many.
+
+    Args:
+      features: width of the input and of the output.
+      epsilon: keeps small inputs from being blown up.
+
+    Returns:
+      A cell with the parameter `gain`, which starts at 0, and an empty carry.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.zero_centred_rms_norm(2)
+      >>> cell.step({"gain": jnp.ones(2)}, (), jnp.array([3.0, 3.0]))[1].round(3)
+      Array([2., 2.], dtype=float32)
+
+    Source: the released code of Gemma, arXiv:2403.08295.
+    """
+
+    def init(key, in_features):
+        expect_width("zero_centred_rms_norm", features, in_features)
+        return {"gain": jnp.zeros((features,))}
+
+    def apply(params, x):
+        expect_inputs("zero_centred_rms_norm", features, x)
+        wide = scale_to_one(widen(x), epsilon)
+        y = wide * (1 + like_features(widen(params["gain"]), wide))
+        return y.astype(jnp.result_type(x, params["gain"]))
 
     return pointwise(apply, features=features, init=init, in_features=features)
 

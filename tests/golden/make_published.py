@@ -72,10 +72,65 @@ def xlstm() -> Any:
     return xLSTMForCausalLM(config)
 
 
+def recurrent_gemma() -> Any:
+    from transformers import RecurrentGemmaConfig, RecurrentGemmaForCausalLM
+
+    own = {"hidden_size": 8, "lru_width": 6, "num_attention_heads": 2, "num_key_value_heads": 1}
+    own |= {"num_hidden_layers": 3, "intermediate_size": 10, "attention_window_size": 3}
+    # Its recurrence remembers the last call where there is a cache.
+    config = RecurrentGemmaConfig(**{**SMALL, **own}, use_cache=False, logits_soft_cap=2.0)
+    return RecurrentGemmaForCausalLM(config)
+
+
+def olmo_hybrid() -> Any:
+    from transformers import OlmoHybridConfig, OlmoHybridForCausalLM
+
+    own = {"hidden_size": 8, "intermediate_size": 5, "num_attention_heads": 2}
+    own |= {"num_key_value_heads": 1, "linear_num_key_heads": 1, "linear_num_value_heads": 2}
+    own |= {"linear_key_head_dim": 3, "linear_value_head_dim": 4, "num_hidden_layers": 2}
+    layers = ["linear_attention", "full_attention"]
+    own |= {"max_position_embeddings": 16, "pad_token_id": 0, "rms_norm_eps": 1e-3}
+    config = OlmoHybridConfig(**{**SMALL, **own}, layer_types=layers)
+    return OlmoHybridForCausalLM(config)
+
+
 MODELS: dict[str, Callable[[], Any]] = {
     make.__name__: make
-    for make in (mamba, mamba_untied, falcon_mamba, mamba2, mamba2_tied, rwkv4, xlstm)
+    for make in (
+        mamba,
+        mamba_untied,
+        falcon_mamba,
+        mamba2,
+        mamba2_tied,
+        rwkv4,
+        xlstm,
+        recurrent_gemma,
+        olmo_hybrid,
+    )
 }
+
+
+def olmo_hybrid_names(arrays: dict[str, Any]) -> dict[str, Any]:
+    """As in the files that are published; `save_pretrained` cuts its convolution in equal parts."""
+    published = {}
+    for name, array in arrays.items():
+        if name.endswith("linear_attn.conv1d.weight"):
+            parts = np.split(array, [3, 6])
+            published |= {
+                name.replace("conv1d", f"{z}_conv1d"): part
+                for z, part in zip("qkv", parts, strict=True)
+            }
+        elif ".0.input_layernorm" in name:
+            published[name.replace("input_layernorm", "attention_layer_norm")] = array
+        elif ".0.post_attention_layernorm" in name:
+            published[name.replace("post_attention_layernorm", "feedforward_layer_norm")] = array
+        else:
+            published[name] = array
+    return published
+
+
+NAMES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"olmo_hybrid": olmo_hybrid_names}
+"""For models that transformers holds, and writes, otherwise than they are published."""
 
 
 def expected(model: Any) -> dict[str, np.ndarray]:
@@ -88,12 +143,16 @@ def expected(model: Any) -> dict[str, np.ndarray]:
 
 def make(name: str) -> None:
     import torch
+    from safetensors.numpy import save_file
 
     torch.manual_seed(zlib.crc32(name.encode()))
     model = MODELS[name]()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     model.save_pretrained(FOLDER / name)
+    if name in NAMES:
+        arrays = {key: tensor.numpy() for key, tensor in model.state_dict().items()}
+        save_file(NAMES[name](arrays), FOLDER / name / "model.safetensors")
     (FOLDER / name / "generation_config.json").unlink(missing_ok=True)
     np.savez_compressed(FOLDER / name / "expected.npz", **expected(model))
 

@@ -4,10 +4,12 @@ from seqjax.interop.families.delta_models import DELTA_NET, GATED_DELTA_NET, KDA
 from seqjax.interop.families.equinox_layers import EQUINOX
 from seqjax.interop.families.fla_models import GLA, RETNET
 from seqjax.interop.families.flax_layers import FLAX
+from seqjax.interop.families.gemma_models import RECURRENT_GEMMA
 from seqjax.interop.families.haiku_layers import HAIKU
 from seqjax.interop.families.keras_layers import KERAS
 from seqjax.interop.families.mamba2_models import MAMBA2, MAMBA2_ORIGINAL
 from seqjax.interop.families.mamba_models import FALCON_MAMBA, MAMBA, MAMBA_ORIGINAL
+from seqjax.interop.families.olmo_models import OLMO_HYBRID
 from seqjax.interop.families.rwkv4_models import RWKV4, RWKV4_PTH
 from seqjax.interop.families.rwkv6_models import RWKV6, RWKV6_PTH
 from seqjax.interop.families.rwkv7_models import RWKV7, RWKV7_PTH
@@ -38,4 +40,6 @@ FAMILIES: tuple[Family, ...] = (
     DELTA_NET,
     GATED_DELTA_NET,
     KDA,
+    RECURRENT_GEMMA,
+    OLMO_HYBRID,
 )
