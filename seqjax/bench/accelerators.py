@@ -69,9 +69,12 @@ class Cost:
     compile_seconds: float
 
     def ratio(self, ours: "Cost") -> float:
-        """How many times ours this one is."""
-        mine, other = self.cycles or self.launches or 0, ours.cycles or ours.launches
-        return mine / other if other else float("nan")
+        """How many times ours this one is; NaN where cycles leave out kernels."""
+        if ours.launches and self.launches:
+            return self.launches / ours.launches
+        if self.kernels or ours.kernels or not ours.cycles:
+            return float("nan")
+        return (self.cycles or 0.0) / ours.cycles
 
 
 def platform_of(target: Target) -> str:

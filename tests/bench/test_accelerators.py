@@ -1,5 +1,8 @@
 """Costs by compilers: what is read out of a compiled program, and what is pinned."""
 
+import dataclasses
+import math
+
 import pytest
 
 from seqjax.bench.accelerator_report import Entry, bound, table
@@ -70,6 +73,11 @@ def test_a_table_compares_with_the_first_of_each_group():
         ["seqjax", "1.00", "1.00x"],
     ]
     assert bound(entries[2], "v5e") == 1.5e9
+
+
+def test_cycles_without_those_of_kernels_are_not_compared():
+    assert costs(4.0).ratio(costs(2.0)) == 2.0
+    assert math.isnan(costs(4.0).ratio(dataclasses.replace(costs(2.0), kernels=1)))
 
 
 def test_what_costs_more_than_recorded_is_told():

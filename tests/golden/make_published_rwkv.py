@@ -9,6 +9,7 @@ released.
 
 import json
 import os
+import sys
 import tempfile
 import zlib
 from pathlib import Path
@@ -101,6 +102,9 @@ def expected(name: str, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     os.environ["RWKV_V7_ON"] = "1" if name == "rwkv7_pth" else "0"
     os.environ["RWKV_JIT_ON"] = "0"
     import torch
+
+    # It reads its settings when it is imported.
+    sys.modules.pop("rwkv.model", None)
     from rwkv.model import RWKV
 
     with tempfile.TemporaryDirectory() as folder:

@@ -1,0 +1,40 @@
+"""The laws for every cell whose loops over time can be kernels: `python -m tests.kernels`.
+
+On a CPU kernels are interpreted. It takes some minutes, so the suite has one cell of each kind:
+`tests/engines/test_fused.py`.
+"""
+
+import argparse
+import sys
+
+import seqjax as sj
+from seqjax.testing import check_cell
+from tests.table import GATED, IN_FEATURES, LINEAR, TABLE
+
+FUSED = sj.Fused(tile=4, block=2)
+NOT_VECTORS = "states are vectors of numbers"
+"""What the error says where a state has keys: those cells go by `lax.scan`."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.kernels", description=__doc__)
+    parser.add_argument("cells", nargs="*", help="rows of the table; all that qualify by default")
+    names = parser.parse_args().cells
+    failed = 0
+    for row in TABLE:
+        if row.methods not in (GATED, LINEAR) or (names and row.name not in names):
+            continue
+        try:
+            check_cell(row.cell, IN_FEATURES, methods=(FUSED,), thorough=False)
+            print(f"equal     {row.name}", flush=True)
+        except (AssertionError, ValueError) as error:
+            if NOT_VECTORS in str(error):
+                print(f"no kernel {row.name}", flush=True)
+                continue
+            failed += 1
+            print(f"FAILED    {row.name}: {error}", flush=True)
+    return min(failed, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
