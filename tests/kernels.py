@@ -12,8 +12,6 @@ from seqjax.testing import check_cell
 from tests.table import GATED, IN_FEATURES, LINEAR, TABLE
 
 FUSED = sj.Fused(tile=4, block=2)
-NOT_VECTORS = "states are vectors of numbers"
-"""What the error says where a state has keys: those cells go by `lax.scan`."""
 
 
 def main() -> int:
@@ -26,13 +24,10 @@ def main() -> int:
             continue
         try:
             check_cell(row.cell, IN_FEATURES, methods=(FUSED,), thorough=False)
-            print(f"equal     {row.name}", flush=True)
+            print(f"equal  {row.name}", flush=True)
         except (AssertionError, ValueError) as error:
-            if NOT_VECTORS in str(error):
-                print(f"no kernel {row.name}", flush=True)
-                continue
             failed += 1
-            print(f"FAILED    {row.name}: {error}", flush=True)
+            print(f"FAILED {row.name}: {error}", flush=True)
     return min(failed, 1)
 
 

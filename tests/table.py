@@ -17,8 +17,9 @@ IN_FEATURES = 3
 
 
 PLAIN = ("plain", "auto")
-GATED = (*PLAIN, "recompute", "store")
-LINEAR = (*PLAIN, "associative", "chunked")
+WITH_KEYS = (*PLAIN, "recompute", "store")
+GATED = (*WITH_KEYS, "fused")
+LINEAR = (*PLAIN, "fused", "associative", "chunked")
 MATRIX = (*PLAIN, "chunked")
 ANY_STEP = (*PLAIN, "recompute")
 ANY = METHODS
@@ -181,13 +182,14 @@ TABLE = [
     Row("learned_initial_carry", sj.learned_initial_carry(sj.lstm(4))),
     Row("dropout", sj.dropout(sj.gru(4), 0.4)),
     Row("dropout_variational", sj.dropout(sj.elman(4), 0.4, variational=True)),
-    Row("zoneout", sj.zoneout(sj.lstm(4), sj.LSTMState(hidden=0.2, cell=0.5))),
+    Row("zoneout", sj.zoneout(sj.lstm(4), sj.LSTMState(hidden=0.2, cell=0.5)), methods=WITH_KEYS),
     Row(
         "all_together",
         sj.stack(
             sj.dropout(sj.zoneout(sj.gru(IN_FEATURES), 0.3), 0.3),
             sj.residual(sj.learned_initial_carry(sj.elman(IN_FEATURES))),
         ),
+        methods=WITH_KEYS,
     ),
     Row("bidirectional", sj.bidirectional(sj.gru(2)), core=True),
     Row("bidirectional_sum", sj.bidirectional(sj.lstm(2), sj.elman(2), merge="sum")),

@@ -10,10 +10,11 @@ import pytest
 import seqjax as sj
 from seqjax.testing import check_cell
 from tests.parameters import drawn
-from tests.table import ANY_STEP, CELLS, GATED, IN_FEATURES, LINEAR, MATRIX, ROWS
+from tests.table import ANY_STEP, CELLS, GATED, IN_FEATURES, LINEAR, MATRIX, ROWS, WITH_KEYS
 
 METHODS = {
     GATED: sj.Recompute(tile=3, forward_tile=2),
+    WITH_KEYS: sj.Recompute(tile=3, forward_tile=2),
     ANY_STEP: sj.Recompute(tile=3),
     LINEAR: sj.Chunked(tile=3, inside="steps"),
     MATRIX: sj.Chunked(chunk=4, tile=4),

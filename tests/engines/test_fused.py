@@ -153,5 +153,5 @@ def test_states_that_are_no_vectors_are_refused():
     cell = sj.zoneout(sj.gru(4), 0.1)
     params = cell.init(jax.random.key(0), 3)
     carry = sj.seed_carry(cell.initial_carry(params, (2,)), jax.random.key(1))
-    with pytest.raises(ValueError, match="states are vectors of numbers.*Use method='auto'"):
+    with pytest.raises(ValueError, match="needs a state of vectors of numbers.*Use method='auto'"):
         sj.scan(cell, params, jnp.ones((2, 5, 3)), carry, method="fused")

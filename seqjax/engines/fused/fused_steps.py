@@ -40,7 +40,7 @@ def fused_gated(
     batch_shape, time = xs.shape[1:-1], time_of(xs)
     if not _are_vectors(carry, len(batch_shape)):
         raise ValueError(
-            "scan: method='fused' runs cells whose states are vectors of numbers; this one carries "
+            "scan: method='fused' needs a state of vectors of numbers; this cell carries "
             f"{jax.tree.map(jax.typeof, carry)}. Use method='auto', which makes kernels where it "
             "can."
         )
