@@ -36,11 +36,14 @@ def chosen(names: Sequence[str]) -> list[str]:
 
 
 def known(methods: Sequence[str]) -> tuple[str, ...]:
-    """The methods that are meant: all, if none is named. The plain loop is always among them."""
+    """The methods that are meant. If none is named, those that are more than interpreted here. The
+    plain loop is always among them."""
     unknown = set(methods) - set(METHODS)
     if unknown:
         raise InputError(f"--methods: {sorted(unknown)} are none of {list(METHODS)}.")
-    return ("plain", *(m for m in METHODS if m != "plain" and m in (methods or METHODS)))
+    kernels = jax.default_backend() == "tpu"
+    meant = methods or [name for name in METHODS if kernels or name != "fused"]
+    return ("plain", *(name for name in METHODS if name != "plain" and name in meant))
 
 
 def families(

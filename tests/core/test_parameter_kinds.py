@@ -11,6 +11,7 @@ from tests.table import CELLS, IN_FEATURES
 
 NO_WEIGHTS = {
     "bias", "recurrent_bias", "decay_bias", "input_gain", "recurrent_gain", "mu", "peephole",
+    "query_bias", "key_bias", "value_bias", "gate_bias", "query_gain", "key_gain",
     "a", "a_real", "a_imaginary", "values", "keys",
 }  # fmt: skip
 """Of two dimensions or more in some cell, and no weights; the last two are of a memory."""

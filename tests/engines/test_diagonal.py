@@ -178,7 +178,7 @@ def test_the_derivative_of_an_associative_scan(x64):
     fresh = jnp.zeros((5, 2), bool).at[3, 0].set(True)
 
     def run(decay, value, start):
-        return prefix.solve(Update(decay, value), start, fresh)
+        return prefix.solve(None, Update(decay, value), start, fresh)
 
     check_grads(jax.jit(run), (decay, value, start), order=2, atol=1e-6, rtol=1e-6)
 
