@@ -31,6 +31,8 @@ nb_execution_mode = "force" if os.environ.get("SEQJAX_DOCS") == "execute" else "
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 nb_execution_timeout = 600
+# The first cell of a notebook calls a program, which is IPython and not Python.
+suppress_warnings = ["misc.highlighting_failure"]
 
 # Docstrings say shapes, so signatures need not.
 autodoc_typehints = "none"
