@@ -1,39 +1,16 @@
 """RWKV-6: the names of the released `.pth` files, and those of fla."""
 
 from seqjax.cells.rwkv6 import rwkv6_block
-from seqjax.core.layers import layer_norm
-from seqjax.interop.families.trunks import LAYERS, VECTOR, ends, language_model, norm_rules
+from seqjax.interop.families.rwkv_trunk import released_config, rwkv_model
+from seqjax.interop.families.trunks import LAYERS, VECTOR, ends, norm_rules
 from seqjax.interop.operations import Reorder, Split, SplitAxis, Squeeze, T, merge_axes
 from seqjax.interop.table import Family, Rule, under
 
 
-def _build(config, rngs, **options):
-    layers = config["num_hidden_layers"]
-    blocks = [
-        rwkv6_block(
-            config["hidden_size"],
-            layer=layer,
-            layers=layers,
-            norm_epsilon=config["norm_eps"],
-            **options,
-        )
-        for layer in range(layers)
-    ]
-    norm = layer_norm(config["hidden_size"], epsilon=config["norm_eps"])
-    return language_model(config, blocks, norm, rngs, first_norm=norm)
-
-
 def _of_shapes(config, shapes, rngs):
-    vocabulary, width = shapes["emb.weight"]
-    own = {
-        "vocab_size": vocabulary,
-        "hidden_size": width,
-        "num_hidden_layers": sum(name.endswith(".ln1.weight") for name in shapes),
-        "norm_eps": 1e-5,
-        "tie_word_embeddings": False,
-    }
-    return _build(
-        own,
+    return rwkv_model(
+        rwkv6_block,
+        released_config(shapes),
         rngs,
         heads=shapes["blocks.0.att.time_faaaa"][0],
         mix_rank=shapes["blocks.0.att.time_maa_w2"][1],
@@ -134,7 +111,8 @@ def _layer(config):
 RWKV6 = Family(
     "rwkv6",
     matches=lambda config, shapes: config.get("model_type") == "rwkv6",
-    build=lambda config, shapes, rngs: _build(
+    build=lambda config, shapes, rngs: rwkv_model(
+        rwkv6_block,
         config,
         rngs,
         heads=config["num_heads"],

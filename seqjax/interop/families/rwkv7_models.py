@@ -1,40 +1,17 @@
 """RWKV-7: the names of the released `.pth` files, and those of fla."""
 
 from seqjax.cells.rwkv7 import rwkv7_block
-from seqjax.core.layers import layer_norm
-from seqjax.interop.families.trunks import LAYERS, VECTOR, ends, language_model, norm_rules
+from seqjax.interop.families.rwkv_trunk import released_config, rwkv_model
+from seqjax.interop.families.trunks import LAYERS, VECTOR, ends, norm_rules
 from seqjax.interop.operations import T, merge_axes
 from seqjax.interop.table import Family, Rule, under
 
 
-def _build(config, rngs, **options):
-    layers = config["num_hidden_layers"]
-    blocks = [
-        rwkv7_block(
-            config["hidden_size"],
-            layer=layer,
-            layers=layers,
-            norm_epsilon=config["norm_eps"],
-            **options,
-        )
-        for layer in range(layers)
-    ]
-    norm = layer_norm(config["hidden_size"], epsilon=config["norm_eps"])
-    return language_model(config, blocks, norm, rngs, first_norm=norm)
-
-
 def _of_shapes(config, shapes, rngs):
-    vocabulary, width = shapes["emb.weight"]
-    own = {
-        "vocab_size": vocabulary,
-        "hidden_size": width,
-        "num_hidden_layers": sum(name.endswith(".ln1.weight") for name in shapes),
-        "norm_eps": 1e-5,
-        "tie_word_embeddings": False,
-    }
     attention, nothing = "blocks.0.att.", (None, None)
-    return _build(
-        own,
+    return rwkv_model(
+        rwkv7_block,
+        released_config(shapes),
         rngs,
         heads=shapes[attention + "r_k"][0],
         decay_rank=shapes[attention + "w1"][1],
@@ -138,7 +115,8 @@ def _layer(config):
 
 def _of_config(config, shapes, rngs):
     width = config["head_dim"] or config["hidden_size"] // config["num_heads"]
-    return _build(
+    return rwkv_model(
+        rwkv7_block,
         config,
         rngs,
         heads=config["hidden_size"] // width,
