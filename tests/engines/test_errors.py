@@ -191,10 +191,10 @@ MISTAKES = {
     ),
     "dropout rate": (lambda: sj.dropout(sj.gru(4), 1.0), ValueError, r"\[0, 1\)"),
     "zoneout of a stack": (
-        lambda: sj.zoneout(sj.stack(sj.gru(4)), 0.1), ValueError, "each layer inside",
+        lambda: sj.zoneout(sj.stack(sj.gru(4)), 0.1), ValueError, "around the cells inside",
     ),
     "zoneout rates": (
-        lambda: scan(cell=sj.zoneout(sj.lstm(4), (0.1, 0.2, 0.3))), ValueError, "do not fit",
+        lambda: sj.zoneout(sj.lstm(4), (0.1, 0.2, 0.3)), ValueError, "do not fit",
     ),
     "sum of two widths": (
         lambda: sj.bidirectional(sj.gru(4), sj.gru(3), merge="sum"), ValueError, "4 and 3",
