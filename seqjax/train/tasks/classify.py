@@ -18,6 +18,7 @@ from seqjax.data.examples import Example
 from seqjax.data.formats.values import label_of, number_of
 from seqjax.data.padding import Encoded
 from seqjax.nn.classifier import Classifier
+from seqjax.nn.embedding import token_embedding
 from seqjax.nn.outputs import Outputs, Regression, Sigmoid, Softmax
 from seqjax.train.class_labels import check_target, labels_of
 from seqjax.train.classify_options import ClassifyConfig
@@ -220,7 +221,7 @@ class Classification(ExampleTask):
             embedding, width = None, self.standardizer.features
         else:
             width = config.embedding
-            embedding = nnx.Embed(len(self.vocabulary), width, rngs=rngs)
+            embedding = token_embedding(len(self.vocabulary), width, rngs=rngs)
         cell = build_cell(config, both_ways=config.bidirectional)
         if self.space:
             cell = build_video_cell(cell, config.video, self.space)

@@ -11,6 +11,7 @@ from seqjax.core.errors import InputError
 from seqjax.data.examples import Example
 from seqjax.data.formats import Fields
 from seqjax.data.pairs import load_pairs
+from seqjax.nn.embedding import token_embedding
 from seqjax.nn.encoder import RecurrentEncoder
 from seqjax.train.bounds import PositiveInt
 from seqjax.train.config import OptimizerConfig, RunConfig
@@ -105,7 +106,7 @@ class TextReading:
 
     def encoder(self, config: TranslatorConfig, rngs: nnx.Rngs) -> RecurrentEncoder:
         """An encoder that reads both ways, if the config says so."""
-        embedding = nnx.Embed(len(self.vocabulary), config.embedding, rngs=rngs)
+        embedding = token_embedding(len(self.vocabulary), config.embedding, rngs=rngs)
         cell = build_cell(config, both_ways=config.bidirectional)
         return RecurrentEncoder(cell, config.embedding, embedding=embedding, rngs=rngs)
 
