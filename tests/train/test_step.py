@@ -11,6 +11,7 @@ import pytest
 import seqjax as sj
 from seqjax.data.documents import Document
 from seqjax.data.streams import window
+from seqjax.data.tokenizer import corpus_of
 from seqjax.data.vocabulary import BOUNDARY, Vocabulary
 from seqjax.losses import cross_entropy
 from seqjax.train.config import OptimizerConfig
@@ -24,7 +25,7 @@ from seqjax.train.texts import TextConfig, Texts
 
 DOCUMENTS = [Document(str(i), f"document {i} is about {'abcdefgh'[i] * 40}. ") for i in range(8)]
 VOCABULARY = Vocabulary.of(text for _, text in DOCUMENTS)
-CORPUS = VOCABULARY.corpus(DOCUMENTS)
+CORPUS = corpus_of(VOCABULARY, DOCUMENTS)
 STREAMS, TIME = 4, 16
 
 
@@ -143,7 +144,7 @@ def test_nothing_flows_from_one_document_into_the_next():
 
     def logits(first):
         documents = [Document("first", first), DOCUMENTS[1]]
-        tokens = jnp.asarray(VOCABULARY.corpus(documents).astype(np.int32))
+        tokens = jnp.asarray(corpus_of(VOCABULARY, documents).astype(np.int32))
         return np.asarray(run(tokens))[len(first) + 1 :]
 
     np.testing.assert_array_equal(logits("document a"), logits("cabbages a"))
@@ -235,7 +236,7 @@ def test_evaluation_is_the_cost_of_the_text(devices):
     cost = jax.jit(lambda tokens: cross_entropy(model(tokens[:-1])[1], tokens[1:]))
     nats = 0.0
     for document in DOCUMENTS:
-        nats += float(cost(jnp.asarray(VOCABULARY.corpus([document]).astype(np.int32))))
+        nats += float(cost(jnp.asarray(corpus_of(VOCABULARY, [document]).astype(np.int32))))
     characters = sum(len(text) for _, text in DOCUMENTS)
     mesh = make_mesh(64, devices)
     placed = jax.device_put(model, jax.NamedSharding(mesh, jax.P()))

@@ -17,6 +17,7 @@ from seqjax.data.drawn import clips
 from seqjax.data.examples import Example
 from seqjax.data.formats.values import label_of, number_of
 from seqjax.data.padding import Encoded
+from seqjax.data.tokenizer import Tokenizer
 from seqjax.nn.classifier import Classifier
 from seqjax.nn.embedding import token_embedding
 from seqjax.nn.outputs import Outputs, Regression, Sigmoid, Softmax
@@ -30,7 +31,6 @@ from seqjax.train.paired_files import one_text, series_of
 from seqjax.train.scaling import Standardizer, check_space, rows_of_picture, space_of
 from seqjax.train.task import Criterion
 from seqjax.train.tokens import (
-    AnyVocabulary,
     restore_vocabulary,
     save_vocabulary,
     vocabulary_of,
@@ -52,7 +52,7 @@ class Classification(ExampleTask):
 
     config: ClassifyConfig
     labels: tuple[str, ...]
-    vocabulary: AnyVocabulary | None = None
+    vocabulary: Tokenizer | None = None
     standardizer: Standardizer | None = None
     target_location: float = 0.0
     target_scale: float = 1.0
@@ -164,7 +164,7 @@ class Classification(ExampleTask):
         )
 
     @property
-    def input_vocabulary(self) -> AnyVocabulary | None:
+    def input_vocabulary(self) -> Tokenizer | None:
         return self.vocabulary
 
     def encode(self, example: Example, *, with_target: bool = True) -> Encoded:

@@ -11,6 +11,7 @@ from seqjax.core.errors import InputError
 from seqjax.data.examples import Example
 from seqjax.data.formats import Fields
 from seqjax.data.pairs import load_pairs
+from seqjax.data.tokenizer import Tokenizer
 from seqjax.nn.embedding import token_embedding
 from seqjax.nn.encoder import RecurrentEncoder
 from seqjax.train.bounds import PositiveInt
@@ -21,7 +22,6 @@ from seqjax.train.model import build_cell
 from seqjax.train.paired_files import ParallelConfig, one_text
 from seqjax.train.pictures import token_name
 from seqjax.train.tokens import (
-    AnyVocabulary,
     TokenKind,
     restore_vocabulary,
     save_vocabulary,
@@ -94,7 +94,7 @@ class TranslateConfig(RunConfig):
 class TextReading:
     """Texts as tokens."""
 
-    vocabulary: AnyVocabulary
+    vocabulary: Tokenizer
 
     sequences = ("inputs",)
 
