@@ -74,7 +74,9 @@ def corpus_of(tokenizer: Tokenizer, documents: Sequence[Document]) -> np.ndarray
     return np.concatenate([tokenizer.encode(text, begin=True, end=end) for _, text in documents])
 
 
-def decoded(tokenizer: Any, pieces: Iterable[np.ndarray]) -> Iterator[str]:
+def decoded(
+    tokenizer: Any, pieces: Iterable[np.ndarray], after: Sequence[int] | np.ndarray = ()
+) -> Iterator[str]:
     """The text of tokens that come in pieces, at once as far as it is certain.
 
     A character of which not all bytes are there yet is held until it is whole, or cannot become so.
@@ -83,6 +85,7 @@ def decoded(tokenizer: Any, pieces: Iterable[np.ndarray]) -> Iterator[str]:
     Args:
       tokenizer: a `Tokenizer`.
       pieces: arrays `(n,)`.
+      after: the tokens that came before, whose text is not repeated.
 
     Example:
       >>> from seqjax.data.tokenizer import decoded
@@ -92,13 +95,18 @@ def decoded(tokenizer: Any, pieces: Iterable[np.ndarray]) -> Iterator[str]:
       >>> list(decoded(vocabulary, [first, second]))
       ['n', 'é']
     """
-    recent, shown = np.zeros(0, np.int64), 0
+
+    def certain(tokens: np.ndarray) -> str:
+        # Bytes that begin a character become one U+FFFD, the last; all before it is certain.
+        return tokenizer.decode(tokens).removesuffix("\ufffd")
+
+    recent = np.asarray(after, np.int64)[-RECENT:]
+    shown = len(certain(recent))
     for piece in pieces:
         tokens = np.concatenate([recent, piece])
-        # Bytes that begin a character become one U+FFFD, the last; all before it is certain.
-        if text := tokenizer.decode(tokens).removesuffix("\ufffd")[shown:]:
+        if text := certain(tokens)[shown:]:
             yield text
         recent = tokens[-RECENT:]
-        shown = len(tokenizer.decode(recent).removesuffix("\ufffd"))
+        shown = len(certain(recent))
     if text := tokenizer.decode(recent)[shown:]:
         yield text

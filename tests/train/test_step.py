@@ -17,9 +17,9 @@ from seqjax.losses import cross_entropy
 from seqjax.train.config import OptimizerConfig
 from seqjax.train.devices import AXIS, make_mesh
 from seqjax.train.model import build_optimizer
+from seqjax.train.recipe import LanguageModelConfig, Recipe, build_model
 from seqjax.train.step import make_train_step, place, start
 from seqjax.train.tasks import lm
-from seqjax.train.tasks.lm import LanguageModelConfig, build_model
 from seqjax.train.text_evaluator import Evaluator
 from seqjax.train.texts import TextConfig, Texts
 
@@ -169,10 +169,13 @@ def test_the_same_on_any_number_of_devices(prepare):
 class Noise:
     """A task whose loss is noise."""
 
-    batch_size, batch_spec = STREAMS, jax.P(AXIS)
+    batch_size, batch_spec, begin_with = STREAMS, jax.P(AXIS), None
 
     def model(self, seed):
         return {"gain": jnp.ones(())}
+
+    def cast(self, model, dtype):
+        return model
 
     def start(self, model, seed):
         return ()
@@ -240,6 +243,6 @@ def test_evaluation_is_the_cost_of_the_text(devices):
     characters = sum(len(text) for _, text in DOCUMENTS)
     mesh = make_mesh(64, devices)
     placed = jax.device_put(model, jax.NamedSharding(mesh, jax.P()))
-    score = Evaluator(CORPUS, mesh)(placed)
-    assert score.characters == characters
-    assert score.bits_per_character == pytest.approx(nats / np.log(2) / characters, rel=1e-4)
+    score = Evaluator(CORPUS, mesh, Recipe(VOCABULARY))(placed)
+    assert score.tokens == characters
+    assert score.nats == pytest.approx(nats, rel=1e-4)
