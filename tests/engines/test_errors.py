@@ -10,8 +10,6 @@ import pytest
 import seqjax as sj
 from tests.table import CELLS
 
-pytestmark = pytest.mark.usefixtures("no_shape_checks")
-
 cell = sj.lstm(4)
 params = cell.init(jax.random.key(0), 3)
 xs = jnp.ones((2, 5, 3))

@@ -14,8 +14,6 @@ import pytest
 from seqjax.cli import main
 from seqjax.train.checkpoints import Checkpoints
 
-pytestmark = pytest.mark.usefixtures("no_shape_checks")
-
 TEXT = "".join(
     f"line {i}: the quick brown fox jumps over the lazy dog {i * i}\n" for i in range(300)
 )
