@@ -112,6 +112,9 @@ class TaskCommands:
       name: the word after `seqjax train`.
       config: the options of `seqjax train`.
       prepare: `(config, log) -> task`, its data read.
+      load: `(config, log) -> Data`, the examples of the files that the options name; None if it
+        reads none.
+      fit: `(data, config, log) -> (task, split)`, fitted to these; None if there is nothing to fit.
       evaluate: `(run, config, log) -> report`.
       evaluate_options: fields of `EvaluateConfig` that it takes, besides run and checkpoint.
       predict: `(run, config, log) -> number of predictions`; None if it predicts no files.
@@ -124,6 +127,8 @@ class TaskCommands:
     config: type[RunConfig]
     prepare: Callable[[Any, Log], Task]
     evaluate: Callable[[SavedRun, EvaluateConfig, Log], Report]
+    load: Callable[[Any, Log], Any] | None = None
+    fit: Callable[[Any, Any, Log], Any] | None = None
     evaluate_options: frozenset[str] = frozenset()
     predict: Callable[[SavedRun, PredictConfig, Log], int] | None = None
     predict_options: frozenset[str] = frozenset()

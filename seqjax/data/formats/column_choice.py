@@ -60,7 +60,10 @@ def describe_columns(path: str | Path, fields: Fields, rows: Sequence[Row]) -> D
         Column(
             name,
             kinds[name],
-            sum(is_missing(cell, signs) for cell in cells[name]),
+            sum(is_missing(cell, signs) for cell in cells[name])
+            if kinds[name] != "words" or name in (fields.values or ())
+            # `NA`, `null` and `.` are words, too.
+            else sum(cell in ("", None) for cell in cells[name]),
             _sample(cells[name], signs),
             notes.get(name, ""),
         )

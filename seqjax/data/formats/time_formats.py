@@ -34,6 +34,9 @@ SHAPES = {
     "%S": "00", "%f": "0{1,6}", "%b": "aaa", "%B": "a+", "%p": "aa", "%z": "[+-]0000",
     "%:z": "[+-]00:00", "%q": "0", "%G": "0000", "%V": "00",
 }  # fmt: skip
+TIME_OF_DAY = re.compile(r"\d{1,2}:\d\d(:\d\d(\.\d+)?)?( [AaPp][Mm])?")
+"""A time without its date."""
+
 QUARTER = re.compile(r"(?=.*(?P<year>\d{4})).*[Qq](?P<quarter>[1-4])")
 
 

@@ -14,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding
 from seqjax.core.errors import InputError
 from seqjax.core.noise import seed_carry
 from seqjax.core.types import Array
+from seqjax.data.examples import Example
 from seqjax.data.streams import check_length, start_positions, window
 from seqjax.data.vocabulary import BOUNDARY, Vocabulary
 from seqjax.decode.sampling import check_sampling, generate
@@ -24,6 +25,7 @@ from seqjax.train.bounds import NonNegativeInt, PositiveInt
 from seqjax.train.commands import EvaluateConfig, GenerateConfig, Log, Report, TaskCommands
 from seqjax.train.config import CellConfig, RunConfig
 from seqjax.train.devices import make_mesh
+from seqjax.train.example_files import Data
 from seqjax.train.model import build_cell
 from seqjax.train.run_folder import SavedRun, load_model
 from seqjax.train.task import Criterion
@@ -256,10 +258,18 @@ def write(run: SavedRun, config: GenerateConfig) -> Iterator[str]:
         yield vocabulary.decode(piece)
 
 
+def examples(config: LanguageConfig, log: Log) -> Data:
+    """The documents of the user's files, each as an example."""
+    documents = documents_in(config.data.text, config.data.suffixes)
+    found = [Example(text, None, name) for name, text in documents]
+    return Data(", ".join(map(str, config.data.text)), found, None, [])
+
+
 LM = TaskCommands(
     LanguageTask.kind,
     LanguageConfig,
     prepare=LanguageTask,
+    load=examples,
     evaluate=evaluate,
     evaluate_options=frozenset({"input"}),
     generate=write,
