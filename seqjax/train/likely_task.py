@@ -12,11 +12,11 @@ from seqjax.data.formats.column_choice import steps_of
 from seqjax.data.formats.conllu import CONLLU
 from seqjax.data.formats.csv_files import CSV
 from seqjax.data.formats.folders import FOLDER
-from seqjax.data.formats.headers import is_time
 from seqjax.data.formats.images import PICTURES
 from seqjax.data.formats.npy import NPY, load_array
 from seqjax.data.formats.npz import INPUTS, NPZ, names_in
 from seqjax.data.formats.text_files import TEXT
+from seqjax.data.formats.time_formats import is_time
 from seqjax.data.formats.token_tables import TOKENS
 from seqjax.data.formats.ts import TS
 from seqjax.data.formats.tsf import TSF
@@ -26,7 +26,10 @@ Roles = Mapping[str, str | None]
 """Options by their names with underscores; None for one without a value."""
 
 NAMES = {
-    "text": ("text", "sentence", "review", "content", "message", "comment", "source", "question"),
+    "text": (
+        "text", "sentence", "review", "content", "message", "comment", "tweet", "source",
+        "question",
+    ),
     "label": (
         "label", "class", "target", "category", "sentiment", "labels", "y", "rating", "stars",
         "score", "species", "intent", "emotion", "topic", "activity", "outcome",
@@ -134,10 +137,12 @@ def _of_table(
     nameless = [column.name for column in bare.columns[:2]] == ["column_1", "column_2"]
     if nameless and not times and (words or len(bare.columns) > PIXELS):
         # What columns without names hold tells the text and the class.
-        return "classify", {} if len(numbers) > 1 else {"text": "text"}
+        texts = len(numbers) < 2 or any(map(_is_sentence, words))
+        return "classify", {"text": "text"} if texts else {}
     found = {role: _named(by_name, role) for role in ("series", "label", "text")}
-    if found["text"] is None and "text" not in given and not numbers and not times:
+    if found["text"] is None and "text" not in given and not times:
         others = [column for column in words if column.name != found["label"]]
+        others = [column for column in others if not numbers or _is_sentence(column)]
         found["text"] = max(others, key=lambda c: len(c.sample)).name if others else None
     if found["text"] is not None or "text" in given:
         return "classify", {
@@ -158,6 +163,10 @@ def _of_table(
     if (label is None and "label" not in given) or "covariates" in given:
         return "forecast", {"series_in_rows": None} if wide else {"series": found["series"]}
     return _classes(label)
+
+
+def _is_sentence(column: Column) -> bool:
+    return column.sample.count(" ") > 1 and not is_time(column.sample)
 
 
 def _classes(label: str | None) -> tuple[str, Roles]:

@@ -149,6 +149,10 @@ LIKELY = {
     "pictures": ("a.jsonl", '{"file": "x.png", "caption": "a dot"}\n',
                  "caption --image file --caption caption"),
     "classes of pictures": ("a.csv", "id,label\nx.png,a\n", "classify --frames id --label label"),
+    "posts": ("a.csv", '"4","146","Mon Apr 06 22:19:45","no","is so very sad"\n"0","148","Mon Apr '
+              '06 22:19:49","no","and glad to be"\n', "classify --text text"),
+    "comments": ("a.csv", "id,comment_text,toxic,label\n1,so it is now,0,1\n2,it was not so,1,0\n",
+                 "classify --text comment_text --label label"),
     "languages": ("a.tsv", "source\ttarget\nja\tyes\n", "translate"),
     "reviews": ("a.csv", "review,stars\nfine,5\npoor,1\n",
                 "classify --text review --label stars"),

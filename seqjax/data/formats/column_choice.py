@@ -141,8 +141,9 @@ def _values(
     if lists:
         return tuple(lists), {}
     numbers = [name for name in others if kinds[name] == "numbers"]
-    steps = [] if fields.by_step else [name for name in steps_of(others) if name in numbers]
-    if len(steps) > 2:
+    # A step with a word in it is none to be left out.
+    steps = [] if fields.by_step else steps_of(others)
+    if len(steps) > 2 and set(steps) & set(numbers):
         why = "whose name is no time, as those of the others"
         return tuple(steps), {name: why for name in numbers if name not in steps}
     if not numbers:

@@ -1,6 +1,7 @@
 """Whether the first line of a table names its columns, and what unnamed columns hold."""
 
 import dataclasses
+import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -9,7 +10,7 @@ from seqjax.core.errors import InputError
 from seqjax.data.formats.description import Choice, listed
 from seqjax.data.formats.fields import Fields
 from seqjax.data.formats.joined_columns import joined_columns
-from seqjax.data.formats.time_formats import TIME_OF_DAY, find_time_format
+from seqjax.data.formats.time_formats import is_time
 from seqjax.data.formats.values import Row, is_missing, is_number
 
 WITH_HEADER = (".csv", ".tsv", ".tab")
@@ -92,13 +93,7 @@ def _is_above_times(cells: Sequence[str], rows: Sequence[Sequence[str]]) -> bool
     return bool(others) and any(all(is_time(row[place]) for row in others) for place in places)
 
 
-def is_time(cell: str) -> bool:
-    """Whether a cell is a date or a time of the day, and not a mere number."""
-    text = cell.strip()
-    if not text or is_number(text):
-        return False
-    return TIME_OF_DAY.fullmatch(text) is not None or find_time_format([text]) is not None
-
+DECIMAL_COMMA = re.compile(r"[+-]?[\d.]*\d,\d+")
 
 LONGEST_NAME = 60
 """Characters in the name of a column, at most, as far as its first line says."""
@@ -106,6 +101,8 @@ LONGEST_NAME = 60
 
 def is_data(cells: Sequence[str]) -> bool:
     """Whether cells are numbers and dates, and not numbers of columns, years, or dates alone."""
+    commas = map(DECIMAL_COMMA.fullmatch, cells)
+    cells = ["0.5" if comma else cell for cell, comma in zip(cells, commas, strict=True)]
     others = [cell for cell in cells if cell and not is_number(cell) and not is_missing(cell)]
     numbers = [float(cell) for cell in cells if is_number(cell)]
     if not numbers or not all(map(is_time, others)):
@@ -194,7 +191,12 @@ def tells_columns(lines: Iterable[str]) -> str | None:
     cells = [line.split() for line in filled]
     widths = {len(row) for row in cells}
     if len(widths) == 1 and widths != {1}:
-        numbers = all(is_number(cell) or is_missing(cell) for row in cells for cell in row)
-        if numbers and any(is_number(cell) for cell in cells[0]):
+        numbers = all(_is_spaced(cell) or is_missing(cell) for row in cells for cell in row)
+        if numbers and any(_is_spaced(cell) for cell in cells[0]):
             return " "
     return None
+
+
+def _is_spaced(cell: str) -> bool:
+    """Whether a cell between spaces is a number, with a decimal comma or without."""
+    return is_number(cell) or DECIMAL_COMMA.fullmatch(cell) is not None

@@ -111,6 +111,19 @@ def find_time_format(cells: Sequence[str], zone: str | None = None) -> TimeForma
     return number if _moments(number, cells) is not None else None
 
 
+def is_time(cell: str) -> bool:
+    """Whether a cell is a date or a time of the day, and not a mere number."""
+    text = cell.strip()
+    if TIME_OF_DAY.fullmatch(text):
+        return True
+    try:
+        # Eight digits are a number as well as a day.
+        float(text or "0")
+    except ValueError:
+        return find_time_format([text]) is not None
+    return False
+
+
 def local_to_utc(moments: Sequence[datetime.datetime], zone: str) -> list[datetime.datetime]:
     """Local times, in the order of a file, in UTC.
 

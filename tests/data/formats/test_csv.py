@@ -432,3 +432,19 @@ def test_an_index_of_every_series_and_pixels_that_are_always_black(tmp_path):
         "p1": ("numbers", ""),
         "label": ("words", ""),
     }
+
+
+def test_a_step_with_a_word_in_it_is_not_left_out(tmp_path):
+    """Statistics offices write `1.7 p` for a provisional value."""
+    path = write(tmp_path, "geo,2015-01,2015-02,2015-03\nDE,1.5,1.7 p,2.5\nFR,1,:,3\n")
+    wide = Fields(missing=True, require_target=False)
+    with pytest.raises(InputError, match="'2015-02': expected a number, got '1.7 p'"):
+        read(path, find_format(path).describe(path, wide).fields)
+
+
+def test_a_sign_of_missing_values_is_a_number(tmp_path):
+    path = write(tmp_path, "a,b,label\n-999.0,2,x\n3,-9.99e2,y\n")
+    fields = Fields(label="label", missing=True, missing_names=("-999",))
+    (one, two), _ = read(path, fields)
+    np.testing.assert_array_equal(one.inputs[:, 0], [np.nan, 2])
+    np.testing.assert_array_equal(two.inputs[:, 0], [3])
