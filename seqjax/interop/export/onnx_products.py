@@ -1,0 +1,104 @@
+"""Products of matrices and gathers of JAX in ONNX."""
+
+import string
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from seqjax.interop.export.onnx_graph import Graph, Value, element_type
+from seqjax.interop.export.onnx_shapes import Rule, sliced, transposed
+
+
+def _dot(graph: Graph, equation: Any, values: Sequence[Value]) -> str:
+    """A product of matrices where it is one, which runtimes do best; else an Einsum."""
+    left, right = values
+    (contract, batch) = equation.params["dimension_numbers"]
+    names = [graph.full(value) for value in values]
+    last, first = (len(left.shape) - 1,), (0,)
+    if batch == ((), ()) and len(right.shape) == 2 and tuple(contract[0]) == last:
+        if tuple(contract[1]) != first:
+            names[1] = transposed(graph, names[1], (1, 0))
+        product = graph.add("MatMul", *names)
+    else:
+        product = graph.add("Einsum", *names, equation=_letters(left, right, contract, batch))
+    wanted = equation.outvars[0].aval.dtype
+    if wanted != left.dtype:
+        product = graph.add("Cast", product, to=element_type(wanted))
+    return product
+
+
+def _letters(left: Value, right: Value, contract: Any, batch: Any) -> str:
+    fresh = iter(string.ascii_lowercase)
+    of_left = [next(fresh) for _ in left.shape]
+    of_right = [next(fresh) for _ in right.shape]
+    for kind in (contract, batch):
+        for one, other in zip(*kind, strict=True):
+            of_right[other] = of_left[one]
+    shared = [of_left[axis] for axis in batch[0]]
+    gone = {of_left[axis] for axis in contract[0]} | set(shared)
+    out = [*shared, *(letter for letter in (*of_left, *of_right) if letter not in gone)]
+    return f"{''.join(of_left)},{''.join(of_right)}->{''.join(out)}"
+
+
+def _gather(graph: Graph, equation: Any, values: Sequence[Value]) -> str | None:
+    operand, indices = values
+    numbers, sizes = equation.params["dimension_numbers"], equation.params["slice_sizes"]
+    if indices.known is not None and indices.known.ndim == 1:
+        return _static(graph, operand, indices.known, numbers, sizes)
+    if tuple(numbers.collapsed_slice_dims) != tuple(numbers.start_index_map):
+        return None
+    return _rows(graph, equation, operand, indices)
+
+
+def _static(graph: Graph, operand: Value, start: np.ndarray, numbers: Any, sizes: Any) -> str:
+    """A slice at a place that is known."""
+    axes = numbers.start_index_map
+    starts = [int(place) for place in start]
+    ends = [place + sizes[axis] for place, axis in zip(starts, axes, strict=True)]
+    name = sliced(
+        graph, graph.full(operand), axes, graph.integers(starts), graph.sizes(ends), [1] * len(axes)
+    )
+    gone = numbers.collapsed_slice_dims
+    return graph.add("Squeeze", name, graph.integers(gone)) if gone else name
+
+
+def _rows(graph: Graph, equation: Any, operand: Value, indices: Value) -> str:
+    """Whole rows, or numbers, of an array: an embedding, `take_along_axis`."""
+    numbers = equation.params["dimension_numbers"]
+    common, along = numbers.operand_batching_dims, numbers.start_index_map
+    others = [axis for axis in range(len(operand.shape)) if axis not in (*common, *along)]
+    name = transposed(graph, graph.full(operand), (*common, *along, *others))
+    places = _clipped(graph, equation, operand, indices)
+    lead, last = numbers.start_indices_batching_dims, len(indices.shape) - 1
+    rest = [axis for axis in range(last) if axis not in lead]
+    places = transposed(graph, places, (*lead, *rest, last))
+    if not lead and len(along) == 1:
+        places = graph.add("Squeeze", places, graph.integers([last]))
+        found = graph.add("Gather", name, places, axis=0)
+    else:
+        places = graph.add("Cast", places, to=element_type(np.int64))
+        found = graph.add("GatherND", name, places, batch_dims=len(lead))
+    # Now the axes are lead, rest, others; JAX has others at `offset_dims`.
+    order, came = [*lead, *rest], iter(range(last))
+    offsets = {axis: last + place for place, axis in enumerate(numbers.offset_dims)}
+    rank = last + len(others)
+    back = [offsets[axis] if axis in offsets else order.index(next(came)) for axis in range(rank)]
+    return transposed(graph, found, back)
+
+
+def _clipped(graph: Graph, equation: Any, operand: Value, indices: Value) -> str:
+    """The places, inside the array where JAX moves them there."""
+    name = graph.full(indices)
+    if "CLIP" not in str(equation.params["mode"]):
+        return name
+    axes = equation.params["dimension_numbers"].start_index_map
+    last = graph.add(
+        "Sub", graph.sizes([operand.shape[axis] for axis in axes]), graph.integers([1])
+    )
+    last = graph.add("Cast", last, to=element_type(indices.dtype))
+    zero = graph.array(np.zeros((), indices.dtype))
+    return graph.add("Min", graph.add("Max", name, zero), last)
+
+
+PRODUCTS: dict[str, Rule] = {"dot_general": _dot, "gather": _gather}
