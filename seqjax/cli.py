@@ -1,4 +1,4 @@
-"""`seqjax train`, `check`, `generate`, `evaluate`, `predict`, `inspect`, `bench`."""
+"""`seqjax train`, `check`, `generate`, `evaluate`, `predict`, `inspect`, `export`, `bench`."""
 
 import dataclasses
 import errno
@@ -28,6 +28,7 @@ usage: seqjax COMMAND [OPTIONS]
   evaluate         how good a trained model is, on its test data or on your own
   predict          predictions for a file, in the format of the file
   inspect          what gradients, states and gates of a trained model do
+  export           a trained model as files that run without seqjax
   bench            time and memory of a layer, beside other libraries
 
 `seqjax COMMAND --help` lists the options of a command.
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "evaluate": _evaluate,
         "predict": _predict,
         "inspect": _inspect,
+        "export": _export,
         "bench": _bench,
     }
     if command in ("", "-h", "--help"):
@@ -294,6 +296,14 @@ def _inspect(arguments: Sequence[str]) -> int:
     if config.pictures:
         for path in save_pictures(found.draw(), config.run / "pictures"):
             print(f"picture {path}")
+    return 0
+
+
+def _export(arguments: Sequence[str]) -> int:
+    from seqjax.interop.export.export_command import ExportConfig, export_run
+
+    config = _parse(ExportConfig, arguments, "export")
+    export_run(_load_run(config.run), config, print)
     return 0
 
 

@@ -66,9 +66,7 @@ class Graph:
       sizes: for each symbolic dimension the name of an input and the axis that has its size.
     """
 
-    def __init__(
-        self, sizes: Mapping[str, tuple[str, int]], shared: _Shared | None = None
-    ):
+    def __init__(self, sizes: Mapping[str, tuple[str, int]], shared: _Shared | None = None):
         self.onnx: Any = extra_module("onnx", EXTRA)
         self.nodes: list[Any] = []
         self.inputs: list[Any] = []
@@ -175,7 +173,9 @@ class Graph:
         nodes = [*self._shared.first, *graph.node]
         del graph.node[:]
         graph.node.extend(nodes)
-        graph.initializer.extend(self._shared.initializers.values())
+        used = _used(nodes)
+        constants = self._shared.initializers.values()
+        graph.initializer.extend(one for one in constants if one.name in used)
         make: Callable[..., Any] = self.onnx.helper.make_model
         opset = self.onnx.helper.make_opsetid("", OPSET)
         return make(graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="seqjax")
@@ -183,6 +183,16 @@ class Graph:
     def _described(self, name: str, shape: Sequence[Any], dtype: Any) -> Any:
         sizes = [int(size) if isinstance(size, (int, np.integer)) else str(size) for size in shape]
         return self.onnx.helper.make_tensor_value_info(name, element_type(dtype), sizes)
+
+
+def _used(nodes: Iterable[Any]) -> set[str]:
+    """The names that nodes and the bodies of their loops read."""
+    found: set[str] = set()
+    for node in nodes:
+        found.update(node.input)
+        for attribute in node.attribute:
+            found |= _used(attribute.g.node)
+    return found
 
 
 BINARY = {ast.Add: "Add", ast.Sub: "Sub", ast.Mult: "Mul"}

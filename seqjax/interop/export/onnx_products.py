@@ -1,4 +1,4 @@
-"""Products of matrices and gathers of JAX in ONNX."""
+"""Products of matrices, gathers and scatters of JAX in ONNX."""
 
 import string
 from collections.abc import Sequence
@@ -43,22 +43,28 @@ def _letters(left: Value, right: Value, contract: Any, batch: Any) -> str:
 
 def _gather(graph: Graph, equation: Any, values: Sequence[Value]) -> str | None:
     operand, indices = values
-    numbers, sizes = equation.params["dimension_numbers"], equation.params["slice_sizes"]
-    if indices.known is not None and indices.known.ndim == 1:
-        return _static(graph, operand, indices.known, numbers, sizes)
-    if tuple(numbers.collapsed_slice_dims) != tuple(numbers.start_index_map):
+    numbers = equation.params["dimension_numbers"]
+    if len(indices.shape) == 1:
+        return _one(graph, equation, operand, indices)
+    if any(equation.params["slice_sizes"][axis] != 1 for axis in numbers.start_index_map):
         return None
     return _rows(graph, equation, operand, indices)
 
 
-def _static(graph: Graph, operand: Value, start: np.ndarray, numbers: Any, sizes: Any) -> str:
-    """A slice at a place that is known."""
+def _one(graph: Graph, equation: Any, operand: Value, indices: Value) -> str:
+    """One slice, at a place that may be known."""
+    numbers, sizes = equation.params["dimension_numbers"], equation.params["slice_sizes"]
     axes = numbers.start_index_map
-    starts = [int(place) for place in start]
-    ends = [place + sizes[axis] for place, axis in zip(starts, axes, strict=True)]
-    name = sliced(
-        graph, graph.full(operand), axes, graph.integers(starts), graph.sizes(ends), [1] * len(axes)
-    )
+    lengths = [sizes[axis] for axis in axes]
+    if indices.known is not None:
+        starts = [int(place) for place in indices.known]
+        ends = [place + length for place, length in zip(starts, lengths, strict=True)]
+        bounds = graph.integers(starts), graph.sizes(ends)
+    else:
+        start = _clipped(graph, equation, operand, indices, sizes)
+        start = graph.add("Cast", start, to=element_type(np.int64))
+        bounds = start, graph.add("Add", start, graph.sizes(lengths))
+    name = sliced(graph, graph.full(operand), axes, *bounds, [1] * len(axes))
     gone = numbers.collapsed_slice_dims
     return graph.add("Squeeze", name, graph.integers(gone)) if gone else name
 
@@ -67,9 +73,10 @@ def _rows(graph: Graph, equation: Any, operand: Value, indices: Value) -> str:
     """Whole rows, or numbers, of an array: an embedding, `take_along_axis`."""
     numbers = equation.params["dimension_numbers"]
     common, along = numbers.operand_batching_dims, numbers.start_index_map
+    gone = numbers.collapsed_slice_dims
     others = [axis for axis in range(len(operand.shape)) if axis not in (*common, *along)]
     name = transposed(graph, graph.full(operand), (*common, *along, *others))
-    places = _clipped(graph, equation, operand, indices)
+    places = _clipped(graph, equation, operand, indices, equation.params["slice_sizes"])
     lead, last = numbers.start_indices_batching_dims, len(indices.shape) - 1
     rest = [axis for axis in range(last) if axis not in lead]
     places = transposed(graph, places, (*lead, *rest, last))
@@ -79,26 +86,57 @@ def _rows(graph: Graph, equation: Any, operand: Value, indices: Value) -> str:
     else:
         places = graph.add("Cast", places, to=element_type(np.int64))
         found = graph.add("GatherND", name, places, batch_dims=len(lead))
-    # Now the axes are lead, rest, others; JAX has others at `offset_dims`.
+    # Now the axes are lead, rest, others; JAX has others at `offset_dims`, and 1 for what it keeps
+    # of the axes along which it has gathered.
+    kept = [axis for axis in range(len(operand.shape)) if axis not in (*common, *gone)]
+    ones = [last + place for place, axis in enumerate(kept) if axis in along]
+    if ones:
+        found = graph.add("Unsqueeze", found, graph.integers(ones))
     order, came = [*lead, *rest], iter(range(last))
     offsets = {axis: last + place for place, axis in enumerate(numbers.offset_dims)}
-    rank = last + len(others)
+    rank = last + len(kept)
     back = [offsets[axis] if axis in offsets else order.index(next(came)) for axis in range(rank)]
     return transposed(graph, found, back)
 
 
-def _clipped(graph: Graph, equation: Any, operand: Value, indices: Value) -> str:
+def _scatter_add(graph: Graph, equation: Any, values: Sequence[Value]) -> str | None:
+    """Adds one block at a place that is known: the block, padded with zeros, is a sum."""
+    operand, indices, updates = values
+    numbers = equation.params["dimension_numbers"]
+    if indices.known is None or indices.known.ndim != 1:
+        return None
+    name, new = graph.full(updates), numbers.inserted_window_dims
+    lengths = list(updates.shape)
+    for axis in sorted(new):
+        lengths.insert(axis, 1)
+    if new:
+        name = graph.add("Unsqueeze", name, graph.integers(new))
+    before, after = [0] * len(lengths), [0] * len(lengths)
+    for axis, place in zip(numbers.scatter_dims_to_operand_dims, indices.known, strict=True):
+        before[axis] = int(place)
+        after[axis] = operand.shape[axis] - lengths[axis] - int(place)
+    zero = graph.array(np.zeros((), operand.dtype))
+    padded = graph.add("Pad", name, graph.sizes([*before, *after]), zero)
+    return graph.add("Add", graph.full(operand), padded)
+
+
+def _clipped(
+    graph: Graph, equation: Any, operand: Value, indices: Value, sizes: Sequence[Any]
+) -> str:
     """The places, inside the array where JAX moves them there."""
     name = graph.full(indices)
     if "CLIP" not in str(equation.params["mode"]):
         return name
     axes = equation.params["dimension_numbers"].start_index_map
-    last = graph.add(
-        "Sub", graph.sizes([operand.shape[axis] for axis in axes]), graph.integers([1])
-    )
+    ends = graph.sizes([operand.shape[axis] for axis in axes])
+    last = graph.add("Sub", ends, graph.sizes([sizes[axis] for axis in axes]))
     last = graph.add("Cast", last, to=element_type(indices.dtype))
     zero = graph.array(np.zeros((), indices.dtype))
     return graph.add("Min", graph.add("Max", name, zero), last)
 
 
-PRODUCTS: dict[str, Rule] = {"dot_general": _dot, "gather": _gather}
+PRODUCTS: dict[str, Rule] = {
+    "dot_general": _dot,
+    "gather": _gather,
+    "scatter-add": _scatter_add,
+}

@@ -111,6 +111,8 @@ def _broadcast(graph: Graph, equation: Any, values: Sequence[Value]) -> str:
     params, value = equation.params, values[0]
     rank = len(params["shape"])
     new = [axis for axis in range(rank) if axis not in params["broadcast_dimensions"]]
+    if value.known is not None:
+        return graph.array(np.expand_dims(value.known, new))
     name = graph.narrow(value)
     return graph.add("Unsqueeze", name, graph.integers(new)) if new else name
 
@@ -136,7 +138,7 @@ def _dim_as_value(graph: Graph, equation: Any, values: Sequence[Value]) -> str:
 def _dynamic_slice(graph: Graph, equation: Any, values: Sequence[Value]) -> str:
     operand, *places = values
     sizes = equation.params["slice_sizes"]
-    axes = [axis for axis, size in enumerate(sizes) if not size == operand.shape[axis]]
+    axes = [axis for axis, size in enumerate(sizes) if size != operand.shape[axis]]
     if not axes:
         return graph.full(operand)
     starts = []

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from jax.extend import core
 
@@ -98,12 +97,12 @@ def _translated(graph: Graph, equation: Any, values: list[Value]) -> list[Value]
     name, params = equation.primitive.name, equation.params
     if name in INSIDE:
         return translate(graph, params[INSIDE[name]], values)
-    if name == "scan":
-        return _scan(graph, params, values)
     if _can_be_computed(equation, values):
         arrays = equation.primitive.bind(*(value.known for value in values), **params)
         arrays = arrays if equation.primitive.multiple_results else [arrays]
         return [constant(array) for array in arrays]
+    if name == "scan":
+        return _scan(graph, params, values)
     narrow = False
     if name in NARROW:
         made, narrow = NARROW[name](graph, equation, values), True
@@ -146,26 +145,24 @@ def _scan(graph: Graph, params: Mapping[str, Any], values: list[Value]) -> list[
     closed, states, xs = values[:first], values[first:second], values[second:]
     program = params["jaxpr"]
     body = graph.inside()
+    carried = [body.input(state.shape, state.dtype) for state in states]
+    sliced = [body.input(x.shape[1:], x.dtype) for x in xs]
     if not xs:
         # ONNX counts the steps of what it scans.
         length = graph.add("Expand", graph.array(np.zeros(1, bool)), graph.size(params["length"]))
         xs = [Value((params["length"],), np.dtype(bool), length)]
         body.input((), bool)
-        carried = [body.input(state.shape, state.dtype) for state in states]
-        body.inputs = [*body.inputs[1:], body.inputs[0]]
-        inner = carried
-    else:
-        carried = [body.input(state.shape, state.dtype) for state in states]
-        inner = [*carried, *(body.input(x.shape[1:], x.dtype) for x in xs)]
-    outputs = translate(body, program, [*closed, *inner])
+    outputs = translate(body, program, [*closed, *carried, *sliced])
+    backwards, stacked = int(params["reverse"]), len(outputs) - len(states)
+    directions = {"scan_output_directions": [backwards] * stacked} if stacked else {}
     made = graph.add(
         "Scan",
         *(graph.full(value) for value in (*states, *xs)),
         outputs=len(outputs),
         body=body.finish_body(outputs),
         num_scan_inputs=len(xs),
-        scan_input_directions=[int(params["reverse"])] * len(xs),
-        scan_output_directions=[int(params["reverse"])] * (len(outputs) - len(states)),
+        scan_input_directions=[backwards] * len(xs),
+        **directions,
     )
     names = [made] if isinstance(made, str) else made
     avals = program.out_avals
