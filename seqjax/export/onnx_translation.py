@@ -7,10 +7,10 @@ import numpy as np
 from jax.extend import core
 
 from seqjax.core.errors import InputError
-from seqjax.interop.export.onnx_elementwise import REDUCTIONS, elementwise
-from seqjax.interop.export.onnx_graph import Graph, Value, constant
-from seqjax.interop.export.onnx_products import PRODUCTS
-from seqjax.interop.export.onnx_shapes import NARROW, SHAPES
+from seqjax.export.onnx_elementwise import REDUCTIONS, elementwise
+from seqjax.export.onnx_graph import Graph, Value, constant
+from seqjax.export.onnx_products import PRODUCTS
+from seqjax.export.onnx_shapes import NARROW, SHAPES
 
 RULES = {**SHAPES, **PRODUCTS, **REDUCTIONS}
 

@@ -1,6 +1,7 @@
 """`seqjax export`: a trained model for people who do not have seqjax."""
 
 import dataclasses
+import importlib.metadata
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -9,15 +10,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-import seqjax
 from seqjax.core.errors import InputError
+from seqjax.export.given_tasks import Given, given
+from seqjax.export.onnx_translation import NoOnnxFormError
+from seqjax.export.portable import Entry, Program
+from seqjax.export.program_files import FORMATS, Format, explained, outputs_of
+from seqjax.export.run_scripts import run_script
 from seqjax.interop.conversion import leaves
-from seqjax.interop.export.given_tasks import Given, given
-from seqjax.interop.export.onnx_translation import NoOnnxFormError
-from seqjax.interop.export.portable import Entry, Program
-from seqjax.interop.export.program_files import FORMATS, Format, explained, outputs_of
-from seqjax.interop.export.run_scripts import run_script
 from seqjax.interop.files import write_file
+from seqjax.interop.loaded import save
+from seqjax.train.recipe import Recipe
 from seqjax.train.run_folder import CONFIG, SavedRun
 
 AGREES = 1e-4
@@ -40,7 +42,7 @@ class ExportConfig:
     """The folder to write; it must not exist yet, or be empty."""
     format: Literal["onnx", "stablehlo", "safetensors"] = "onnx"
     """onnx, for onnxruntime; stablehlo, for JAX on a CPU, GPU or TPU; or safetensors, the weights
-    alone under the names that they have here."""
+    alone: of an imported model as its family publishes them, of others under our names."""
     checkpoint: str = "best"
     """best, last, or the number of a step."""
 
@@ -86,9 +88,13 @@ def export_run(run: SavedRun, config: ExportConfig, log: Callable[[str], None]) 
 
 
 def _write_weights(folder: Path, run: SavedRun, found: Given) -> None:
-    arrays = {path: np.asarray(leaf.get_value()) for path, leaf in leaves(found.model).items()}
-    write_file(folder / "model.safetensors", arrays)
-    shutil.copyfile(run.folder / CONFIG, folder / CONFIG)
+    published = Recipe.restore(run.preprocessing).published if run.kind == "lm" else None
+    if published is not None:
+        save(published.with_weights(found.model), folder)
+    else:
+        arrays = {path: np.asarray(leaf.get_value()) for path, leaf in leaves(found.model).items()}
+        write_file(folder / "model.safetensors", arrays)
+        shutil.copyfile(run.folder / CONFIG, folder / CONFIG)
     _write_about(folder, found, {})
 
 
@@ -154,7 +160,7 @@ def _described(program: Program) -> dict[str, Any]:
 def _write_about(folder: Path, found: Given, programs: dict[str, Any]) -> None:
     about = {
         "task": found.task,
-        "made_by": f"seqjax {seqjax.__version__}",
+        "made_by": f"seqjax {importlib.metadata.version('seqjax')}",
         "checkpoint": found.step,
         **({"programs": programs} if programs else {}),
         **found.about,

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax.interop.export.onnx_graph import Graph, Value, element_type
+from seqjax.export.onnx_graph import Graph, Value, element_type
 
 SAME = {
     "abs": "Abs",

@@ -16,7 +16,7 @@ OPSET = 18
 IR_VERSION = 10
 """Version of the file format, that of ONNX 1.16."""
 
-EXTRA = "onnx"
+EXTRA = "export"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,8 +9,9 @@ import numpy as np
 
 from seqjax.core.errors import InputError
 from seqjax.core.masks import length_mask
-from seqjax.data.vocabulary import BEGIN, SPECIAL, UNKNOWN
-from seqjax.interop.export.portable import BATCH, TIME, Arrays, CarryForm, Entry, Program, portable
+from seqjax.data.tokenizer import Tokenizer
+from seqjax.data.vocabulary import SPECIAL, UNKNOWN
+from seqjax.export.portable import BATCH, TIME, Arrays, CarryForm, Entry, Program, portable
 from seqjax.nn import pooling
 from seqjax.nn.recursive_forecaster import RecursiveForecaster
 from seqjax.train.run_folder import SavedRun, load_model
@@ -20,7 +21,6 @@ from seqjax.train.tasks.classify import Classification
 from seqjax.train.tasks.forecast import Forecasting
 from seqjax.train.tasks.tag import Tagging
 from seqjax.train.tasks.transcribe import Transcription
-from seqjax.train.tokens import AnyVocabulary
 
 LENGTHS = Entry((BATCH,), jnp.int32)
 
@@ -63,13 +63,12 @@ def given(run: SavedRun, checkpoint: str) -> Given:
     return TASKS[run.kind](run, checkpoint)
 
 
-def _tokens_of(vocabulary: AnyVocabulary) -> dict[str, Any]:
-    """The text of every token, by number."""
-    texts = [vocabulary.decode([number]) for number in range(len(vocabulary))]
+def _tokens_of(tokenizer: Tokenizer) -> dict[str, Any]:
+    """The text of every token, by number, and which of them begins a document."""
     return {
-        "tokens": texts,
-        "kind_of_tokens": vocabulary.kind,
-        "begin": BEGIN,
+        "tokens": [tokenizer.decode([number]) for number in range(len(tokenizer))],
+        "kind_of_tokens": tokenizer.kind,
+        "begin": tokenizer.boundary,
         "unknown": UNKNOWN,
     }
 
@@ -83,7 +82,7 @@ def _standard(standardizer: Any) -> dict[str, Any]:
 
 
 def _language_model(run: SavedRun, checkpoint: str) -> Given:
-    trained, vocabulary, step = lm.load(run, checkpoint)
+    trained, tokenizer, step = lm.load(run, checkpoint)
     model = portable(trained)
     form = CarryForm(model.initial_carry())
 
@@ -95,7 +94,7 @@ def _language_model(run: SavedRun, checkpoint: str) -> Given:
         carry, logits = model(arrays["tokens"], form.join(arrays), lengths=arrays["lengths"])
         return {"logits": logits, **form.split(carry)}
 
-    size, carry = len(vocabulary), form.entries()
+    size, carry = len(tokenizer), form.entries()
     first = min(SPECIAL, size - 1)
     programs = (
         Program("step", one, {"token": Entry((BATCH,), jnp.int32, size, first), **carry}),
@@ -109,7 +108,7 @@ def _language_model(run: SavedRun, checkpoint: str) -> Given:
             },
         ),
     )
-    return Given("lm", trained, step, programs, _tokens_of(vocabulary), form.initial)
+    return Given("lm", trained, step, programs, _tokens_of(tokenizer), form.initial)
 
 
 def _restored(task_type: Any, run: SavedRun, checkpoint: str) -> tuple[Any, Any, int]:
@@ -118,7 +117,7 @@ def _restored(task_type: Any, run: SavedRun, checkpoint: str) -> tuple[Any, Any,
     return task, model, step
 
 
-def _inputs_of(task: Any, vocabulary: AnyVocabulary | None) -> tuple[Entry, dict[str, Any]]:
+def _inputs_of(task: Any, vocabulary: Tokenizer | None) -> tuple[Entry, dict[str, Any]]:
     """One step of what a task reads, and its meaning."""
     if vocabulary is not None:
         first = min(SPECIAL, len(vocabulary) - 1)

@@ -10,9 +10,9 @@ from jax import export
 
 from seqjax.core.errors import InputError
 from seqjax.core.extras import extra_module
-from seqjax.interop.export.onnx_graph import EXTRA
-from seqjax.interop.export.onnx_translation import NoOnnxFormError, to_onnx
-from seqjax.interop.export.portable import Program
+from seqjax.export.onnx_graph import EXTRA
+from seqjax.export.onnx_translation import NoOnnxFormError, to_onnx
+from seqjax.export.portable import Program
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 """That one file of StableHLO is for."""

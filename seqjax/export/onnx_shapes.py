@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from seqjax.interop.export.onnx_graph import Graph, Value, element_type
+from seqjax.export.onnx_graph import Graph, Value, element_type
 
 END = np.iinfo(np.int64).max
 """As the end of a slice: as far as there is something."""

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from seqjax.interop.export.onnx_graph import Graph, Value, element_type
-from seqjax.interop.export.onnx_shapes import Rule, sliced, transposed
+from seqjax.export.onnx_graph import Graph, Value, element_type
+from seqjax.export.onnx_shapes import Rule, sliced, transposed
 
 
 def _dot(graph: Graph, equation: Any, values: Sequence[Value]) -> str:
