@@ -12,7 +12,7 @@ import numpy as np
 
 from seqjax.core.errors import InputError
 from seqjax.export.given_tasks import Given, given
-from seqjax.export.onnx_translation import NoOnnxFormError
+from seqjax.export.onnx_graph import NoOnnxFormError
 from seqjax.export.portable import Entry, Program
 from seqjax.export.program_files import FORMATS, Format, explained, outputs_of
 from seqjax.export.run_scripts import run_script

@@ -5,9 +5,11 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from seqjax.core.errors import InputError
 from seqjax.core.extras import extra_module
 
 OPSET = 18
@@ -17,6 +19,10 @@ IR_VERSION = 10
 """Version of the file format, that of ONNX 1.16."""
 
 EXTRA = "export"
+
+
+class NoOnnxFormError(InputError):
+    """An operation has no form in ONNX."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,18 +40,21 @@ class Value:
     shape: tuple[Any, ...]
     dtype: Any
     name: str | None = None
-    known: np.ndarray | None = None
+    known: Any = None
     narrow: bool = False
 
 
 def constant(array: Any) -> Value:
-    """An array that depends on no input."""
-    array = np.asarray(array)
+    """An array that depends on no input; random keys stay what they are."""
+    if not jnp.issubdtype(array.dtype, jax.dtypes.extended):
+        array = np.asarray(array)
     return Value(array.shape, array.dtype, known=array)
 
 
 def element_type(dtype: Any) -> int:
     """The number of a dtype in ONNX."""
+    if jnp.issubdtype(dtype, jax.dtypes.extended):
+        raise NoOnnxFormError("random keys have no form in ONNX")
     return extra_module("onnx", EXTRA).helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
 
 
@@ -88,6 +97,7 @@ class Graph:
 
     def array(self, array: Any) -> str:
         """The name of a constant; equal ones are stored once."""
+        element_type(array.dtype)
         array = np.ascontiguousarray(array).reshape(np.shape(array))
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._shared.initializers:

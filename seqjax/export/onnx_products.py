@@ -46,9 +46,17 @@ def _gather(graph: Graph, equation: Any, values: Sequence[Value]) -> str | None:
     numbers = equation.params["dimension_numbers"]
     if len(indices.shape) == 1:
         return _one(graph, equation, operand, indices)
-    if any(equation.params["slice_sizes"][axis] != 1 for axis in numbers.start_index_map):
+    sizes, gone = equation.params["slice_sizes"], numbers.collapsed_slice_dims
+    # Along an axis that is taken whole there is one place only.
+    along = [
+        (column, axis)
+        for column, axis in enumerate(numbers.start_index_map)
+        if axis in gone or sizes[axis] != operand.shape[axis]
+    ]
+    if not along or any(sizes[axis] != 1 for _, axis in along):
         return None
-    return _rows(graph, equation, operand, indices)
+    columns, axes = zip(*along, strict=True)
+    return _rows(graph, equation, operand, indices, columns, axes)
 
 
 def _one(graph: Graph, equation: Any, operand: Value, indices: Value) -> str:
@@ -69,14 +77,25 @@ def _one(graph: Graph, equation: Any, operand: Value, indices: Value) -> str:
     return graph.add("Squeeze", name, graph.integers(gone)) if gone else name
 
 
-def _rows(graph: Graph, equation: Any, operand: Value, indices: Value) -> str:
-    """Whole rows, or numbers, of an array: an embedding, `take_along_axis`."""
+def _rows(
+    graph: Graph,
+    equation: Any,
+    operand: Value,
+    indices: Value,
+    columns: Sequence[int],
+    along: Sequence[int],
+) -> str:
+    """Whole rows, or numbers, of an array: an embedding, `take_along_axis`.
+
+    Columns of the indices are places along these axes.
+    """
     numbers = equation.params["dimension_numbers"]
-    common, along = numbers.operand_batching_dims, numbers.start_index_map
-    gone = numbers.collapsed_slice_dims
+    common, gone = numbers.operand_batching_dims, numbers.collapsed_slice_dims
     others = [axis for axis in range(len(operand.shape)) if axis not in (*common, *along)]
     name = transposed(graph, graph.full(operand), (*common, *along, *others))
     places = _clipped(graph, equation, operand, indices, equation.params["slice_sizes"])
+    if len(columns) < len(numbers.start_index_map):
+        places = graph.add("Gather", places, graph.integers(columns), axis=-1)
     lead, last = numbers.start_indices_batching_dims, len(indices.shape) - 1
     rest = [axis for axis in range(last) if axis not in lead]
     places = transposed(graph, places, (*lead, *rest, last))

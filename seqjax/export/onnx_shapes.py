@@ -59,6 +59,13 @@ def _concatenate(graph: Graph, equation: Any, values: Sequence[Value]) -> str:
     return graph.add("Concat", *names, axis=equation.params["dimension"])
 
 
+def _stack(graph: Graph, equation: Any, values: Sequence[Value]) -> str:
+    axis = equation.params["axis"]
+    axes = graph.integers([axis])
+    names = [graph.add("Unsqueeze", graph.full(value), axes) for value in values]
+    return graph.add("Concat", *names, axis=axis)
+
+
 def _split(graph: Graph, equation: Any, values: Sequence[Value]) -> Any:
     sizes, axis = equation.params["sizes"], equation.params["axis"]
     name, lengths = graph.full(values[0]), graph.sizes(sizes)
@@ -169,5 +176,6 @@ SHAPES: dict[str, Rule] = {
     "slice": _slice,
     "split": _split,
     "squeeze": _squeeze,
+    "stack": _stack,
     "transpose": _transpose,
 }

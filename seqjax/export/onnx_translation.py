@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 from jax.extend import core
 
-from seqjax.core.errors import InputError
 from seqjax.export.onnx_elementwise import REDUCTIONS, elementwise
-from seqjax.export.onnx_graph import Graph, Value, constant
+from seqjax.export.onnx_graph import Graph, NoOnnxFormError, Value, constant
 from seqjax.export.onnx_products import PRODUCTS
 from seqjax.export.onnx_shapes import NARROW, SHAPES
 
@@ -28,10 +27,6 @@ INSIDE = {
 GROWTH = 1024
 """What depends on no input is computed now, unless that makes more numbers than went in and than
 this: it would only be repetition in the file."""
-
-
-class NoOnnxFormError(InputError):
-    """An operation has no form in ONNX."""
 
 
 def to_onnx(
@@ -154,7 +149,9 @@ def _scan(graph: Graph, params: Mapping[str, Any], values: list[Value]) -> list[
         body.input((), bool)
     outputs = translate(body, program, [*closed, *carried, *sliced])
     backwards, stacked = int(params["reverse"]), len(outputs) - len(states)
-    directions = {"scan_output_directions": [backwards] * stacked} if stacked else {}
+    directions: dict[str, Any] = (
+        {"scan_output_directions": [backwards] * stacked} if stacked else {}
+    )
     made = graph.add(
         "Scan",
         *(graph.full(value) for value in (*states, *xs)),

@@ -10,8 +10,8 @@ from jax import export
 
 from seqjax.core.errors import InputError
 from seqjax.core.extras import extra_module
-from seqjax.export.onnx_graph import EXTRA
-from seqjax.export.onnx_translation import NoOnnxFormError, to_onnx
+from seqjax.export.onnx_graph import EXTRA, NoOnnxFormError
+from seqjax.export.onnx_translation import to_onnx
 from seqjax.export.portable import Program
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -87,6 +87,6 @@ def explained(error: NoOnnxFormError, program: Program, model: Any) -> InputErro
     """The refusal of a program, with the model that has it."""
     cell = re.sub(r" at 0x[0-9a-f]+", "", str(model.rnn.cell))
     return InputError(
-        f"{program.name} cannot be exported to ONNX: {error} and is needed by {cell} or the layers "
-        f"around it in {type(model).__name__}. --format stablehlo takes every operation."
+        f"{program.name} cannot be exported to ONNX: {error}. The model is a "
+        f"{type(model).__name__} around {cell}; --format stablehlo takes every operation."
     )

@@ -7,15 +7,17 @@ Needs: pip install numpy onnxruntime
 """
 
 import json{imports}
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
-about = json.load(open("model.json", encoding="utf-8"))
+folder = Path(__file__).parent
+about = json.loads((folder / "model.json").read_text("utf-8"))
 
 
 def load(name):
-    session = onnxruntime.InferenceSession(f"{{name}}.onnx")
+    session = onnxruntime.InferenceSession(folder / f"{{name}}.onnx")
     names = [output.name for output in session.get_outputs()]
     return lambda **inputs: dict(zip(names, session.run(None, inputs)))
 
@@ -28,30 +30,34 @@ Needs: pip install numpy jax flatbuffers
 """
 
 import json{imports}
+from pathlib import Path
 
 import jax.export
 import numpy as np
 
-about = json.load(open("model.json", encoding="utf-8"))
+folder = Path(__file__).parent
+about = json.loads((folder / "model.json").read_text("utf-8"))
 
 
 def load(name):
-    content = open(f"{{name}}.stablehlo", "rb").read()
-    call = jax.jit(jax.export.deserialize(bytearray(content)).call)
+    content = bytearray((folder / f"{{name}}.stablehlo").read_bytes())
+    call = jax.jit(jax.export.deserialize(content).call)
     return lambda **inputs: {{name: np.asarray(array) for name, array in call(inputs).items()}}
 
 '''
 
 REPLAY = """
 
-def part(example, start):
-    return {key.removeprefix(start): example[key] for key in example if key.startswith(start)}
+def arrays(name, start=""):
+    with np.load(folder / name) as file:
+        return {key.removeprefix(start): file[key] for key in file if key.startswith(start)}
 
 
-programs, example, largest = {}, np.load("example.npz"), 0.0
+programs, largest = {}, 0.0
 for name in about["programs"]:
     programs[name] = load(name)
-    inputs, outputs = part(example, f"{name}/inputs/"), part(example, f"{name}/outputs/")
+    inputs = arrays("example.npz", f"{name}/inputs/")
+    outputs = arrays("example.npz", f"{name}/outputs/")
     for key, array in programs[name](**inputs).items():
         difference = np.abs(array.astype(float) - outputs[key].astype(float))
         largest = max(largest, difference.max())
@@ -91,7 +97,7 @@ NUMBERS = '\nnumbers = {text: number for number, text in enumerate(about["tokens
 USE = {
     "lm": """
 # The likeliest text, step by step: the state that comes out goes in again.
-carry = {name: array[None] for name, array in np.load("carry.npz").items()}
+carry = {name: array[None] for name, array in arrays("carry.npz").items()}
 token, text = about["begin"], ""
 for _ in range(100):
     outputs = programs["step"](token=np.array([token], np.int32), **carry)

