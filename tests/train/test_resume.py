@@ -16,8 +16,6 @@ from seqjax.cli import main
 from seqjax.train.checkpoints import Checkpoints
 from tests.train.published_folder import publish
 
-pytestmark = pytest.mark.usefixtures("no_shape_checks")
-
 TEXT = "".join(
     f"line {i}: the quick brown fox jumps over the lazy dog {i * i}\n" for i in range(300)
 )
