@@ -18,8 +18,6 @@ from seqjax.train.recipe import LanguageModelConfig
 from seqjax.train.saved_config import differences, from_json, to_json
 from seqjax.train.tasks.lm import LanguageConfig
 
-pytestmark = pytest.mark.usefixtures("no_shape_checks")
-
 TEXT = "the cat sat on the mat. the dog sat on the łog.\n" * 60
 SMALL = [
     "--features", "8", "--embedding", "4", "--batch", "4", "--time", "8", "--steps", "20",

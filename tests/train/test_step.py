@@ -184,7 +184,7 @@ class Noise:
         return model["gain"] * jax.vmap(jax.random.uniform)(keys).sum(), batch.sum(), memory
 
 
-def test_every_step_has_noise_of_its_own(no_shape_checks):
+def test_every_step_has_noise_of_its_own():
     task, optimizer, mesh = Noise(), optax.sgd(0.0), make_mesh(STREAMS, 2)
     state = start(task, optimizer, seed=0, dtype="float32", mesh=mesh)
     step = make_train_step(task, optimizer, mesh, seed=0, dtype="float32")

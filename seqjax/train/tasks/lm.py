@@ -89,7 +89,8 @@ class LanguageTask:
         count = int(is_scored(self.corpus, self.tokenizer).sum())
         self.tokens_per_character = count / characters_of(self.texts.train)
         if self.begin_with is not None:
-            for line in unknown_characters(self.tokenizer, self.texts.train, "the text"):
+            known = f"the training text of {config.from_}"
+            for line in unknown_characters(self.tokenizer, self.texts.train, known):
                 log(line)
 
     def _beginning(self, run: SavedRun | None) -> tuple[Recipe, LanguageModel | None]:
@@ -210,11 +211,11 @@ def evaluate(run: SavedRun, config: EvaluateConfig, log: Log) -> Report:
     """Bits per character of texts, by default those held out, beside compressors."""
     trained: Any = run.config
     model, tokenizer, step = load(run, config.checkpoint)
-    documents = (
-        documents_in(config.text, trained.data.suffixes)
-        if config.text
-        else find_texts(trained.data, log).held_out
-    )
+    if config.text:
+        documents, where = documents_in(config.text, trained.data.suffixes), ""
+    else:
+        texts = find_texts(trained.data, log)
+        documents, where = texts.held_out, f" of {texts.name}"
     mesh = make_mesh(BATCH, None)
     model = jax.device_put(model, NamedSharding(mesh, jax.P()))
     recipe = Recipe.restore(run.preprocessing)
@@ -225,7 +226,7 @@ def evaluate(run: SavedRun, config: EvaluateConfig, log: Log) -> Report:
         scores["nats_per_token"] = score.nats / score.tokens
     return Report(
         scores | compressed_bits_per_character("".join(text for _, text in documents)),
-        f"{characters:,} characters in {len(documents)} documents",
+        f"{characters:,} characters in {len(documents)} documents{where}",
         step,
         tuple(unknown_characters(tokenizer, documents, "the training text")),
     )
