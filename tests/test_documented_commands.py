@@ -10,6 +10,7 @@ import tyro
 
 from seqjax.bench.command import BenchConfig
 from seqjax.core.errors import InputError
+from seqjax.export.export_command import ExportConfig
 from seqjax.train.check import given_options, tasks_with
 from seqjax.train.commands import EvaluateConfig, GenerateConfig, PredictConfig
 from seqjax.train.inspection import InspectConfig
@@ -25,6 +26,7 @@ COMMANDS = {f"train {name}": task.config for name, task in TASKS.items()} | {
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
     "inspect": InspectConfig,
+    "export": ExportConfig,
     "bench": BenchConfig,
 }
 OPTION = re.compile(r"(?<!\S)--[a-z][a-z-]*")

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
-from seqjax.core.cell import Cell, InitFn, WidthError, factory, positive_int, spell
+from seqjax.core.cell import Cell, InitFn, factory, positive_int, spell
 from seqjax.core.exportable import exportable
 from seqjax.core.gates import broadcasts
 from seqjax.core.heads import from_heads
@@ -233,11 +233,7 @@ class MatrixRecurrence:
 
     def checked_access(self, params: Params, x: Any) -> Access:
         """`access`, with what it returns checked."""
-        try:
-            access = self.access(params, x)
-        except WidthError as error:
-            # Of `to_heads`, most of the time, which the user did not call.
-            raise WidthError(self, error.reason) from None
+        access = self.access(params, x)
         if not isinstance(access, Access):
             raise ValueError(f"{self}: `access` must return an sj.Access, got {access!r}.")
         if isinstance(access.log_decay, int | float) and access.log_decay > 0:
