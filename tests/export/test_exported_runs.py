@@ -20,7 +20,6 @@ from seqjax.export.program_files import load_onnx, load_stablehlo
 from seqjax.train.run_folder import load_run
 from seqjax.train.tasks import CONFIGS, lm
 
-pytestmark = pytest.mark.usefixtures("no_shape_checks")
 SAVED = Path(__file__).parents[1] / "train" / "saved_runs"
 
 

@@ -9,7 +9,6 @@ from jax import lax
 from seqjax.export.portable import Entry, Program
 from seqjax.export.program_files import load_onnx, write_onnx
 
-pytestmark = pytest.mark.usefixtures("no_shape_checks")
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
