@@ -15,6 +15,7 @@ from seqjax.core.errors import InputError
 from seqjax.core.noise import seed_carry
 from seqjax.core.types import Array, DTypeLike
 from seqjax.data.documents import Document
+from seqjax.data.examples import Example
 from seqjax.data.streams import check_length, start_positions, window
 from seqjax.data.tokenizer import Tokenizer, corpus_of, decoded
 from seqjax.data.vocabulary import Vocabulary
@@ -26,6 +27,7 @@ from seqjax.train.bounds import NonNegativeInt, PositiveInt
 from seqjax.train.commands import EvaluateConfig, GenerateConfig, Log, Report, TaskCommands
 from seqjax.train.config import RunConfig, option
 from seqjax.train.devices import make_mesh
+from seqjax.train.example_files import Data
 from seqjax.train.recipe import LanguageModelConfig, Recipe
 from seqjax.train.run_folder import SavedRun, load_model, load_run
 from seqjax.train.saved_config import differences
@@ -89,7 +91,8 @@ class LanguageTask:
         count = int(is_scored(self.corpus, self.tokenizer).sum())
         self.tokens_per_character = count / characters_of(self.texts.train)
         if self.begin_with is not None:
-            for line in unknown_characters(self.tokenizer, self.texts.train, "the text"):
+            known = f"the training text of {config.from_}"
+            for line in unknown_characters(self.tokenizer, self.texts.train, known):
                 log(line)
 
     def _beginning(self, run: SavedRun | None) -> tuple[Recipe, LanguageModel | None]:
@@ -210,11 +213,11 @@ def evaluate(run: SavedRun, config: EvaluateConfig, log: Log) -> Report:
     """Bits per character of texts, by default those held out, beside compressors."""
     trained: Any = run.config
     model, tokenizer, step = load(run, config.checkpoint)
-    documents = (
-        documents_in(config.text, trained.data.suffixes)
-        if config.text
-        else find_texts(trained.data, log).held_out
-    )
+    if config.text:
+        documents, where = documents_in(config.text, trained.data.suffixes), ""
+    else:
+        texts = find_texts(trained.data, log)
+        documents, where = texts.held_out, f" of {texts.name}"
     mesh = make_mesh(BATCH, None)
     model = jax.device_put(model, NamedSharding(mesh, jax.P()))
     recipe = Recipe.restore(run.preprocessing)
@@ -225,7 +228,7 @@ def evaluate(run: SavedRun, config: EvaluateConfig, log: Log) -> Report:
         scores["nats_per_token"] = score.nats / score.tokens
     return Report(
         scores | compressed_bits_per_character("".join(text for _, text in documents)),
-        f"{characters:,} characters in {len(documents)} documents",
+        f"{characters:,} characters in {len(documents)} documents{where}",
         step,
         tuple(unknown_characters(tokenizer, documents, "the training text")),
     )
@@ -291,10 +294,18 @@ def continued(run: SavedRun) -> LanguageConfig:
     )
 
 
+def examples(config: LanguageConfig, log: Log) -> Data:
+    """The documents of the user's files, each as an example."""
+    documents = documents_in(config.data.text, config.data.suffixes)
+    found = [Example(text, None, name) for name, text in documents]
+    return Data(", ".join(map(str, config.data.text)), found, None, [])
+
+
 LM = TaskCommands(
     LanguageTask.kind,
     LanguageConfig,
     prepare=LanguageTask,
+    load=examples,
     evaluate=evaluate,
     evaluate_options=frozenset({"text"}),
     generate=write,
