@@ -94,6 +94,37 @@ def olmo_hybrid() -> Any:
     return OlmoHybridForCausalLM(config)
 
 
+QWEN = {
+    "hidden_size": 8, "intermediate_size": 5, "num_attention_heads": 2, "num_key_value_heads": 1,
+    "head_dim": 8, "linear_num_key_heads": 2, "linear_num_value_heads": 4,
+    "linear_key_head_dim": 3, "linear_value_head_dim": 2, "max_position_embeddings": 16,
+    "layer_types": ["linear_attention", "full_attention"], "rms_norm_eps": 1e-3,
+}  # fmt: skip
+
+
+def qwen3_next() -> Any:
+    from transformers import Qwen3NextConfig, Qwen3NextForCausalLM
+
+    return Qwen3NextForCausalLM(Qwen3NextConfig(**{**SMALL, **QWEN}, mlp_only_layers=[0, 1]))
+
+
+def qwen3_5_text() -> Any:
+    from transformers import Qwen3_5ForCausalLM, Qwen3_5TextConfig
+
+    return Qwen3_5ForCausalLM(Qwen3_5TextConfig(**{**SMALL, **QWEN}))
+
+
+def qwen3_5() -> Any:
+    """With what it sees images with, which is not read."""
+    from transformers import Qwen3_5Config, Qwen3_5ForConditionalGeneration
+
+    eye = {"depth": 1, "hidden_size": 8, "intermediate_size": 4, "num_heads": 1, "patch_size": 2}
+    eye |= {"out_hidden_size": 8, "num_position_embeddings": 4, "temporal_patch_size": 1}
+    text = {**SMALL, **QWEN, "tie_word_embeddings": True}
+    config = Qwen3_5Config(text_config=text, vision_config=eye, tie_word_embeddings=True)
+    return Qwen3_5ForConditionalGeneration(config)
+
+
 MODELS: dict[str, Callable[[], Any]] = {
     make.__name__: make
     for make in (
@@ -106,6 +137,9 @@ MODELS: dict[str, Callable[[], Any]] = {
         xlstm,
         recurrent_gemma,
         olmo_hybrid,
+        qwen3_next,
+        qwen3_5_text,
+        qwen3_5,
     )
 }
 

@@ -10,6 +10,7 @@ from seqjax.interop.families.keras_layers import KERAS
 from seqjax.interop.families.mamba2_models import MAMBA2, MAMBA2_ORIGINAL
 from seqjax.interop.families.mamba_models import FALCON_MAMBA, MAMBA, MAMBA_ORIGINAL
 from seqjax.interop.families.olmo_models import OLMO_HYBRID
+from seqjax.interop.families.qwen_models import QWEN3_5, QWEN3_5_TEXT, QWEN3_NEXT
 from seqjax.interop.families.rwkv4_models import RWKV4, RWKV4_PTH
 from seqjax.interop.families.rwkv6_models import RWKV6, RWKV6_PTH
 from seqjax.interop.families.rwkv7_models import RWKV7, RWKV7_PTH
@@ -42,4 +43,7 @@ FAMILIES: tuple[Family, ...] = (
     KDA,
     RECURRENT_GEMMA,
     OLMO_HYBRID,
+    QWEN3_NEXT,
+    QWEN3_5,
+    QWEN3_5_TEXT,
 )
