@@ -35,8 +35,8 @@ def full_attention(config, **options: Any) -> Cell:
     rope = config["rope_parameters"] or {}
     if rope.get("rope_type", "default") != "default":
         raise InputError(
-            f"full_attention: rope_type can be 'default' here, which is one base for all positions; "
-            f"this model has {rope['rope_type']!r}."
+            "full_attention: rope_type can be 'default' here; this model has "
+            f"{rope['rope_type']!r}."
         )
     return sliding_window_attention(
         config["hidden_size"],
