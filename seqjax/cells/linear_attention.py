@@ -212,14 +212,14 @@ def hgrn2(
 
     Source: Qin et al. 2024, arXiv:2404.07904.
     """
-    learned = lower_bound is None
     if lower_bound is not None and not 0 <= lower_bound < 1:
         raise ValueError(f"hgrn2: `lower_bound` must be in [0, 1), got {lower_bound}.")
     width = head_width("hgrn2", "features", features, heads)
 
     def init(key, in_features):
         inward = (weight_init, (in_features, heads, width))
-        bound = {"lower_bound": (initializers.Constant(0.5), (features,))} if learned else {}
+        half = initializers.Constant(0.5)
+        bound = {"lower_bound": (half, (features,))} if lower_bound is None else {}
         return draw(
             key,
             {
@@ -232,14 +232,17 @@ def hgrn2(
             },
         )
 
+    def bound_of(p, like):
+        if lower_bound is not None:
+            return lower_bound
+        return like_features(widen(p["lower_bound"]).reshape(heads, width), like)
+
     def access(p, x):
         gate = to_heads(x, p["forget"])
         # In float32 at least, and at most 0: what is rounded here is rounded at every step.
         log_forget = jax.nn.log_sigmoid(widen(gate))
-        bound = lower_bound
-        if learned:
-            bound = like_features(widen(p["lower_bound"]).reshape(heads, width), log_forget)
-        if learned or lower_bound:
+        bound = bound_of(p, log_forget)
+        if lower_bound != 0:
             above = jnp.log1p(-bound) + log_forget
             log_forget = jnp.minimum(jnp.logaddexp(jnp.log(bound), above), 0)
         # 1 - f without a difference that loses digits near 0.
