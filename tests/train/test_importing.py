@@ -23,8 +23,6 @@ from seqjax.train.tasks.lm import load
 from tests.train.published_folder import CONFIG, publish
 from tests.train.test_command_line import fails
 
-pytestmark = pytest.mark.usefixtures("no_shape_checks")
-
 TEXT = "the quick łynx ☃ jumps over the line; " * 40
 FEW = ["--batch", "4", "--time", "8", "--steps", "4", "--validate-every", "2", "--devices", "1"]
 
