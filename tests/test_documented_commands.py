@@ -12,6 +12,7 @@ from seqjax.bench.command import BenchConfig
 from seqjax.core.errors import InputError
 from seqjax.train.check import CheckConfig
 from seqjax.train.commands import EvaluateConfig, GenerateConfig, PredictConfig
+from seqjax.train.importing import ImportConfig
 from seqjax.train.inspection import InspectConfig
 from seqjax.train.tasks import TASKS
 
@@ -20,6 +21,7 @@ DOCS = [page for page in (ROOT / "docs").rglob("*.md") if "build" not in page.pa
 NOTEBOOKS = (ROOT / "notebooks").glob("*.md")
 PAGES = sorted({ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS, *NOTEBOOKS})
 COMMANDS = {f"train {name}": task.config for name, task in TASKS.items()} | {
+    "import": ImportConfig,
     "check": CheckConfig,
     "generate": GenerateConfig,
     "evaluate": EvaluateConfig,
@@ -37,7 +39,7 @@ def options(config):
         if dataclasses.is_dataclass(field.default):
             found |= options(type(field.default))
         else:
-            name = field.name.replace("_", "-")
+            name = field.name.rstrip("_").replace("_", "-")
             found |= {f"--{name}", f"--no-{name}"} if field.type is bool else {f"--{name}"}
     return found
 
@@ -74,6 +76,8 @@ def problem(command, arguments):
         arguments[:1]
     ):
         arguments = ["runs/of-the-reader", *arguments]
+    if command == "import" and is_option(arguments[:1]):
+        arguments = ["a-model", "runs/of-the-reader", *arguments]
     try:
         tyro.cli(
             COMMANDS[command],

@@ -11,14 +11,8 @@ import numpy as np
 
 from seqjax.core.errors import InputError
 from seqjax.core.extras import extra_module
-from seqjax.data.vocabulary import (
-    BOUNDARY,
-    SPECIAL_TEXT,
-    Text,
-    one_text,
-    saved_fields,
-    smallest_dtype,
-)
+from seqjax.data.token_arrays import Text, framed, one_text, saved_fields, smallest_dtype
+from seqjax.data.vocabulary import BOUNDARY, SPECIAL_TEXT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,9 +60,8 @@ class JsonTokenizer:
         """The tokens of a text, `(n,)`; see `Tokenizer.encode`."""
         whole = _valid(text)
         numbers = self._tokenizer.encode_batch_fast([whole], add_special_tokens=False)[0].ids
-        before = [self.boundary] if begin else []
-        after = [self.boundary if self.stop is None else self.stop] if end else []
-        return np.array([*before, *numbers, *after], self.dtype)
+        last = self.boundary if self.stop is None else self.stop
+        return framed(np.array(numbers, self.dtype), [self.boundary] * begin, [last] * end)
 
     def prompt(self, text: Text) -> np.ndarray:
         """A text as its models were trained on the beginning of one: with the tokens that the

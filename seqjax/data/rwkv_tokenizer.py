@@ -10,14 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from seqjax.core.errors import InputError
-from seqjax.data.vocabulary import (
-    BOUNDARY,
-    SPECIAL_TEXT,
-    Text,
-    one_text,
-    saved_fields,
-    smallest_dtype,
-)
+from seqjax.data.token_arrays import Text, framed, one_text, saved_fields, smallest_dtype
+from seqjax.data.vocabulary import BOUNDARY, SPECIAL_TEXT
 
 FILE = "rwkv_vocab_v20230424.txt"
 
@@ -89,8 +83,8 @@ class RWKVTokenizer:
     def encode(self, text: Text, begin: bool = False, end: bool = False) -> np.ndarray:
         """The tokens of a text, `(n,)`; see `Tokenizer.encode`."""
         content = one_text("RWKV", text).encode("utf-8", "surrogatepass")
-        before, after = [self.boundary] * begin, [self.boundary] * end
-        return np.array([*before, *self._longest_matches(content), *after], self.dtype)
+        found = np.fromiter(self._longest_matches(content), self.dtype)
+        return framed(found, [self.boundary] * begin, [self.boundary] * end)
 
     def prompt(self, text: Text) -> np.ndarray:
         """A text as the beginning of a document: its tokens after token 0."""
