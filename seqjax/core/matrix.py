@@ -348,36 +348,83 @@ def _repeated(leaf: Array | None, head: tuple[int, ...], key: tuple[int, ...] = 
 
 def advance(state: MatrixState, access: Access) -> tuple[MatrixState, Any]:
     """One step: the memory after it, and what was read."""
+    scale = state.log_scale
+    spread = MatrixState(state.memory, None if scale is None else scale[..., None, None])
+    new, reading = advance_spread(spread, beside_memory(access), _sum_over_keys)
+    scale = None if new.log_scale is None else new.log_scale[..., 0, 0]
+    new = MatrixState(new.memory, scale)
+    if isinstance(reading, Scaled):
+        assert scale is not None
+        return new, Scaled(reading.values[..., 0, :], scale)
+    return new, reading[..., 0, :]
+
+
+def beside_memory(access: Access) -> Access:
+    """The access with axes of size 1, so that all of it can be multiplied with a memory
+    `(..., keys, values)`."""
+    key, head = (lambda a: a[..., None]), (lambda a: a[..., None, None])
+    per_channel = access.log_decay is not None and access.log_decay.ndim == access.key.ndim
+    forms = Access(
+        key,
+        key,
+        lambda a: a[..., None, :],
+        log_decay=key if per_channel else head,
+        rate=head,
+        low_rank=(key, key),
+        bonus=key,
+        log_input=head,
+    )
+    return Access(
+        *(
+            None if leaf is None else jax.tree.map(lambda form, a: form(a), form, leaf)
+            for form, leaf in zip(forms, access, strict=True)
+        )
+    )
+
+
+def _sum_over_keys(a: Array, b: Array) -> Array:
+    return jnp.einsum("...ki,...kj->...ij", b, a)
+
+
+def advance_spread(
+    state: MatrixState, access: Access, sum_over_keys: Callable[[Array, Array], Array]
+) -> tuple[MatrixState, Any]:
+    """One step in arrays that are as the memory, or have size 1 along its keys, its values or both.
+
+    Args:
+      state: the memory, and its scale as an array like it.
+      access: as `beside_memory` makes it.
+      sum_over_keys: of the product of an array with one that has no values, in an array that has
+        no keys.
+
+    Returns:
+      The state and the reading in the same form.
+    """
     query, key, value, log_decay, rate, low_rank, bonus, log_input = access
-    before = memory = state.memory
-    read = lambda m, a: jnp.einsum("...kv,...k->...v", m, a)  # noqa: E731
-    write = lambda m, a, b: m + a[..., :, None] * b[..., None, :]  # noqa: E731
     if log_input is not None:
-        return _advance_stabilized(state, access)
+        return _advance_stabilized(state, access, sum_over_keys)
+    before = memory = state.memory
     if log_decay is not None:
-        channels = log_decay if log_decay.ndim == key.ndim else log_decay[..., None]
-        memory = jnp.exp(channels)[..., None] * memory
+        memory = jnp.exp(log_decay) * memory
     if low_rank is not None:
         a, b = low_rank
-        memory = write(memory, b, read(before, a))
+        memory = memory + b * sum_over_keys(before, a)
     if rate is not None:
-        value_written = rate[..., None] * (value - read(memory, key))
-        memory = write(memory, key, value_written)
-    else:
-        memory = write(memory, key, value)
+        value = rate * (value - sum_over_keys(memory, key))
+    memory = memory + key * value
     if bonus is None:
-        return MatrixState(memory), read(memory, query)
-    at_once = (query * bonus * key).sum(-1, keepdims=True)
-    return MatrixState(memory), read(before, query) + at_once * value
+        return MatrixState(memory), sum_over_keys(memory, query)
+    at_once = sum_over_keys(query * bonus, key)
+    return MatrixState(memory), sum_over_keys(before, query) + at_once * value
 
 
-def _advance_stabilized(state: MatrixState, access: Access) -> tuple[MatrixState, Scaled]:
+def _advance_stabilized(
+    state: MatrixState, access: Access, sum_over_keys: Callable[[Array, Array], Array]
+) -> tuple[MatrixState, Scaled]:
     assert access.log_input is not None and state.log_scale is not None
     kept = state.log_scale if access.log_decay is None else access.log_decay + state.log_scale
     # Any scale is right as long as all share it, so no gradient goes through it.
     scale = jax.lax.stop_gradient(jnp.maximum(kept, access.log_input))
-    key = jnp.exp(access.log_input - scale)[..., None] * access.key
-    memory = jnp.exp(kept - scale)[..., None, None] * state.memory
-    memory = memory + key[..., :, None] * access.value[..., None, :]
-    values = jnp.einsum("...kv,...k->...v", memory, access.query)
-    return MatrixState(memory, scale), Scaled(values, scale)
+    key = jnp.exp(access.log_input - scale) * access.key
+    memory = jnp.exp(kept - scale) * state.memory + key * access.value
+    return MatrixState(memory, scale), Scaled(sum_over_keys(memory, access.query), scale)

@@ -67,11 +67,11 @@ def chunkwise(
         method = Chunked(inside="steps" if faster else "parallel")
     if method.inside == "steps":
         size = method.tile or steps_together(access, carry, time)
-        return _in_tiles(partial(step_by_step, recurrence), size, params, carry, initial, xs, steps)
+        return in_tiles(partial(step_by_step, recurrence), size, params, carry, initial, xs, steps)
 
     def run(carry, initial, xs, steps, window=None):
         plan = plan_chunks(method, recurrence, params, xs, window or time, batch_ndim)
-        return _in_tiles(
+        return in_tiles(
             partial(chunk_by_chunk, plan), plan.tile, params, carry, initial, xs, steps
         )
 
@@ -81,7 +81,7 @@ def chunkwise(
     return in_windows(run, size, carry, initial, xs, steps)
 
 
-def _in_tiles(
+def in_tiles(
     run_tile: Tile,
     size: int,
     params: Params,

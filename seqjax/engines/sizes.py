@@ -154,6 +154,13 @@ MEMORIES_STORED = Size(cpu=2**25, gpu=2**25, tpu=2**25)
 MEMORIES_OF_TILE = Size(cpu=2**22, gpu=2**22, tpu=2**22)
 """Bytes of a tile of longer ones."""
 
+MEMORIES_OF_BLOCK = Size(cpu=0, gpu=0, tpu=2**25)
+"""Bytes of the memories before each step of a block, which a kernel makes again on its way back; 0
+where kernels would only be interpreted."""
+
+MEMORIES_OF_KERNEL = Size(cpu=2**25, gpu=2**25, tpu=2**26)
+"""Bytes of what all steps of a kernel do to the memories, and of those before every block."""
+
 BLOCK = Size(cpu=16, gpu=16, tpu=16)
 """Steps of a sub-chunk whose scores are one product of matrices where its decays are mild. 32 were
 level, and are mild less often."""
