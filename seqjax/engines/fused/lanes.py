@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.layout import Layout, with_layout_constraint
 
 from seqjax.core.matrix import Access, MatrixRecurrence, MatrixState, Scaled
 from seqjax.core.types import Array
@@ -66,6 +67,7 @@ class Lanes:
     def access(self, access: Access) -> Access:
         """That of many steps, leaves `(groups, steps, 1 or keys, 1 or values, lanes)`, of which
         those for keys and for heads lack the values."""
+        access = jax.tree.map(_as_written, access)
         lead = 1 + len(self.batch_shape)
         per_channel = access.log_decay is not None and access.log_decay.ndim == access.key.ndim
         heads = lambda leaf: self._keys(leaf[..., None], lead)  # noqa: E731
@@ -159,3 +161,9 @@ class Lanes:
         leaf = leaf.reshape(*steps, -1, *rest)
         leaf = jax.lax.slice_in_dim(leaf, 0, self.memories, axis=len(steps))
         return leaf.reshape(*steps, *self.batch_shape, self.recurrence.heads, *rest)
+
+
+def _as_written(leaf: Array) -> Array:
+    """Last axis last in memory too. Else XLA may lay out what it is made from as the kernel wants
+    it, with time or rows last, at which a short convolution takes twice as long."""
+    return with_layout_constraint(leaf, Layout(major_to_minor=tuple(range(leaf.ndim))))
