@@ -71,9 +71,7 @@ def chunkwise(
 
     def run(carry, initial, xs, steps, window=None):
         plan = plan_chunks(method, recurrence, params, xs, window or time, batch_ndim)
-        return in_tiles(
-            partial(chunk_by_chunk, plan), plan.tile, params, carry, initial, xs, steps
-        )
+        return in_tiles(partial(chunk_by_chunk, plan), plan.tile, params, carry, initial, xs, steps)
 
     if steps.cuts is None:
         return run(carry, initial, xs, steps)

@@ -106,7 +106,7 @@ def _run(
     if isinstance(structure, AnyStep) and isinstance(method, Auto | Recompute):
         return any_steps(method, cell, *parts)
     if isinstance(structure, MatrixRecurrence):
-        if isinstance(method, Auto) and memory_wins(structure, cell, carry, xs):
+        if isinstance(method, Auto) and memory_wins(structure, cell, params, carry, xs):
             method = Fused()
         if isinstance(method, Fused):
             return fused_memory(method, structure, cell, *parts)
@@ -141,7 +141,8 @@ _DIAGONAL = Auto | Associative | Chunked | Fused
 _NEEDS = {
     Recompute: _GATED,
     Store: _GATED,
-    Fused: f"{_GATED}, or a state whose numbers are apart, as sj.linear makes it",
+    Fused: f"{_GATED}, or a state whose numbers are apart or a matrix, as sj.linear and "
+    "sj.matrix_state make them",
     Associative: _LINEAR,
     Chunked: _CHUNKED,
 }

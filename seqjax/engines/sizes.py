@@ -158,6 +158,13 @@ MEMORIES_OF_BLOCK = Size(cpu=0, gpu=0, tpu=2**25)
 """Bytes of the memories before each step of a block, which a kernel makes again on its way back; 0
 where kernels would only be interpreted."""
 
+HEAD_OF_KERNEL = Size(cpu=0, gpu=0, tpu=2**12)
+"""Numbers of the memory of a head, at most, that kernels are faster for than chunks. A kernel takes
+time as the memory is large; a chunk's products hardly do."""
+
+CHANNELS_OF_KERNEL = Size(cpu=0, gpu=0, tpu=2**13)
+"""The same where decays are per channel."""
+
 MEMORIES_OF_KERNEL = Size(cpu=2**25, gpu=2**25, tpu=2**26)
 """Bytes of what all steps of a kernel do to the memories, and of those before every block."""
 

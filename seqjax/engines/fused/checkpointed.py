@@ -18,7 +18,7 @@ from jax.experimental.pallas import tpu as pltpu
 from seqjax.core.steps import time_of
 from seqjax.core.trees import floats, put_floats
 from seqjax.core.types import Array, Carry, PyTree
-from seqjax.engines.fused.kernel import MEMORY, Kernel, as_operands, bind_kernel, whole
+from seqjax.engines.fused.kernel import MEMORY, Kernel, as_operands, run_kernel, whole
 from seqjax.engines.fused.linear_pair import linear_pair
 from seqjax.engines.placement import all_varying
 from seqjax.engines.tangents import tangent_leaves, tangent_tree
@@ -37,7 +37,7 @@ def checkpointed_scan(body: Body, block: int, carry: Carry, xs: PyTree) -> tuple
       carry: floating-point leaves of at least two dimensions.
       xs: leaves `(time, ...)` of at least three dimensions.
     """
-    return _forward(body, block, carry, xs, starts=False)[:2]
+    return forward(body, block, carry, xs, starts=False)[:2]
 
 
 @partial(checkpointed_scan.defjvp, symbolic_zeros=True)
@@ -47,16 +47,16 @@ def _jvp(body: Body, block: int, primals: tuple, tangents: tuple) -> tuple:
         [jnp.zeros_like(leaf) for leaf in floats(primal)] if d is None else d
         for primal, d in zip(primals, map(tangent_leaves, primals, tangents), strict=True)
     )
-    end, ys, starts = _forward(body, block, carry, xs, starts=True)
-    loop = _Tangents(body, block, jax.tree.structure((carry, xs)), len(d_carry))
+    end, ys, starts = forward(body, block, carry, xs, starts=True)
+    loop = Tangents(body, block, jax.tree.structure((carry, xs)), len(d_carry))
     known = [*jax.tree.leaves((carry, xs)), *jax.tree.leaves(starts)]
     made = linear_pair(loop.forward, loop.backward, known, [*d_carry, *d_xs])
     d_end, d_ys = made[: len(d_carry)], made[len(d_carry) :]
     return (end, ys), (tangent_tree(end, d_end), tangent_tree(ys, d_ys))
 
 
-def _forward(
-    body: Body, block: int, carry: Carry, xs: PyTree, *, starts: bool
+def forward(
+    body: Body, block: int, carry: Carry, xs: PyTree, *, starts: bool, interpret: Any = None
 ) -> tuple[Carry, PyTree, Carry | None]:
     """The carry after the last step, what all make, and the carries before every block."""
     shape = jax.eval_shape(body, carry, _of_one_step(xs))
@@ -67,7 +67,8 @@ def _forward(
 
     given = [[], jax.tree.leaves(carry), jax.tree.leaves(xs)]
     kernel = Kernel(step, given, jax.tree.leaves(shape[1]), block, reverse=False, starts=starts)
-    made = bind_kernel(kernel.call, *(leaf for part in given for leaf in as_operands(part)))
+    operands = (leaf for part in given for leaf in as_operands(part))
+    made = run_kernel(kernel.call, *operands, interpret=interpret)
     count = len(given[1])
     of_blocks = jax.tree.unflatten(jax.tree.structure(carry), made[-count:]) if starts else None
     end, ys = jax.tree.unflatten(jax.tree.structure(shape), made[: len(made) - count * starts])
@@ -75,7 +76,7 @@ def _forward(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Tangents:
+class Tangents:
     """The derivative of the loop, both ways; all arrays come in lists.
 
     Args:
@@ -100,14 +101,17 @@ class _Tangents:
         d_xs = list(tangents[self.carries :])
         return jax.jvp(run, (carry, floats(xs)), (d_carry, d_xs))[1]
 
-    def backward(self, known: Sequence[Array], cotangents: Sequence[Array]) -> list[Array]:
+    def backward(
+        self, known: Sequence[Array], cotangents: Sequence[Array], interpret: Any = None
+    ) -> list[Array]:
         """Those of the carry and of the inputs."""
         _, xs = self._primals(known)
         starts = known[self.structure.num_leaves :]
         ct_end, ct_ys = cotangents[: self.carries], cotangents[self.carries :]
         kernel = Pullback(self.body, self.structure, starts, xs, ct_ys, self.block)
         parts = (jax.tree.leaves(xs), starts, ct_ys, ct_end)
-        return bind_kernel(kernel.call, *(leaf for part in parts for leaf in as_operands(part)))
+        operands = (leaf for part in parts for leaf in as_operands(part))
+        return list(run_kernel(kernel.call, *operands, interpret=interpret))
 
     def _primals(self, known: Sequence[Array]) -> tuple[Carry, PyTree]:
         return jax.tree.unflatten(self.structure, known[: self.structure.num_leaves])

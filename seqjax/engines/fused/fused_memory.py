@@ -11,10 +11,10 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from seqjax.core.cell import Cell
 from seqjax.core.matrix import Access, MatrixRecurrence, MatrixState, advance_spread
 from seqjax.core.steps import Run, Steps, batch_shape_of, time_of
 from seqjax.core.trees import tree_bytes
-from seqjax.core.cell import Cell
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
 from seqjax.engines import sizes
 from seqjax.engines.boundaries import Boundaries
@@ -53,17 +53,26 @@ def fused_memory(
     access = jax.eval_shape(recurrence.checked_access, params, xs)
     step_bytes = tree_bytes(jax.eval_shape(lanes.access, access)) // time
     step_bytes += lanes.groups * lanes.memory_bytes // block
-    tile = method.tile or max(1, sizes.MEMORIES_OF_KERNEL.here // step_bytes)
-    tile = time if tile >= time else -(-tile // block) * block
+    tiles = -(-time // (method.tile or max(block, sizes.MEMORIES_OF_KERNEL.here // step_bytes)))
+    # Of equal size if possible: each size is a program.
+    tile = min(time, -(-time // (tiles * block)) * block)
     run = partial(_by_kernel, recurrence, lanes, block)
     return in_tiles(run, tile, params, carry, initial, xs, steps)
 
 
-def memory_wins(recurrence: MatrixRecurrence, cell: Cell, carry: MatrixState, xs: Inputs) -> bool:
-    """Whether kernels are the fastest way: on a TPU, where the memories of a block fit in VMEM."""
+def memory_wins(
+    recurrence: MatrixRecurrence, cell: Cell, params: Params, carry: MatrixState, xs: Inputs
+) -> bool:
+    """Whether kernels are the fastest way: on a TPU, where heads are small or decays are per
+    channel, which take chunks longest, and the memories of a block fit in VMEM."""
     room = sizes.MEMORIES_OF_BLOCK.here
     lanes = Lanes(recurrence, batch_shape_of(cell, xs))
-    return room > 0 and 4 * lanes.memory_bytes <= room and suits_kernels(carry)
+    if 4 * lanes.memory_bytes > room or not suits_kernels(carry):
+        return False
+    access = jax.eval_shape(recurrence.checked_access, params, xs)
+    per_channel = access.log_decay is not None and access.log_decay.ndim == access.key.ndim
+    most = (sizes.CHANNELS_OF_KERNEL if per_channel else sizes.HEAD_OF_KERNEL).here
+    return recurrence.keys * recurrence.values <= most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,9 +82,7 @@ class MemoryStep:
 
     resets: bool
 
-    def __call__(
-        self, carry: tuple, now: tuple[Access, Boundaries]
-    ) -> tuple[tuple, PyTree]:
+    def __call__(self, carry: tuple, now: tuple[Access, Boundaries]) -> tuple[tuple, PyTree]:
         access, flags = now
         # Keys are in front; what has one number for each value has none for keys.
         spread = jax.tree.map(lambda leaf: leaf[:, None], access)._replace(value=access.value[None])
@@ -112,9 +119,7 @@ def _by_kernel(
     return lanes.state_back(end[0]), recurrence.output(params, reading, access, x)
 
 
-def _whole_blocks(
-    access: Access, flags: Boundaries, block: int
-) -> tuple[Access, Boundaries, int]:
+def _whole_blocks(access: Access, flags: Boundaries, block: int) -> tuple[Access, Boundaries, int]:
     """With masked steps behind the last, so that all blocks are whole; and the steps before."""
     time, *batch = access.query.shape[: access.query.ndim - 2]
     missing = -time % block

@@ -50,16 +50,17 @@ def scan_in_kernel(
     given = [invariants, jax.tree.leaves(carry), jax.tree.leaves(xs)]
     kernel = Kernel(rest, given, jax.tree.leaves(y_shape), block, reverse)
     operands = [leaf for part in given for leaf in as_operands(part)]
-    if interpret is None:
-        made = bind_kernel(kernel.call, *operands)
-    else:
-        made = kernel.call(*operands, interpret=interpret)
+    made = run_kernel(kernel.call, *operands, interpret=interpret)
     return jax.tree.unflatten(jax.tree.structure((carry_shape, y_shape)), made)
 
 
-def bind_kernel(call: Callable[..., Sequence[Array]], *operands: Array) -> Sequence[Array]:
-    """`call(*operands, interpret=...)`: a TPU runs the kernel, others interpret it."""
-    return _kernel.bind(*operands, call=call)
+def run_kernel(
+    call: Callable[..., Sequence[Array]], *operands: Array, interpret: Any = None
+) -> Sequence[Array]:
+    """`call(*operands, interpret=...)`; by default a TPU runs the kernel, others interpret it."""
+    if interpret is None:
+        return _kernel.bind(*operands, call=call)
+    return call(*operands, interpret=interpret)
 
 
 def as_operands(leaves: Sequence[Array]) -> Sequence[Array]:

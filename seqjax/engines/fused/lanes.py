@@ -124,9 +124,7 @@ class Lanes:
     def _keys(self, leaf: Array, lead: int) -> Array:
         """`(*lead, heads, keys)` as `(groups, steps, keys, lanes)`, repeated for every share."""
         leaf = self._lanes_last(leaf, lead)
-        leaf = jnp.broadcast_to(
-            leaf[..., None, :], (*leaf.shape[:-1], self.shares, leaf.shape[-1])
-        )
+        leaf = jnp.broadcast_to(leaf[..., None, :], (*leaf.shape[:-1], self.shares, leaf.shape[-1]))
         return leaf.reshape(*leaf.shape[:-2], -1)
 
     def _values(self, leaf: Array, lead: int) -> Array:
@@ -150,7 +148,9 @@ class Lanes:
         steps, rest = leaf.shape[: lead - len(self.batch_shape)], leaf.shape[lead + 1 :]
         leaf = leaf.reshape(*steps, self.memories, *rest)
         missing = self.groups * self.together - self.memories
-        leaf = jnp.pad(leaf, [(0, missing) if axis == len(steps) else (0, 0) for axis in range(leaf.ndim)])
+        leaf = jnp.pad(
+            leaf, [(0, missing) if axis == len(steps) else (0, 0) for axis in range(leaf.ndim)]
+        )
         leaf = leaf.reshape(*steps, self.groups, self.together, *rest)
         return jnp.moveaxis(jnp.moveaxis(leaf, len(steps), 0), len(steps) + 1, -1)
 
