@@ -20,7 +20,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import hypothesis
 import jax
-import jaxtyping
 import pytest
 
 # Compiled programs outlive a clone: JAX keeps each under a hash of the program, the compiler and
@@ -66,14 +65,6 @@ def forget_programs():
     """What was traced and compiled for one file is of no use to the next, and fills the memory."""
     yield
     jax.clear_caches()
-
-
-@pytest.fixture
-def no_shape_checks():
-    """Our own messages, not those of the run-time type checker that only tests use."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ DOCS = Path(__file__).parent
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
-def test_the_pages_run(page, no_shape_checks):
+def test_the_pages_run(page):
     """Block by block, with the names of the blocks before."""
     names = {}
     for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):

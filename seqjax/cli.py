@@ -1,4 +1,4 @@
-"""`seqjax train`, `check`, `generate`, `evaluate`, `predict`, `inspect`, `bench`."""
+"""`seqjax train`, `import`, `check`, `generate`, `evaluate`, `predict`, `inspect`, `bench`."""
 
 import dataclasses
 import errno
@@ -23,6 +23,8 @@ usage: seqjax COMMAND [OPTIONS]
 
 {tasks}
   train --resume   continue a run
+  train lm --from  train the language model of a run further, on other text
+  import           a run of a published language model
   check            how a file would be read, and what looks odd in it
   generate         write text with a trained language model
   evaluate         how good a trained model is, on its test data or on your own
@@ -47,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     commands = {
         "train": _train,
+        "import": _import,
         "check": _check,
         "generate": _generate,
         "evaluate": _evaluate,
@@ -118,11 +121,11 @@ def _train(arguments: Sequence[str]) -> int:
     from seqjax.train.tasks import TASKS
     from seqjax.train.training_loop import train
 
-    kind, arguments, saved = _which_task(arguments)
+    kind, arguments, default, run = _which_task(arguments)
     task = TASKS[kind]
-    config = _parse(task.config, arguments, f"train {kind}", default=saved)
-    if saved is not None:
-        other = differences(saved, config)
+    config = _parse(task.config, arguments, f"train {kind}", default=default)
+    if run is not None:
+        other = differences(run.config, config)
         if other:
             raise InputError(
                 f"The run in {config.resume} was started with {'; '.join(other)}. Leave the option "
@@ -130,7 +133,7 @@ def _train(arguments: Sequence[str]) -> int:
             )
     if config.repeat > 1:
         return _repeat(task, config)
-    outcome = train(task.prepare(config, print), config)
+    outcome = train(task.prepare(config, print, run), config)
     if outcome.stopped_by is not None:
         return STOPPED + outcome.stopped_by
     command = "evaluate" if task.generate is None else "generate"
@@ -152,7 +155,7 @@ def _repeat(task: TaskCommands, config: Any) -> int:
     found = []
     for seed in range(config.seed, config.seed + config.repeat):
         own = dataclasses.replace(config, seed=seed, repeat=1, out=folder / f"seed-{seed}")
-        outcome = train(task.prepare(own, print), own)
+        outcome = train(task.prepare(own, print, None), own)
         if outcome.stopped_by is not None:
             return STOPPED + outcome.stopped_by
         run = _load_run(outcome.folder)
@@ -164,11 +167,13 @@ def _repeat(task: TaskCommands, config: Any) -> int:
     return 0
 
 
-def _which_task(arguments: Sequence[str]) -> tuple[str, Sequence[str], Any]:
-    """The task, the options, and the configuration of the run to continue or None.
+def _which_task(
+    arguments: Sequence[str],
+) -> tuple[str, Sequence[str], Any, SavedRun | None]:
+    """The task, the options, their defaults or None, and the run to continue or None.
 
-    The configuration of a run to continue is the default, so that only options that are given
-    explicitly can differ from it.
+    The configuration of a run is the default, whether it goes on or its model is trained further,
+    so that only options that are given explicitly can differ from it.
     """
     from seqjax.train.tasks import TASKS
 
@@ -180,13 +185,28 @@ def _which_task(arguments: Sequence[str]) -> tuple[str, Sequence[str], Any]:
         run = _load_run(Path(options[options.index("--resume") + 1]))
         if named not in (None, run.kind):
             raise InputError(f"The run in {run.folder} is one of `train {run.kind}`, not {named}.")
-        return run.kind, options, dataclasses.replace(run.config, resume=run.folder)
+        if run.imported:
+            raise InputError(
+                f"{run.folder} was imported, so there is no training that could go on. This trains "
+                f"it further: seqjax train {run.kind} --from {run.folder} --text FILES"
+            )
+        return run.kind, options, dataclasses.replace(run.config, resume=run.folder), run
+    if "--from" in options[:-1]:
+        run = _load_run(Path(options[options.index("--from") + 1]))
+        further = TASKS[run.kind].continued
+        if further is None or named not in (None, run.kind):
+            kinds = _join(kind for kind, task in TASKS.items() if task.continued is not None)
+            raise InputError(
+                f"`seqjax train {kinds} --from` is for runs of {kinds}; {run.folder} is a run of "
+                f"{run.kind}."
+            )
+        return run.kind, options, further(run), None
     if named is None:
         if any(option in ("-h", "--help") for option in options):
             print(f"usage: seqjax train {{{','.join(TASKS)}}} [OPTIONS]; each has its --help.")
             sys.exit(0)
         raise InputError(f"Say what to train: seqjax train {_join(TASKS)}.")
-    return named, options, None
+    return named, options, None, None
 
 
 def _join(names: Iterable[str]) -> str:
@@ -223,6 +243,15 @@ def _check_options(
                 f"--{name.replace('_', '-')} is for runs of {_join(kinds)}; {config.run} is a run "
                 f"of {run.kind}."
             )
+
+
+def _import(arguments: Sequence[str]) -> int:
+    from seqjax.train.importing import ImportConfig, import_model
+
+    config = _parse(ImportConfig, arguments, "import")
+    import_model(config, print)
+    print(f"Done. Now try: seqjax generate {config.run} --prompt TEXT")
+    return 0
 
 
 def _check(arguments: Sequence[str]) -> int:
@@ -289,7 +318,7 @@ def _inspect(arguments: Sequence[str]) -> int:
 
     config = _parse(InspectConfig, arguments, "inspect")
     run = _load_run(config.run)
-    found = inspect(TASKS[run.kind].prepare(run.config, print), run, config)
+    found = inspect(TASKS[run.kind].prepare(run.config, print, run), run, config)
     print("\n".join(found.lines))
     if config.pictures:
         for path in save_pictures(found.draw(), config.run / "pictures"):

@@ -156,7 +156,6 @@ def test_shapes_must_be_the_same(name):
         loss(*given)
 
 
-@pytest.mark.usefixtures("no_shape_checks")
 def test_pinball_needs_an_axis_for_the_levels():
     with pytest.raises(ValueError, match=r"\(3, 2\); got \(3,\)"):
         losses.pinball(jnp.zeros(3), jnp.zeros(3), jnp.array([0.1, 0.9]))

@@ -9,7 +9,15 @@ import numpy as np
 from seqjax.cells.decay import bounded_exp, log_decay
 from seqjax.core import initializers
 from seqjax.core.affine import Complex
-from seqjax.core.cell import Cell, expect_inputs, expect_real, expect_width, factory, positive_int
+from seqjax.core.cell import (
+    Cell,
+    expect_inputs,
+    expect_outputs,
+    expect_real,
+    expect_width,
+    factory,
+    positive_int,
+)
 from seqjax.core.gates import like_features
 from seqjax.core.linear import diagonal
 from seqjax.core.trees import widen
@@ -103,7 +111,7 @@ def lru(
         initial_carry=lambda params, batch_shape=(): _no_modes(params["nu"], batch_shape),
         features=features,
         project=project,
-        output=lambda params, s, x: _read_out(params, s, x, 1.0),
+        output=lambda params, s, x: _read_out(params, s, x, 1.0, features),
     )
 
 
@@ -304,7 +312,7 @@ def s5(
         initial_carry=lambda params, batch_shape=(): _no_modes(params["a_real"], batch_shape),
         features=features,
         project=project,
-        output=lambda params, s, x: _read_out(params, s, x, 2.0),
+        output=lambda params, s, x: _read_out(params, s, x, 2.0, features),
     )
 
 
@@ -343,8 +351,9 @@ def _hippo(size: int) -> tuple[Any, Any]:
     return -0.5 + 1j * angles[upper], vectors[:, upper]
 
 
-def _read_out(params: Params, s: Complex, x: Array, factor: float) -> Array:
+def _read_out(params: Params, s: Complex, x: Array, factor: float, features: int) -> Array:
     """`factor * Re(C s)` and the skip, in the dtype of the inputs."""
+    expect_outputs("diagonal", features, params["c_real"].shape)
     c_real, c_imaginary = (widen(params[name]) for name in ("c_real", "c_imaginary"))
     return _add_skip(params, factor * (s.real @ c_real - s.imaginary @ c_imaginary), x)
 

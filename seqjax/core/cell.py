@@ -10,6 +10,8 @@ from typing import Any, ParamSpec, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
+from seqjax.core.guards import GUARDS, Subject, bare
+from seqjax.core.misfits import ComplexError, MisfitError, WidthError
 from seqjax.core.types import Carry, Params, PRNGKeyArray, PyTree
 
 
@@ -113,6 +115,14 @@ class Cell:
             object.__setattr__(self, "output_ndim", max(1, rank))
         if not self.causal and self.sequence is None:
             raise TypeError("Cell: a cell that is not causal needs `sequence`; got None.")
+        self._guard()
+
+    def _guard(self):
+        """Puts functions that explain their failures in place of those given."""
+        init, initial_carry = map(bare, (self.init, self.initial_carry))
+        own = Subject(self.call, init, initial_carry, self.in_features, self.input_ndim)
+        for field, guard in GUARDS.items():
+            object.__setattr__(self, field, guard(bare(getattr(self, field)), own))
 
     def __deepcopy__(self, memo: Any) -> "Cell":
         # Nothing in a cell changes, and a copy of its functions would not equal them.
@@ -190,6 +200,7 @@ def _renamed(cell: Cell, name: str, call: str) -> Cell:
 
     def owned(value: Any) -> Any:
         """Functions of what has an owner, as those of this call."""
+        value = bare(value)
         self = getattr(value, "__self__", None)
         return value if self is None else getattr(own(self), value.__name__)
 
@@ -205,14 +216,6 @@ def _renamed(cell: Cell, name: str, call: str) -> Cell:
     fields = {field.name: getattr(cell, field.name) for field in dataclasses.fields(cell)}
     fields = {field: owned(value) for field, value in fields.items()}
     return Cell(**fields | {"structure": own(cell.structure), "name": name, "call": call})
-
-
-class WidthError(ValueError):
-    """Inputs are not as wide as those the parameters of `owner` were made for."""
-
-    def __init__(self, owner: Any, reason: str):
-        super().__init__(f"{owner}: {reason}")
-        self.reason = reason
 
 
 def positive_int(owner: str, name: str, value: Any) -> int:
@@ -238,10 +241,14 @@ def position_in_stack(owner: str, layer: int, layers: int) -> tuple[float, float
 def expect_inputs(owner: Any, in_features: int, x: Any) -> None:
     """Raises unless the inputs of a step are as wide as those the parameters were made for."""
     if x.ndim < 1 or x.shape[-1] != in_features:
-        raise WidthError(
-            owner,
-            f"expected inputs of width {in_features}, which is what the parameters were made for "
-            f"by `init(key, {in_features})`; got inputs of shape {x.shape}.",
+        raise WidthError(owner, in_features, x.shape)
+
+
+def expect_outputs(owner: Any, features: int, shape: tuple[int, ...]) -> None:
+    """Raises unless the outputs of a step are as wide as the cell says."""
+    if shape[-1:] != (features,):
+        raise MisfitError(
+            owner, f"expected outputs of width {features}, as `features` says; got {shape[-1]}."
         )
 
 
@@ -250,10 +257,11 @@ def expect_real(owner: Any, x: Any, *others: Any) -> None:
     has_complex = lambda tree: any(map(jnp.iscomplexobj, jax.tree.leaves(tree)))  # noqa: E731
     if has_complex(x) and not has_complex(others):
         dtypes = ", ".join(sorted({str(leaf.dtype) for leaf in jax.tree.leaves(x)}))
-        raise TypeError(
-            f"{owner}: expected real inputs, as the imaginary part would be lost in a state or in "
-            f"a norm of real numbers; got {dtypes}. Give both parts as features: "
-            "jnp.concatenate([x.real, x.imag], -1)."
+        raise ComplexError(
+            owner,
+            "expected real inputs, as the imaginary part would be lost in a state or in a norm of "
+            f"real numbers; got {dtypes}. Give both parts as features: "
+            "jnp.concatenate([x.real, x.imag], -1).",
         )
 
 

@@ -16,6 +16,7 @@ from seqjax.core.cell import (
     Cell,
     InitFn,
     expect_inputs,
+    expect_outputs,
     expect_real,
     expect_width,
     factory,
@@ -23,6 +24,7 @@ from seqjax.core.cell import (
     spell,
 )
 from seqjax.core.gates import like_features
+from seqjax.core.misfits import MisfitError
 from seqjax.core.steps import Run
 from seqjax.core.trees import narrow, widen
 from seqjax.core.types import Activation, Array, Initializer, Params, PRNGKeyArray
@@ -71,7 +73,8 @@ def pointwise(
       `sj.stack` puts it between cells for images.
 
     Raises:
-      ValueError: from a scan or a step, if the outputs are not of the rank that was said.
+      ValueError: from a scan or a step, if the outputs are not of the rank or the width that was
+        said.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -85,23 +88,28 @@ def pointwise(
     if output_ndim is None:
         output_ndim = max(1, input_ndim)
 
-    def apply(params, x):
-        y = function(params, x)
+    def check(x, y):
         given, made = (jnp.shape(jax.tree.leaves(tree)[0]) for tree in (x, y))
-        if len(made) - len(given) != output_ndim - input_ndim:
-            raise ValueError(
-                f"pointwise({spell(function)}): with input_ndim={input_ndim} and "
-                f"output_ndim={output_ndim}, inputs of shape {given} must give "
-                f"{len(given) + output_ndim - input_ndim} dimensions; the function returned "
-                f"{made}. Pass the ranks of one step's input and output."
+        lead = len(given) - input_ndim
+        if len(made) - lead != output_ndim:
+            raise MisfitError(
+                f"pointwise({spell(function)})",
+                f"with input_ndim={input_ndim} and output_ndim={output_ndim}, an input of shape "
+                f"{given[lead:]} must give an output of rank {output_ndim}; the function returned "
+                f"one of shape {made[lead:]}. Pass the ranks of one step's input and output.",
             )
-        return y
+        if output_ndim > 0:
+            expect_outputs(f"pointwise({spell(function)})", features, made)
 
     def step(params, carry, x):
-        return carry, apply(params, x)
+        y = function(params, x)
+        check(x, y)
+        return carry, y
 
     def sequence(scan, params, carry, initial, xs, steps):
-        return Run(carry, apply(params, xs), carry if steps.record else None)
+        y = function(params, xs)
+        check(xs, y)
+        return Run(carry, y, carry if steps.record else None)
 
     return Cell(
         init=init,

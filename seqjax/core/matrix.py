@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
-from seqjax.core.cell import Cell, InitFn, WidthError, factory, positive_int, spell
+from seqjax.core.cell import Cell, InitFn, factory, positive_int, spell
 from seqjax.core.exportable import exportable
 from seqjax.core.gates import broadcasts
 from seqjax.core.heads import from_heads
@@ -58,6 +58,33 @@ class Access(NamedTuple):
     low_rank: tuple[Array, Array] | None = None
     bonus: Array | None = None
     log_input: Array | None = None
+
+    @property
+    def decays_per_channel(self) -> bool:
+        return self.log_decay is not None and self.log_decay.ndim == self.key.ndim
+
+    def each(
+        self,
+        *,
+        key: Callable[[Array], Array],
+        value: Callable[[Array], Array],
+        head: Callable[[Array], Array],
+    ) -> "Access":
+        """With a function applied to all that is `(*batch, heads, keys)`, one to the value and one
+        to all that is `(*batch, heads)`."""
+        if_any = lambda function, leaf: None if leaf is None else function(leaf)  # noqa: E731
+        return Access(
+            key(self.query),
+            key(self.key),
+            value(self.value),
+            log_decay=if_any(key if self.decays_per_channel else head, self.log_decay),
+            rate=if_any(head, self.rate),
+            low_rank=None
+            if self.low_rank is None
+            else (key(self.low_rank[0]), key(self.low_rank[1])),
+            bonus=if_any(key, self.bonus),
+            log_input=if_any(head, self.log_input),
+        )
 
 
 @exportable
@@ -233,11 +260,7 @@ class MatrixRecurrence:
 
     def checked_access(self, params: Params, x: Any) -> Access:
         """`access`, with what it returns checked."""
-        try:
-            access = self.access(params, x)
-        except WidthError as error:
-            # Of `to_heads`, most of the time, which the user did not call.
-            raise WidthError(self, error.reason) from None
+        access = self.access(params, x)
         if not isinstance(access, Access):
             raise ValueError(f"{self}: `access` must return an sj.Access, got {access!r}.")
         if isinstance(access.log_decay, int | float) and access.log_decay > 0:
@@ -362,23 +385,10 @@ def advance(state: MatrixState, access: Access) -> tuple[MatrixState, Any]:
 def beside_memory(access: Access) -> Access:
     """The access with axes of size 1, so that all of it can be multiplied with a memory
     `(..., keys, values)`."""
-    key, head = (lambda a: a[..., None]), (lambda a: a[..., None, None])
-    per_channel = access.log_decay is not None and access.log_decay.ndim == access.key.ndim
-    forms = Access(
-        key,
-        key,
-        lambda a: a[..., None, :],
-        log_decay=key if per_channel else head,
-        rate=head,
-        low_rank=(key, key),
-        bonus=key,
-        log_input=head,
-    )
-    return Access(
-        *(
-            None if leaf is None else jax.tree.map(lambda form, a: form(a), form, leaf)
-            for form, leaf in zip(forms, access, strict=True)
-        )
+    return access.each(
+        key=lambda a: a[..., None],
+        value=lambda a: a[..., None, :],
+        head=lambda a: a[..., None, None],
     )
 
 

@@ -7,7 +7,8 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax.core.cell import expect_real, positive_int
+from seqjax.core.cell import expect_inputs, expect_real, positive_int
+from seqjax.core.misfits import MisfitError
 from seqjax.core.trees import is_float
 from seqjax.core.types import Array
 
@@ -106,10 +107,11 @@ def convolve(x: Array, weights: Array, of: Convolution) -> Array:
     """The convolution over the last axes but one, zeros around the edges."""
     space = x.shape[-len(of.space) - 1 : -1]
     if space != of.space:
-        raise ValueError(
-            f"expected images of {of.space} pixels, which is what `space` said; got inputs of "
-            f"shape {x.shape}."
+        raise MisfitError(
+            "convolution",
+            f"expected images of {of.space} pixels, which is what `space` said; got {space}.",
         )
+    expect_inputs("convolution", weights.shape[-2], x)
     expect_real("convolution", x, weights)
     if not is_float(x):  # As pixels often are.
         x = x.astype(weights.dtype)

@@ -9,7 +9,15 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
-from seqjax.core.cell import Cell, InitFn, expect_real, expect_width, factory, positive_int
+from seqjax.core.cell import (
+    Cell,
+    InitFn,
+    expect_inputs,
+    expect_real,
+    expect_width,
+    factory,
+    positive_int,
+)
 from seqjax.core.exportable import exportable
 from seqjax.core.gates import like_features
 from seqjax.core.masks import processing_order, select
@@ -268,10 +276,5 @@ def convolve(params: ConvolutionParameters, window: tuple[Array, ...]) -> Array:
 
 
 def _expect_inputs(x: Array, carry: WindowState) -> None:
-    wanted = carry.inputs.shape[-1]
-    if x.shape[-1] != wanted:
-        raise ValueError(
-            f"windowed: expected inputs of width {wanted}, as the parameters and the carry have "
-            f"it; got inputs of shape {x.shape}."
-        )
+    expect_inputs("windowed", carry.inputs.shape[-1], x)
     expect_real("windowed", x, carry)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from seqjax.core.cell import Cell, factory
 from seqjax.core.exponents import map_exponents
 from seqjax.core.exportable import exportable
+from seqjax.core.misfits import NoStepError
 from seqjax.core.ranks import expect_equal_ranks, in_a_row
 from seqjax.core.steps import Run
 from seqjax.core.trees import is_float
@@ -255,10 +256,10 @@ def no_step(owner: str, cells: tuple[Cell, ...]):
 
     def step(params, carry, x):
         names = ", ".join(map(repr, cells))
-        raise TypeError(
-            f"{owner}({names}) has no step: a bidirectional cell needs the whole sequence, "
-            "the future included. Run it with sj.scan, or use a forward cell to go step by "
-            "step."
+        raise NoStepError(
+            f"{owner}({names})",
+            "there is no step, as a bidirectional cell needs the whole sequence, the future "
+            "included. Run it with sj.scan, or use a forward cell to go step by step.",
         )
 
     return step

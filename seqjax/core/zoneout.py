@@ -64,11 +64,17 @@ def zoneout(cell: Cell, rate: Any) -> Cell:
     output = cell.output
     if output is None:
         raise ValueError(
-            f"zoneout({cell}): the output of this cell is not a part of its carry. Put zoneout "
-            "around each layer inside the stack, dropout or residual instead."
+            f"zoneout({cell}): expected a cell whose output is a leaf of its carry, such as sj.gru "
+            "or sj.lstm; the output of this one is none, so there are no units to hold. In a "
+            "sj.stack, sj.residual or sj.dropout put zoneout around the cells inside."
         )
     for number in jax.tree.leaves(rate):
         check_rate("zoneout", number)
+    _check_shared(cell, rate)
+    if not isinstance(rate, int | float):
+        in_features = cell.in_features or 1
+        params = jax.eval_shape(lambda: cell.init(jax.random.key(0), in_features))
+        _spread(cell, rate, jax.eval_shape(cell.initial_carry, params))
 
     def initial_carry(params, batch_shape=()):
         return ZoneoutState(
@@ -185,19 +191,20 @@ def _streams(carry: Carry) -> PyTree:
 def _spread(cell: Cell, rate: Any, carry: Carry) -> PyTree:
     """The rate of every leaf of the carry."""
     try:
-        spread = jax.tree.map(
-            lambda number, part: jax.tree.map(lambda _: number, part), rate, carry
-        )
+        return jax.tree.map(lambda number, part: jax.tree.map(lambda _: number, part), rate, carry)
     except (ValueError, TypeError):
         raise ValueError(
             f"zoneout({cell}): the rates {rate!r} do not fit the carry "
             f"{jax.tree.map(jnp.shape, carry)}; give one number, or one for each leaf."
         ) from None
-    for node in filter(keeps_exponent, jax.tree.leaves(spread, is_leaf=keeps_exponent)):
+
+
+def _check_shared(cell: Cell, rate: Any) -> None:
+    """Raises if numbers with one exponent, whose units are held together, have several rates."""
+    for node in filter(keeps_exponent, jax.tree.leaves(rate, is_leaf=keeps_exponent)):
         names = (*node.scaled, node.exponent)
         if len(set(jax.tree.leaves([getattr(node, name) for name in names]))) > 1:
             raise ValueError(
                 f"zoneout({cell}): {', '.join(names)} have one exponent, so their units are held "
                 f"together; give them the same rate, got {node}."
             )
-    return spread

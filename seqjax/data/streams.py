@@ -14,16 +14,23 @@ from seqjax.core.errors import InputError
 from seqjax.core.types import Array
 
 
-def check_length(tokens: np.ndarray, streams: int, time: int) -> None:
-    """Raises unless the corpus is long enough for the streams and its positions fit int32."""
+def check_length(tokens: np.ndarray, streams: int, time: int, unit: str = "character") -> None:
+    """Raises unless the corpus is long enough for the streams and its positions fit int32.
+
+    Args:
+      tokens: of the corpus.
+      streams: number of streams.
+      time: tokens of a window.
+      unit: what a token is.
+    """
     if len(tokens) < streams + time:
         raise InputError(
-            f"The text has {len(tokens):,} characters, too few for {streams} streams with "
+            f"The text has {len(tokens):,} {unit}s, too few for {streams} streams with "
             f"windows of {time}. Use more text, or a smaller --batch or --time."
         )
     if len(tokens) > np.iinfo(np.int32).max - time:
         raise InputError(
-            f"The text has {len(tokens):,} characters; at most 2,147 million can be indexed. "
+            f"The text has {len(tokens):,} {unit}s; at most 2,147 million can be indexed. "
             "Train on a part of it."
         )
 

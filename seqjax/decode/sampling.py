@@ -71,6 +71,8 @@ def generate(
     *,
     length: int,
     boundary: int,
+    stop: int | None = None,
+    begin: bool = True,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
@@ -80,10 +82,12 @@ def generate(
 
     Args:
       model: the language model.
-      prompt: `(n,)` tokens, possibly none; the boundary token is put before them.
+      prompt: `(n,)` tokens, possibly none.
       key: a key.
       length: number of tokens to sample.
       boundary: the token at which a document begins; the state is reset at it.
+      stop: the token that ends a document, if that is another; a boundary comes in its place.
+      begin: whether to put a boundary before the prompt.
       temperature: see `sample`.
       top_k: see `sample`; None is no restriction.
       top_p: see `sample`; None is no restriction.
@@ -95,7 +99,7 @@ def generate(
 
     Raises:
       InputError: if an option is out of range.
-      ValueError: if the cache is of another model.
+      ValueError: if the cache is of another model, or there is no token to begin with.
     """
     check_sampling(temperature, top_k, top_p)
     options = (
@@ -103,7 +107,9 @@ def generate(
         jnp.int32(model.vocabulary_size if top_k is None else top_k),
         jnp.float32(1.0 if top_p is None else top_p),
     )
-    tokens = np.concatenate([[boundary], prompt]).astype(np.int32)
+    tokens = np.concatenate([[boundary] * begin, prompt]).astype(np.int32)
+    if not len(tokens):
+        raise ValueError("generate: with begin=False, the prompt must have a token.")
     if cache is not None and cache.model is not model:
         raise ValueError("generate: the cache is of another model; make one by PrefixCache(model).")
     # All tokens but the last are read; the last one starts the sampling.
@@ -112,12 +118,12 @@ def generate(
     token = jnp.int32(tokens[-1])
     for start in range(0, length, PIECE):
         key, piece_key = jax.random.split(key)
-        carry, token, drawn = _draw(model, carry, token, piece_key, options, boundary)
+        carry, token, drawn = _draw(model, carry, token, piece_key, options, boundary, stop)
         yield np.asarray(drawn)[: length - start]
 
 
-@partial(jax.jit, static_argnames="boundary")
-def _draw(model, carry, token, key, options, boundary):
+@partial(jax.jit, static_argnames=("boundary", "stop"))
+def _draw(model, carry, token, key, options, boundary, stop):
     initial = model.initial_carry()
 
     def step(state, step_key):
@@ -127,6 +133,7 @@ def _draw(model, carry, token, key, options, boundary):
         )
         carry, logits = model.step(carry, token)
         token = sample(step_key, logits, *options)
+        token = token if stop is None else jnp.where(token == stop, boundary, token)
         return (carry, token), token
 
     (carry, token), drawn = jax.lax.scan(step, (carry, token), jax.random.split(key, PIECE))

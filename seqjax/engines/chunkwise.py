@@ -145,8 +145,7 @@ def chunk_size(method: Chunked, recurrence: MatrixRecurrence, steps: int) -> int
 
 def steps_are_faster(recurrence: MatrixRecurrence, access: Access, carry: MatrixState) -> bool:
     """Whether one step after the other is; measured in `docs/measured/bench.md`."""
-    per_channel = access.log_decay is not None and access.log_decay.ndim == access.key.ndim
-    dear = per_channel or access.rate is not None or access.low_rank is not None
+    dear = access.decays_per_channel or access.rate is not None or access.low_rank is not None
     small_head = recurrence.keys * recurrence.values <= sizes.SMALL_HEAD.here
     return small_head or (dear and carry.memory.size <= sizes.SMALL_MEMORY.here)
 

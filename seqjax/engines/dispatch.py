@@ -15,6 +15,7 @@ from seqjax.core.types import Carry, Inputs, Params
 from seqjax.engines.any_steps import any_steps
 from seqjax.engines.chunkwise import chunkwise
 from seqjax.engines.diagonal import diagonal
+from seqjax.engines.explained import batch_major_shapes, explained
 from seqjax.engines.fused.fused_memory import fused_memory, memory_wins
 from seqjax.engines.fused.fused_steps import fused_gated, wins
 from seqjax.engines.gated_steps import gated_steps
@@ -47,7 +48,8 @@ def run_cell(
     Raises:
       ValueError: if a part cannot be run that way.
     """
-    run = _run(method, cell, params, carry, initial, xs, steps)
+    with explained(cell, params, batch_major_shapes(cell, xs)):
+        run = _run(method, cell, params, carry, initial, xs, steps)
     return run._replace(ys=zero_masked(run.ys, steps.valid))
 
 

@@ -84,7 +84,7 @@ def chunk_by_chunk(
         work.log_decay,
         segments.numbers,
         size=plan.chunk,
-        per_channel=work.log_decay is not None and work.log_decay.ndim == work.query.ndim,
+        per_channel=work.decays_per_channel,
         least=recurrence.least_log_decay,
         block=plan.block,
         strong_block=plan.strong_block,

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax.core.cell import Cell
+from seqjax.core.misfits import difference
 from seqjax.core.noise import Randomness
 from seqjax.core.stack import expect_cell
 from seqjax.core.trees import is_float
@@ -84,7 +85,7 @@ def checked(
         raise TypeError(f"scan: `reverse` must be True or False, got {reverse!r}.")
     truncate = _every("truncate", truncate)
     checkpoint_every = _every("checkpoint_every", checkpoint_every)
-    xs = jax.tree.map(jnp.asarray, xs)
+    xs = as_arrays(xs)
     batch_shape, time = shape_of_batch(cell, xs)
     if carry is not None:
         carry = jax.tree.map(jnp.asarray, carry)
@@ -106,6 +107,20 @@ def checked(
         record=record,
         snapshots=_every("every", every) if after is None else _after(after, every, time),
     )
+
+
+def as_arrays(xs: Inputs) -> Inputs:
+    """The inputs as arrays: numbers in lists as one, as NumPy takes them."""
+    leaves = jax.tree.leaves(xs)
+    if isinstance(xs, list | tuple) and leaves and all(map(np.isscalar, leaves)):
+        try:
+            return jnp.asarray(np.asarray(xs))
+        except ValueError:
+            raise ValueError(
+                "scan: expected `xs` of one length and one width, got lists of several lengths. "
+                "Pad the sequences and pass how long they were as `lengths`."
+            ) from None
+    return jax.tree.map(jnp.asarray, xs)
 
 
 def _after(after: Sequence[int], every: Any, time: Any) -> tuple[int, ...]:
@@ -205,8 +220,15 @@ def _lengths(value: Any, batch_shape: tuple[int, ...], time: int) -> Any:
 
 def _check_carry(cell: Cell, params: Params, carry: Carry, batch_shape: tuple) -> None:
     expected = jax.eval_shape(lambda p: cell.initial_carry(p, batch_shape), params)
-    is_noise = lambda node: isinstance(node, Randomness)  # noqa: E731
+    found = difference(expected, carry, more=False)
+    if found is not None:
+        raise ValueError(
+            f"scan: expected a `carry` of {cell} for the batch shape {batch_shape} of xs, {found}. "
+            f"Start from cell.initial_carry(params, {batch_shape}) or from the carry of an earlier "
+            "scan."
+        )
     # Keys are there only when noise is on, so only the counts of draws are compared.
+    is_noise = lambda node: isinstance(node, Randomness)  # noqa: E731
     counts = lambda node: node.draws if is_noise(node) else node  # noqa: E731
     wanted, got = (
         jax.tree_util.tree_flatten_with_path(jax.tree.map(counts, tree, is_leaf=is_noise))
@@ -219,11 +241,6 @@ def _check_carry(cell: Cell, params: Params, carry: Carry, batch_shape: tuple) -
             "or from the carry of an earlier scan."
         )
     for (path, want), (_, have) in zip(wanted[0], got[0], strict=True):
-        if want.shape != have.shape:
-            raise ValueError(
-                f"scan: `carry{jax.tree_util.keystr(path)}` must have shape {want.shape} for "
-                f"the batch shape {batch_shape} of xs; got {have.shape}."
-            )
         if (is_float(want), jnp.iscomplexobj(want)) != (is_float(have), jnp.iscomplexobj(have)):
             raise TypeError(
                 f"scan: `carry{jax.tree_util.keystr(path)}` must have a dtype like {want.dtype}, "

@@ -12,6 +12,7 @@ from seqjax.core.noise import with_dtypes_of
 from seqjax.core.steps import Run, Steps, batch_major, batch_shape_of, time_major, zero_masked
 from seqjax.core.types import Carry, Inputs, Params, PyTree
 from seqjax.engines.dispatch import run_cell
+from seqjax.engines.explained import explained
 from seqjax.engines.methods import Auto, Method, Plain
 from seqjax.engines.placement import apart, split_by_rows
 from seqjax.engines.request import Request, ScanOptions, checked
@@ -218,15 +219,8 @@ def snapshots(
 @partial(jax.jit, inline=True)
 def run_request(request: Request) -> Run:
     """The run itself, by the method asked for, with `(*batch, time, ...)` outputs."""
-    try:
+    with explained(request.cell, request.params, request.xs):
         run = run_opened(request.method, request.cell, *opened(request))
-    except KeyError as error:
-        if not isinstance(request.params, dict) or error.args[0] in request.params:
-            raise
-        raise ValueError(
-            f"{request.cell}: expected parameters of `init` of this cell, with {error.args[0]!r}; "
-            f"got {', '.join(map(repr, request.params))}."
-        ) from error
     return Run(run.carry, *batch_major((run.ys, run.carries), len(request.batch_shape)))
 
 

@@ -2,16 +2,20 @@
 
 from seqjax.interop import operations
 from seqjax.interop.loaded import Loaded, build, families, load, save, weights
+from seqjax.interop.published import Published
 from seqjax.interop.table import Family, Rule, under
+from seqjax.interop.tokenizer_files import read_tokenizer
 
 __all__ = [
     "Family",
     "Loaded",
+    "Published",
     "Rule",
     "build",
     "families",
     "load",
     "operations",
+    "read_tokenizer",
     "save",
     "under",
     "weights",

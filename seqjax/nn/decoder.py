@@ -20,6 +20,7 @@ from seqjax.core.trees import is_float
 from seqjax.core.types import Array, BatchKeys, Carry, Params, PRNGKeyArray, PyTree
 from seqjax.decode.autoregressive import NextToken
 from seqjax.engines.scan import trajectory
+from seqjax.nn.embedding import token_embedding
 from seqjax.nn.encoder import Encoded
 from seqjax.nn.rnn import RNN
 
@@ -85,7 +86,7 @@ class Decoder(nnx.Module):
             no_step("Decoder", (cell,))(None, None, None)
         self.vocabulary_size = positive_int("Decoder", "vocabulary_size", vocabulary_size)
         self.tied = tied
-        self.embedding = nnx.Embed(vocabulary_size, embedding_size, rngs=rngs)
+        self.embedding = token_embedding(vocabulary_size, embedding_size, rngs=rngs)
         self.rnn = RNN(cell, embedding_size, rngs=rngs)
         bridge = _vector_features(cell, self.rnn.params)
         if not bridge and not is_attentive(self.rnn.params):

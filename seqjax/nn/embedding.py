@@ -9,6 +9,29 @@ from seqjax.nn import pooling
 from seqjax.nn.rnn import RNN
 
 
+def token_embedding(count: int, width: int, *, rngs: nnx.Rngs) -> nnx.Embed:
+    """An `nnx.Embed` whose vectors have the dtype of its table, also after `sj.cast`.
+
+    Args:
+      count: number of tokens.
+      width: of the vectors.
+      rngs: the source of the table's key.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> from flax import nnx
+      >>> from seqjax.nn.embedding import token_embedding
+      >>> embed = token_embedding(100, 30, rngs=nnx.Rngs(0))
+      >>> sj.cast(embed, jnp.bfloat16)(jnp.ones(2, int)).dtype
+      dtype(bfloat16)
+    """
+    embed = nnx.Embed(count, width, rngs=rngs)
+    # Flax notes the dtype in which the table was made, and casts to it ever after.
+    embed.dtype = None
+    return embed
+
+
 class WordEmbedding(nnx.Module):
     """An embedding of words, from a table and from their characters.
 
@@ -51,8 +74,8 @@ class WordEmbedding(nnx.Module):
         rngs: nnx.Rngs,
     ):
         cell = gru(spelling)
-        self.words = nnx.Embed(words, word_size, rngs=rngs)
-        self.characters = nnx.Embed(characters, character_size, rngs=rngs)
+        self.words = token_embedding(words, word_size, rngs=rngs)
+        self.characters = token_embedding(characters, character_size, rngs=rngs)
         self.forward = RNN(cell, character_size, rngs=rngs)
         self.backward = RNN(cell, character_size, rngs=rngs)
         self.features = word_size + 2 * spelling

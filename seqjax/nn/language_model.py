@@ -8,6 +8,7 @@ from flax import nnx
 from seqjax.core.cell import Cell
 from seqjax.core.gates import like_features
 from seqjax.core.types import Array, BatchKeys, Carry, PRNGKeyArray
+from seqjax.nn.embedding import token_embedding
 from seqjax.nn.rnn import RNN
 
 
@@ -77,7 +78,7 @@ class LanguageModel(nnx.Module):
             )
         self.vocabulary_size = vocabulary_size
         self.embedding_scale, self.soft_cap = embedding_scale, soft_cap
-        self.embedding = nnx.Embed(vocabulary_size, embedding_size, rngs=rngs)
+        self.embedding = token_embedding(vocabulary_size, embedding_size, rngs=rngs)
         self.rnn = RNN(cell, embedding_size, rngs=rngs)
         self.tied = tied
         if tied:

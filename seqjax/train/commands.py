@@ -23,6 +23,8 @@ class EvaluateConfig:
     """Folder of the run."""
     input: tuple[Path, ...] = ()
     """Files or folders; by default the data held out from the run's training."""
+    text: tuple[Path, ...] = ()
+    """Files or folders of texts, for language models; by default those held out."""
     targets: tuple[Path, ...] = ()
     """Text files with the targets (translations, labels, tags) of --input, line by line."""
     beams: PositiveInt | None = None
@@ -67,20 +69,20 @@ class PredictConfig:
 
 @dataclasses.dataclass(frozen=True)
 class GenerateConfig:
-    """Writes text with a trained language model, character by character, in constant memory."""
+    """Writes text with a trained language model, token by token, in constant memory."""
 
     run: Path
     """Folder of the run."""
     prompt: str = ""
     """Text to continue; by default a new document begins."""
     length: PositiveInt = 1000
-    """Characters to write."""
+    """Tokens to write: characters, or what the tokenizer of an imported model makes."""
     temperature: float = 0.8
-    """0 takes the likeliest character every time, 1 samples from the model's distribution."""
+    """0 takes the likeliest token every time, 1 samples from the model's distribution."""
     top_k: int | None = None
-    """Sample from the k likeliest characters only."""
+    """Sample from the k likeliest tokens only."""
     top_p: float | None = None
-    """Sample from the fewest characters whose probability adds up to p."""
+    """Sample from the fewest tokens whose probability adds up to p."""
     seed: int = 0
     """Seed of the samples; the same seed writes the same text."""
     checkpoint: str = "best"
@@ -111,21 +113,25 @@ class TaskCommands:
     Args:
       name: the word after `seqjax train`.
       config: the options of `seqjax train`.
-      prepare: `(config, log) -> task`, its data read.
+      prepare: `(config, log, run) -> task`, its data read; `run` is the one that is continued or
+        looked at, None for a new one.
       evaluate: `(run, config, log) -> report`.
       evaluate_options: fields of `EvaluateConfig` that it takes, besides run and checkpoint.
       predict: `(run, config, log) -> number of predictions`; None if it predicts no files.
       predict_options: fields of `PredictConfig` that it takes, besides run and checkpoint.
       generate: `(run, config) -> pieces of text`; None if it generates none.
+      continued: `run -> config`, the options with which `--from` trains the model of a run
+        further; None if it does not.
       has_test_data: `config -> bool`, whether such a run can be tested without other files.
     """
 
     name: str
     config: type[RunConfig]
-    prepare: Callable[[Any, Log], Task]
+    prepare: Callable[[Any, Log, SavedRun | None], Task]
     evaluate: Callable[[SavedRun, EvaluateConfig, Log], Report]
     evaluate_options: frozenset[str] = frozenset()
     predict: Callable[[SavedRun, PredictConfig, Log], int] | None = None
     predict_options: frozenset[str] = frozenset()
     generate: Callable[[SavedRun, GenerateConfig], Iterator[str]] | None = None
+    continued: Callable[[SavedRun], RunConfig] | None = None
     has_test_data: Callable[[Any], bool] = lambda config: True

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seqjax.core.errors import InputError
+from seqjax.core.extras import extra_module
 from seqjax.train.bounds import (
     NonNegativeFloat,
     NonNegativeInt,
@@ -97,6 +98,11 @@ class RunConfig:
 
     def __post_init__(self):
         check_bounds(self)
+
+
+def option(name: str) -> Any:
+    """The mark of an option with a name that no field can have, in a type that is spelt out."""
+    return extra_module("tyro", "train").conf.arg(name=name)
 
 
 def parse_options(option: str, texts: Sequence[str]) -> dict[str, Any]:

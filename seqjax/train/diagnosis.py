@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax.core.trees import cast
 from seqjax.core.types import Array, PyTree
 from seqjax.gradients import Activation, LayerFlow, model_activations, model_flow
 from seqjax.train.task import Task
@@ -63,7 +62,7 @@ class Diagnose:
         def numbers(model: Any, sample: Sample) -> Any:
             def loss(model: Any) -> Array:
                 total, weight, _ = task.loss(
-                    cast(model, dtype), sample.memory, sample.batch, sample.keys
+                    task.cast(model, dtype), sample.memory, sample.batch, sample.keys
                 )
                 return total / jnp.maximum(weight, 1)
 

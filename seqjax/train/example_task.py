@@ -14,13 +14,13 @@ from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats import Fields, Writer
 from seqjax.data.formats.description import listed
 from seqjax.data.padding import Encoded, truncate
+from seqjax.data.tokenizer import Tokenizer
 from seqjax.train.commands import EvaluateConfig, Log
 from seqjax.train.config import RunConfig
 from seqjax.train.example_files import Data, find_data, hold_out, read_examples
 from seqjax.train.paired_files import pairs, parallel
 from seqjax.train.short_runs import notes_on_groups
 from seqjax.train.task import Criterion
-from seqjax.train.tokens import AnyVocabulary
 
 Batch = dict[str, Array]
 
@@ -223,7 +223,7 @@ class ExampleTask(abc.ABC):
         return ()
 
     @property
-    def input_vocabulary(self) -> AnyVocabulary | None:
+    def input_vocabulary(self) -> Tokenizer | None:
         """The vocabulary of `inputs`; None if they are no tokens."""
         return None
 

@@ -11,19 +11,24 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
-from seqjax.core.types import PyTree
+from seqjax.core.trees import cast
+from seqjax.core.types import DTypeLike, PyTree
 from seqjax.data.batching import Batches
 from seqjax.data.survey import Survey
 from seqjax.train.commands import Log
 from seqjax.train.devices import AXIS
 from seqjax.train.example_task import ExampleTask, Split
 from seqjax.train.predictor import Predictor, lengths_of, without
+from seqjax.train.run_folder import SavedRun
 from seqjax.train.short_runs import notes_on_examples
 from seqjax.train.task import Criterion
 
 
-def prepare(task: type[ExampleTask], config: Any, log: Log) -> "ExampleTraining":
-    """The task with its data, as the configuration says."""
+def prepare(
+    task: type[ExampleTask], config: Any, log: Log, run: SavedRun | None = None
+) -> "ExampleTraining":
+    """The task with its data, as the configuration says; its preprocessing follows from the data,
+    so that of a `run` is not needed."""
     data = task.load(config, log)
     fitted, split = task.prepare(data, config, log)
     survey = Survey()
@@ -57,6 +62,7 @@ class ExampleTraining:
     preprocessing: dict[str, Any]
     unit = "example"
     batch_spec = jax.P(AXIS)
+    begin_with = None
 
     def __post_init__(self):
         self.kind, self.config = self.task.name, self.task.config
@@ -70,6 +76,9 @@ class ExampleTraining:
 
     def model(self, seed: int) -> nnx.Module:
         return self.task.model(seed)
+
+    def cast(self, model: Any, dtype: DTypeLike) -> Any:
+        return cast(model, dtype)
 
     def start(self, model: Any, seed: int) -> PyTree:
         """Nothing flows from one batch into the next."""

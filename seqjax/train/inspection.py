@@ -91,7 +91,9 @@ def inspect(task: Task, run: SavedRun, config: InspectConfig) -> Inspection:
       config: of the command.
     """
     trained: Any = run.config
-    model, step = load_model(run, lambda: task.model(trained.seed), config.checkpoint)
+    model, step = load_model(
+        run, lambda: task.cast(task.model(trained.seed), run.stored_as), config.checkpoint
+    )
     model = cast(model, jnp.float32)
     memory = task.start(model, trained.seed)
     batch = next(task.batches(0, make_mesh(trained.batch, 1)))

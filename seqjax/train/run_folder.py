@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 
 from seqjax.core.errors import InputError
+from seqjax.core.types import DTypeLike
 from seqjax.train.checkpoints import Checkpoints
 from seqjax.train.config import RunConfig
 from seqjax.train.saved_config import from_json, to_json
@@ -48,7 +49,7 @@ class SavedRun(NamedTuple):
 
     `kind` is the word after `seqjax train`. `preprocessing` is all that its models need besides
     the configuration: vocabularies, labels, means and scales. `data` has the name and the digest
-    of the training data.
+    of the training data; no digest if there is none.
     """
 
     folder: Path
@@ -56,6 +57,16 @@ class SavedRun(NamedTuple):
     config: RunConfig
     preprocessing: dict[str, Any]
     data: dict[str, str]
+
+    @property
+    def imported(self) -> bool:
+        """Whether its model was trained elsewhere, so that it has no data of its own."""
+        return not self.data["sha256"]
+
+    @property
+    def stored_as(self) -> DTypeLike:
+        """The dtype of parameters in its checkpoints, but for those that stay in float32."""
+        return self.config.dtype if self.imported else "float32"
 
 
 def save_run(run: SavedRun) -> None:

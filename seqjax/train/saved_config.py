@@ -75,10 +75,19 @@ def _build_record(record: Any, values: Any, path: str) -> Any:
     )
 
 
-def differences(saved: RunConfig, config: RunConfig) -> list[str]:
-    """The options that would change the course of a run, as `--name: old, not new`."""
-    # How many devices share the work changes no more than rounding.
-    free = {"out", "resume", "sample", "log_every", "devices"}
+FREE = frozenset({"out", "resume", "sample", "log_every", "devices"})
+"""Options that may differ when a run goes on: how many devices share the work changes no more than
+rounding."""
+
+
+def differences(saved: Any, config: Any, free: frozenset[str] = FREE) -> list[str]:
+    """The options that would change the course of a run, as `--name old, not new`.
+
+    Args:
+      saved: the options of the run.
+      config: those asked for.
+      free: names of fields that may differ.
+    """
     found = []
 
     def compare(old: Any, new: Any) -> None:
@@ -87,7 +96,8 @@ def differences(saved: RunConfig, config: RunConfig) -> list[str]:
             if dataclasses.is_dataclass(before):
                 compare(before, after)
             elif before != after and field.name not in free:
-                found.append(f"--{field.name.replace('_', '-')} {before}, not {after}")
+                name = field.name.rstrip("_").replace("_", "-")
+                found.append(f"--{name} {before}, not {after}")
 
     compare(saved, config)
     return found

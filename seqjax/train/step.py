@@ -48,17 +48,17 @@ def start(
 
     # One program, rather than one for every draw.
     @jax.jit
-    def build() -> TrainState:
-        model: Any = task.model(seed)
+    def build(model: Any) -> TrainState:
+        model = task.model(seed) if model is None else cast(model, jnp.float32)
         return TrainState(
             model=model,
             optimizer=optimizer.init(model),
-            memory=task.start(cast(model, dtype), seed),
+            memory=task.start(task.cast(model, dtype), seed),
             step=jnp.int32(0),
             broken_at=jnp.int32(-1),
         )
 
-    return place(build(), mesh)
+    return place(build(task.begin_with), mesh)
 
 
 def place(state: TrainState, mesh: Mesh) -> TrainState:
@@ -95,7 +95,7 @@ def make_train_step(
 
     def update(state: TrainState, batch: PyTree, keys: Array) -> tuple[TrainState, StepMetrics]:
         def loss_of(model):
-            total, weight, memory = task.loss(cast(model, dtype), state.memory, batch, keys)
+            total, weight, memory = task.loss(task.cast(model, dtype), state.memory, batch, keys)
             return total, (weight, memory)
 
         # Each device differentiates a copy of its own: otherwise the gradients would be

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from flax import nnx
 from jax.sharding import Mesh
 
-from seqjax.core.types import Array, BatchKeys, PyTree
+from seqjax.core.types import Array, BatchKeys, DTypeLike, PyTree
 
 
 class Criterion(NamedTuple):
@@ -33,6 +33,8 @@ class Task(Protocol):
     labels, means and scales), as JSON. A batch holds `batch_size` sequences, and a step reads
     `units` of `unit`.
 
+    `begin_with` is the model that training begins with, None for a new one.
+
     `memory` is the state that flows from one step into the next besides the parameters, a tree of
     arrays `(batch, ...)`; `batch_spec` says how batches are split over devices.
     """
@@ -45,6 +47,7 @@ class Task(Protocol):
     unit: str
     units: int
     batch_spec: Any
+    begin_with: Any
 
     @property
     def criterion(self) -> Criterion:
@@ -53,6 +56,10 @@ class Task(Protocol):
 
     def model(self, seed: int) -> nnx.Module:
         """A new model."""
+        ...
+
+    def cast(self, model: Any, dtype: DTypeLike) -> Any:
+        """The model in the dtype of the computation."""
         ...
 
     def start(self, model: Any, seed: int) -> PyTree:

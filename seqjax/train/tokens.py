@@ -4,13 +4,15 @@ import json
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from seqjax.data.vocabulary import SubwordVocabulary, Vocabulary, vocabulary_from_json
+from seqjax.data.saved_tokenizers import tokenizer_from_json
+from seqjax.data.subwords import SubwordVocabulary
+from seqjax.data.tokenizer import Tokenizer
+from seqjax.data.vocabulary import Vocabulary
 
 TokenKind = Literal["characters", "words", "bytes", "subwords"]
-AnyVocabulary = Vocabulary | SubwordVocabulary
 
 
-def vocabulary_of(texts: Sequence[str], kind: TokenKind, size: int) -> AnyVocabulary:
+def vocabulary_of(texts: Sequence[str], kind: TokenKind, size: int) -> Tokenizer:
     """The vocabulary of texts, of at most `size` tokens.
 
     Example:
@@ -23,11 +25,11 @@ def vocabulary_of(texts: Sequence[str], kind: TokenKind, size: int) -> AnyVocabu
     return Vocabulary.of(texts, kind=kind, size=size)
 
 
-def save_vocabulary(vocabulary: AnyVocabulary | None) -> Any:
+def save_vocabulary(vocabulary: Tokenizer | None) -> Any:
     """A vocabulary as a part of a JSON document."""
     return None if vocabulary is None else json.loads(vocabulary.to_json())
 
 
 def restore_vocabulary(saved: Any) -> Any:
-    """The vocabulary that `save_vocabulary` gave; a `Vocabulary`, or one of subwords."""
-    return None if saved is None else vocabulary_from_json(json.dumps(saved))
+    """The vocabulary that `save_vocabulary` gave: a `Tokenizer`."""
+    return None if saved is None else tokenizer_from_json(json.dumps(saved))

@@ -55,6 +55,9 @@ def train(task: Task, config: RunConfig, log: Callable[[str], None] = print) -> 
     data = {"name": task.data_name, "sha256": task.digest}
     if config.resume is None:
         folder = new_folder(config.out, task.kind)
+        if task.begin_with is not None:
+            # Whole from the start: what it began with may change, or go.
+            Checkpoints(folder / "checkpoints").save(0, state, None)
         save_run(SavedRun(folder, task.kind, config, task.preprocessing, data))
     else:
         folder = config.resume
@@ -126,6 +129,8 @@ class _Loop:
             smoothing=0.05,
         )
         with StopSignals() as signals, progress:
+            if step == 0 and 0 in self.checkpoints.steps and not self._scored:
+                self._validate(step, state, progress.write)
             batches = self.task.batches(step, mesh)
             since = time.perf_counter()
             while step < config.steps and signals.received is None and not self._tired:
@@ -163,6 +168,10 @@ class _Loop:
         if signals.received is None and outcome:
             log(outcome)
         return Outcome(self.folder, step, signals.received)
+
+    @property
+    def _scored(self) -> bool:
+        return np.isfinite(self.stopping.best_metric)
 
     @property
     def _tired(self) -> bool:

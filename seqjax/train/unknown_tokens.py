@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from seqjax.data.tokenizer import Tokenizer
 from seqjax.data.vocabulary import UNKNOWN
-from seqjax.train.tokens import AnyVocabulary
 
 SHOWN = 5
 """Number of tokens that are named."""
@@ -27,7 +27,7 @@ class UnknownTokens:
       b.txt: 1 of 3 words not in the vocabulary of the training data, as 'poor', are read as unknown
     """
 
-    def __init__(self, vocabulary: AnyVocabulary | None):
+    def __init__(self, vocabulary: Tokenizer | None):
         self._vocabulary = vocabulary
         self._count = self._tokens = 0
         self._names: dict[str, None] = {}

@@ -13,6 +13,7 @@ from seqjax.cells.attentive import attentive
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example
 from seqjax.data.padding import Encoded
+from seqjax.data.tokenizer import Tokenizer
 from seqjax.data.vocabulary import BEGIN, END, split_words
 from seqjax.decode.autoregressive import Constraint
 from seqjax.nn.decoder import Decoder
@@ -24,7 +25,6 @@ from seqjax.train.model import build_cell
 from seqjax.train.pictures import token_name
 from seqjax.train.task import Criterion
 from seqjax.train.tokens import (
-    AnyVocabulary,
     TokenKind,
     restore_vocabulary,
     save_vocabulary,
@@ -124,7 +124,7 @@ class Writing(ExampleTask):
 
     config: Any
     reading: Reading
-    vocabulary: AnyVocabulary
+    vocabulary: Tokenizer
     max_length: int
     beams: int = 1
 
@@ -181,7 +181,7 @@ class Writing(ExampleTask):
         return 1.0 if self.criterion.lower_is_better else 0.0
 
     @property
-    def input_vocabulary(self) -> AnyVocabulary | None:
+    def input_vocabulary(self) -> Tokenizer | None:
         return getattr(self.reading, "vocabulary", None)
 
     def encode(self, example: Example, *, with_target: bool = True) -> Encoded:

@@ -216,6 +216,6 @@ def test_beams_share_the_memory_of_their_row():
         (lambda: sj.scan(*made()[:2], made()[4]), "no memory to read. Pass sj.attend_to"),
     ],
 )
-def test_errors(call, message, no_shape_checks):
+def test_errors(call, message):
     with pytest.raises((ValueError, TypeError), match=message):
         call()

@@ -102,7 +102,7 @@ def test_equations(name, x64):
         ({"space": (9, 4), "dilation": 2, "padding": "valid"}, "window of 5 pixels does not fit"),
     ],
 )
-def test_sizes_that_make_no_sense(options, message, no_shape_checks):
+def test_sizes_that_make_no_sense(options, message):
     with pytest.raises(ValueError, match=message):
         sj.conv_lstm(2, **options)
 

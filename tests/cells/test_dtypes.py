@@ -46,7 +46,7 @@ def test_pixels_may_be_bytes(make):
     np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_complex_inputs_are_refused(x64, no_shape_checks):
+def test_complex_inputs_are_refused(x64):
     """A real state would keep the real part alone."""
     step, sequence = (
         jax.ShapeDtypeStruct((*lead, IN_FEATURES), jnp.complex128) for lead in ((2,), (2, 3))
@@ -64,7 +64,7 @@ def test_complex_inputs_are_refused(x64, no_shape_checks):
 
 
 @pytest.mark.parametrize("method", ["auto", "store", "plain"])
-def test_complex_inputs_of_gated_cells_by_every_method(method, no_shape_checks):
+def test_complex_inputs_of_gated_cells_by_every_method(method):
     cell = sj.lstm(4)
     params = drawn(cell, 3)
     with pytest.raises(TypeError, match=r"real inputs.*got complex64.*x\.real, x\.imag"):

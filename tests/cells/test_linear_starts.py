@@ -174,7 +174,7 @@ def test_wkv_holds_exponents_of_any_size():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
-def test_arguments(no_shape_checks):
+def test_arguments():
     with pytest.raises(ValueError, match="'f', 'fo' or 'ifo'"):
         sj.qrnn(3, pooling="of")
     with pytest.raises(ValueError, match="radius"):
@@ -240,7 +240,7 @@ WIDE = {
 
 @pytest.mark.parametrize("width", [1, 5])
 @pytest.mark.parametrize("name", WIDE)
-def test_inputs_of_another_width(name, width, no_shape_checks):
+def test_inputs_of_another_width(name, width):
     """One that would be repeated, and one that fits nowhere."""
     cell = WIDE[name]
     params = cell.init(key, 3)

@@ -177,7 +177,6 @@ def test_a_window_of_all_steps_is_full_attention_and_positions_only_differ():
         ({"heads": 1, "soft_cap": 0.0}, "`soft_cap` must be above 0"),
     ],
 )
-@pytest.mark.usefixtures("no_shape_checks")
 def test_mistakes(options, message):
     with pytest.raises(ValueError, match=message):
         sj.sliding_window_attention(F, **options)

@@ -79,7 +79,7 @@ def test_diagnostics_see_the_layer_whole(short_stretches):
     np.testing.assert_allclose(ys, sj.scan(CELL, params, xs)[1], rtol=1e-5)
 
 
-def test_mistakes(no_shape_checks):
+def test_mistakes():
     with pytest.raises(ValueError, match=r"expected a causal cell.*needs the whole sequence"):
         sj.checkpointed(sj.bidirectional(sj.gru(2)))
     with pytest.raises(ValueError, match=r"on_slice: expected a causal cell"):

@@ -78,7 +78,6 @@ MISTAKES = {
 }  # fmt: skip
 
 
-@pytest.mark.usefixtures("no_shape_checks")
 @pytest.mark.parametrize("name", MISTAKES)
 def test_mistakes(name):
     coefficients, options, message = MISTAKES[name]
@@ -86,7 +85,6 @@ def test_mistakes(name):
         run(coefficients, **options)
 
 
-@pytest.mark.usefixtures("no_shape_checks")
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
     ("coefficients", "message"),
@@ -108,7 +106,6 @@ def test_mistakes_against_a_given_state(coefficients, message, method):
         sj.scan(cell, (), jnp.ones((2, 5, 4)), method=method)
 
 
-@pytest.mark.usefixtures("no_shape_checks")
 def test_a_diagonal_cell_that_reads_no_array():
     zeros = partial(jnp.zeros, dtype=jnp.float32)
     cell = sj.diagonal(

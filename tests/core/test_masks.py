@@ -24,7 +24,7 @@ def test_lengths_of_a_type_that_could_not_count_all_steps(dtype):
     np.testing.assert_array_equal(mask.sum(-1), [10, 120])
 
 
-def test_length_mask_wants_whole_numbers(no_shape_checks):
+def test_length_mask_wants_whole_numbers():
     with pytest.raises(TypeError, match="float"):
         sj.length_mask(jnp.ones(2), 3)
 

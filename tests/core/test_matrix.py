@@ -57,7 +57,6 @@ def test_a_number_decays_the_memory():
     assert abs(run(log_decay=HALF) - run(log_decay=0)).max() > 0.1
 
 
-@pytest.mark.usefixtures("no_shape_checks")
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -121,7 +120,6 @@ def test_a_bound_that_is_none(least):
         small_memory(least)
 
 
-@pytest.mark.usefixtures("no_shape_checks")
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

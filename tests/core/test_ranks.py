@@ -89,7 +89,7 @@ MISTAKES = {
         lambda: sj.pointwise(not_said, features=1, init=lambda key, in_features: ()).step(
             (), (), jnp.ones((2, 3))
         ),
-        r"pointwise\(not_said\).*output_ndim=1.* must give 2 dimensions; .* \(2, 3, 1\)",
+        r"pointwise\(not_said.*output_ndim=1.* \(3,\) must give an output of rank 1; .* \(3, 1\)",
     ),
 }
 

@@ -71,7 +71,7 @@ def test_a_window_of_one_is_a_function_of_the_input():
     assert sj.trajectory(cell, params, jnp.ones((4, 2))).inputs.shape == (4, 0, 2)
 
 
-def test_other_widths(no_shape_checks):
+def test_other_widths():
     with pytest.raises(ValueError, match="3 wide.*in_features=2"):
         sj.token_shift(3).init(jax.random.key(0), 2)
     cell = sj.short_convolution(3)

@@ -92,10 +92,15 @@ def test_counts_go_on_counting():
         assert state.cell["steps"] == 3
 
 
-def test_rates_under_one_exponent():
-    rates = sj.SLSTMState(0.1, 0.5, 0.4, 0.5)  # pyright: ignore[reportArgumentType]
-    cell = sj.zoneout(sj.slstm(2), rates)
-    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), 3))
-    xs = jax.ShapeDtypeStruct((4, 3), jnp.float32)
-    with pytest.raises(ValueError, match="cell, normalizer, maximum have one exponent.*same rate"):
-        jax.eval_shape(functools.partial(sj.scan, cell), params, xs)
+@pytest.mark.parametrize(
+    ("cell", "rates", "message"),
+    [
+        (sj.slstm(2), sj.SLSTMState(0.1, 0.5, 0.4, 0.5), "have one exponent.*same rate"),  # pyright: ignore[reportArgumentType]
+        (sj.lstm(2), (0.1, 0.2, 0.3), r"do not fit the carry LSTMState.*\(2,\)"),
+        (sj.minimal_gru(2, logarithmic=True), 0.1, "such as sj.gru or sj.lstm.*no units to hold"),
+    ],
+    ids=["one exponent", "another state", "no output"],
+)
+def test_rates_are_refused_when_the_cell_is_built(cell, rates, message):
+    with pytest.raises(ValueError, match=message):
+        sj.zoneout(cell, rates)

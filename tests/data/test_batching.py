@@ -303,7 +303,6 @@ def test_nothing_bleeds_between_packed_sequences():
         (lambda: bucket_lengths([1], 0), "at least 1"),
     ],
 )
-@pytest.mark.usefixtures("no_shape_checks")
 def test_mistakes(make, message):
     with pytest.raises(ValueError, match=message):
         make()

@@ -196,7 +196,6 @@ def test_five_items_make_a_group_that_is_not_solvable():
     assert len(commutators) == 60
 
 
-@pytest.mark.usefixtures("no_shape_checks")
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -9,15 +9,16 @@ from hypothesis import strategies as st
 
 from seqjax.core.errors import InputError
 from seqjax.data.documents import Document
+from seqjax.data.saved_tokenizers import tokenizer_from_json
+from seqjax.data.subwords import SubwordVocabulary
+from seqjax.data.tokenizer import corpus_of
 from seqjax.data.vocabulary import (
     BEGIN,
     BOUNDARY,
     END,
     PAD,
     UNKNOWN,
-    SubwordVocabulary,
     Vocabulary,
-    vocabulary_from_json,
 )
 
 TEXT = "Ünïcode ☃ 𝄞 text\n"
@@ -99,7 +100,7 @@ def test_tokens_are_taken_as_they_are():
 def test_a_corpus_has_a_boundary_before_each_document(subwords):
     documents = [Document("1", "the cat"), Document("2", "a dog")]
     for vocabulary in (Vocabulary.of(["the cat a dog"]), Vocabulary("bytes"), subwords):
-        corpus = vocabulary.corpus(documents)
+        corpus = corpus_of(vocabulary, documents)
         wanted = [BEGIN, *vocabulary.encode("the cat"), BEGIN, *vocabulary.encode("a dog")]
         assert corpus.tolist() == wanted and corpus.dtype == vocabulary.dtype
         assert vocabulary.decode(corpus) == "\n\nthe cat\n\na dog"
@@ -129,7 +130,7 @@ def test_json_round_trip(subwords):
         Vocabulary("bytes"),
         subwords,
     ):
-        again = vocabulary_from_json(json.loads(json.dumps(vocabulary.to_json())))
+        again = tokenizer_from_json(json.loads(json.dumps(vocabulary.to_json())))
         assert again == vocabulary and len(again) == len(vocabulary)
         np.testing.assert_array_equal(again.encode("the ☃"), vocabulary.encode("the ☃"))
 
@@ -142,7 +143,7 @@ def test_json_round_trip(subwords):
 )  # fmt: skip
 def test_json_of_something_else(text):
     with pytest.raises(ValueError):
-        vocabulary_from_json(text)
+        tokenizer_from_json(text)
 
 
 def test_without_sentencepiece_it_says_what_to_install(monkeypatch):

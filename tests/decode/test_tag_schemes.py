@@ -89,7 +89,6 @@ def test_no_tags():
         allowed_transitions([], "BIO")
 
 
-@pytest.mark.usefixtures("no_shape_checks")
 def test_no_such_scheme():
     with pytest.raises(ValueError, match="BIOES"):
         allowed_transitions(["O"], "IOB1")

@@ -317,7 +317,6 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-@pytest.mark.usefixtures("no_shape_checks")
 def test_mistakes(name):
     changes, message = MISTAKES[name]
     cell = _access(**changes)
@@ -326,7 +325,6 @@ def test_mistakes(name):
         cell.step(params, cell.initial_carry(params), jnp.ones(IN))
 
 
-@pytest.mark.usefixtures("no_shape_checks")
 def test_other_mistakes():
     with pytest.raises(ValueError, match="must return an sj.Access"):
         cell = sj.matrix_state(lambda p, x: x, heads=1, keys=1, values=1, init={"w": (1, 1)})

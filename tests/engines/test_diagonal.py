@@ -183,7 +183,7 @@ def test_the_derivative_of_an_associative_scan(x64):
     check_grads(jax.jit(run), (decay, value, start), order=2, atol=1e-6, rtol=1e-6)
 
 
-def test_coefficients_that_do_not_fit(no_shape_checks):
+def test_coefficients_that_do_not_fit():
     def run(coefficients):
         cell = sj.diagonal(
             coefficients,

@@ -14,7 +14,6 @@ from tests import exports
 from tests.parameters import drawn
 from tests.table import CELLS, IN_FEATURES
 
-pytestmark = pytest.mark.usefixtures("no_shape_checks")
 """A symbol of `jax.export` is no `int`."""
 
 # Every engine, and every way of putting cells together that asks for sizes.

@@ -31,7 +31,6 @@ def test_they_print_as_they_are_written():
     assert repr(sj.Recompute()) == "Recompute()"
 
 
-@pytest.mark.usefixtures("no_shape_checks")
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -25,9 +25,6 @@ LIMIT = 600
 
 PYTEST = ("-n0", "-q", "-p", "no:cacheprovider", "--no-header", "--tb=no", "-rfE")
 
-NO_SHAPE_CHECKS = ("--jaxtyping-packages=nothing,beartype.beartype",)
-"""Checks of shapes at run time take half of the time of a few tests, and few faults need them."""
-
 
 class Outcome(NamedTuple):
     """How pytest ended: its exit status, None if it was stopped; the tests that failed, and how
@@ -96,9 +93,7 @@ def try_fault(copy: Path, fault: Fault, tests: str | None = None) -> Verdict:
     start = time.monotonic()
     arguments = ["-x", *shlex.split(tests or fault.tests)]
     with planted(copy, fault):
-        outcome = run_tests(copy, [*NO_SHAPE_CHECKS, *arguments])
-        if outcome.status == 0:
-            outcome = run_tests(copy, arguments)
+        outcome = run_tests(copy, arguments)
     return Verdict(fault, outcome.failed, outcome.problem, time.monotonic() - start)
 
 

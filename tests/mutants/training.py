@@ -68,8 +68,8 @@ FAULTS = (
     Fault(
         "the boundary between documents is scored",
         "train",
-        "scored &= tokens[:, 1:] != BOUNDARY",
-        "pass",
+        "text = tokens != tokenizer.boundary",
+        "text = tokens >= 0",
         STEP,
     ),
     Fault(
@@ -103,8 +103,8 @@ FAULTS = (
     Fault(
         "a run is continued with other settings",
         "train",
-        'free = {"out", "resume", "sample", "log_every", "devices"}',
-        'free = {"out", "resume", "sample", "log_every", "devices", "learning_rate", "steps"}',
+        'FREE = frozenset({"out",',
+        'FREE = frozenset({"learning_rate", "steps", "out",',
         f"{COMMAND} -k 'resume'",
     ),
     Fault(

@@ -208,6 +208,21 @@ def test_word_embedding_reads_spelling():
     close(cut[0, :2], vectors[0, :2])
 
 
+def test_embeddings_follow_the_dtype_of_their_parameters():
+    """In float32 they would drag all behind them along."""
+    tokens, letters = jnp.zeros((1, 2), int), jnp.zeros((1, 2, 3), int)
+    model = drawn(lambda rngs: sj.nn.LanguageModel(5, sj.gru(4), embedding_size=4, rngs=rngs))
+    words = drawn(lambda rngs: sj.nn.WordEmbedding(5, 5, spelling=4, rngs=rngs))
+    decoder = drawn(lambda rngs: sj.nn.Decoder(5, sj.gru(4), 6, embedding_size=4, rngs=rngs))
+    for embed, given in (
+        (model.embedding, tokens),
+        (words, (tokens, letters)),
+        (decoder.embedding, tokens),
+    ):
+        narrow = sj.cast(embed, jnp.bfloat16)
+        assert jax.eval_shape(narrow, given).dtype == jnp.bfloat16
+
+
 def forecasters(**options):
     settings = {"horizon": 3, "season": 4, "targets": 2} | options
     outputs = sj.nn.Quantiles((0.1, 0.5, 0.9), settings["targets"])

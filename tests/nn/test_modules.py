@@ -49,7 +49,7 @@ def test_rnn_in_bfloat16():
     assert ys.dtype == carry.cell.dtype == jnp.bfloat16
 
 
-def test_parameters_are_put_into_a_module(no_shape_checks):
+def test_parameters_are_put_into_a_module():
     cell = sj.stack(sj.lstm(2), sj.bidirectional(sj.gru(2)))
     rnn = drawn(lambda rngs: sj.nn.RNN(cell, 3, rngs=rngs))
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16) / 2, rnn.params)
@@ -182,7 +182,7 @@ def test_language_model(tied):
     assert ((6, 11) in shapes) is not tied
 
 
-def test_language_models_that_cannot_be(no_shape_checks):
+def test_language_models_that_cannot_be():
     with pytest.raises(ValueError, match="sees the future"):
         sj.nn.LanguageModel(5, sj.bidirectional(sj.gru(2)), embedding_size=4, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="4 and 2"):

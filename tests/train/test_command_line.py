@@ -14,10 +14,9 @@ from seqjax.cli import main
 from seqjax.data import sources
 from seqjax.train import training_loop
 from seqjax.train.checkpoints import Checkpoints
+from seqjax.train.recipe import LanguageModelConfig
 from seqjax.train.saved_config import differences, from_json, to_json
-from seqjax.train.tasks.lm import LanguageConfig, LanguageModelConfig
-
-pytestmark = pytest.mark.usefixtures("no_shape_checks")
+from seqjax.train.tasks.lm import LanguageConfig
 
 TEXT = "the cat sat on the mat. the dog sat on the łog.\n" * 60
 SMALL = [
@@ -96,7 +95,7 @@ def test_evaluate_names_characters_never_seen(run, capsys, tmp_path):
     printed = capsys.readouterr().out
     assert "checkpoint of step" in printed and "bits per character" in printed
     (tmp_path / "other.txt").write_text("the ☃ sat on the ☃.\n" * 20)
-    assert main(["evaluate", "run", "--input", "other.txt"]) == 0
+    assert main(["evaluate", "run", "--text", "other.txt"]) == 0
     printed = capsys.readouterr().out
     assert "40 of the 400 characters (1 different: '☃')" in printed and "bz2" in printed
 

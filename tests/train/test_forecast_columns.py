@@ -16,8 +16,6 @@ from seqjax.train.forecast_options import ForecastConfig, ForecasterConfig, Fore
 from seqjax.train.tasks import TASKS
 from seqjax.train.tasks.forecast import Forecasting
 
-pytestmark = pytest.mark.usefixtures("no_shape_checks")
-
 WEEK = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 

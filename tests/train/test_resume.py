@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +14,7 @@ import pytest
 
 from seqjax.cli import main
 from seqjax.train.checkpoints import Checkpoints
-
-pytestmark = pytest.mark.usefixtures("no_shape_checks")
+from tests.train.published_folder import publish
 
 TEXT = "".join(
     f"line {i}: the quick brown fox jumps over the lazy dog {i * i}\n" for i in range(300)
@@ -128,3 +128,28 @@ def test_a_signal_saves_and_leaves(tmp_path, folder, number):
     assert Checkpoints(run / "checkpoints", read_only=True).steps[-1] >= 15
     assert main(["train", "--resume", str(run)]) == 0
     assert_same_end(run, folder / "run")
+
+
+def test_an_imported_model_that_is_trained_further(tmp_path):
+    """Killed at once, and what it came from is gone: it goes on from its own first checkpoint."""
+    (tmp_path / "text.txt").write_text(TEXT)
+    source = str(publish(tmp_path / "source"))
+    assert main(["import", source, str(tmp_path / "imported"), "--dtype", "bfloat16"]) == 0
+
+    def argv(run):
+        return [
+            "train", "lm", "--from", str(tmp_path / "imported"), "--out", str(tmp_path / run),
+            "--text", str(tmp_path / "text.txt"), "--batch", "4", "--time", "8", "--devices", "1",
+            "--steps", str(STEPS), "--validate-every", str(EVERY), "--log-every", "5",
+            "--sample", "0", "--learning-rate", "0.01",
+        ]  # fmt: skip
+
+    assert main(argv("whole")) == 0
+    process = launch(argv("run"))
+    wait_for((tmp_path / "run" / "config.json").exists, process)
+    process.kill()
+    process.communicate()
+    for gone in ("source", "imported"):
+        shutil.rmtree(tmp_path / gone)
+    assert main(["train", "--resume", str(tmp_path / "run")]) == 0
+    assert_same_end(tmp_path / "run", tmp_path / "whole")

@@ -19,7 +19,6 @@ from seqjax.train.migrations import match_arrays
 from seqjax.train.run_folder import load_run
 from seqjax.train.tasks import CONFIGS, TASKS
 
-pytestmark = pytest.mark.usefixtures("no_shape_checks")
 SAVED = Path(__file__).parent / "saved_runs"
 
 

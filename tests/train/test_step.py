@@ -11,20 +11,21 @@ import pytest
 import seqjax as sj
 from seqjax.data.documents import Document
 from seqjax.data.streams import window
+from seqjax.data.tokenizer import corpus_of
 from seqjax.data.vocabulary import BOUNDARY, Vocabulary
 from seqjax.losses import cross_entropy
 from seqjax.train.config import OptimizerConfig
 from seqjax.train.devices import AXIS, make_mesh
 from seqjax.train.model import build_optimizer
+from seqjax.train.recipe import LanguageModelConfig, Recipe, build_model
 from seqjax.train.step import make_train_step, place, start
 from seqjax.train.tasks import lm
-from seqjax.train.tasks.lm import LanguageModelConfig, build_model
 from seqjax.train.text_evaluator import Evaluator
 from seqjax.train.texts import TextConfig, Texts
 
 DOCUMENTS = [Document(str(i), f"document {i} is about {'abcdefgh'[i] * 40}. ") for i in range(8)]
 VOCABULARY = Vocabulary.of(text for _, text in DOCUMENTS)
-CORPUS = VOCABULARY.corpus(DOCUMENTS)
+CORPUS = corpus_of(VOCABULARY, DOCUMENTS)
 STREAMS, TIME = 4, 16
 
 
@@ -143,7 +144,7 @@ def test_nothing_flows_from_one_document_into_the_next():
 
     def logits(first):
         documents = [Document("first", first), DOCUMENTS[1]]
-        tokens = jnp.asarray(VOCABULARY.corpus(documents).astype(np.int32))
+        tokens = jnp.asarray(corpus_of(VOCABULARY, documents).astype(np.int32))
         return np.asarray(run(tokens))[len(first) + 1 :]
 
     np.testing.assert_array_equal(logits("document a"), logits("cabbages a"))
@@ -168,10 +169,13 @@ def test_the_same_on_any_number_of_devices(prepare):
 class Noise:
     """A task whose loss is noise."""
 
-    batch_size, batch_spec = STREAMS, jax.P(AXIS)
+    batch_size, batch_spec, begin_with = STREAMS, jax.P(AXIS), None
 
     def model(self, seed):
         return {"gain": jnp.ones(())}
+
+    def cast(self, model, dtype):
+        return model
 
     def start(self, model, seed):
         return ()
@@ -180,7 +184,7 @@ class Noise:
         return model["gain"] * jax.vmap(jax.random.uniform)(keys).sum(), batch.sum(), memory
 
 
-def test_every_step_has_noise_of_its_own(no_shape_checks):
+def test_every_step_has_noise_of_its_own():
     task, optimizer, mesh = Noise(), optax.sgd(0.0), make_mesh(STREAMS, 2)
     state = start(task, optimizer, seed=0, dtype="float32", mesh=mesh)
     step = make_train_step(task, optimizer, mesh, seed=0, dtype="float32")
@@ -235,10 +239,10 @@ def test_evaluation_is_the_cost_of_the_text(devices):
     cost = jax.jit(lambda tokens: cross_entropy(model(tokens[:-1])[1], tokens[1:]))
     nats = 0.0
     for document in DOCUMENTS:
-        nats += float(cost(jnp.asarray(VOCABULARY.corpus([document]).astype(np.int32))))
+        nats += float(cost(jnp.asarray(corpus_of(VOCABULARY, [document]).astype(np.int32))))
     characters = sum(len(text) for _, text in DOCUMENTS)
     mesh = make_mesh(64, devices)
     placed = jax.device_put(model, jax.NamedSharding(mesh, jax.P()))
-    score = Evaluator(CORPUS, mesh)(placed)
-    assert score.characters == characters
-    assert score.bits_per_character == pytest.approx(nats / np.log(2) / characters, rel=1e-4)
+    score = Evaluator(CORPUS, mesh, Recipe(VOCABULARY))(placed)
+    assert score.tokens == characters
+    assert score.nats == pytest.approx(nats, rel=1e-4)

@@ -12,8 +12,6 @@ import pytest
 from seqjax.cli import main
 from seqjax.train.checkpoints import Checkpoints
 
-pytestmark = pytest.mark.usefixtures("no_shape_checks")
-
 FAST = ["--features", "6", "--batch", "8", "--log-every", "10", "--learning-rate", "0.03",
         "--devices", "1"]  # fmt: skip
 

@@ -133,7 +133,6 @@ def test_every_block_is_built(name):
         assert build_cell(config, both_ways=both_ways).features == width
 
 
-@pytest.mark.usefixtures("no_shape_checks")
 @pytest.mark.parametrize(
     ("option", "message"),
     [
@@ -197,7 +196,6 @@ def test_options_of_blocks():
         sj.block_stack(name, 200, layers=1)  # No multiple of 64.
 
 
-@pytest.mark.usefixtures("no_shape_checks")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

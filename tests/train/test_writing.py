@@ -11,8 +11,6 @@ import pytest
 from seqjax.cli import main
 from seqjax.train.checkpoints import Checkpoints
 
-pytestmark = pytest.mark.usefixtures("no_shape_checks")
-
 FAST = ["--features", "12", "--batch", "16", "--log-every", "20", "--learning-rate", "0.02",
         "--dropout", "0", "--buckets", "1", "--devices", "1"]  # fmt: skip
 DIGITS = ["zero", "one", "two", "three"]

@@ -70,9 +70,8 @@ def memory_wins(
     if 4 * lanes.memory_bytes > room or not suits_kernels(carry):
         return False
     access = jax.eval_shape(recurrence.checked_access, params, xs)
-    per_channel = access.log_decay is not None and access.log_decay.ndim == access.key.ndim
-    most = (sizes.CHANNELS_OF_KERNEL if per_channel else sizes.HEAD_OF_KERNEL).here
-    return recurrence.keys * recurrence.values <= most
+    size = sizes.CHANNELS_OF_KERNEL if access.decays_per_channel else sizes.HEAD_OF_KERNEL
+    return recurrence.keys * recurrence.values <= size.here
 
 
 @dataclasses.dataclass(frozen=True)

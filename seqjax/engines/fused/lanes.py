@@ -69,24 +69,10 @@ class Lanes:
         those for keys and for heads lack the values."""
         access = jax.tree.map(_as_written, access)
         lead = 1 + len(self.batch_shape)
-        per_channel = access.log_decay is not None and access.log_decay.ndim == access.key.ndim
-        heads = lambda leaf: self._keys(leaf[..., None], lead)  # noqa: E731
-        keys = lambda leaf: self._keys(leaf, lead)  # noqa: E731
-        forms = Access(
-            keys,
-            keys,
-            lambda leaf: self._values(leaf, lead),
-            log_decay=keys if per_channel else heads,
-            rate=heads,
-            low_rank=(keys, keys),
-            bonus=keys,
-            log_input=heads,
-        )
-        return Access(
-            *(
-                None if leaf is None else jax.tree.map(lambda form, a: form(a), form, leaf)
-                for form, leaf in zip(forms, access, strict=True)
-            )
+        return access.each(
+            key=lambda leaf: self._keys(leaf, lead),
+            value=lambda leaf: self._values(leaf, lead),
+            head=lambda leaf: self._keys(leaf[..., None], lead),
         )
 
     def flags(self, flags: Boundaries) -> Boundaries:

@@ -17,7 +17,9 @@ from seqjax.data.drawn import clips
 from seqjax.data.examples import Example
 from seqjax.data.formats.values import label_of, number_of
 from seqjax.data.padding import Encoded
+from seqjax.data.tokenizer import Tokenizer
 from seqjax.nn.classifier import Classifier
+from seqjax.nn.embedding import token_embedding
 from seqjax.nn.outputs import Outputs, Regression, Sigmoid, Softmax
 from seqjax.train.class_labels import check_target, labels_of
 from seqjax.train.classify_options import ClassifyConfig
@@ -29,7 +31,6 @@ from seqjax.train.paired_files import one_text, series_of
 from seqjax.train.scaling import Standardizer, check_space, rows_of_picture, space_of
 from seqjax.train.task import Criterion
 from seqjax.train.tokens import (
-    AnyVocabulary,
     restore_vocabulary,
     save_vocabulary,
     vocabulary_of,
@@ -51,7 +52,7 @@ class Classification(ExampleTask):
 
     config: ClassifyConfig
     labels: tuple[str, ...]
-    vocabulary: AnyVocabulary | None = None
+    vocabulary: Tokenizer | None = None
     standardizer: Standardizer | None = None
     target_location: float = 0.0
     target_scale: float = 1.0
@@ -163,7 +164,7 @@ class Classification(ExampleTask):
         )
 
     @property
-    def input_vocabulary(self) -> AnyVocabulary | None:
+    def input_vocabulary(self) -> Tokenizer | None:
         return self.vocabulary
 
     def encode(self, example: Example, *, with_target: bool = True) -> Encoded:
@@ -220,7 +221,7 @@ class Classification(ExampleTask):
             embedding, width = None, self.standardizer.features
         else:
             width = config.embedding
-            embedding = nnx.Embed(len(self.vocabulary), width, rngs=rngs)
+            embedding = token_embedding(len(self.vocabulary), width, rngs=rngs)
         cell = build_cell(config, both_ways=config.bidirectional)
         if self.space:
             cell = build_video_cell(cell, config.video, self.space)

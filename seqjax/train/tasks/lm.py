@@ -1,45 +1,37 @@
-"""`seqjax train lm`: the next character, from streams of text."""
+"""`seqjax train lm`: the next character or token, from streams of text."""
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
 from seqjax.core.errors import InputError
 from seqjax.core.noise import seed_carry
-from seqjax.core.types import Array
+from seqjax.core.types import Array, DTypeLike
+from seqjax.data.documents import Document
 from seqjax.data.streams import check_length, start_positions, window
-from seqjax.data.vocabulary import BOUNDARY, Vocabulary
+from seqjax.data.tokenizer import Tokenizer, corpus_of, decoded
+from seqjax.data.vocabulary import Vocabulary
 from seqjax.decode.sampling import check_sampling, generate
 from seqjax.losses import cross_entropy
 from seqjax.metrics import bits_per_character, compressed_bits_per_character
 from seqjax.nn.language_model import LanguageModel
 from seqjax.train.bounds import NonNegativeInt, PositiveInt
 from seqjax.train.commands import EvaluateConfig, GenerateConfig, Log, Report, TaskCommands
-from seqjax.train.config import CellConfig, RunConfig
+from seqjax.train.config import RunConfig, option
 from seqjax.train.devices import make_mesh
-from seqjax.train.model import build_cell
-from seqjax.train.run_folder import SavedRun, load_model
+from seqjax.train.recipe import LanguageModelConfig, Recipe
+from seqjax.train.run_folder import SavedRun, load_model, load_run
+from seqjax.train.saved_config import differences
 from seqjax.train.task import Criterion
-from seqjax.train.text_evaluator import BATCH, Evaluator
+from seqjax.train.text_evaluator import BATCH, Evaluator, characters_of, is_scored
 from seqjax.train.texts import TextConfig, documents_in, find_texts
-from seqjax.train.tokens import restore_vocabulary, save_vocabulary
-
-
-@dataclasses.dataclass(frozen=True)
-class LanguageModelConfig(CellConfig):
-    """The language model."""
-
-    embedding: PositiveInt = 64
-    """Width of the character embedding."""
-    tied: bool = False
-    """Tie the output weights to the embedding; needs --embedding equal to --features."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,12 +41,16 @@ class LanguageConfig(RunConfig):
     Each sequence of a batch is a stream through a part of the text of its own.
     """
 
+    from_: "Annotated[Path | None, option('from')]" = None
+    """Folder of a run, of yours or imported: trains its model further on other text, with its
+    tokenizer and a new optimizer. Other options are those of the run, unless given; the learning
+    rate is 1e-4."""
     model: LanguageModelConfig = LanguageModelConfig()
     data: TextConfig = TextConfig()
     steps: PositiveInt = 3600
     """Training steps: updates of the parameters."""
     sample: NonNegativeInt = 300
-    """Characters that the model writes at every validation, as a sample; 0 for none."""
+    """Characters, or tokens, that the model writes at every validation, as a sample; 0 for none."""
 
 
 class Streams(NamedTuple):
@@ -64,60 +60,69 @@ class Streams(NamedTuple):
     positions: Any
 
 
-def build_model(config: LanguageModelConfig, vocabulary_size: int, seed: int) -> LanguageModel:
-    """A new language model."""
-    cell = build_cell(config)
-    if not cell.causal:
-        raise InputError(f"--cell {config.cell}: {cell} sees the future, so it cannot predict it.")
-    if config.tied and config.embedding != cell.features:
-        raise InputError(
-            f"--tied needs --embedding equal to the cell's width {cell.features}, got "
-            f"{config.embedding}."
-        )
-    return LanguageModel(
-        vocabulary_size,
-        cell,
-        embedding_size=config.embedding,
-        tied=config.tied,
-        rngs=nnx.Rngs(seed),
-    )
-
-
 class LanguageTask:
-    """Predicts the next character of streams through a corpus; a `Task`.
+    """Predicts the next token of streams through a corpus; a `Task`.
 
     The carry flows on from step to step, gradients stop there, and the state is reset
     where a document begins.
     """
 
     kind = "lm"
-    unit = "character"
     batch_spec = jax.P()
 
-    def __init__(self, config: LanguageConfig, log: Log):
+    def __init__(self, config: LanguageConfig, log: Log, run: SavedRun | None = None):
         self.config = config
         self.texts = find_texts(config.data, log)
         self.data_name = self.texts.name
-        self.vocabulary = Vocabulary.of(text for _, text in self.texts.train)
-        self.corpus = self.vocabulary.corpus(self.texts.train)
-        check_length(self.corpus, config.batch, config.data.time)
-        self.held_out = self.vocabulary.corpus(self.texts.held_out)
+        self.recipe, self.begin_with = self._beginning(run)
+        self.tokenizer = self.recipe.tokenizer
+        self.unit = {"characters": "character"}.get(self.tokenizer.kind, "token")
+        self.corpus = corpus_of(self.tokenizer, self.texts.train)
+        check_length(self.corpus, config.batch, config.data.time, self.unit)
+        self.held_out = corpus_of(self.tokenizer, self.texts.held_out)
         content = self.corpus.tobytes() + b"|" + self.held_out.tobytes()
         self.digest = hashlib.sha256(content).hexdigest()
-        self.preprocessing = {"vocabulary": save_vocabulary(self.vocabulary)}
+        self.preprocessing = self.recipe.preprocessing()
         self.criterion = Criterion("bits_per_character", True, self._entropy())
         self.batch_size = config.batch
         self.units = config.batch * config.data.time
+        count = int(is_scored(self.corpus, self.tokenizer).sum())
+        self.tokens_per_character = count / characters_of(self.texts.train)
+        if self.begin_with is not None:
+            known = f"the training text of {config.from_}"
+            for line in unknown_characters(self.tokenizer, self.texts.train, known):
+                log(line)
+
+    def _beginning(self, run: SavedRun | None) -> tuple[Recipe, LanguageModel | None]:
+        """How the model is made, and with which weights training begins."""
+        if run is not None:
+            # Those are in a checkpoint.
+            return Recipe.restore(run.preprocessing), None
+        if self.config.from_ is None:
+            return Recipe(Vocabulary.of(text for _, text in self.texts.train)), None
+        run = load_run(self.config.from_, {self.kind: LanguageConfig})
+        recipe, free = Recipe.restore(run.preprocessing), frozenset({"dropout", "variational"})
+        own: Any = run.config
+        other = differences(own.model, self.config.model, frozenset() if recipe.published else free)
+        if other:
+            raise InputError(
+                f"The model of {run.folder} has {'; '.join(other)}: leave the option out, or train "
+                "a new model, without --from."
+            )
+        return recipe, load(run, "best")[0]
 
     def _entropy(self) -> float:
-        """Bits per character of the held-out text by how often characters come in training."""
-        counts = np.bincount(self.corpus, minlength=len(self.vocabulary)) + 1.0
-        return float(
-            -np.log2(counts / counts.sum())[self.held_out[self.held_out != BOUNDARY]].mean()
-        )
+        """Bits per character of the held-out text by how often tokens come in training."""
+        counts = np.bincount(self.corpus, minlength=len(self.tokenizer)) + 1.0
+        scored = self.held_out[is_scored(self.held_out, self.tokenizer)]
+        bits = -np.log2(counts / counts.sum())[scored].sum()
+        return float(bits / characters_of(self.texts.held_out))
 
     def model(self, seed: int) -> LanguageModel:
-        return build_model(self.config.model, len(self.vocabulary), seed)
+        return self.recipe.build(self.config.model, seed)
+
+    def cast(self, model: Any, dtype: DTypeLike) -> Any:
+        return self.recipe.cast(model, dtype)
 
     def start(self, model: Any, seed: int) -> Streams:
         carry = model.initial_carry((self.batch_size,))
@@ -135,17 +140,21 @@ class LanguageTask:
     def loss(self, model, memory, batch, keys):
         time = self.config.data.time
         inputs, targets = window(batch, memory.positions, time)
-        carry, logits = model(inputs, memory.carry, resets=inputs == BOUNDARY)
+        carry, logits = model(inputs, memory.carry, resets=inputs == self.tokenizer.boundary)
         positions = (memory.positions + time) % batch.shape[0]
         weight = jnp.float32(targets.size)
         return cross_entropy(logits, targets), weight, Streams(carry, positions)
 
     def training_metrics(self, loss: float) -> dict[str, float]:
-        return {"train_bits_per_character": bits_per_character(loss, 1)}
+        bits = bits_per_character(loss, 1) * self.tokens_per_character
+        return {"train_bits_per_character": bits}
 
     def evaluator(self, mesh: Mesh) -> Callable[[Any], dict[str, float]]:
-        evaluate = Evaluator(self.held_out, mesh, self.config.dtype)
-        return lambda model: {"bits_per_character": evaluate(model).bits_per_character}
+        evaluate = Evaluator(self.held_out, mesh, self.recipe, self.config.dtype)
+        characters = characters_of(self.texts.held_out)
+        return lambda model: {
+            "bits_per_character": bits_per_character(evaluate(model).nats, characters)
+        }
 
     def verdict(self, scores: dict[str, float]) -> list[str]:
         return []
@@ -155,13 +164,15 @@ class LanguageTask:
             return None
         pieces = generate(
             model,
-            np.zeros(0, np.int32),
+            self.tokenizer.prompt(""),
             jax.random.fold_in(jax.random.key(self.config.seed), step),
             length=self.config.sample,
-            boundary=BOUNDARY,
+            boundary=self.tokenizer.boundary,
+            stop=self.tokenizer.stop,
+            begin=False,
             temperature=0.8,
         )
-        return self.vocabulary.decode(np.concatenate(list(pieces)))
+        return self.tokenizer.decode(np.concatenate(list(pieces)))
 
     def summary(self) -> list[tuple[str, str]]:
         held = ", ".join(document.name for document in self.texts.held_out)
@@ -170,8 +181,8 @@ class LanguageTask:
         return [
             (
                 "text",
-                f"{self.texts.name}: {len(self.corpus):,} characters in "
-                f"{len(self.texts.train)} documents, {len(self.vocabulary)} symbols",
+                f"{self.texts.name}: {len(self.corpus):,} {self.unit}s in "
+                f"{len(self.texts.train)} documents, {len(self.tokenizer)} symbols",
             ),
             (
                 "held out",
@@ -182,48 +193,58 @@ class LanguageTask:
                 ", ".join(f"{name} {bits:.2f}" for name, bits in yardstick.items())
                 + " bits per character on the held-out text",
             ),
-            ("streams", f"{self.config.batch}, {self.config.data.time} characters a step"),
+            ("streams", f"{self.config.batch}, {self.config.data.time} {self.unit}s a step"),
         ]
 
 
-def load(run: SavedRun, checkpoint: str) -> tuple[LanguageModel, Vocabulary, int]:
-    """The trained model of a run, its vocabulary and the step of the checkpoint."""
+def load(run: SavedRun, checkpoint: str) -> tuple[LanguageModel, Tokenizer, int]:
+    """The trained model of a run, its tokenizer and the step of the checkpoint."""
     config: Any = run.config
-    vocabulary = restore_vocabulary(run.preprocessing["vocabulary"])
+    recipe = Recipe.restore(run.preprocessing)
     model, step = load_model(
-        run, lambda: build_model(config.model, len(vocabulary), config.seed), checkpoint
+        run, lambda: recipe.cast(recipe.build(config.model, 0), run.stored_as), checkpoint
     )
-    return model, vocabulary, step
+    return model, recipe.tokenizer, step
 
 
 def evaluate(run: SavedRun, config: EvaluateConfig, log: Log) -> Report:
     """Bits per character of texts, by default those held out, beside compressors."""
     trained: Any = run.config
-    model, vocabulary, step = load(run, config.checkpoint)
-    documents = (
-        documents_in(config.input, trained.data.suffixes)
-        if config.input
-        else find_texts(trained.data, log).held_out
-    )
-    text = "".join(text for _, text in documents)
-    unknown = vocabulary.unknown(text)
-    notes = ()
-    if unknown:
-        count = sum(map(text.count, unknown))
-        notes = (
-            f"note: {count:,} of the {len(text):,} characters ({len(unknown)} different: "
-            f"{''.join(unknown)[:40]!r}) were not in the training text; they cost what the model "
-            "gives to an unknown character.",
-        )
+    model, tokenizer, step = load(run, config.checkpoint)
+    if config.text:
+        documents, where = documents_in(config.text, trained.data.suffixes), ""
+    else:
+        texts = find_texts(trained.data, log)
+        documents, where = texts.held_out, f" of {texts.name}"
     mesh = make_mesh(BATCH, None)
     model = jax.device_put(model, NamedSharding(mesh, jax.P()))
-    score = Evaluator(vocabulary.corpus(documents), mesh, trained.dtype)(model)
+    recipe = Recipe.restore(run.preprocessing)
+    score = Evaluator(corpus_of(tokenizer, documents), mesh, recipe, trained.dtype)(model)
+    characters = characters_of(documents)
+    scores = {"bits_per_character": bits_per_character(score.nats, characters)}
+    if score.tokens != characters:
+        scores["nats_per_token"] = score.nats / score.tokens
     return Report(
-        {"bits_per_character": score.bits_per_character} | compressed_bits_per_character(text),
-        f"{score.characters:,} characters in {len(documents)} documents",
+        scores | compressed_bits_per_character("".join(text for _, text in documents)),
+        f"{characters:,} characters in {len(documents)} documents{where}",
         step,
-        notes,
+        tuple(unknown_characters(tokenizer, documents, "the training text")),
     )
+
+
+def unknown_characters(
+    tokenizer: Tokenizer, documents: Sequence[Document], known: str
+) -> Iterator[str]:
+    """A line for the user if there are characters that the tokenizer does not know."""
+    text = "".join(text for _, text in documents)
+    unknown = tokenizer.unknown(text)
+    if unknown:
+        count = sum(map(text.count, unknown))
+        yield (
+            f"note: {count:,} of the {len(text):,} characters ({len(unknown)} different: "
+            f"{''.join(unknown)[:40]!r}) were not in {known}; they cost what the model "
+            "gives to an unknown character."
+        )
 
 
 def write(run: SavedRun, config: GenerateConfig) -> Iterator[str]:
@@ -234,26 +255,41 @@ def write(run: SavedRun, config: GenerateConfig) -> Iterator[str]:
         no sense.
     """
     check_sampling(config.temperature, config.top_k, config.top_p)
-    model, vocabulary, _ = load(run, config.checkpoint)
-    unknown = vocabulary.unknown(config.prompt)
+    model, tokenizer, _ = load(run, config.checkpoint)
+    unknown = tokenizer.unknown(config.prompt)
     if unknown:
+        known = getattr(tokenizer, "tokens", ())
         raise InputError(
-            f"The model has never seen {', '.join(map(repr, unknown))}. It knows: "
-            f"{''.join(vocabulary.tokens).strip()[:200]}"
+            f"The model has never seen {', '.join(map(repr, unknown))}."
+            + (f" It knows: {''.join(known).strip()[:200]}" if known else "")
         )
     yield config.prompt
+    prompt = tokenizer.prompt(config.prompt)
     pieces = generate(
         model,
-        vocabulary.encode(config.prompt),
+        prompt,
         jax.random.key(config.seed),
         length=config.length,
-        boundary=BOUNDARY,
+        boundary=tokenizer.boundary,
+        stop=tokenizer.stop,
+        begin=False,
         temperature=config.temperature,
         top_k=config.top_k,
         top_p=config.top_p,
     )
-    for piece in pieces:
-        yield vocabulary.decode(piece)
+    yield from decoded(tokenizer, pieces, after=prompt)
+
+
+def continued(run: SavedRun) -> LanguageConfig:
+    """The options with which the model of a run is trained further, unless others are given."""
+    config: Any = run.config
+    return dataclasses.replace(
+        config,
+        from_=run.folder,
+        out=None,
+        data=dataclasses.replace(config.data, text=()),
+        optimization=dataclasses.replace(config.optimization, learning_rate=1e-4),
+    )
 
 
 LM = TaskCommands(
@@ -261,6 +297,7 @@ LM = TaskCommands(
     LanguageConfig,
     prepare=LanguageTask,
     evaluate=evaluate,
-    evaluate_options=frozenset({"input"}),
+    evaluate_options=frozenset({"text"}),
     generate=write,
+    continued=continued,
 )

@@ -15,7 +15,7 @@ from seqjax.core.errors import InputError
 from seqjax.core.layers import dense
 from seqjax.core.stack import stack
 from seqjax.core.trees import cast
-from seqjax.core.types import Array
+from seqjax.core.types import Array, DTypeLike
 from seqjax.data import synthetic_tasks
 from seqjax.losses import cross_entropy, squared_error
 from seqjax.nn.rnn import RNN
@@ -155,9 +155,10 @@ class SyntheticTask:
     kind = "synthetic"
     unit = "step"
     batch_spec = jax.P(AXIS)
+    begin_with = None
     digest = "drawn anew in every step"
 
-    def __init__(self, config: SyntheticConfig, log: Log):
+    def __init__(self, config: SyntheticConfig, log: Log, run: SavedRun | None = None):
         self.config = config
         self.first = draw(config, config.trained, config.batch, TRAIN, 0)
         for length in config.tested if config.test_lengths else ():
@@ -176,6 +177,9 @@ class SyntheticTask:
 
     def model(self, seed: int) -> RNN:
         return build_model(self.config, seed)
+
+    def cast(self, model: Any, dtype: DTypeLike) -> Any:
+        return cast(model, dtype)
 
     def start(self, model: Any, seed: int) -> tuple[()]:
         return ()

@@ -19,6 +19,7 @@ from seqjax.data.drawn import clips
 from seqjax.data.examples import Example
 from seqjax.data.formats.file_access import FlawError
 from seqjax.data.padding import Encoded
+from seqjax.data.tokenizer import Tokenizer
 from seqjax.data.vocabulary import UNKNOWN
 from seqjax.decode.tag_conversion import WrittenScheme
 from seqjax.decode.tag_schemes import Scheme, allowed_transitions
@@ -36,7 +37,7 @@ from seqjax.train.spelled_words import SpelledWords
 from seqjax.train.tag_options import TagConfig
 from seqjax.train.tag_set import TagSet
 from seqjax.train.task import Criterion
-from seqjax.train.tokens import AnyVocabulary, restore_vocabulary, save_vocabulary
+from seqjax.train.tokens import restore_vocabulary, save_vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Tagging(ExampleTask):
         return self.tag_set.unseen(example.target or ())
 
     @property
-    def input_vocabulary(self) -> AnyVocabulary | None:
+    def input_vocabulary(self) -> Tokenizer | None:
         return self.spelled and self.spelled.words
 
     @property

@@ -11,6 +11,8 @@ from seqjax.core.errors import InputError
 from seqjax.data.examples import Example
 from seqjax.data.formats import Fields
 from seqjax.data.pairs import load_pairs
+from seqjax.data.tokenizer import Tokenizer
+from seqjax.nn.embedding import token_embedding
 from seqjax.nn.encoder import RecurrentEncoder
 from seqjax.train.bounds import PositiveInt
 from seqjax.train.config import OptimizerConfig, RunConfig
@@ -20,7 +22,6 @@ from seqjax.train.model import build_cell
 from seqjax.train.paired_files import ParallelConfig, one_text
 from seqjax.train.pictures import token_name
 from seqjax.train.tokens import (
-    AnyVocabulary,
     TokenKind,
     restore_vocabulary,
     save_vocabulary,
@@ -93,7 +94,7 @@ class TranslateConfig(RunConfig):
 class TextReading:
     """Texts as tokens."""
 
-    vocabulary: AnyVocabulary
+    vocabulary: Tokenizer
 
     sequences = ("inputs",)
 
@@ -105,7 +106,7 @@ class TextReading:
 
     def encoder(self, config: TranslatorConfig, rngs: nnx.Rngs) -> RecurrentEncoder:
         """An encoder that reads both ways, if the config says so."""
-        embedding = nnx.Embed(len(self.vocabulary), config.embedding, rngs=rngs)
+        embedding = token_embedding(len(self.vocabulary), config.embedding, rngs=rngs)
         cell = build_cell(config, both_ways=config.bidirectional)
         return RecurrentEncoder(cell, config.embedding, embedding=embedding, rngs=rngs)
 
