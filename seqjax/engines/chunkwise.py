@@ -20,7 +20,8 @@ from functools import partial
 import jax
 
 from seqjax.core.cell import Cell
-from seqjax.core.matrix import Access, MatrixRecurrence, MatrixState, advance
+from seqjax.core.matrix import MatrixRecurrence
+from seqjax.core.matrix_step import Access, MatrixState, advance
 from seqjax.core.steps import Run, Steps, batch_shape_of, time_of
 from seqjax.core.trees import narrowed, tree_bytes, widened
 from seqjax.core.types import Carry, Inputs, Params, PyTree

@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core.masks import expand, select
-from seqjax.core.matrix import Access, MatrixRecurrence, MatrixState
+from seqjax.core.matrix import MatrixRecurrence
+from seqjax.core.matrix_step import Access, MatrixState
 from seqjax.core.types import Array, Inputs, Params, PyTree
 from seqjax.engines import chunks, stabilized
 from seqjax.engines.boundaries import Boundaries

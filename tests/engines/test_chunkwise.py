@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 
 import seqjax as sj
-from seqjax.core.matrix import Access, MatrixState
+from seqjax.core.matrix_step import Access, MatrixState
 from seqjax.core.steps import Run, Steps
 from seqjax.engines import triangular
 from seqjax.engines.cut_windows import in_windows

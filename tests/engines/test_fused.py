@@ -8,7 +8,7 @@ import pytest
 from jax.experimental.pallas import tpu as pltpu
 
 import seqjax as sj
-from seqjax.core.matrix import MatrixState
+from seqjax.core.matrix_step import MatrixState
 from seqjax.engines import sizes
 from seqjax.engines.boundaries import Boundaries
 from seqjax.engines.fused.checkpointed import Tangents, forward
@@ -198,10 +198,13 @@ def test_lanes(rows, heads, values):
     ).structure
     lanes = Lanes(structure, (rows,))
     number = np.random.default_rng(0).standard_normal
-    memory, scale = number((rows, heads, 2, values)), number((rows, heads))
+    memory, scale = (
+        jnp.asarray(number(shape), jnp.float32)
+        for shape in ((rows, heads, 2, values), (rows, heads))
+    )
     state = lanes.state(MatrixState(memory, scale))
     chex.assert_trees_all_equal(lanes.state_back(state), MatrixState(memory, scale))
-    key, value = number((3, rows, heads, 2)), number((3, rows, heads, values))
+    key, value = map(jnp.asarray, (number((3, rows, heads, 2)), number((3, rows, heads, values))))
     access = lanes.access(sj.Access(key, key, value, rate=key[..., 0]))
     outer = access.key[:, :, :, None] * access.value[:, :, None] * access.rate[:, :, None]
     for step in range(3):

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core.cell import Cell
-from seqjax.core.matrix import Access, MatrixRecurrence, MatrixState, advance_spread
+from seqjax.core.matrix import MatrixRecurrence
+from seqjax.core.matrix_step import Access, MatrixState, advance_spread
 from seqjax.core.steps import Run, Steps, batch_shape_of, time_of
 from seqjax.core.trees import tree_bytes
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
 
-from seqjax.core.matrix import Access, MatrixRecurrence, MatrixState, Scaled
+from seqjax.core.matrix import MatrixRecurrence
+from seqjax.core.matrix_step import Access, MatrixState, Scaled
 from seqjax.core.types import Array
 from seqjax.engines.boundaries import Boundaries
 
