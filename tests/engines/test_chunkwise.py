@@ -328,7 +328,9 @@ def test_mistakes(name):
 def test_other_mistakes():
     with pytest.raises(ValueError, match="must return an sj.Access"):
         cell = sj.matrix_state(lambda p, x: x, heads=1, keys=1, values=1, init={"w": (1, 1)})
-        cell.step(cell.init(jax.random.key(0), 1), cell.initial_carry({"w": jnp.ones(1)}), 0)
+        cell.step(
+            cell.init(jax.random.key(0), 1), cell.initial_carry({"w": jnp.ones(1)}), jnp.ones(1)
+        )
     with pytest.raises(ValueError, match="must divide"):
         sj.mlstm(6, heads=4)
     with pytest.raises(ValueError, match="'exponential' or 'sigmoid'"):
