@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "seqjax"
 ORDER = [
     "core", "engines", "cells", "losses", "decode", "metrics", "nn", "data", "gradients", "plots",
-    "interop", "train", "bench", "cli", "testing",
+    "interop", "train", "export", "bench", "cli", "testing",
 ]  # fmt: skip
 FILES = sorted(ROOT.rglob("*.py"))
 

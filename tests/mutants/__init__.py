@@ -1,6 +1,6 @@
 """Faults that developers make, to see that the tests catch them: `python -m tests.mutants`."""
 
-from tests.mutants import cells, core, data, engines, models, training, weights
+from tests.mutants import cells, core, data, engines, exports, models, training, weights
 
 FAULTS = (
     *core.FAULTS,
@@ -10,4 +10,5 @@ FAULTS = (
     *models.FAULTS,
     *training.FAULTS,
     *weights.FAULTS,
+    *exports.FAULTS,
 )

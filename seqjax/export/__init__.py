@@ -1,0 +1,1 @@
+"""Trained models as files that run where seqjax is not installed."""

@@ -1,0 +1,161 @@
+"""The script that goes with an exported model: replays its example and shows how it is used."""
+
+ONNX = '''\
+"""Replays example.npz with the model in this folder, and uses it.
+
+Needs: pip install numpy onnxruntime
+"""
+
+import json{imports}
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+folder = Path(__file__).parent
+about = json.loads((folder / "model.json").read_text("utf-8"))
+
+
+def load(name):
+    session = onnxruntime.InferenceSession(folder / f"{{name}}.onnx")
+    names = [output.name for output in session.get_outputs()]
+    return lambda **inputs: dict(zip(names, session.run(None, inputs)))
+
+'''
+
+STABLEHLO = '''\
+"""Replays example.npz with the model in this folder, and uses it.
+
+Needs: pip install numpy jax flatbuffers
+"""
+
+import json{imports}
+from pathlib import Path
+
+import jax.export
+import numpy as np
+
+folder = Path(__file__).parent
+about = json.loads((folder / "model.json").read_text("utf-8"))
+
+
+def load(name):
+    content = bytearray((folder / f"{{name}}.stablehlo").read_bytes())
+    call = jax.jit(jax.export.deserialize(content).call)
+    return lambda **inputs: {{name: np.asarray(array) for name, array in call(inputs).items()}}
+
+'''
+
+REPLAY = """
+
+def arrays(name, start=""):
+    with np.load(folder / name) as file:
+        return {key.removeprefix(start): file[key] for key in file if key.startswith(start)}
+
+
+programs, largest = {}, 0.0
+for name in about["programs"]:
+    programs[name] = load(name)
+    inputs = arrays("example.npz", f"{name}/inputs/")
+    outputs = arrays("example.npz", f"{name}/outputs/")
+    for key, array in programs[name](**inputs).items():
+        difference = np.abs(array.astype(float) - outputs[key].astype(float))
+        largest = max(largest, difference.max())
+print(f"largest difference from the outputs in example.npz: {largest:.1e}")
+"""
+
+ENCODE = {
+    "numbers": '''
+
+def encode(values):
+    """(time, channels), NaN where missing -> what the model reads."""
+    scaled = (values - np.array(about["location"])) / np.array(about["scale"])
+    masks = np.isnan(scaled[..., np.array(about["masked"], int)])
+    return np.concatenate([np.nan_to_num(scaled, nan=0.0), masks], -1).astype(np.float32)
+''',
+    "characters": """
+
+def encode(text):
+    return np.array([numbers.get(one, about["unknown"]) for one in text], np.int32)
+""",
+    "words": """
+
+def encode(text):
+    words = re.findall(r"\\w+|[^\\w\\s]", text)
+    return np.array([numbers.get(word, about["unknown"]) for word in words], np.int32)
+""",
+    "bytes": """
+
+def encode(text):
+    return np.array(list(text.encode()), np.int32) + 4
+""",
+}
+"""From what users have to what the model reads; of subwords, the tokenizer is not given away."""
+
+NUMBERS = '\nnumbers = {text: number for number, text in enumerate(about["tokens"])}\n'
+
+USE = {
+    "lm": """
+# The likeliest text, step by step: the state that comes out goes in again.
+carry = {name: array[None] for name, array in arrays("carry.npz").items()}
+token, text = about["begin"], ""
+for _ in range(100):
+    outputs = programs["step"](token=np.array([token], np.int32), **carry)
+    carry = {name[5:]: array for name, array in outputs.items() if name.startswith("next_")}
+    token = int(outputs["logits"][0].argmax())
+    text += about["tokens"][token]
+print(text)
+""",
+    "classify": """
+# Sequences of several lengths at once; `inputs` still is that of the example.
+outputs = programs["prefill"](**inputs)
+for prediction in outputs["prediction"]:
+    if about["target"] == "class":
+        print(about["labels"][prediction])
+    elif about["target"] == "labels":
+        print([label for label, holds in zip(about["labels"], prediction) if holds])
+    else:
+        print(prediction[0] * about["target_scale"] + about["target_location"])
+""",
+    "tag": """
+# Sequences of several lengths at once; `inputs` still is that of the example.
+outputs = programs["prefill"](**inputs)
+for prediction, length in zip(outputs["prediction"], inputs["lengths"]):
+    print([about["labels"][number] for number in prediction[:length]])
+""",
+    "transcribe": """
+# The likeliest label of every step, without repetitions and blanks.
+outputs = programs["prefill"](**inputs)
+for logits, length in zip(outputs["logits"], inputs["lengths"]):
+    best = logits[:length].argmax(-1)
+    kept = [number for place, number in enumerate(best) if place == 0 or number != best[place - 1]]
+    print([about["tokens"][number] for number in kept if number != 0])
+""",
+    "forecast": """
+# A history in its own units, NaN where missing; the forecast is in the same units.
+outputs = programs["prefill"](**inputs)
+for channel, name in enumerate(about["names"]):
+    print(name, outputs["prediction"][0, :, channel].round(3).tolist())
+    for place, level in enumerate(about["levels"]):
+        print(f"  level {level}", outputs["quantiles"][0, :, channel, place].round(3).tolist())
+""",
+}
+
+
+def run_script(format_name: str, task: str, about: dict) -> str:
+    """The text of `run.py`.
+
+    Args:
+      format_name: `"onnx"` or `"stablehlo"`.
+      task: the word after `seqjax train`.
+      about: what is in `model.json`.
+    """
+    kind = about.get("kind_of_tokens", "numbers" if "location" in about else "")
+    head = ONNX if format_name == "onnx" else STABLEHLO
+    text = head.format(imports="\nimport re" if kind == "words" and task != "tag" else "")
+    if task == "tag" and kind == "words":
+        kind = ""  # Sentences come in tokens already.
+    if kind in ENCODE and kind != "numbers" and kind != "bytes":
+        text += NUMBERS
+    text += ENCODE.get(kind, "")
+    return text + REPLAY + USE[task]
