@@ -83,8 +83,8 @@ def problem(command, arguments):
         arguments = ["--text" if command == "check lm" else "--train", *arguments]
     if command in ("evaluate", "predict", "generate", "inspect") and is_option(arguments[:1]):
         arguments = ["runs/of-the-reader", *arguments]
-    if command == "import" and is_option(arguments[:1]):
-        arguments = ["a-model", "runs/of-the-reader", *arguments]
+    if command in ("import", "export") and is_option(arguments[:1]):
+        arguments = ["one-folder", "another-folder", *arguments]
     try:
         tyro.cli(
             COMMANDS[command],
