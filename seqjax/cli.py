@@ -14,6 +14,7 @@ from typing import Any
 
 from seqjax.core.errors import InputError, MissingPackageError
 from seqjax.core.extras import extra_module
+from seqjax.data.examples import MalformedError
 from seqjax.train.commands import EvaluateConfig, GenerateConfig, PredictConfig, TaskCommands
 from seqjax.train.devices import use_cpu_cores
 from seqjax.train.run_folder import SavedRun
@@ -26,7 +27,7 @@ usage: seqjax COMMAND [OPTIONS]
   train --resume   continue a run
   train lm --from  train the language model of a run further, on other text
   import           a run of a published language model
-  check            how a file would be read, and what looks odd in it
+  check            how `train` would read a file, and what looks odd in it
   generate         write text with a trained language model
   evaluate         how good a trained model is, on its test data or on your own
   predict          predictions for a file, in the format of the file
@@ -103,6 +104,8 @@ def _usage() -> str:
 
 def _explain(error: Exception) -> str:
     text = str(error)
+    if isinstance(error, MalformedError):
+        text = f"{text.removesuffix('.')}. --skip-malformed leaves such rows out."
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         text = f"the disk is full ({error.filename or 'while writing the run'}). "
         text += "What was saved before is whole: make room, then continue with --resume."
@@ -258,10 +261,15 @@ def _import(arguments: Sequence[str]) -> int:
 
 
 def _check(arguments: Sequence[str]) -> int:
-    from seqjax.train.check import CheckConfig, check
+    from seqjax.train.check import USAGE, as_training, check
+    from seqjax.train.tasks import TASKS
 
-    for line in check(_parse(CheckConfig, arguments, "check")):
-        print(line)
+    if arguments[:1] in (["-h"], ["--help"]):
+        print(USAGE.format(tasks=_join(kind for kind, task in TASKS.items() if task.load)), end="")
+        return 0
+    task, arguments = as_training(arguments, TASKS)
+    config = _parse(task.config, arguments, f"check {task.name}")
+    check(task, arguments, config, print)
     return 0
 
 

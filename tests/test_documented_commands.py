@@ -11,7 +11,7 @@ import tyro
 from seqjax.bench.command import BenchConfig
 from seqjax.core.errors import InputError
 from seqjax.export.export_command import ExportConfig
-from seqjax.train.check import CheckConfig
+from seqjax.train.check import given_options, tasks_with
 from seqjax.train.commands import EvaluateConfig, GenerateConfig, PredictConfig
 from seqjax.train.inspection import InspectConfig
 from seqjax.train.tasks import TASKS
@@ -21,7 +21,7 @@ DOCS = [page for page in (ROOT / "docs").rglob("*.md") if "build" not in page.pa
 NOTEBOOKS = (ROOT / "notebooks").glob("*.md")
 PAGES = sorted({ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS, *NOTEBOOKS})
 COMMANDS = {f"train {name}": task.config for name, task in TASKS.items()} | {
-    "check": CheckConfig,
+    **{f"check {name}": task.config for name, task in TASKS.items() if task.load is not None},
     "generate": GenerateConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
@@ -51,6 +51,11 @@ def split(code):
     words = words[ours[-1] + 1 :] if ours else words
     if words[:2] == ["train", "--resume"]:
         return "train lm", words[1:]
+    if ours and words[:1] == ["check"] and f"check {' '.join(words[1:2])}" not in COMMANDS:
+        # The file tells the task then: any that takes the options.
+        kinds = tasks_with(given_options(words[2:]), TASKS)
+        assert kinds, f"no task takes the options of `{code}`"
+        return f"check {kinds[0]}", words[1:]
     for command in COMMANDS:
         length = len(command.split())
         # Without `seqjax` in front, prose: a folder may be called like a command.
@@ -72,9 +77,9 @@ def problem(command, arguments):
         arguments = [word.split("=")[0] for word in arguments if word.startswith("--")]
         unknown = set(arguments) - options(COMMANDS[command])
         return f"no options of `{command}`: {unknown}" if unknown else None
-    if command in ("check", "evaluate", "predict", "generate", "inspect") and is_option(
-        arguments[:1]
-    ):
+    if command.startswith("check "):
+        arguments = ["--text" if command == "check lm" else "--train", *arguments]
+    if command in ("evaluate", "predict", "generate", "inspect") and is_option(arguments[:1]):
         arguments = ["runs/of-the-reader", *arguments]
     try:
         tyro.cli(

@@ -258,7 +258,7 @@ def no_step(owner: str, cells: tuple[Cell, ...]):
         names = ", ".join(map(repr, cells))
         raise NoStepError(
             f"{owner}({names})",
-            "there is no step, as a bidirectional cell needs the whole sequence, the future "
+            "this cell has no step, as a bidirectional one needs the whole sequence, the future "
             "included. Run it with sj.scan, or use a forward cell to go step by step.",
         )
 

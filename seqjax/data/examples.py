@@ -31,6 +31,10 @@ class Example(NamedTuple):
     times: tuple[Any, ...] = ()
 
 
+class MalformedError(InputError):
+    """A row that cannot be read, where such rows may not be skipped."""
+
+
 class Malformed:
     """The handling of malformed rows: an error, or a count.
 
@@ -63,11 +67,12 @@ class Malformed:
           reason: what was expected and what came, without a full stop.
 
         Raises:
-          InputError: unless malformed rows are skipped.
+          MalformedError: unless malformed rows are skipped.
         """
-        message = f"{where}: {reason}"
+        # The error of a whole file names it already.
+        message = reason if reason.startswith(where) else f"{where}: {reason}"
         if not self.skip:
-            raise InputError(message)
+            raise MalformedError(message)
         self.count += 1
         if len(self.messages) < self.KEPT:
             self.messages.append(message)

@@ -13,6 +13,9 @@ from seqjax.data.formats.description import listed
 REMEMBERED = 200_000
 """Number of examples that are compared, and of different targets that are counted, at most."""
 
+SENTINELS = (-99, -999, -9999, -99999, -999999, -99.9, -999.9, -32768, 999, 9999, 99999, 999999)
+"""Numbers by which instruments and weather services say that a value is missing."""
+
 SHOWN = 8
 """Number of labels that are listed."""
 
@@ -41,8 +44,8 @@ class Survey:
         self.numbers: list[float] = []
         self.unlabelled = self.repeated = self.contradicted = 0
         self.missing = self.values = 0
-        self.low: Any = None
-        self.high: Any = None
+        self.sentinels: Counter[float] = Counter()
+        self._ranges: dict[str, np.ndarray] = {}
         self._seen: dict[bytes, Any] = {}
         self._repeated_sample = ""
 
@@ -82,12 +85,11 @@ class Survey:
         known = ~np.isnan(values)
         self.values += known.size
         self.missing += int((~known).sum())
-        low = np.where(known, values, np.inf).min(0)
-        high = np.where(known, values, -np.inf).max(0)
-        if self.low is None:
-            self.low, self.high = low, high
-        elif len(low) == len(self.low):
-            self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
+        sentinel = np.isin(values, SENTINELS)
+        for value, count in zip(*np.unique(values[sentinel], return_counts=True), strict=True):
+            self.sentinels[float(value)] += int(count)
+        self._ranges["all"] = _widened(self._ranges.get("all"), values, known)
+        self._ranges["usual"] = _widened(self._ranges.get("usual"), values, known & ~sentinel)
 
     def _add_target(self, target: Any) -> None:
         if target is None:
@@ -151,11 +153,26 @@ class Survey:
                 f"the longest has {max(self.lengths):,} {self.unit}, the median "
                 f"{int(np.median(self.lengths)):,}: --max-length truncates"
             )
-        if self.low is not None and self.count:
-            flat = np.flatnonzero(~(self.low < self.high)).tolist()
-            if flat and len(flat) < len(self.low):
-                yield f"never vary: channels {', '.join(str(place + 1) for place in flat[:12])}"
+        yield from self._odd_values()
         yield from self._odd_labels()
+
+    def _odd_values(self) -> Iterator[str]:
+        if not self._ranges:
+            return
+        low, high = self._ranges["all"]
+        flat = np.flatnonzero(~(low < high)).tolist()
+        if flat and len(flat) < len(low):
+            yield f"never vary: channels {', '.join(str(place + 1) for place in flat[:12])}"
+        usual_low, usual_high = self._ranges["usual"]
+        for value, count in self.sentinels.items():
+            # Where a channel holds it, it is far from all others of that channel.
+            far = np.maximum(usual_low - value, value - usual_high) > usual_high - usual_low
+            held = (low <= value) & (value <= high) & np.isfinite(usual_low)
+            if (far & held).any() and not (held & ~far & (usual_low < usual_high)).any():
+                yield (
+                    f"{count:,} values are {value:g}, far from all others: --missing {value:g}, if "
+                    "it means that there is none"
+                )
 
     def _odd_labels(self) -> Iterator[str]:
         if not self.labels:
@@ -170,6 +187,15 @@ class Survey:
             yield f"{_short(name)} is {100 * count / total:.0f} % of all labels"
         if len(self.labels) > 50 and 2 * len(self.labels) > total and _are_numbers(self.labels):
             yield f"{len(self.labels):,} different labels are numbers: --target number learns those"
+
+
+def _widened(before: np.ndarray | None, values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The lowest and the highest value of each channel, `(2, channels)`."""
+    low = np.where(counts, values, np.inf).min(0)
+    high = np.where(counts, values, -np.inf).max(0)
+    if before is None or before.shape[1] != len(low):
+        return np.stack([low, high]) if before is None else before
+    return np.stack([np.minimum(before[0], low), np.maximum(before[1], high)])
 
 
 def _are_numbers(names: Iterable[str]) -> bool:

@@ -7,7 +7,7 @@ import jax
 from flax import nnx
 from flax.errors import TraceContextError
 
-from seqjax.core.cell import Cell, expect_real, factory
+from seqjax.core.cell import Cell, expect_outputs, expect_real, factory
 from seqjax.core.stack import expect_cell
 from seqjax.core.types import Carry, PyTree
 from seqjax.nn.parameters import to_arrays, to_variables
@@ -28,7 +28,8 @@ def from_flax(build: Callable[..., nnx.RNNCellBase], features: int) -> Cell:
       zeros by default.
 
     Raises:
-      ValueError: from a scan, if a step changes the module, as that of an nnx.Dropout does.
+      ValueError: from a scan, if a step changes the module, as that of an nnx.Dropout does, or the
+        outputs have another width than `features`.
 
     Example:
       >>> import functools, jax, jax.numpy as jnp
@@ -67,6 +68,7 @@ def from_flax(build: Callable[..., nnx.RNNCellBase], features: int) -> Cell:
         if any(old is not new for old, new in zip(before, jax.tree.leaves(params), strict=True)):
             # A module made anew in a loop is fine for Flax, and every step would draw alike.
             raise ValueError(_CHANGES)
+        expect_outputs("from_flax", features, y.shape)
         # Some Flax cells widen their carry; ours keep its dtype.
         return jax.tree.map(lambda leaf, old: leaf.astype(old.dtype), new, carry), y
 

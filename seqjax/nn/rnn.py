@@ -10,7 +10,7 @@ from seqjax.core.noise import seed_carry
 from seqjax.core.stack import expect_cell
 from seqjax.core.trees import cast
 from seqjax.core.types import BatchKeys, Carry, DTypeLike, Inputs, Params, PRNGKeyArray, PyTree
-from seqjax.engines.request import ScanOptions, shape_of_batch
+from seqjax.engines.request import ScanOptions, as_arrays, shape_of_batch
 from seqjax.engines.scan import scan
 from seqjax.nn.parameters import expect_like, to_arrays, to_variables
 
@@ -92,6 +92,7 @@ class RNN(nnx.Module):
         """
         if key is not None:
             if carry is None:
+                xs = as_arrays(xs)
                 carry = self.initial_carry(shape_of_batch(self.cell, xs)[0])
             carry = seed_carry(carry, key)
         return self._scan(self.cell, self.params, xs, carry, **options)

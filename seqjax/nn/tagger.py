@@ -108,6 +108,7 @@ class CRFTagger(Tagger):
 
     Raises:
       InputError: if a tag does not fit the scheme.
+      TypeError: if there is a number of tags instead of their names.
 
     Source: Lafferty, McCallum and Pereira 2001; on a recurrent network Huang, Xu and Yu
     2015, arXiv:1508.01991.
@@ -123,6 +124,11 @@ class CRFTagger(Tagger):
         embedding: nnx.Module | None = None,
         rngs: nnx.Rngs,
     ):
+        if not isinstance(tags, Sequence):
+            raise TypeError(
+                "CRFTagger: expected the names of the tags, such as ('O', 'B-PER', 'I-PER'); got "
+                f"{tags!r}. Without names and a CRF, sj.nn.Tagger takes their number."
+            )
         super().__init__(cell, in_features, len(tags), embedding=embedding, rngs=rngs)
         self.names = tuple(tags)
         self.scheme: Scheme | None = scheme

@@ -55,6 +55,9 @@ class ClassifyFields(AudioFields):
     """Time zone of local times, such as Europe/Berlin, where an hour of autumn comes twice."""
     missing: tuple[str, ...] = ()
     """Signs of a missing value, such as -999, besides empty cells, NA, NaN, null, none, ? and -."""
+    decimal: Literal["auto", "point", "comma"] = "auto"
+    """Decimal separator of the numbers in tables; auto finds it in the file, and says where points
+    or commas may separate thousands as well."""
     frames: str | None = None
     """Key of a clip: numbers nested as frames, rows, pixels and channels,
     or the path of a folder of pictures or of an .npy file, relative to the file. A single picture
@@ -82,6 +85,7 @@ class ClassifyFields(AudioFields):
             time=self.time,
             time_zone=self.time_zone,
             missing_names=self.missing,
+            decimal=None if self.decimal == "auto" else self.decimal,
             values=self.values or None,
             columns=self.columns,
             missing=True,

@@ -115,6 +115,9 @@ class TaskCommands:
       config: the options of `seqjax train`.
       prepare: `(config, log, run) -> task`, its data read; `run` is the one that is continued or
         looked at, None for a new one.
+      load: `(config, log) -> Data`, the examples of the files that the options name; None if it
+        reads none.
+      fit: `(data, config, log) -> (task, split)`, fitted to these; None if there is nothing to fit.
       evaluate: `(run, config, log) -> report`.
       evaluate_options: fields of `EvaluateConfig` that it takes, besides run and checkpoint.
       predict: `(run, config, log) -> number of predictions`; None if it predicts no files.
@@ -129,6 +132,8 @@ class TaskCommands:
     config: type[RunConfig]
     prepare: Callable[[Any, Log, SavedRun | None], Task]
     evaluate: Callable[[SavedRun, EvaluateConfig, Log], Report]
+    load: Callable[[Any, Log], Any] | None = None
+    fit: Callable[[Any, Any, Log], Any] | None = None
     evaluate_options: frozenset[str] = frozenset()
     predict: Callable[[SavedRun, PredictConfig, Log], int] | None = None
     predict_options: frozenset[str] = frozenset()

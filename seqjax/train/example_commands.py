@@ -37,6 +37,8 @@ def example_commands(task: type[ExampleTask]) -> TaskCommands:
         task.name,
         task.config_type,
         prepare=partial(prepare, task),
+        load=task.load,
+        fit=task.prepare,
         evaluate=partial(evaluate, task),
         evaluate_options=task.evaluate_options,
         predict=partial(predict, task),

@@ -88,6 +88,10 @@ def find_data(config: Any, from_source: Callable[[str], Data], log: Callable[[st
     for name, words in categories:
         log(f"{first}: {name!r} is encoded as {listed(words) if words else 'true 1 and false 0'}")
     fields = dataclasses.replace(description.fields, categories=categories)
+    for path in (*files.train[1:], *files.validation, *files.test):
+        # Each file tells by itself how its numbers are written.
+        for line in find_format(path, fields).describe(path, fields).lines():
+            log(line)
     parts = []
     for paths in (files.train, files.validation, files.test):
         malformed = Malformed(files.skip_malformed)

@@ -51,6 +51,9 @@ class ForecastFields:
     """Time zone of local times, such as Europe/Berlin, where an hour of autumn comes twice."""
     missing: tuple[str, ...] = ()
     """Signs of a missing value, such as -999, besides empty cells, NA, NaN, null, none, ? and -."""
+    decimal: Literal["auto", "point", "comma"] = "auto"
+    """Decimal separator of the numbers in tables; auto finds it in the file, and says where points
+    or commas may separate thousands as well."""
     history: PositiveInt | None = None
     """Steps that are read, at least one season; by default that of the source, or four times the
     horizon."""
@@ -70,6 +73,7 @@ class ForecastFields:
             time=self.time,
             time_zone=self.time_zone,
             missing_names=self.missing,
+            decimal=None if self.decimal == "auto" else self.decimal,
             values=(*self.values, *self.covariates, *self.past_covariates) or None,
             columns=self.columns,
             one_series=self.series is None and not self.series_in_rows,

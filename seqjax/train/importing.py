@@ -10,9 +10,9 @@ import jax
 from seqjax.core.errors import InputError
 from seqjax.core.trees import tree_bytes
 from seqjax.data.tokenizer import Tokenizer
+from seqjax.interop.blueprint import Published
 from seqjax.interop.loaded import Loaded, load
 from seqjax.interop.origin import read_config
-from seqjax.interop.published import Published
 from seqjax.interop.tokenizer_files import read_tokenizer
 from seqjax.nn.language_model import LanguageModel
 from seqjax.train.checkpoints import Checkpoints

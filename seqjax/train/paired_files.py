@@ -141,6 +141,13 @@ def series_of(lines: Sequence[Any]) -> np.ndarray:
             raise FlawError("expected one array of series for one of targets, (n, time, channels)")
         series = np.asarray(lines[0], np.float64)
         return series if series.ndim == 2 else series[:, None]
+    for line in lines:
+        parts = line.split()
+        if len(parts) > 1 and any("," in part.rstrip(",") for part in parts):
+            raise FlawError(
+                f"expected commas or spaces between numbers, got both in {line.strip()[:40]!r}; "
+                "write decimals with a point"
+            )
     channels = [line.replace(",", " ").split() for line in lines]
     lengths = [len(channel) for channel in channels]
     if len(set(lengths)) > 1:

@@ -58,6 +58,9 @@ class TagFields:
     """Columns of numbers, if steps of a series are tagged."""
     series: str | None = None
     """Column with the name of the series, for files with one row per time step."""
+    decimal: Literal["auto", "point", "comma"] = "auto"
+    """Decimal separator of the numbers in tables; auto finds it in the file, and says where points
+    or commas may separate thousands as well."""
     vocabulary: PositiveInt = 30_000
     """Largest size of the vocabulary of words; others are unknown."""
 
@@ -71,6 +74,7 @@ class TagFields:
             tag_names=self.tag_names,
             columns=self.columns,
             series=self.series,
+            decimal=None if self.decimal == "auto" else self.decimal,
             image=self.frames,
             image_size=self.image_size,
             values=self.values or None,

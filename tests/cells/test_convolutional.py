@@ -1,5 +1,7 @@
 """Cells over images: against cells over vectors, and against the equations in NumPy."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -112,7 +114,7 @@ def test_sizes_that_make_no_sense(options, message):
 def test_images_of_another_size(make, space):
     cell = make(2, space=(4, 4))
     params = cell.init(jax.random.key(0), 1)
-    with pytest.raises(ValueError, match=r"\(4, 4\) pixels.*got inputs of shape"):
+    with pytest.raises(ValueError, match=rf"\(4, 4\) pixels.*; got {re.escape(str(space))}"):
         sj.scan(cell, params, jnp.ones((5, *space, 1)))
 
 

@@ -216,3 +216,20 @@ def test_a_flax_cell_that_changes_itself_is_refused():
         jax.lax.scan(functools.partial(cell.step, params), cell.initial_carry(params), xs)
     params.dropout.deterministic = True
     assert sj.scan(cell, params, xs)[1].shape == (5, 4)
+
+
+def test_lists_of_numbers_with_noise():
+    rnn = sj.nn.RNN(sj.dropout(sj.elman(2), 0.5), 1, rngs=nnx.Rngs(0))
+    _, ys = rnn([[1.0], [2.0]], key=jax.random.key(0))
+    assert ys.shape == (2, 2)
+
+
+def test_a_flax_cell_of_another_width_than_it_says():
+    cell = sj.nn.from_flax(functools.partial(nnx.SimpleCell, hidden_features=3), 2)
+    with pytest.raises(ValueError, match=r"^from_flax\(.*outputs of width 2.*; got 3"):
+        jax.eval_shape(lambda: sj.scan(cell, cell.init(jax.random.key(0), 1), jnp.ones((2, 1))))
+
+
+def test_a_number_of_tags_for_a_crf():
+    with pytest.raises(TypeError, match="names of the tags.*; got 3.*sj.nn.Tagger"):
+        sj.nn.CRFTagger(sj.gru(2), 2, 3, rngs=nnx.Rngs(0))  # pyright: ignore[reportArgumentType]

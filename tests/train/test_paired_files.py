@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from seqjax.core.errors import InputError
+from seqjax.data.formats.file_access import FlawError
 from seqjax.train.classify_options import ClassifyConfig, ClassifyFields
 from seqjax.train.example_files import FilesConfig
-from seqjax.train.paired_files import ParallelConfig
+from seqjax.train.paired_files import ParallelConfig, series_of
 from seqjax.train.tag_options import TagConfig
 from seqjax.train.tasks.classify import Classification
 from seqjax.train.tasks.tag import Tagging
@@ -74,3 +75,9 @@ def test_texts_with_classes_and_words_with_tags(tmp_path):
 def test_pieces_that_do_not_fit(task, config, train, targets, message, tmp_path):
     with pytest.raises(InputError, match=message):
         load(task, config, train, targets, tmp_path)
+
+
+def test_decimal_commas_between_spaces_are_no_two_numbers():
+    assert series_of(["1,2", "3, 4"]).tolist() == [[1, 3], [2, 4]]
+    with pytest.raises(FlawError, match="got both in '1,5 2,5'"):
+        series_of(["1,5 2,5"])

@@ -60,7 +60,10 @@ def describe_columns(path: str | Path, fields: Fields, rows: Sequence[Row]) -> D
         Column(
             name,
             kinds[name],
-            sum(is_missing(cell, signs) for cell in cells[name]),
+            sum(is_missing(cell, signs) for cell in cells[name])
+            if kinds[name] != "words" or name in (fields.values or ())
+            # `NA`, `null` and `.` are words, too.
+            else sum(cell in ("", None) for cell in cells[name]),
             _sample(cells[name], signs),
             notes.get(name, ""),
         )
@@ -138,8 +141,9 @@ def _values(
     if lists:
         return tuple(lists), {}
     numbers = [name for name in others if kinds[name] == "numbers"]
-    steps = [] if fields.by_step else [name for name in steps_of(others) if name in numbers]
-    if len(steps) > 2:
+    # A step with a word in it is none to be left out.
+    steps = [] if fields.by_step else steps_of(others)
+    if len(steps) > 2 and set(steps) & set(numbers):
         why = "whose name is no time, as those of the others"
         return tuple(steps), {name: why for name in numbers if name not in steps}
     if not numbers:

@@ -24,14 +24,13 @@ from seqjax.data.formats.file_access import (
 from seqjax.data.formats.headers import column_names, unnamed_roles
 from seqjax.data.formats.joined_columns import joined_columns, with_joined
 from seqjax.data.formats.notation import (
-    POINT,
     SEPARATOR_LINE,
     Notation,
     are_quotes,
     find_delimiter,
-    find_numerals,
     split,
 )
+from seqjax.data.formats.numerals import LIKE_A_NUMBER, POINT, Numerals, find_numerals
 from seqjax.data.formats.preamble import more_names, preamble_of
 from seqjax.data.formats.table_rows import Line, to_examples
 from seqjax.data.formats.tag_columns import found_columns, tag_choices, with_sentences
@@ -110,13 +109,33 @@ class Table:
             fields, self.choices = unnamed_roles(path, fields, [*columns, *self.joined], rows)
             _check_columns(path, [*columns, *self.joined], fields)
         self.fields = with_sentences(fields, rows)
-        # A set of labels, `2,14`, is no number.
-        others = [name for name in columns if name not in (fields.text, fields.label, fields.tag)]
-        cells = ([line.row[name] for line in self.first] for name in others)
-        numerals = find_numerals(path, self.notation.delimiter, cells)
+        numerals, doubt = self._numerals()
         self.notation = dataclasses.replace(
-            self.notation, numerals=numerals, header=header, below=below
+            self.notation, numerals=numerals, doubt=doubt, header=header, below=below
         )
+
+    def _numerals(self) -> tuple[Numerals, str]:
+        """How numbers are written, and what is in doubt."""
+        fields = self.fields
+        # A set of labels, `2,14`, is no number.
+        words = (fields.text, fields.tokens, fields.label, fields.tag, fields.series)
+        others = [place for place, name in enumerate(self.columns) if name not in words]
+        cells = ([line.row[self.columns[place]] for line in self.first] for place in others)
+
+        def later(chosen: Sequence[int]) -> Iterator[tuple[int, str]]:
+            # Between commas, points separate decimals.
+            if self.notation.delimiter == ",":
+                return
+            for _, row in _records(self.path, Malformed(skip=True), self.notation):
+                if len(row) == len(self.columns):
+                    found = ((place, row[others[place]].strip()) for place in chosen)
+                    yield from (
+                        (place, cell)
+                        for place, cell in found
+                        if "." in cell and LIKE_A_NUMBER.fullmatch(cell)
+                    )
+
+        return find_numerals(self.path, self.notation.delimiter, cells, fields.decimal, later)
 
     def describe(self) -> Description:
         """How the table is read."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Literal
 
 from seqjax.data.formats.audio import Audio
 
@@ -45,6 +46,8 @@ class Fields:
       missing: whether values may be missing, NaN: empty cells, `NA`, `NaN`, `null`, `?` and `-`; if
         not, such a row is malformed.
       missing_names: further signs of a missing value.
+      decimal: `"point"` or `"comma"`, the decimal separator of a table's numbers; None if the
+        table tells.
       require_target: whether a row without its label, number or tags is malformed; if not,
         its target is None, and their columns are optional.
     """
@@ -71,6 +74,7 @@ class Fields:
     one_series: bool = False
     missing: bool = False
     missing_names: tuple[str, ...] = ()
+    decimal: Literal["point", "comma"] | None = None
     require_target: bool = True
 
     @property

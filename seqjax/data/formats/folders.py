@@ -156,11 +156,12 @@ def describe(path: str | Path, fields: Fields) -> Description:
     if labelled:
         aside = f"; left out beside them: {listed(left_out)}" if left_out else ""
         names, why = dict.fromkeys(str(label) for _, label in files), f"the folders{aside}"
-    elif len(files) > 1:
+    elif len(files) > 1 and fields.image is None and fields.audio is None:
         fields = dataclasses.replace(fields, by_line=True)
         names, why = [file.stem for file, _ in files], "a file each, whose lines are the texts"
     else:
-        raise InputError(f"{path} has no folders; expected one, or a file, for each label.")
+        files_too = "" if fields.image or fields.audio else ", or a file,"
+        raise InputError(f"{path} has no folders; expected one{files_too} for each label.")
     choice = Choice("labels", tuple(names), why)
     return Description(path, fields, len(files), choices=(choice,))
 

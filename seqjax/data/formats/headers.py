@@ -1,6 +1,7 @@
 """Whether the first line of a table names its columns, and what unnamed columns hold."""
 
 import dataclasses
+import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -9,6 +10,7 @@ from seqjax.core.errors import InputError
 from seqjax.data.formats.description import Choice, listed
 from seqjax.data.formats.fields import Fields
 from seqjax.data.formats.joined_columns import joined_columns
+from seqjax.data.formats.time_formats import is_time
 from seqjax.data.formats.values import Row, is_missing, is_number
 
 WITH_HEADER = (".csv", ".tsv", ".tab")
@@ -23,10 +25,11 @@ def column_names(
 ) -> tuple[list[str], bool]:
     """The names of the columns, and whether the first line of the table has them.
 
-    It has none if `fields.columns` are other names, if it holds nothing but numbers that do not
-    count columns or nothing at all, if a word of it comes again in its column (`ham`), or, in files
-    whose suffix does not promise a header, if it lacks a column that is asked for. Columns are
-    `column_1`, `column_2`, ... then, and so is one of several without a name.
+    It has none if `fields.columns` are other names, if it holds nothing but numbers and dates that
+    do not count columns or nothing at all, if a word of it comes again in its column (`ham`) or a
+    date stands above dates, or, in files whose suffix does not promise a header, if it lacks a
+    column that is asked for. Columns are `column_1`, `column_2`, ... then, and so is one of several
+    without a name.
 
     Args:
       path: of the table.
@@ -57,7 +60,12 @@ def column_names(
     promised = suffix in WITH_HEADER or all(name in names for name in named)
     known = any(name in names for name in named)
     numbered = [f"column_{number}" for number in range(1, len(names) + 1)]
-    bare = is_data(names) or _comes_again(names, rows) or (len(names) > 1 and not any(names))
+    bare = (
+        is_data(names)
+        or _comes_again(names, rows)
+        or _is_above_times(names, rows)
+        or (len(names) > 1 and not any(names))
+    )
     if promised and (known or not bare):
         several = names.count("") > 1
         return [
@@ -78,19 +86,29 @@ def _comes_again(cells: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     )
 
 
+def _is_above_times(cells: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether a date in the first line stands above dates, which no name does."""
+    places = [place for place, cell in enumerate(cells) if is_time(cell)]
+    others = [row for row in rows[1:] if len(row) == len(cells)]
+    return bool(others) and any(all(is_time(row[place]) for row in others) for place in places)
+
+
+DECIMAL_COMMA = re.compile(r"[+-]?[\d.]*\d,\d+")
+
 LONGEST_NAME = 60
 """Characters in the name of a column, at most, as far as its first line says."""
 
 
 def is_data(cells: Sequence[str]) -> bool:
-    """Whether cells are numbers, and not the numbers of columns or consecutive years."""
-    if not cells or not any(map(is_number, cells)):
-        return False
-    if not all(is_number(cell) or is_missing(cell) for cell in cells if cell):
-        return False
+    """Whether cells are numbers and dates, and not numbers of columns, years, or dates alone."""
+    commas = map(DECIMAL_COMMA.fullmatch, cells)
+    cells = ["0.5" if comma else cell for cell, comma in zip(cells, commas, strict=True)]
+    others = [cell for cell in cells if cell and not is_number(cell) and not is_missing(cell)]
     numbers = [float(cell) for cell in cells if is_number(cell)]
+    if not numbers or not all(map(is_time, others)):
+        return False
     counts = all(b - a == 1 for a, b in pairwise(numbers)) and numbers[0].is_integer()
-    return not counts or len(cells) == 1
+    return not counts or bool(others) or len(cells) == 1
 
 
 def unnamed_roles(
@@ -173,7 +191,12 @@ def tells_columns(lines: Iterable[str]) -> str | None:
     cells = [line.split() for line in filled]
     widths = {len(row) for row in cells}
     if len(widths) == 1 and widths != {1}:
-        numbers = all(is_number(cell) or is_missing(cell) for row in cells for cell in row)
-        if numbers and any(is_number(cell) for cell in cells[0]):
+        numbers = all(_is_spaced(cell) or is_missing(cell) for row in cells for cell in row)
+        if numbers and any(_is_spaced(cell) for cell in cells[0]):
             return " "
     return None
+
+
+def _is_spaced(cell: str) -> bool:
+    """Whether a cell between spaces is a number, with a decimal comma or without."""
+    return is_number(cell) or DECIMAL_COMMA.fullmatch(cell) is not None

@@ -19,7 +19,7 @@ from seqjax.data.formats.file_access import FlawError, check_text, lines_of, who
 from seqjax.data.formats.joined_columns import joined_columns, with_joined
 from seqjax.data.formats.predictions import future_rows, is_list_of, last_row, plain
 from seqjax.data.formats.table_rows import Line, to_examples
-from seqjax.data.formats.tag_columns import found_columns, tag_choices
+from seqjax.data.formats.tag_columns import found_columns, tag_choices, with_sentences
 from seqjax.data.formats.text_spans import (
     find_text_spans,
     spans_of,
@@ -51,6 +51,7 @@ def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Exa
     fields = _found(path, fields)
     lines = _objects(path, fields, malformed)
     first = first_rows(lines, lambda line: line.row)
+    fields = with_sentences(fields, [line.row for line in first])
     if first:
         resolved = describe_columns(path, fields, [line.row for line in first]).fields
         lines = _with_keys(itertools.chain(first, lines), resolved, malformed)
@@ -64,6 +65,7 @@ def describe(path: str | Path, fields: Fields) -> Description:
     asked, fields = fields, _found(path, fields)
     lines = _objects(path, fields, Malformed(skip=True))
     rows = [line.row for line in first_rows(lines, lambda line: line.row)]
+    fields = with_sentences(fields, rows)
     found = describe_columns(path, fields, rows) if rows else Description(path, fields)
     choices = (*tag_choices(asked, fields), *found.choices)
     return dataclasses.replace(found, choices=choices)

@@ -1,5 +1,6 @@
 """Tables that libraries read: Parquet, spreadsheets, ARFF."""
 
+import dataclasses
 import datetime
 import decimal
 import itertools
@@ -21,8 +22,11 @@ from seqjax.data.formats.headers import column_names
 from seqjax.data.formats.joined_columns import joined_columns, with_joined
 from seqjax.data.formats.json_lines import writer
 from seqjax.data.formats.table_rows import Line, to_examples
-from seqjax.data.formats.tag_columns import found_columns
+from seqjax.data.formats.tag_columns import found_columns, tag_choices, with_sentences
 from seqjax.data.formats.values import Row
+
+FIRST_LINES = 50
+"""Number of rows of a spreadsheet that tell whether the first one names the columns."""
 
 Rows = Callable[[Path, Fields], Iterable[Row]]
 """The rows of a file, as JSON values by column."""
@@ -43,7 +47,8 @@ def excel_rows(path: Path, fields: Fields) -> Iterator[Row]:
     rows = calamine.CalamineWorkbook.from_path(path).get_sheet_by_index(0).to_python()
     if not rows:
         return
-    names, header = column_names(f"{path}.csv", list(map(_text, rows[0])), fields)
+    texts = [list(map(_text, row)) for row in rows[:FIRST_LINES]]
+    names, header = column_names(f"{path}.csv", texts[0], fields, texts)
     for row in rows[1:] if header else rows:
         yield {name: _plain(value) for name, value in zip(names, row, strict=True) if name}
 
@@ -104,11 +109,13 @@ def _lines(rows: Rows, what: str, path: str | Path, fields: Fields) -> Iterator[
 def _described(path: str | Path, fields: Fields, first: list[Line]) -> Description:
     rows = [line.row for line in first]
     names = list(rows[0])
-    fields = found_columns(path, fields, names)
+    asked, fields = fields, found_columns(path, fields, names)
     for name in fields.named:
         if name not in names:
             raise InputError(f"{path}: there is no column {name!r}; there are {listed(names)}.")
-    return describe_columns(path, fields, rows)
+    fields = with_sentences(fields, rows)
+    found = describe_columns(path, fields, rows)
+    return dataclasses.replace(found, choices=(*tag_choices(asked, fields), *found.choices))
 
 
 def _read(

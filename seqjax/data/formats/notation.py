@@ -1,88 +1,21 @@
-"""How a table writes its rows and its numbers: the delimiter, the decimal and the thousands."""
+"""How a table writes its rows: the delimiter, the quotes, the lines before and below the names."""
 
 import csv
 import dataclasses
-import functools
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from seqjax.core.errors import InputError
-from seqjax.data.formats.file_access import FlawError
 from seqjax.data.formats.headers import tells_columns
+from seqjax.data.formats.numerals import POINT, Numerals
 
 DELIMITERS = ",;\t|"
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*\Z', re.IGNORECASE)
 """The first line by which spreadsheets are told the delimiter."""
 
-SPACES = " \N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}"
-LIKE_A_NUMBER = re.compile(rf"[+-]?[.,]?\d[\d.,'{SPACES}]*(?:[eE][+-]?\d+)?")
 NAMES = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "vertical bars", " ": "spaces"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Numerals:
-    """How numbers are written.
-
-    Args:
-      decimal: the decimal separator, a point or a comma.
-      thousands: the signs that may separate thousands; empty if none are used.
-    """
-
-    decimal: str = "."
-    thousands: str = ""
-
-    def fit(self, cell: str) -> bool:
-        """Whether a cell is a number that is written like this."""
-        return _pattern(self.decimal, self.thousands).fullmatch(cell) is not None
-
-    def plain(self, cell: str, name: str) -> str:
-        """A number as Python writes it; what is no number stays as it is.
-
-        Raises:
-          FlawError: if a cell of the column `name` is a number in another notation.
-        """
-        text = cell.strip()
-        if self == POINT or LIKE_A_NUMBER.fullmatch(text) is None:
-            return cell
-        if not self.fit(text):
-            raise FlawError(f"{name!r}: expected a number with {self}, got {cell!r}")
-        return text.translate(dict.fromkeys(map(ord, self.thousands))).replace(self.decimal, ".")
-
-    def local(self, text: str) -> str:
-        """A number that Python wrote, as the file writes numbers."""
-        return text.replace(".", self.decimal)
-
-    def __str__(self) -> str:
-        if self == POINT:
-            return "a decimal point"
-        decimal = "decimal commas" if self.decimal == "," else "a decimal point"
-        # Where the decimal is a comma, points between thousands are read whether there are any.
-        sign = {"": "", ".": "", ",": "commas", "'": "apostrophes"}.get(self.thousands, "spaces")
-        return f"{decimal} and {sign} between thousands" if sign else decimal
-
-
-@functools.cache
-def _pattern(decimal: str, thousands: str) -> re.Pattern[str]:
-    digits, point = r"\d+", re.escape(decimal)
-    if thousands:
-        digits = rf"(?:\d+|[1-9]\d{{0,2}}(?:[{re.escape(thousands)}]\d{{3}})+)"
-    return re.compile(rf"[+-]?(?:{digits}(?:{point}\d*)?|{point}\d+)(?:[eE][+-]?\d+)?")
-
-
-POINT = Numerals()
-KINDS = (
-    POINT,
-    Numerals(".", ","),
-    # Where the decimal is a comma, a point can only separate thousands.
-    Numerals(",", "."),
-    Numerals(".", SPACES),
-    Numerals(",", SPACES),
-    Numerals(".", "'"),
-    Numerals(",", "'"),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +25,7 @@ class Notation:
     Args:
       delimiter: between cells.
       numerals: how its numbers are written.
+      doubt: what these are, and how to say otherwise, where they might be others.
       before: number of lines before the names of the columns.
       preamble: whether these lines are a title, and not `sep=;`.
       below: number of lines below the names of the columns that hold more names.
@@ -104,6 +38,7 @@ class Notation:
 
     delimiter: str = ","
     numerals: Numerals = POINT
+    doubt: str = ""
     before: int = 0
     preamble: bool = False
     below: int = 0
@@ -136,8 +71,8 @@ class Notation:
             found.append(f"the encoding {self.encoding.upper()}")
         if self.delimiter != usual:
             found.append(f"{NAMES.get(self.delimiter, repr(self.delimiter))} between columns")
-        if self.numerals != POINT:
-            found.append(str(self.numerals))
+        if self.doubt or self.numerals != POINT:
+            found.append(self.doubt or str(self.numerals))
         return tuple(found)
 
 
@@ -203,41 +138,3 @@ def split(lines: Sequence[str], delimiter: str) -> list[list[str]]:
     except csv.Error:
         pass
     return found
-
-
-def find_numerals(path: str | Path, delimiter: str, columns: Iterable[Sequence[str]]) -> Numerals:
-    """How the numbers of a table are written, from the first cells of its columns.
-
-    Raises:
-      InputError: if the commas of a column are either decimals or thousands, and nothing says
-        which.
-    """
-    numbers = [column for column in map(_numbers_of, columns) if column]
-    fitting = [{kind for kind in KINDS if all(map(kind.fit, column))} for column in numbers]
-    found = max(KINDS, key=lambda kind: sum(kind in kinds for kinds in fitting))
-    english, german = Numerals(".", ","), Numerals(",", ".")
-    if found != english or delimiter == ",":
-        return found
-    unclear = [
-        column
-        for column, kinds in zip(numbers, fitting, strict=True)
-        if {english, german} <= kinds and POINT not in kinds
-    ]
-    clear = [kinds for kinds in fitting if len({english, german} & kinds) == 1]
-    if clear or not unclear:
-        return found
-    if all(any("," not in cell for cell in column) for column in unclear):
-        # Decimals of a fixed width would stand in every cell, and thousands only in large ones.
-        whole = [cell.lstrip("+-") for column in unclear for cell in column if "," not in cell]
-        return english if max(map(len, whole)) <= len("999") else german
-    raise InputError(
-        f"{path}: the numbers look like {unclear[0][0]!r}, whose comma may separate decimals or "
-        "thousands. Write them with a decimal point and without separators of thousands."
-    )
-
-
-def _numbers_of(column: Sequence[str]) -> list[str]:
-    """The numbers of a column, in whatever notation; none if most cells are something else."""
-    cells = [cell.strip() for cell in column if cell.strip()]
-    found = [cell for cell in cells if LIKE_A_NUMBER.fullmatch(cell)]
-    return found if 2 * len(found) > len(cells) else []

@@ -10,7 +10,7 @@ from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats.base import Format
 from seqjax.data.formats.fields import Fields
 from seqjax.data.formats.json_lines import writer
-from seqjax.data.formats.values import LARGEST
+from seqjax.data.formats.values import LARGEST, numbers_in
 
 WHAT = "an .npy file of numpy.save"
 
@@ -27,6 +27,12 @@ def load_array(path: str | Path) -> np.ndarray:
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
+        if "Python objects" in str(error):
+            raise InputError(
+                f"{path} holds Python objects, such as series of different lengths: expected an "
+                "array of numbers. Pad the series, and give their `lengths` in an .npz file; or "
+                "write each as a list in a line of a .jsonl file."
+            ) from None
         raise InputError(f"{path} is not {WHAT} ({error}).") from None
     if found.ndim == 0 or not len(found):
         raise InputError(f"{path}: expected a row for each example, got the shape {found.shape}.")
@@ -40,7 +46,7 @@ def series_in(path: str | Path, fields: Fields, malformed: Malformed) -> Iterato
 
     Args:
       path: of the file.
-      fields: `one_series`, `missing` and `require_target` are used.
+      fields: `one_series`, `missing`, `missing_names` and `require_target` are used.
       malformed: collects rows with infinite or, unless they may be missing, NaN values.
 
     Raises:
@@ -60,7 +66,8 @@ def series_in(path: str | Path, fields: Fields, malformed: Malformed) -> Iterato
             f"{path}: expected numbers {wanted}, got {array.dtype} of the shape {array.shape}."
         )
     for number, row in enumerate([array] if fields.one_series else array):
-        where, series = f"{path}, row {number}", np.asarray(row, np.float64)
+        where, series = f"{path}, row {number}", np.array(row, np.float64)
+        series[np.isin(series, list(numbers_in(fields.missing_names)))] = np.nan
         known = ~np.isnan(series) if fields.missing else np.ones(series.shape, bool)
         if not (np.abs(series[known]) <= LARGEST).all():
             malformed.report(where, "expected finite numbers in float32")

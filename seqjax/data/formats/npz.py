@@ -20,7 +20,7 @@ from seqjax.data.formats.file_access import FlawError, whole_file
 from seqjax.data.formats.images import image_of
 from seqjax.data.formats.predictions import plain
 from seqjax.data.formats.tag_columns import found_columns
-from seqjax.data.formats.values import LARGEST, label_of
+from seqjax.data.formats.values import LARGEST, label_of, numbers_in
 
 WHAT = "an .npz file of numpy.savez"
 INPUTS, LENGTHS = "inputs", "lengths"
@@ -65,6 +65,16 @@ def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Exa
                 malformed.report(where, str(flaw))
             else:
                 yield example
+
+
+def names_in(path: str | Path) -> list[str]:
+    """The names of the arrays of a file.
+
+    Raises:
+      InputError: if it is no `.npz` file.
+    """
+    with _archive(path) as archive:
+        return _names(archive)
 
 
 def _names(archive: zipfile.ZipFile) -> list[str]:
@@ -209,6 +219,7 @@ def _inputs(row: Mapping[str, np.ndarray], fields: Fields) -> Any:
     if not 0 < length <= len(series):
         raise FlawError(f"expected a length from 1 to {len(series)}, got {length}")
     series = series[:length].astype(np.float64)
+    series[np.isin(series, list(numbers_in(fields.missing_names)))] = np.nan
     finite = (np.abs(series) <= LARGEST) | (np.isnan(series) & fields.missing)
     if not finite.all():
         step = int(np.argwhere(~finite)[0][0])

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 
 from seqjax.data.formats.headers import is_data
@@ -40,11 +41,15 @@ def _preamble(lines: Sequence[str], delimiter: str) -> int | None:
             starts.append(reader.line_num)
     except csv.Error:
         return 0
-    place = next((place for place, cells in enumerate(rows) if len(cells) > 1), len(rows))
+    width, _ = max(Counter(map(len, rows)).items(), key=lambda item: (item[1], item[0]))
+    place = next(place for place, cells in enumerate(rows) if len(cells) == width)
     names, after = rows[place : place + 1], rows[place + 1 :]
-    if place > LONGEST or len(after) < 3 or any(map(is_data, (*rows[:place], *names))):
+    if width < 2 or place > LONGEST or len(after) < 3:
         return 0
-    width = len(names[0])
+    if any(map(is_data, (*rows[:place], *names))):
+        return 0
+    if any(2 * sum(map(bool, cells)) > width for cells in rows[:place]):
+        return 0
     if sum(len(cells) == width for cells in after) < 0.9 * len(after):
         return 0
     return starts[place] or None

@@ -9,7 +9,7 @@ import numpy as np
 from seqjax.core.errors import InputError
 from seqjax.data.formats.fields import Fields
 from seqjax.data.formats.joined_columns import joined_columns, parts_of
-from seqjax.data.formats.notation import POINT, Numerals
+from seqjax.data.formats.numerals import POINT, Numerals
 from seqjax.data.formats.time_grid import later_times
 
 

@@ -55,8 +55,10 @@ def with_sentences(fields: Fields, rows: Sequence[Row]) -> Fields:
     series = find_column(rows[0], "series")
     if series is None or series in fields.meant:
         return fields
-    names = [row[series] for row in rows]
-    continued = any(after in ("", before) for before, after in pairwise(names))
+    if any(isinstance(row.get(fields.tokens), list) for row in rows):
+        return fields
+    names = [row.get(series) for row in rows]
+    continued = any(after in ("", None, before) for before, after in pairwise(names))
     return fields.with_roles(series=series) if continued else fields
 
 

@@ -34,6 +34,9 @@ SHAPES = {
     "%S": "00", "%f": "0{1,6}", "%b": "aaa", "%B": "a+", "%p": "aa", "%z": "[+-]0000",
     "%:z": "[+-]00:00", "%q": "0", "%G": "0000", "%V": "00",
 }  # fmt: skip
+TIME_OF_DAY = re.compile(r"\d{1,2}:\d\d(:\d\d(\.\d+)?)?( [AaPp][Mm])?")
+"""A time without its date."""
+
 QUARTER = re.compile(r"(?=.*(?P<year>\d{4})).*[Qq](?P<quarter>[1-4])")
 
 
@@ -106,6 +109,19 @@ def find_time_format(cells: Sequence[str], zone: str | None = None) -> TimeForma
         return min(orders, key=lambda format: orders[format])
     number = TimeFormat(NUMBER)
     return number if _moments(number, cells) is not None else None
+
+
+def is_time(cell: str) -> bool:
+    """Whether a cell is a date or a time of the day, and not a mere number."""
+    text = cell.strip()
+    if TIME_OF_DAY.fullmatch(text):
+        return True
+    try:
+        # Eight digits are a number as well as a day.
+        float(text or "0")
+    except ValueError:
+        return find_time_format([text]) is not None
+    return False
 
 
 def local_to_utc(moments: Sequence[datetime.datetime], zone: str) -> list[datetime.datetime]:

@@ -14,6 +14,7 @@ from seqjax.data.formats.time_formats import (
     NUMBER,
     TimeFormat,
     find_time_format,
+    is_time,
     local_to_utc,
     utc_to_local,
 )
@@ -110,7 +111,8 @@ def grid_of(
       FlawError: if times of the column `name` repeat, are uneven, or more than half are missing.
     """
     cells = [str(time) for time in times]
-    format = find_time_format(cells[:SAMPLED], zone)
+    sampled = cells[:SAMPLED]
+    format = find_time_format(sampled, zone) or _usual_format(sampled, zone)
     if format is None:
         return None
     try:
@@ -118,7 +120,8 @@ def grid_of(
     except ValueError:
         bad = next(cell for cell in cells if not _is_readable(format, cell))
         raise FlawError(
-            f"{name!r}: expected times like {cells[0]!r}, as in the first rows, got {bad!r}"
+            f"{name!r}: expected times like {cells[0]!r}, as in the first rows, got {bad!r} (leave "
+            "out rows that are no steps, such as totals)"
         ) from None
     local = (
         format.zone is not None
@@ -190,6 +193,12 @@ def _places(counts: np.ndarray, cells: list[str], name: str) -> tuple[float, np.
             "--time to take its rows as they are)"
         )
     return size, places
+
+
+def _usual_format(cells: Sequence[str], zone: str | None) -> TimeFormat | None:
+    """The format of nine of ten times, where a total or a note stands among them."""
+    known = [cell for cell in cells if is_time(cell)]
+    return find_time_format(known, zone) if known and len(known) >= 0.9 * len(cells) else None
 
 
 def _is_readable(format: TimeFormat, cell: str) -> bool:

@@ -1,5 +1,6 @@
 """Numbers, labels and tags from the cells of a table or from JSON values."""
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,8 +34,24 @@ def is_missing(value: Any, others: Sequence[str] = ()) -> bool:
     """
     if isinstance(value, str):
         text = value.strip()
-        return text.lower() in MISSING or text in others
-    return value is None or value != value or (bool(others) and str(value) in others)
+        if text.lower() in MISSING or text in others:
+            return True
+    elif value is None or value != value:
+        return True
+    return bool(others) and _is_one_of(value, others)
+
+
+def _is_one_of(value: Any, others: Sequence[str]) -> bool:
+    """Whether a value is one of some signs, `-999.0` like `-999`."""
+    if isinstance(value, bool) or not is_number(value):
+        return str(value) in others
+    return float(value) in numbers_in(tuple(others))
+
+
+@functools.cache
+def numbers_in(signs: tuple[str, ...]) -> frozenset[float]:
+    """The signs of a missing value that are numbers."""
+    return frozenset(float(sign) for sign in signs if is_number(sign))
 
 
 def flag_of(value: Any) -> float | None:
@@ -105,7 +122,7 @@ def matrix_of(row: Row, names: Sequence[str], fields: Fields) -> np.ndarray:
     is a series, with a number or a list of channels per step; several lists are its channels.
     """
     found = [row[name] for name in names]
-    quick = _cells(found)
+    quick = None if fields.missing_names else _cells(found)
     if quick is not None:
         return quick
     if not any(isinstance(value, list) for value in found):

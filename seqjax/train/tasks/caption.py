@@ -112,8 +112,8 @@ class PictureReading:
         if shape != self.shape:
             advice = " (--image-size resizes pictures)" if len(shape) == len(self.shape) > 1 else ""
             raise InputError(
-                f"{example.where}: expected numbers of the shape {self.shape} as in the first "
-                f"example of the training data (0: any), got {shape}{advice}."
+                f"{example.where}: expected numbers of the shape {_words(self.shape)} as in the "
+                f"first example of the training data, got {_words(shape)}{advice}."
             )
         return np.asarray(images, np.float32)
 
@@ -149,6 +149,11 @@ class PictureReading:
         if len(self.shape) == 3:
             return {"picture": plots.frames_with_labels(to_range(inputs[None]), title=title)}
         return {}
+
+
+def _words(shape: tuple[int, ...]) -> str:
+    """A shape for messages, in which any time does."""
+    return str(shape).replace("(0,", "(time,", 1)
 
 
 def shape_of(example: Example) -> tuple[int, ...]:

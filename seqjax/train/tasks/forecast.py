@@ -134,7 +134,7 @@ class Forecasting(ExampleTask):
         roles = {} if data is None else data.roles
         fields = Fields(categories=roles.get("categories", ()))
         if fields.width(columns.values) > len(columns.values):
-            words = next(name for name, _ in fields.categories if name in columns.values)
+            words = next(n for n, held in fields.categories if held and n in columns.values)
             raise InputError(f"--values: the column {words!r} holds words, which are no numbers.")
         known, past = fields.width(columns.covariates), fields.width(columns.past_covariates)
         targets = channels.pop() - known - past
@@ -339,9 +339,10 @@ class Forecasting(ExampleTask):
         return forecast_scores(examples, outputs, naive, levels)
 
     def verdict(self, scores: dict[str, float]) -> list[str]:
-        """A line if the model is no better than the seasonal-naive forecast."""
+        """A line if the seasonal-naive forecast is better than the model."""
         error, naive = scores["mean_absolute_scaled_error"], scores["seasonal_naive"]
-        if not error >= naive:
+        shown, other = f"{error:.3g}", f"{naive:.3g}"
+        if not error > naive or shown == other:
             return []
         rule = f"the value {self.season} steps ago" if self.season > 1 else "the last value"
         advice = [
@@ -351,7 +352,7 @@ class Forecasting(ExampleTask):
             "a longer --history",
         ]
         return [
-            f"The naive forecast, {rule}, is better: {naive:.3f} against {error:.3f}. Try "
+            f"The naive forecast, {rule}, is better: {other} against {shown}. Try "
             f"{', '.join(advice[:-1])} or {advice[-1]}."
         ]
 

@@ -15,6 +15,7 @@ from seqjax.core.errors import InputError
 from seqjax.core.noise import seed_carry
 from seqjax.core.types import Array, DTypeLike
 from seqjax.data.documents import Document
+from seqjax.data.examples import Example
 from seqjax.data.streams import check_length, start_positions, window
 from seqjax.data.tokenizer import Tokenizer, corpus_of, decoded
 from seqjax.data.vocabulary import Vocabulary
@@ -26,6 +27,7 @@ from seqjax.train.bounds import NonNegativeInt, PositiveInt
 from seqjax.train.commands import EvaluateConfig, GenerateConfig, Log, Report, TaskCommands
 from seqjax.train.config import RunConfig, option
 from seqjax.train.devices import make_mesh
+from seqjax.train.example_files import Data
 from seqjax.train.recipe import LanguageModelConfig, Recipe
 from seqjax.train.run_folder import SavedRun, load_model, load_run
 from seqjax.train.saved_config import differences
@@ -292,10 +294,18 @@ def continued(run: SavedRun) -> LanguageConfig:
     )
 
 
+def examples(config: LanguageConfig, log: Log) -> Data:
+    """The documents of the user's files, each as an example."""
+    documents = documents_in(config.data.text, config.data.suffixes)
+    found = [Example(text, None, name) for name, text in documents]
+    return Data(", ".join(map(str, config.data.text)), found, None, [])
+
+
 LM = TaskCommands(
     LanguageTask.kind,
     LanguageConfig,
     prepare=LanguageTask,
+    load=examples,
     evaluate=evaluate,
     evaluate_options=frozenset({"text"}),
     generate=write,

@@ -60,6 +60,9 @@ class TranscribeFields(AudioFields):
     """Columns of the series; by default all other columns of numbers."""
     series: str | None = None
     """Column with the name of the series, for files with one row per time step."""
+    decimal: Literal["auto", "point", "comma"] = "auto"
+    """Decimal separator of the numbers in tables; auto finds it in the file, and says where points
+    or commas may separate thousands as well."""
     tokens: Literal["characters", "words"] = "characters"
     """The labels: characters or words of the transcript."""
     columns: tuple[str, ...] = ()
@@ -73,6 +76,7 @@ class TranscribeFields(AudioFields):
             audio=self.sounds,
             label_is_text=True,
             series=self.series,
+            decimal=None if self.decimal == "auto" else self.decimal,
             values=self.values or None,
             columns=self.columns,
         )

@@ -328,6 +328,18 @@ def test_numbers_of_another_file_are_those_of_the_first(tmp_path):
     np.testing.assert_array_equal(read(second, fields)[0][0].inputs[:, 0], [1, 2])
 
 
+def test_the_decimal_separator_is_an_option(tmp_path):
+    for decimal, values in (("comma", [1234, 9876]), ("point", [1.234, 9.876])):
+        (found,), _ = read(
+            write(tmp_path, "x;y\n1.234;1\n9.876;2\n"),
+            Fields(one_series=True, values=("x",), decimal=decimal),
+        )
+        np.testing.assert_array_equal(found.inputs[:, 0], values)
+    fields = Fields(one_series=True, values=("x",), decimal="comma")
+    (found,), _ = read(write(tmp_path, "x;y\n1,234;1\n9,876;2\n"), fields)
+    np.testing.assert_array_equal(found.inputs[:, 0], [1.234, 9.876])
+
+
 NOTATIONS = {
     "decimal commas": ("x;y\n0,5;1\n-12,25;2\n", [[0.5, 1], [-12.25, 2]], "decimal commas"),
     "quoted commas": ('x,y\n"0,5",1\n"7",2\n', [[0.5, 1], [7, 2]], "decimal commas"),
@@ -335,6 +347,25 @@ NOTATIONS = {
     "English": ('x,y\n"1,234.5",1\n"1,234,567",2\n', [[1234.5, 1], [1234567, 2]], "commas between"),
     "large ones alone": ("x;y\n1,234;1\n12;2\n", [[1234, 1], [12, 2]], "commas between thousands"),
     "no thousands": ("x;y\n1,234;1\n12345;2\n", [[1.234, 1], [12345, 2]], "decimal commas"),
+    "points between thousands": (
+        "x;y\n999;1\n1.000;2\n12.345;2\n",
+        [[999, 1], [1000, 2], [12345, 2]],
+        "points between thousands, as in '1.000' (--decimal point reads decimals)",
+    ),
+    "points, long after": (
+        "x\ty\n" + "999\t1\n" * 600 + "1.000\t2\n",
+        [[999, 1]] * 600 + [[1000, 2]],
+        "points between",
+    ),
+    "millions": ("x;y\n12.345;1\n1.234.567;2\n", [[12345, 1], [1234567, 2]], "decimal commas"),
+    "commas beside": ("x;y\n12.345;1,5\n23.456;2\n", [[12345, 1.5], [23456, 2]], "decimal commas"),
+    "points beside": ("x;y\n12.345;1.5\n3;2\n", [[12.345, 1.5], [3, 2]], "semicolons"),
+    "points that may be either": (
+        "x;y\n12.345;1\n23.456;2\n",
+        [[12.345, 1], [23.456, 2]],
+        "a decimal point, as in '12.345' (--decimal comma reads thousands)",
+    ),
+    "fixed decimals": ("x,y\n0.250,1\n1.000,2\n", [[0.25, 1], [1, 2]], "values from"),
     "spaces": ("x;y\n1\N{NO-BREAK SPACE}234,5;1\n2 345;2\n", [[1234.5, 1], [2345, 2]], "spaces"),
     "Swiss": ("x;y\n1'234.5;1\n7;2\n", [[1234.5, 1], [7, 2]], "apostrophes between thousands"),
     "spreadsheets": ("sep=;\nx;y\n1;2\n3;4\n", [[1, 2], [3, 4]], "semicolons between columns"),
@@ -401,3 +432,19 @@ def test_an_index_of_every_series_and_pixels_that_are_always_black(tmp_path):
         "p1": ("numbers", ""),
         "label": ("words", ""),
     }
+
+
+def test_a_step_with_a_word_in_it_is_not_left_out(tmp_path):
+    """Statistics offices write `1.7 p` for a provisional value."""
+    path = write(tmp_path, "geo,2015-01,2015-02,2015-03\nDE,1.5,1.7 p,2.5\nFR,1,:,3\n")
+    wide = Fields(missing=True, require_target=False)
+    with pytest.raises(InputError, match="'2015-02': expected a number, got '1.7 p'"):
+        read(path, find_format(path).describe(path, wide).fields)
+
+
+def test_a_sign_of_missing_values_is_a_number(tmp_path):
+    path = write(tmp_path, "a,b,label\n-999.0,2,x\n3,-9.99e2,y\n")
+    fields = Fields(label="label", missing=True, missing_names=("-999",))
+    (one, two), _ = read(path, fields)
+    np.testing.assert_array_equal(one.inputs[:, 0], [np.nan, 2])
+    np.testing.assert_array_equal(two.inputs[:, 0], [3])

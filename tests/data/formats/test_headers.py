@@ -50,6 +50,25 @@ FILES = {
     ),
     "a number in a line": ("load.txt", "1.5\n2\n", ONE, [([1.5, 2], None)]),
     "numbers alone": ("load.csv", "1.5,7\n2,7\n", ONE, [([1.5, 7, 2, 7], None)]),
+    "a date first": (
+        "a.csv", "2023-01-01,NA,7\n2023-01-02,6,8\n2023-01-03,5,9\n",
+        dataclasses.replace(ONE, values=("column_3",)), [([7, 8, 9], None)],
+    ),
+    "a date and words": (
+        "a.csv", "1/2/2023 10:00,dry,7\n1/2/2023 11:00,wet,8\n1/2/2023 12:00,icy,9\n",
+        dataclasses.replace(ONE, time="column_1"), [([7, 8, 9], None)],
+    ),
+    "dates as names": (
+        "a.csv", "2020-01-01,2020-01-02,2020-01-03\n1,2,4\n3,4,7\n",
+        Fields(require_target=False), [([1, 2, 4], None), ([3, 4, 7], None)],
+    ),
+    "World Bank": (
+        "gdp.csv", '"Data Source","Indicators",\n\n"Country","Code","Name","1990","1991"\n'
+        + "".join(f'"C{i}","c","GDP","{i}",""\n' for i in range(4)),
+        Fields(values=("1990",), require_target=False), [([i], None) for i in range(4)],
+    ),
+    "decimal commas alone": ("a.csv", "0,5;1\n1,5;2\n", ONE, [([0.5, 1, 1.5, 2], None)]),
+    "spaces and decimal commas": ("a.txt", "1,5 2,25\n3,5 7\n", ONE, [([1.5, 2.25, 3.5, 7], None)]),
     "numbers of columns": (
         "a.csv", "0,1,label\n5,6,x\n7,8,y\n", SERIES, [([5, 6], "x"), ([7, 8], "y")],
     ),

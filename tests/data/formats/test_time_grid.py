@@ -127,6 +127,9 @@ def test_the_hour_that_comes_twice(tmp_path):
 
 
 REFUSED = {
+    "a total": (
+        [*days(*range(1, 13)), "Total,1"], r"like '2021-03-01', .*, got 'Total' \(leave out rows",
+    ),
     "repeated": (days(1, 1, 2), "got '2021-03-01' twice"),
     "uneven": ([f"2021-03-01 {h}:{m:02},1" for h, m in ((1, 0), (1, 7), (1, 40), (3, 2), (3, 10))],
                "evenly spaced.* leave out --time"),
