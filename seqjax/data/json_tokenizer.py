@@ -109,7 +109,11 @@ class JsonTokenizer:
 
     def files(self) -> dict[str, str]:
         """The files in which it is published: their content by name."""
-        return {"tokenizer.json": self.content}
+        last = self.boundary if self.stop is None else self.stop
+        names = {"bos_token": self.boundary, "eos_token": last}
+        config = {name: self._tokenizer.id_to_token(token) for name, token in names.items()}
+        config["tokenizer_class"] = "PreTrainedTokenizerFast"
+        return {"tokenizer.json": self.content, "tokenizer_config.json": json.dumps(config)}
 
     @functools.cached_property
     def _tokenizer(self) -> Any:
