@@ -5,7 +5,7 @@ import functools
 import itertools
 import json
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +41,7 @@ class JsonTokenizer:
     content: str
     boundary: int
     stop: int | None = None
-    kind: ClassVar[str] = "tokenizer"
+    kind = "tokenizer"
 
     def __post_init__(self):
         for name, token in (("boundary", self.boundary), ("stop", self.stop)):
