@@ -5,7 +5,7 @@ import functools
 import itertools
 import json
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +41,7 @@ class JsonTokenizer:
     content: str
     boundary: int
     stop: int | None = None
-    kind: ClassVar[str] = "tokenizer"
+    kind = "tokenizer"
 
     def __post_init__(self):
         for name, token in (("boundary", self.boundary), ("stop", self.stop)):
@@ -109,7 +109,11 @@ class JsonTokenizer:
 
     def files(self) -> dict[str, str]:
         """The files in which it is published: their content by name."""
-        return {"tokenizer.json": self.content}
+        last = self.boundary if self.stop is None else self.stop
+        names = {"bos_token": self.boundary, "eos_token": last}
+        config = {name: self._tokenizer.id_to_token(token) for name, token in names.items()}
+        config["tokenizer_class"] = "PreTrainedTokenizerFast"
+        return {"tokenizer.json": self.content, "tokenizer_config.json": json.dumps(config)}
 
     @functools.cached_property
     def _tokenizer(self) -> Any:

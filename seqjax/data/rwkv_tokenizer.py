@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -38,9 +38,9 @@ class RWKVTokenizer:
     """
 
     tokens: tuple[bytes, ...]
-    kind: ClassVar[str] = "rwkv"
-    boundary: ClassVar[int] = 0
-    stop: ClassVar[int | None] = None
+    kind = "rwkv"
+    boundary = 0
+    stop = None
 
     def __post_init__(self):
         if len({token for token in self.tokens if len(token) == 1}) < 256:

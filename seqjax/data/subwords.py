@@ -7,7 +7,7 @@ import io
 import itertools
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -34,9 +34,9 @@ class SubwordVocabulary:
     """
 
     model: bytes
-    kind: ClassVar[str] = "subwords"
-    boundary: ClassVar[int] = BOUNDARY
-    stop: ClassVar[int | None] = None
+    kind = "subwords"
+    boundary = BOUNDARY
+    stop = None
 
     @classmethod
     def of(cls, texts: Iterable[Text], size: int = 8000) -> "SubwordVocabulary":

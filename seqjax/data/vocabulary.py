@@ -6,7 +6,7 @@ import functools
 import json
 import re
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -61,8 +61,8 @@ class Vocabulary:
 
     kind: Literal["characters", "words", "bytes"]
     tokens: tuple[str, ...] = ()
-    boundary: ClassVar[int] = BOUNDARY
-    stop: ClassVar[int | None] = None
+    boundary = BOUNDARY
+    stop = None
 
     @classmethod
     def of(

@@ -91,7 +91,8 @@ def _write_weights(folder: Path, run: SavedRun, found: Given) -> None:
     recipe = Recipe.restore(run.preprocessing) if run.kind == "lm" else None
     if recipe is not None and recipe.published is not None:
         save(recipe.published.with_weights(found.model), folder)
-        for name, content in recipe.tokenizer.files().items():
+        published: Any = recipe.tokenizer
+        for name, content in published.files().items():
             (folder / name).write_text(content, encoding="utf-8")
     else:
         arrays = {path: np.asarray(leaf.get_value()) for path, leaf in leaves(found.model).items()}

@@ -57,6 +57,9 @@ def test_which_token_begins_and_which_ends_a_text(own, config, ends, tmp_path):
         (tmp_path / "tokenizer_config.json").write_text(json.dumps(own))
     tokenizer = read_tokenizer(tmp_path, config)
     assert (tokenizer.boundary, tokenizer.stop) == ends
+    for name, content in tokenizer.files().items():
+        (tmp_path / name).write_text(content)
+    assert read_tokenizer(tmp_path) == tokenizer
     named = read_tokenizer(tmp_path / "tokenizer.json", config, boundary="a")
     assert (named.boundary, named.stop) == (0, None)
 
