@@ -23,7 +23,8 @@ from seqjax.core.layers import (
 )
 from seqjax.core.linear import diagonal, linear
 from seqjax.core.masks import length_mask, segment_starts
-from seqjax.core.matrix import Access, MatrixState, Scaled, matrix_state
+from seqjax.core.matrix import matrix_state
+from seqjax.core.matrix_step import Access, MatrixState, Scaled
 from seqjax.core.noise import DropoutState, Randomness, dropout, seed_carry
 from seqjax.core.parameter_kinds import parameter_kinds, weight_mask
 from seqjax.core.shift import WindowState, short_convolution, token_shift, windowed

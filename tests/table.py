@@ -20,7 +20,7 @@ PLAIN = ("plain", "auto")
 WITH_KEYS = (*PLAIN, "recompute", "store")
 GATED = (*WITH_KEYS, "fused")
 LINEAR = (*PLAIN, "fused", "associative", "chunked")
-MATRIX = (*PLAIN, "chunked")
+MATRIX = (*PLAIN, "fused", "chunked")
 ANY_STEP = (*PLAIN, "recompute")
 ANY = METHODS
 """The methods that a cell can be forced to."""

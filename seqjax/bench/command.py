@@ -2,12 +2,13 @@
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 import jax
 
-from seqjax.bench import accelerator_report, families
+from seqjax.bench import accelerator_report, exported_steps, families, text_generation
 from seqjax.bench.accelerator_report import accelerator
 from seqjax.bench.diagnostics import diagnostics
 from seqjax.bench.layer import Layer
@@ -62,6 +63,11 @@ class BenchConfig:
     cells: tuple[str, ...] = ()
     """Instead: these cells (or `all`), one device, every method beside the plain loop over their
     steps, in training and in memory; and how fast each generates."""
+    exported: bool = False
+    """With --cells: instead microseconds a step by onnxruntime, exported to ONNX, beside JAX."""
+    text: NonNegativeInt = 0
+    """Instead: tokens a second of language models of over 100 million parameters with random
+    weights that write this many, such as 64, beside transformers, where that is installed."""
     diagnostics: bool = False
     """With --cells: instead what gradient flow and gates of a train step cost, beside the step."""
     published: bool = False
@@ -93,9 +99,19 @@ def bench(config: BenchConfig) -> int:
         raise InputError(f"--libraries: {sorted(unknown)} are none of {list(LIBRARIES)}.")
     if config.tpu and config.gpu:
         raise InputError("--tpu and --gpu are for different machines: give one of them.")
-    for name in ("diagnostics", "published", "features", "lengths", "methods", "generate"):
+    for name in (
+        "exported",
+        "diagnostics",
+        "published",
+        "features",
+        "lengths",
+        "methods",
+        "generate",
+    ):
         if getattr(config, name) != getattr(BenchConfig, name) and not config.cells:
             raise InputError(f"--{name} goes with --cells: `seqjax bench --cells lstm gru ...`.")
+    if config.text:
+        return _show(text_generation.report(config.text))
     if config.tpu or config.gpu:
         _compiled(config)
         if here["platform"] != ("tpu" if config.tpu else "gpu"):
@@ -131,6 +147,12 @@ def bench(config: BenchConfig) -> int:
     return 0
 
 
+def _show(lines: Iterable[str]) -> int:
+    for line in lines:
+        print(line, flush=True)
+    return 0
+
+
 def _compiled(config: BenchConfig) -> None:
     given = [(_shape(text), dtype) for text in config.shapes for dtype in config.dtypes]
     lengths = tuple(_numbers("--lengths", text, "time,batch") for text in config.lengths)
@@ -148,6 +170,8 @@ def _compiled(config: BenchConfig) -> None:
 
 
 def _cells(config: BenchConfig, here: dict) -> int:
+    if config.exported:
+        return _show(exported_steps.report(families.chosen(config.cells), config.features))
     if config.diagnostics:
         diagnostics(families.chosen(config.cells), features=config.features, seconds=config.seconds)
         return 0

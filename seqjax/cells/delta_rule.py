@@ -14,7 +14,8 @@ from seqjax.core.cell import Cell
 from seqjax.core.gates import like_features
 from seqjax.core.heads import from_heads
 from seqjax.core.layers import dense, draw, scale_to_one, unit_length
-from seqjax.core.matrix import Access, matrix_state
+from seqjax.core.matrix import matrix_state
+from seqjax.core.matrix_step import Access
 from seqjax.core.shift import short_convolution
 from seqjax.core.stack import stack
 from seqjax.core.types import Activation, Array, Initializer, Params, PRNGKeyArray

@@ -8,7 +8,8 @@ from seqjax.core.cell import Cell, factory, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.heads import from_heads, head_width, to_heads
 from seqjax.core.layers import draw, scale_to_one
-from seqjax.core.matrix import Access, matrix_state
+from seqjax.core.matrix import matrix_state
+from seqjax.core.matrix_step import Access
 from seqjax.core.trees import narrow, widen
 from seqjax.core.types import Activation, Initializer
 

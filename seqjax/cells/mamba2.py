@@ -13,7 +13,8 @@ from seqjax.core.cell import Cell, factory, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.heads import from_heads, head_width, heads_of_64
 from seqjax.core.layers import dense, draw, scale_to_one
-from seqjax.core.matrix import Access, matrix_state
+from seqjax.core.matrix import matrix_state
+from seqjax.core.matrix_step import Access
 from seqjax.core.shift import short_convolution
 from seqjax.core.stack import stack
 from seqjax.core.trees import narrow

@@ -12,7 +12,8 @@ from seqjax.core.cell import Cell, factory
 from seqjax.core.gates import like_features
 from seqjax.core.heads import from_heads, head_width, to_heads
 from seqjax.core.layers import draw, feed_forward, standardize
-from seqjax.core.matrix import Access, Scaled, matrix_state
+from seqjax.core.matrix import matrix_state
+from seqjax.core.matrix_step import Access, Scaled
 from seqjax.core.stack import stack
 from seqjax.core.trees import narrow
 from seqjax.core.types import Array, Initializer, Params, PRNGKeyArray

@@ -13,7 +13,8 @@ from seqjax.core.cell import Cell, expect_inputs, expect_width, factory, positiv
 from seqjax.core.gates import like_features
 from seqjax.core.heads import from_heads, head_width
 from seqjax.core.layers import draw, pointwise, standardize
-from seqjax.core.matrix import Access, matrix_state
+from seqjax.core.matrix import matrix_state
+from seqjax.core.matrix_step import Access
 from seqjax.core.shift import short_convolution
 from seqjax.core.stack import stack
 from seqjax.core.types import Array, Initializer, Params, PRNGKeyArray

@@ -14,7 +14,8 @@ from seqjax.core.gates import like_features
 from seqjax.core.heads import from_heads, head_width
 from seqjax.core.layers import dense, draw, layer_norm, scale_to_one, standardize
 from seqjax.core.masks import processing_order
-from seqjax.core.matrix import Access, matrix_state
+from seqjax.core.matrix import matrix_state
+from seqjax.core.matrix_step import Access
 from seqjax.core.rotary import rotate
 from seqjax.core.stack import stack
 from seqjax.core.steps import Run

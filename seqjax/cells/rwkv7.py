@@ -13,7 +13,8 @@ from seqjax.core.cell import Cell, expect_width, factory, position_in_stack, pos
 from seqjax.core.gates import like_features
 from seqjax.core.heads import from_heads, head_width, heads_of_64
 from seqjax.core.layers import draw, layer_norm, standardize, unit_length
-from seqjax.core.matrix import Access, matrix_state
+from seqjax.core.matrix import matrix_state
+from seqjax.core.matrix_step import Access
 from seqjax.core.shift import windowed
 from seqjax.core.stack import stack
 from seqjax.core.types import Array, Initializer, Params, PRNGKeyArray

@@ -1,90 +1,21 @@
-"""Cells with a matrix-valued state: what one step forgets, writes and reads, as one record."""
+"""Cells with a matrix-valued state."""
 
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
 from seqjax.core.cell import Cell, InitFn, factory, positive_int, spell
-from seqjax.core.exportable import exportable
 from seqjax.core.gates import broadcasts
 from seqjax.core.heads import from_heads
 from seqjax.core.layers import draw
+from seqjax.core.matrix_step import Access, MatrixState, Scaled, advance
 from seqjax.core.trees import floats
 from seqjax.core.types import Array, Carry, Initializer, Params, PRNGKeyArray, PyTree
-
-
-class Access(NamedTuple):
-    """What one step does to a memory S, for each head a matrix `(keys, values)`.
-
-        D = exp(log_decay)                              1 if it is None
-        S = D S                                         forget
-        S = S + key value'                              write: add
-        S = S + rate key (value - S' key)'              with a `rate`: correct, the delta rule
-        S = D S_before + b (S_before' a)' + key value'  with `low_rank=(a, b)`
-        o = S' query                                    read
-        o = S_before' (query) + (query . bonus key) value     with a `bonus`: before the write
-
-    Fields that are None leave their line out. A prime transposes; `S_before` is the memory before
-    the step, also before it forgets.
-
-    Args:
-      query: `(*batch, heads, keys)`.
-      key: `(*batch, heads, keys)`.
-      value: `(*batch, heads, values)`. A column of ones makes a normaliser: its reading is the
-        sum of all weights.
-      log_decay: at most 0, or the memory grows; `(*batch, heads)` for one factor per head,
-        `(*batch, heads, keys)` for one per channel, None to forget nothing.
-      rate: `(*batch, heads)`; None to add.
-      low_rank: a pair of `(*batch, heads, keys)`, or None. Not with `rate`.
-      bonus: `(*batch, heads, keys)`, or None to read after the write. Not with `rate`.
-      log_input: `(*batch, heads)`, the logarithm of a factor of the write, any size; or None.
-        For cells with `stabilized=True`, and only with additive writes, one decay per head and
-        no bonus.
-
-    `log_decay`, `rate` and `log_input` may also be a number or `(heads,)`, the same at all steps;
-    axes of size 1 are repeated.
-    """
-
-    query: Array
-    key: Array
-    value: Array
-    log_decay: Array | None = None
-    rate: Array | None = None
-    low_rank: tuple[Array, Array] | None = None
-    bonus: Array | None = None
-    log_input: Array | None = None
-
-
-@exportable
-class MatrixState(NamedTuple):
-    """What a matrix-state cell carries.
-
-    `memory` `(*batch, heads, keys, values)`, float32 at least. `log_scale` `(*batch, heads)` if
-    the cell is stabilized: the memory meant is `exp(log_scale) * memory`; else None.
-    """
-
-    memory: Array
-    log_scale: Array | None = None
-
-    settable = ()
-    exponent = "log_scale"
-    scaled = ("memory",)
-
-
-class Scaled(NamedTuple):
-    """A reading of a stabilized cell: it stands for `exp(log_scale) * values`.
-
-    `values` `(*batch, heads, values)`, `log_scale` `(*batch, heads)`, which carries no gradient,
-    as the numbers do not depend on it.
-    """
-
-    values: Array
-    log_scale: Array
 
 
 def _flat(params: Params, o: Array, x: Array) -> Array:
@@ -340,40 +271,3 @@ def _repeated(leaf: Array | None, head: tuple[int, ...], key: tuple[int, ...] = 
     shape = key if leaf.ndim == len(key) > 1 else head
     fits = leaf.ndim in (0, 1, len(shape)) and broadcasts(leaf.shape, shape)
     return jnp.broadcast_to(leaf, shape) if fits else leaf
-
-
-def advance(state: MatrixState, access: Access) -> tuple[MatrixState, Any]:
-    """One step: the memory after it, and what was read."""
-    query, key, value, log_decay, rate, low_rank, bonus, log_input = access
-    before = memory = state.memory
-    read = lambda m, a: jnp.einsum("...kv,...k->...v", m, a)  # noqa: E731
-    write = lambda m, a, b: m + a[..., :, None] * b[..., None, :]  # noqa: E731
-    if log_input is not None:
-        return _advance_stabilized(state, access)
-    if log_decay is not None:
-        channels = log_decay if log_decay.ndim == key.ndim else log_decay[..., None]
-        memory = jnp.exp(channels)[..., None] * memory
-    if low_rank is not None:
-        a, b = low_rank
-        memory = write(memory, b, read(before, a))
-    if rate is not None:
-        value_written = rate[..., None] * (value - read(memory, key))
-        memory = write(memory, key, value_written)
-    else:
-        memory = write(memory, key, value)
-    if bonus is None:
-        return MatrixState(memory), read(memory, query)
-    at_once = (query * bonus * key).sum(-1, keepdims=True)
-    return MatrixState(memory), read(before, query) + at_once * value
-
-
-def _advance_stabilized(state: MatrixState, access: Access) -> tuple[MatrixState, Scaled]:
-    assert access.log_input is not None and state.log_scale is not None
-    kept = state.log_scale if access.log_decay is None else access.log_decay + state.log_scale
-    # Any scale is right as long as all share it, so no gradient goes through it.
-    scale = jax.lax.stop_gradient(jnp.maximum(kept, access.log_input))
-    key = jnp.exp(access.log_input - scale)[..., None] * access.key
-    memory = jnp.exp(kept - scale)[..., None, None] * state.memory
-    memory = memory + key[..., :, None] * access.value[..., None, :]
-    values = jnp.einsum("...kv,...k->...v", memory, access.query)
-    return MatrixState(memory, scale), Scaled(values, scale)

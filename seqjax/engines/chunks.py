@@ -30,7 +30,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from seqjax.core.matrix import Access, MatrixState
+from seqjax.core.matrix_step import Access, MatrixState
 from seqjax.core.types import Array
 from seqjax.engines.decays import Decays, exact, like
 from seqjax.engines.triangular import solve

@@ -20,7 +20,8 @@ from functools import partial
 import jax
 
 from seqjax.core.cell import Cell
-from seqjax.core.matrix import Access, MatrixRecurrence, MatrixState, advance
+from seqjax.core.matrix import MatrixRecurrence
+from seqjax.core.matrix_step import Access, MatrixState, advance
 from seqjax.core.steps import Run, Steps, batch_shape_of, time_of
 from seqjax.core.trees import narrowed, tree_bytes, widened
 from seqjax.core.types import Carry, Inputs, Params, PyTree
@@ -67,13 +68,11 @@ def chunkwise(
         method = Chunked(inside="steps" if faster else "parallel")
     if method.inside == "steps":
         size = method.tile or steps_together(access, carry, time)
-        return _in_tiles(partial(step_by_step, recurrence), size, params, carry, initial, xs, steps)
+        return in_tiles(partial(step_by_step, recurrence), size, params, carry, initial, xs, steps)
 
     def run(carry, initial, xs, steps, window=None):
         plan = plan_chunks(method, recurrence, params, xs, window or time, batch_ndim)
-        return _in_tiles(
-            partial(chunk_by_chunk, plan), plan.tile, params, carry, initial, xs, steps
-        )
+        return in_tiles(partial(chunk_by_chunk, plan), plan.tile, params, carry, initial, xs, steps)
 
     if steps.cuts is None:
         return run(carry, initial, xs, steps)
@@ -81,7 +80,7 @@ def chunkwise(
     return in_windows(run, size, carry, initial, xs, steps)
 
 
-def _in_tiles(
+def in_tiles(
     run_tile: Tile,
     size: int,
     params: Params,
@@ -147,8 +146,7 @@ def chunk_size(method: Chunked, recurrence: MatrixRecurrence, steps: int) -> int
 
 def steps_are_faster(recurrence: MatrixRecurrence, access: Access, carry: MatrixState) -> bool:
     """Whether one step after the other is; measured in `docs/measured/bench.md`."""
-    per_channel = access.log_decay is not None and access.log_decay.ndim == access.key.ndim
-    dear = per_channel or access.rate is not None or access.low_rank is not None
+    dear = access.decays_per_channel or access.rate is not None or access.low_rank is not None
     small_head = recurrence.keys * recurrence.values <= sizes.SMALL_HEAD.here
     return small_head or (dear and carry.memory.size <= sizes.SMALL_MEMORY.here)
 

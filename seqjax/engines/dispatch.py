@@ -16,6 +16,7 @@ from seqjax.engines.any_steps import any_steps
 from seqjax.engines.chunkwise import chunkwise
 from seqjax.engines.diagonal import diagonal
 from seqjax.engines.explained import batch_major_shapes, explained
+from seqjax.engines.fused.fused_memory import fused_memory, memory_wins
 from seqjax.engines.fused.fused_steps import fused_gated, wins
 from seqjax.engines.gated_steps import gated_steps
 from seqjax.engines.methods import (
@@ -106,6 +107,11 @@ def _run(
         return gated_steps(method, structure, *parts)
     if isinstance(structure, AnyStep) and isinstance(method, Auto | Recompute):
         return any_steps(method, cell, *parts)
+    if isinstance(structure, MatrixRecurrence):
+        if isinstance(method, Auto) and memory_wins(structure, cell, params, carry, xs):
+            method = Fused()
+        if isinstance(method, Fused):
+            return fused_memory(method, structure, cell, *parts)
     if isinstance(structure, MatrixRecurrence) and isinstance(method, Auto | Chunked):
         return chunkwise(method, structure, cell, *parts)
     if cell.sequence is not None:
@@ -137,7 +143,8 @@ _DIAGONAL = Auto | Associative | Chunked | Fused
 _NEEDS = {
     Recompute: _GATED,
     Store: _GATED,
-    Fused: f"{_GATED}, or a state whose numbers are apart, as sj.linear makes it",
+    Fused: f"{_GATED}, or a state whose numbers are apart or a matrix, as sj.linear and "
+    "sj.matrix_state make them",
     Associative: _LINEAR,
     Chunked: _CHUNKED,
 }

@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core.masks import expand, select
-from seqjax.core.matrix import Access, MatrixRecurrence, MatrixState
+from seqjax.core.matrix import MatrixRecurrence
+from seqjax.core.matrix_step import Access, MatrixState
 from seqjax.core.types import Array, Inputs, Params, PyTree
 from seqjax.engines import chunks, stabilized
 from seqjax.engines.boundaries import Boundaries
@@ -84,7 +85,7 @@ def chunk_by_chunk(
         work.log_decay,
         segments.numbers,
         size=plan.chunk,
-        per_channel=work.log_decay is not None and work.log_decay.ndim == work.query.ndim,
+        per_channel=work.decays_per_channel,
         least=recurrence.least_log_decay,
         block=plan.block,
         strong_block=plan.strong_block,

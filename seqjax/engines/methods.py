@@ -206,13 +206,15 @@ class Fused(Method):
     For gated cells: recurrent weights and state stay in the memory of the core from the first step
     of a tile to the last, and the cell's own update runs there; everything else is as for
     `Recompute`. For cells that are linear in a state whose numbers are apart: the state stays there
-    (one with a scale of its own, as in sLSTM, takes an associative scan instead).
+    (one with a scale of its own, as in sLSTM, takes an associative scan instead). For matrix
+    states: the memories stay there, and go step by step.
 
     On other devices kernels are interpreted, which is slow: there they are for tests.
 
     Args:
       tile: steps of a tile, whose products with inputs are one.
-      block: steps whose inputs and results move together, at most.
+      block: steps whose inputs and results move together, at most; of matrix states also those
+        whose memories are made again together on the way back.
 
     Raises:
       ValueError: if a size is not a positive whole number.

@@ -154,6 +154,20 @@ MEMORIES_STORED = Size(cpu=2**25, gpu=2**25, tpu=2**25)
 MEMORIES_OF_TILE = Size(cpu=2**22, gpu=2**22, tpu=2**22)
 """Bytes of a tile of longer ones."""
 
+MEMORIES_OF_BLOCK = Size(cpu=0, gpu=0, tpu=2**25)
+"""Bytes of the memories before each step of a block, which a kernel makes again on its way back; 0
+where kernels would only be interpreted."""
+
+HEAD_OF_KERNEL = Size(cpu=0, gpu=0, tpu=2**12)
+"""Numbers of the memory of a head, at most, that kernels are faster for than chunks. A kernel takes
+time as the memory is large; a chunk's products hardly do."""
+
+CHANNELS_OF_KERNEL = Size(cpu=0, gpu=0, tpu=2**13)
+"""The same where decays are per channel."""
+
+MEMORIES_OF_KERNEL = Size(cpu=2**25, gpu=2**25, tpu=2**26)
+"""Bytes of what all steps of a kernel do to the memories, and of those before every block."""
+
 BLOCK = Size(cpu=16, gpu=16, tpu=16)
 """Steps of a sub-chunk whose scores are one product of matrices where its decays are mild. 32 were
 level, and are mild less often."""

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqjax.core.matrix import Access, MatrixState, Scaled
+from seqjax.core.matrix_step import Access, MatrixState, Scaled
 from seqjax.core.types import Array
 from seqjax.engines.decays import Decays, like
 

@@ -13,19 +13,36 @@ from seqjax.export.onnx_shapes import Rule, sliced, transposed
 def _dot(graph: Graph, equation: Any, values: Sequence[Value]) -> str:
     """A product of matrices where it is one, which runtimes do best; else an Einsum."""
     left, right = values
-    (contract, batch) = equation.params["dimension_numbers"]
+    contract, batch = equation.params["dimension_numbers"]
     names = [graph.full(value) for value in values]
-    last, first = (len(left.shape) - 1,), (0,)
-    if batch == ((), ()) and len(right.shape) == 2 and tuple(contract[0]) == last:
-        if tuple(contract[1]) != first:
-            names[1] = transposed(graph, names[1], (1, 0))
-        product = graph.add("MatMul", *names)
+    free = [
+        [axis for axis in range(len(value.shape)) if axis not in (*along, *common)]
+        for value, along, common in zip(values, contract, batch, strict=True)
+    ]
+    if not batch[0] and len(right.shape) == 2 and tuple(contract[0]) == (len(left.shape) - 1,):
+        second = transposed(graph, names[1], (*contract[1], *free[1]))
+        product = graph.add("MatMul", names[0], second)
+    elif len(contract[0]) == 1 and max(map(len, free)) <= 1:
+        product = _matrices(graph, names, contract, batch, free)
     else:
         product = graph.add("Einsum", *names, equation=_letters(left, right, contract, batch))
     wanted = equation.outvars[0].aval.dtype
     if wanted != left.dtype:
         product = graph.add("Cast", product, to=element_type(wanted))
     return product
+
+
+def _matrices(graph: Graph, names: list[str], contract: Any, batch: Any, free: Any) -> str:
+    """Products of matrices or vectors, one for each element of a batch."""
+    first = transposed(graph, names[0], (*batch[0], *free[0], *contract[0]))
+    second = transposed(graph, names[1], (*batch[1], *contract[1], *free[1]))
+    if not free[0]:
+        first = graph.add("Unsqueeze", first, graph.integers([-2]))
+    if not free[1]:
+        second = graph.add("Unsqueeze", second, graph.integers([-1]))
+    product = graph.add("MatMul", first, second)
+    ones = [axis for axis, own in zip((-2, -1), free, strict=True) if not own]
+    return graph.add("Squeeze", product, graph.integers(ones)) if ones else product
 
 
 def _letters(left: Value, right: Value, contract: Any, batch: Any) -> str:

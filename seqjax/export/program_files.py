@@ -67,11 +67,11 @@ def write_onnx(program: Program) -> bytes:
     return model.SerializeToString()
 
 
-def load_onnx(content: bytes) -> Callable[[Named], dict[str, np.ndarray]]:
-    """The program of a file, on the CPU."""
+def load_onnx(content: bytes, threads: int = 0) -> Callable[[Named], dict[str, np.ndarray]]:
+    """The program of a file, on the CPU, with so many threads; 0 leaves it to onnxruntime."""
     runtime: Any = extra_module("onnxruntime", EXTRA)
     options = runtime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level, options.intra_op_num_threads = 3, threads
     session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return lambda arrays: dict(zip(names, session.run(None, dict(arrays)), strict=True))

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core.cell import Cell, StepFn
-from seqjax.core.matrix import MatrixRecurrence, advance
+from seqjax.core.matrix import MatrixRecurrence
+from seqjax.core.matrix_step import advance
 from seqjax.core.steps import Run
 from seqjax.core.trees import floats, put_floats
 from seqjax.core.types import Array, Carry, Float, Inputs, Params, PyTree

@@ -1,8 +1,8 @@
 """Weights of published models and of other libraries, in and out."""
 
 from seqjax.interop import operations
+from seqjax.interop.blueprint import Published
 from seqjax.interop.loaded import Loaded, build, families, load, save, weights
-from seqjax.interop.published import Published
 from seqjax.interop.table import Family, Rule, under
 from seqjax.interop.tokenizer_files import read_tokenizer
 

@@ -10,7 +10,7 @@ from seqjax.core.errors import InputError
 from seqjax.core.trees import cast
 from seqjax.core.types import DTypeLike
 from seqjax.data.tokenizer import Tokenizer
-from seqjax.interop.published import Published
+from seqjax.interop.blueprint import Published
 from seqjax.nn.language_model import LanguageModel
 from seqjax.train.bounds import PositiveInt
 from seqjax.train.config import CellConfig

@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 
 import seqjax as sj
-from seqjax.core.matrix import Access, MatrixState
+from seqjax.core.matrix_step import Access, MatrixState
 from seqjax.core.steps import Run, Steps
 from seqjax.engines import triangular
 from seqjax.engines.cut_windows import in_windows
@@ -328,7 +328,9 @@ def test_mistakes(name):
 def test_other_mistakes():
     with pytest.raises(ValueError, match="must return an sj.Access"):
         cell = sj.matrix_state(lambda p, x: x, heads=1, keys=1, values=1, init={"w": (1, 1)})
-        cell.step(cell.init(jax.random.key(0), 1), cell.initial_carry({"w": jnp.ones(1)}), 0)
+        cell.step(
+            cell.init(jax.random.key(0), 1), cell.initial_carry({"w": jnp.ones(1)}), jnp.ones(1)
+        )
     with pytest.raises(ValueError, match="must divide"):
         sj.mlstm(6, heads=4)
     with pytest.raises(ValueError, match="'exponential' or 'sigmoid'"):

@@ -8,10 +8,16 @@ import pytest
 from jax.experimental.pallas import tpu as pltpu
 
 import seqjax as sj
+from seqjax.core.matrix_step import MatrixState
 from seqjax.engines import sizes
+from seqjax.engines.boundaries import Boundaries
+from seqjax.engines.fused.checkpointed import Tangents, forward
 from seqjax.engines.fused.kernel import scan_in_kernel
+from seqjax.engines.fused.lanes import Lanes
 from seqjax.engines.fused.linear_pair import linear_pair
 from seqjax.testing import check_cell
+from tests.matrix_cells import FORMS, form
+from tests.parameters import drawn
 from tests.table import CELLS, IN_FEATURES
 
 FUSED = sj.Fused(tile=4, block=2)
@@ -155,3 +161,88 @@ def test_states_that_are_no_vectors_are_refused():
     carry = sj.seed_carry(cell.initial_carry(params, (2,)), jax.random.key(1))
     with pytest.raises(ValueError, match="needs a state of vectors of numbers.*Use method='auto'"):
         sj.scan(cell, params, jnp.ones((2, 5, 3)), carry, method="fused")
+
+
+@pytest.mark.parametrize("name", ["channel-delta", "channel-low_rank", "stabilized"])
+def test_memories(name):
+    """What a step may do to a memory, both ways, with boundaries inside blocks and between."""
+    with jax.enable_x64(True):
+        check_memory(form(**FORMS[name]), reverse=name == "stabilized")
+
+
+def check_memory(cell, reverse):
+    params = drawn(cell, IN_FEATURES)
+    xs = jnp.asarray(np.random.default_rng(0).standard_normal((3, 7, IN_FEATURES)))
+    flags = {
+        "lengths": jnp.array([7, 0, 5]),
+        "resets": jnp.array([[0, 0, 1, 0, 0, 1, 0]] * 3, bool).at[0].set(False),
+        "truncate": 4,
+    }
+
+    def loss(params, xs, method):
+        carry, ys = sj.scan(cell, params, xs, method=method, reverse=reverse, **flags)
+        return sum(jnp.sin(leaf).sum() for leaf in jax.tree.leaves((carry, ys)))
+
+    got, wanted = (
+        jax.jit(jax.value_and_grad(loss, (0, 1)), static_argnums=2)(params, xs, method)
+        for method in (sj.Fused(tile=4, block=2), "plain")
+    )
+    chex.assert_trees_all_close(got, wanted, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("rows, heads, values", [(2, 3, 5), (10, 3, 5), (67, 3, 2), (200, 1, 4)])
+def test_lanes(rows, heads, values):
+    """Heads in several lanes, values that do not divide, memories in several kernels."""
+    structure = sj.matrix_state(
+        lambda p, x: sj.Access(x, x, x), heads=heads, keys=2, values=values, init={}
+    ).structure
+    lanes = Lanes(structure, (rows,))
+    number = np.random.default_rng(0).standard_normal
+    memory, scale = (
+        jnp.asarray(number(shape), jnp.float32)
+        for shape in ((rows, heads, 2, values), (rows, heads))
+    )
+    state = lanes.state(MatrixState(memory, scale))
+    chex.assert_trees_all_equal(lanes.state_back(state), MatrixState(memory, scale))
+    key, value = map(jnp.asarray, (number((3, rows, heads, 2)), number((3, rows, heads, values))))
+    access = lanes.access(sj.Access(key, key, value, rate=key[..., 0]))
+    outer = access.key[:, :, :, None] * access.value[:, :, None] * access.rate[:, :, None]
+    for step in range(3):
+        wanted = key[step, ..., None] * value[step, ..., None, :] * key[step, ..., :1, None]
+        got = lanes.state_back(MatrixState(outer[:, step], None)).memory
+        np.testing.assert_allclose(got, wanted, rtol=1e-6)
+    np.testing.assert_allclose(lanes.reading(access.value[:, :, None]), value, rtol=1e-6)
+    flags = np.random.default_rng(1).random((3, rows)) < 0.5
+    wide = lanes.flags(Boundaries(flags)).valid
+    spread = jnp.broadcast_to(wide[:, :, :, None], (*wide.shape[:3], lanes.values, wide.shape[-1]))
+    np.testing.assert_array_equal(
+        lanes.reading(spread)[..., 0], flags[..., None] * [[True] * heads]
+    )
+
+
+def test_a_checkpointed_kernel_is_a_scan():
+    """Both ways, with memory that is NaN before it is written, and with every access watched."""
+    number = np.random.default_rng(0).standard_normal
+    carry = (number((2, 4)).astype(np.float32),)
+    xs = number((6, 2, 4)).astype(np.float32), np.random.default_rng(1).random((6, 2, 1)) < 0.7
+
+    def step(carry, now):
+        (h,), (x, flag) = carry, now
+        new = jnp.where(flag, jnp.sin(h) * x, h)
+        return (new,), (new * x).sum(0, keepdims=True)
+
+    def scan(carry, x):
+        return jax.lax.scan(step, carry, (x, xs[1]))
+
+    (end, ys), pull = jax.vjp(scan, carry, xs[0])
+    wanted = jax.tree.leaves(pull(((jnp.cos(end[0]),), jnp.cos(ys))))
+    watched = pltpu.InterpretParams(
+        detect_races=True, uninitialized_memory="nan", out_of_bounds_reads="raise",
+        dma_execution_mode="on_wait",
+    )  # fmt: skip
+    for interpret in (None, watched):
+        got = forward(step, 2, carry, xs, starts=True, interpret=interpret)
+        chex.assert_trees_all_close(got[:2], (end, ys), rtol=1e-6)
+        loop = Tangents(step, 2, jax.tree.structure((carry, xs)), carries=1)
+        known, cotangents = [*carry, *xs, *got[2]], [jnp.cos(end[0]), jnp.cos(ys)]
+        chex.assert_trees_all_close(loop.backward(known, cotangents, interpret), wanted, rtol=1e-5)

@@ -105,6 +105,9 @@ def test_products_and_gathers():
         return {
             "matrix": x @ jnp.ones((4, 2)) + x @ jnp.arange(8.0).reshape(2, 4).T,
             "batched": jnp.einsum("bti,bsi->bts", x, x),
+            "vectors": jnp.einsum("bti,bti->bt", x, x[:, ::-1]),
+            "read": jnp.einsum("bti,bi->bt", x, x[:, 0]),
+            "write": jnp.einsum("bt,bi->bti", x[..., 0], x[:, 1]),
             "heads": jnp.einsum("bti,ioh->bhto", x, jnp.arange(24.0).reshape(4, 2, 3) / 10),
             "rows": table[places],
             "along": jnp.take_along_axis(x, flat, -1),

@@ -119,8 +119,29 @@ FAULTS = (
     Fault(
         "fused: the carry is not handed from block to block",
         "engines/fused",
-        "        @pl.when(pl.program_id(0) == 0)",
-        "        @pl.when(pl.program_id(0) >= 0)",
+        "        @pl.when(pl.program_id(0) == 0)\n        def _():\n            _copy(",
+        "        @pl.when(pl.program_id(0) >= 0)\n        def _():\n            _copy(",
+        "tests/engines/test_fused.py",
+    ),
+    Fault(
+        "fused: the last memory of a block is not made again",
+        "engines/fused",
+        "jax.lax.fori_loop(0, self.block - 1, again, None)",
+        "jax.lax.fori_loop(0, self.block - 2, again, None)",
+        "tests/engines/test_fused.py",
+    ),
+    Fault(
+        "fused: the cotangent is not handed from block to block",
+        "engines/fused",
+        "        @pl.when(pl.program_id(0) == 0)\n        def _():\n            _store(",
+        "        @pl.when(pl.program_id(0) >= 0)\n        def _():\n            _store(",
+        "tests/engines/test_fused.py",
+    ),
+    Fault(
+        "fused: steps that fill up the last block count",
+        "engines/fused",
+        "flags = flags._replace(valid=jnp.ones((time, *batch), bool))",
+        "pass",
         "tests/engines/test_fused.py",
     ),
     Fault(

@@ -1,16 +1,21 @@
 """`seqjax check`: what it says of a file, and that it reads it as the training does."""
 
 import shlex
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from seqjax.cli import main
+from seqjax.core.errors import InputError
 from seqjax.data.examples import Example
 from seqjax.data.survey import Survey
 from seqjax.train.check import as_training, tasks_with
 from seqjax.train.likely_task import likely_task
 from seqjax.train.tasks import TASKS
+from seqjax.train.tasks.caption import PictureReading
+from seqjax.train.tasks.forecast import Forecasting
 
 
 def said(capsys, tmp_path, name, content, *options, task=()):
@@ -226,3 +231,29 @@ def test_numbers_that_stand_for_missing_values():
     ]
     pressure = np.array([[998.0], [999], [1001], [997]])
     assert odd(Example(pressure)) == [] == odd(Example(np.full((4, 1), 999.0)))
+
+
+def test_an_error_in_training_names_the_file_once_and_what_to_do(capsys, tmp_path):
+    for name, text in (("a/1.txt", "fine"), ("b/1.txt", "")):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(text)
+    assert main(["train", "classify", "--train", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("b/1.txt") == 1
+    assert "is empty. --skip-malformed leaves such rows out." in error
+
+
+def test_a_clip_of_another_size():
+    reading = PictureReading((0, 9, 10, 3))
+    with pytest.raises(InputError, match=r"shape \(time, 9, 10, 3\) .*, got \(time, 8, 10, 3\)"):
+        reading.inputs(Example(np.zeros((2, 8, 10, 3)), None, "a.jsonl, line 1"))
+
+
+@pytest.mark.parametrize(("error", "naive"), [(0.0002, 0.0001), (1.5, 1.2)])
+def test_a_tie_with_the_naive_forecast_is_none_to_warn_of(error, naive):
+    model = SimpleNamespace(difference=False)
+    task: Any = SimpleNamespace(season=0, config=SimpleNamespace(model=model))
+    scores = {"mean_absolute_scaled_error": error, "seasonal_naive": naive}
+    (line,) = Forecasting.verdict(task, scores)
+    assert f"is better: {naive} against {error}." in line
+    assert Forecasting.verdict(task, scores | {"seasonal_naive": error}) == []

@@ -50,11 +50,17 @@ def scan_in_kernel(
     given = [invariants, jax.tree.leaves(carry), jax.tree.leaves(xs)]
     kernel = Kernel(rest, given, jax.tree.leaves(y_shape), block, reverse)
     operands = [leaf for part in given for leaf in as_operands(part)]
-    if interpret is None:
-        made = _kernel.bind(*operands, call=kernel.call)
-    else:
-        made = kernel.call(*operands, interpret=interpret)
+    made = run_kernel(kernel.call, *operands, interpret=interpret)
     return jax.tree.unflatten(jax.tree.structure((carry_shape, y_shape)), made)
+
+
+def run_kernel(
+    call: Callable[..., Sequence[Array]], *operands: Array, interpret: Any = None
+) -> Sequence[Array]:
+    """`call(*operands, interpret=...)`; by default a TPU runs the kernel, others interpret it."""
+    if interpret is None:
+        return _kernel.bind(*operands, call=call)
+    return call(*operands, interpret=interpret)
 
 
 def as_operands(leaves: Sequence[Array]) -> Sequence[Array]:
@@ -73,29 +79,38 @@ class Kernel:
         ys: Sequence[jax.ShapeDtypeStruct],
         block: int,
         reverse: bool,
+        starts: bool = False,
     ):
         """`step(invariants, *carry, *x)` returns the leaves of the new carry and of `y`; `given`
-        are the invariants, the carry and the inputs of all steps."""
-        self.step, self.block, self.reverse = step, block, reverse
+        are the invariants, the carry and the inputs of all steps. With `starts` the carry before
+        every block is a result too."""
+        self.step, self.block, self.reverse, self.starts = step, block, reverse, starts
         self.invariants, self.carry, self.xs = ([*map(jax.typeof, part)] for part in given)
         self.time = time_of(self.xs)
         self.ys = ys
 
     def call(self, *operands: Array, interpret: Any) -> Sequence[Array]:
-        """The carry after the last step, and what every step made."""
+        """The carry after the last step, what every step made, and the starts of blocks."""
         first, second = len(self.invariants), len(self.invariants) + len(self.carry)
         operands = all_varying(operands)
         invariants, carry, xs = operands[:first], operands[first:second], operands[second:]
         blocks = self.time // self.block
-        shapes = [*carry, *(jax.ShapeDtypeStruct((self.time, *y.shape), y.dtype) for y in self.ys)]
+        of_all = [jax.ShapeDtypeStruct((self.time, *y.shape), y.dtype) for y in self.ys]
+        kept = carry if self.starts else []
+        of_blocks = [jax.ShapeDtypeStruct((blocks, *leaf.shape), leaf.dtype) for leaf in kept]
         manual = jax.typeof((*carry, *xs)[0]).manual_axis_type
         return pl.pallas_call(
             self._run,
             grid=(blocks,),
-            in_specs=[*map(_whole, invariants), *map(_whole, carry), *map(self._moving, xs)],
-            out_specs=[*map(_whole, carry), *map(self._moving, shapes[len(carry) :])],
+            in_specs=[*map(whole, invariants), *map(whole, carry), *map(self._moving, xs)],
+            out_specs=[
+                *map(whole, carry),
+                *map(self._moving, of_all),
+                *(self._moving(leaf, 1) for leaf in of_blocks),
+            ],
             out_shape=[
-                jax.ShapeDtypeStruct(s.shape, s.dtype, manual_axis_type=manual) for s in shapes
+                jax.ShapeDtypeStruct(s.shape, s.dtype, manual_axis_type=manual)
+                for s in (*carry, *of_all, *of_blocks)
             ],
             scratch_shapes=[pltpu.VMEM(leaf.shape, leaf.dtype) for leaf in carry],
             compiler_params=pltpu.CompilerParams(
@@ -105,19 +120,22 @@ class Kernel:
             name="scan",
         )(*invariants, *carry, *xs)
 
-    def _moving(self, leaf: Any) -> pl.BlockSpec:
-        """Of an array that has time in front: the block of steps at hand."""
+    def _moving(self, leaf: Any, entries: int | None = None) -> pl.BlockSpec:
+        """Of an array that has time in front: what belongs to the block of steps at hand."""
         last, others = self.time // self.block - 1, (0,) * (len(leaf.shape) - 1)
         place = (lambda t: (last - t, *others)) if self.reverse else (lambda t: (t, *others))
-        return pl.BlockSpec((self.block, *leaf.shape[1:]), place)
+        return pl.BlockSpec((entries or self.block, *leaf.shape[1:]), place)
 
     def _run(self, *refs: Any) -> None:
-        fixed, start, xs, end, ys, now = self._parts(refs)
+        fixed, start, xs, end, ys, starts, now = self._parts(refs)
         like = [leaf.update(shape=leaf.shape[1:]) for leaf in self.xs]
 
         @pl.when(pl.program_id(0) == 0)
         def _():
             _copy(start, now)
+
+        for ref, value in zip(starts, now if self.starts else (), strict=True):
+            ref[0] = value[...]
 
         def step(index, nothing):
             index = self.block - 1 - index if self.reverse else index
@@ -137,13 +155,15 @@ class Kernel:
             _copy(now, end)
 
     def _parts(self, refs: Sequence[Any]) -> Iterator[Sequence[Any]]:
-        """The references to invariants, start, inputs, end and outputs, and to the carry now."""
-        for part in (self.invariants, self.carry, self.xs, self.carry, self.ys, self.carry):
+        """The references to invariants, start, inputs, end, outputs and starts of blocks, and to
+        the carry now."""
+        starts = self.carry if self.starts else []
+        for part in (self.invariants, self.carry, self.xs, self.carry, self.ys, starts, self.carry):
             yield refs[: len(part)]
             refs = refs[len(part) :]
 
 
-def _whole(leaf: Any) -> pl.BlockSpec:
+def whole(leaf: Any) -> pl.BlockSpec:
     """Of an array that is the same in every step: all of it, in one copy."""
     return pl.BlockSpec(leaf.shape, lambda _: (0,) * len(leaf.shape), pipeline_mode=pl.Buffered(1))
 
