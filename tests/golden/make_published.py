@@ -4,14 +4,15 @@
     python -m tests.golden.make_published [--check] [name ...]
 
 in an environment of its own, on a CPU. Each is a folder in `published/`, in the form of the Hugging
-Face Hub, with `expected.npz` beside: tokens and logits, in float32. With `--check` nothing is
+Face Hub, with `expected.npz` beside: tokens, logits, and the state after half of the tokens, in
+float32. With `--check` nothing is
 written: the library must read every folder and compute what it holds.
 """
 
 import argparse
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -231,7 +232,41 @@ def expected(model: Any) -> dict[str, np.ndarray]:
 
     tokens = torch.arange(2 * TIME).reshape(2, TIME) * 5 % VOCABULARY
     with torch.no_grad():
-        return {"tokens": tokens.numpy(), "logits": model.eval()(tokens).logits.numpy()}
+        logits = model.eval()(tokens).logits.numpy()
+        return {"tokens": tokens.numpy(), "logits": logits, **cached(model, tokens[:, : TIME // 2])}
+
+
+def cached(model: Any, tokens: Any) -> dict[str, np.ndarray]:
+    """What the library keeps of tokens for those that follow, by layer, if it says so."""
+    config = model.config.get_text_config()
+    if not config.use_cache:
+        return {}
+    output = model(tokens, use_cache=True)
+    if "state" in output:
+        by_part = (tensor.unbind(-1) for tensor in output.state)
+        found = [dict(zip(RWKV4, each, strict=True)) for each in zip(*by_part, strict=True)]
+    else:
+        cache = output.get("cache_params", output.get("past_key_values"))
+        found = [parts(layer) for layer in cache.layers]
+    return by_layer(found)
+
+
+def by_layer(found: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """What each layer keeps, as it is called in a golden file."""
+    return {
+        f"cache.{index}.{name}": tensor.numpy()
+        for index, one in enumerate(found)
+        for name, tensor in one.items()
+    }
+
+
+RWKV4 = ("channel", "time", "numerator", "denominator", "maximum")
+
+
+def parts(layer: Any) -> dict[str, Any]:
+    if hasattr(layer, "recurrent_states"):
+        return {"convolution": layer.conv_states[0], "memory": layer.recurrent_states[0]}
+    return {"keys": layer.keys, "values": layer.values}
 
 
 def make(name: str) -> None:
@@ -268,8 +303,9 @@ def find(name: str) -> dict[str, np.ndarray]:
 
 def check(name: str, found: dict[str, np.ndarray]) -> None:
     with np.load(FOLDER / name / "expected.npz") as file:
-        np.testing.assert_array_equal(found["tokens"], file["tokens"])
-        np.testing.assert_allclose(found["logits"], file["logits"], 1e-5, 1e-5, err_msg=name)
+        assert found.keys() == set(file.files), name
+        for key, array in found.items():
+            np.testing.assert_allclose(array, file[key], 1e-5, 1e-5, err_msg=f"{name} {key}")
 
 
 def command(
@@ -281,9 +317,15 @@ def command(
     parser = argparse.ArgumentParser()
     parser.add_argument("names", nargs="*", default=names)
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--expected", action="store_true", help="write what is found, no weights")
     asked = parser.parse_args()
     for name in asked.names:
-        check(name, find(name)) if asked.check else make(name)
+        if asked.check:
+            check(name, find(name))
+        elif asked.expected:
+            np.savez_compressed(FOLDER / name / "expected.npz", **find(name))
+        else:
+            make(name)
         print(name)
 
 
