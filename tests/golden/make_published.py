@@ -127,6 +127,16 @@ def qwen3_5() -> Any:
     return Qwen3_5ForConditionalGeneration(config)
 
 
+def kimi_linear() -> Any:
+    from transformers import KimiLinearConfig, KimiLinearForCausalLM
+
+    own = {"hidden_size": 8, "intermediate_size": 5, "linear_num_heads": 2, "linear_head_dim": 3}
+    own |= {"layer_types": ["linear_attention"] * 2, "mlp_layer_types": ["dense"] * 2}
+    own |= {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    # It asks its cache for its length, which one without attention does not know.
+    return KimiLinearForCausalLM(KimiLinearConfig(**{**SMALL, **own}, use_cache=False))
+
+
 def mamba_original() -> Any:
     return mamba_of(ORIGINAL["mamba_original"])
 
@@ -189,6 +199,7 @@ MODELS: dict[str, Callable[[], Any]] = {
         qwen3_next,
         qwen3_5_text,
         qwen3_5,
+        kimi_linear,
         mamba_original,
         mamba2_original,
     )
@@ -214,6 +225,19 @@ def olmo_hybrid_names(arrays: dict[str, Any]) -> dict[str, Any]:
     return published
 
 
+def kimi_linear_names(arrays: dict[str, Any]) -> dict[str, Any]:
+    """As in the file that is published, in which dense layers are called so."""
+    published = {}
+    for name, array in arrays.items():
+        short = name.replace("forget_gate.", "")
+        if name.endswith("conv1d.weight"):
+            cut = zip("qkv", np.split(array, 3), strict=True)
+            published |= {short.replace("conv1d", f"{z}_conv1d"): part for z, part in cut}
+        else:
+            published[short] = array
+    return published
+
+
 def original_names(arrays: dict[str, Any]) -> dict[str, Any]:
     """As `mamba_ssm` calls them; a tied head is written as well."""
     return {name.replace("embeddings", "embedding"): array for name, array in arrays.items()}
@@ -221,6 +245,7 @@ def original_names(arrays: dict[str, Any]) -> dict[str, Any]:
 
 NAMES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "olmo_hybrid": olmo_hybrid_names,
+    "kimi_linear": kimi_linear_names,
     "mamba_original": original_names,
     "mamba2_original": original_names,
 }

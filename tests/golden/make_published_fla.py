@@ -71,7 +71,7 @@ def expected(model: Any) -> dict[str, np.ndarray]:
 
 
 def parts(layer: dict[str, Any]) -> dict[str, Any]:
-    """Several convolutions are one here; in RWKV, the last inputs of both parts are in the cache."""
+    """Several convolutions are one here; RWKV keeps the last inputs of its two parts."""
     import torch
 
     inputs, channel = layer["conv_state"], layer["ffn_state"]

@@ -27,7 +27,7 @@ TRANSPOSED = {
 """Models of which the library keeps memories with the values first."""
 
 
-UNKNOWN = {"xlstm", "xlstm_paper", "recurrent_gemma"}
+UNKNOWN = {"xlstm", "xlstm_paper", "recurrent_gemma", "kimi_linear"}
 """Models of which the library has no cache, or none that works on a CPU."""
 
 
