@@ -52,7 +52,8 @@ def saved(request, tmp_path, monkeypatch):
 def test_a_run_of_version_1(saved, capsys):
     kind, saved = saved
     files = tuple(map(Path, saved["files"]))
-    asked = EvaluateConfig(Path("run"), files if kind != "forecast" else (), checkpoint="2")
+    given = {} if kind == "forecast" else {"text" if kind == "lm" else "input": files}
+    asked = EvaluateConfig(Path("run"), **given, checkpoint="2")
     run = load_run(Path("run"), CONFIGS)
     assert run.kind == kind
     scores = TASKS[kind].evaluate(run, asked, print).scores
