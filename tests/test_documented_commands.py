@@ -13,6 +13,7 @@ from seqjax.core.errors import InputError
 from seqjax.export.export_command import ExportConfig
 from seqjax.train.check import given_options, tasks_with
 from seqjax.train.commands import EvaluateConfig, GenerateConfig, PredictConfig
+from seqjax.train.importing import ImportConfig
 from seqjax.train.inspection import InspectConfig
 from seqjax.train.tasks import TASKS
 
@@ -21,6 +22,7 @@ DOCS = [page for page in (ROOT / "docs").rglob("*.md") if "build" not in page.pa
 NOTEBOOKS = (ROOT / "notebooks").glob("*.md")
 PAGES = sorted({ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS, *NOTEBOOKS})
 COMMANDS = {f"train {name}": task.config for name, task in TASKS.items()} | {
+    "import": ImportConfig,
     **{f"check {name}": task.config for name, task in TASKS.items() if task.load is not None},
     "generate": GenerateConfig,
     "evaluate": EvaluateConfig,
@@ -39,7 +41,7 @@ def options(config):
         if dataclasses.is_dataclass(field.default):
             found |= options(type(field.default))
         else:
-            name = field.name.replace("_", "-")
+            name = field.name.rstrip("_").replace("_", "-")
             found |= {f"--{name}", f"--no-{name}"} if field.type is bool else {f"--{name}"}
     return found
 
@@ -81,6 +83,8 @@ def problem(command, arguments):
         arguments = ["--text" if command == "check lm" else "--train", *arguments]
     if command in ("evaluate", "predict", "generate", "inspect") and is_option(arguments[:1]):
         arguments = ["runs/of-the-reader", *arguments]
+    if command in ("import", "export") and is_option(arguments[:1]):
+        arguments = ["one-folder", "another-folder", *arguments]
     try:
         tyro.cli(
             COMMANDS[command],

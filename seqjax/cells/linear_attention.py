@@ -10,7 +10,7 @@ from seqjax.core.heads import from_heads, head_width, to_heads
 from seqjax.core.layers import draw, scale_to_one
 from seqjax.core.matrix import matrix_state
 from seqjax.core.matrix_step import Access
-from seqjax.core.trees import widen
+from seqjax.core.trees import narrow, widen
 from seqjax.core.types import Activation, Initializer
 
 ZERO, ONE = initializers.Constant(0.0), initializers.Constant(1.0)
@@ -177,7 +177,7 @@ def hgrn2(
     features: int,
     *,
     heads: int = 4,
-    lower_bound: float = 0.0,
+    lower_bound: float | None = 0.0,
     epsilon: float = 1e-5,
     weight_init: Initializer = initializers.Glorot(),
 ) -> Cell:
@@ -191,8 +191,9 @@ def hgrn2(
     Args:
       features: width of the output, and of q, f and i of all heads together.
       heads: number of memories.
-      lower_bound: what a layer never forgets more of. The paper learns one per layer as a
-        cumulative softmax, from 0 in the first layer upwards; here it is a number.
+      lower_bound: what a layer never forgets more of, a number; None for the parameter
+        `lower_bound` `(features,)`, above 0 and below 1. The paper learns one per layer as a
+        cumulative softmax, from 0 in the first layer upwards.
       epsilon: of the norm.
       weight_init: initializer of the weights.
 
@@ -212,12 +213,14 @@ def hgrn2(
 
     Source: Qin et al. 2024, arXiv:2404.07904.
     """
-    if not 0 <= lower_bound < 1:
+    if lower_bound is not None and not 0 <= lower_bound < 1:
         raise ValueError(f"hgrn2: `lower_bound` must be in [0, 1), got {lower_bound}.")
     width = head_width("hgrn2", "features", features, heads)
 
     def init(key, in_features):
         inward = (weight_init, (in_features, heads, width))
+        half = initializers.Constant(0.5)
+        bound = {"lower_bound": (half, (features,))} if lower_bound is None else {}
         return draw(
             key,
             {
@@ -226,18 +229,25 @@ def hgrn2(
                 "input": inward,
                 "norm_gain": (ONE, (features,)),
                 "output": (weight_init, (features, features)),
+                **bound,
             },
         )
+
+    def bound_of(p, like):
+        if lower_bound is not None:
+            return lower_bound
+        return like_features(widen(p["lower_bound"]).reshape(heads, width), like)
 
     def access(p, x):
         gate = to_heads(x, p["forget"])
         # In float32 at least, and at most 0: what is rounded here is rounded at every step.
         log_forget = jax.nn.log_sigmoid(widen(gate))
-        if lower_bound:
-            above = jnp.log1p(-lower_bound) + log_forget
-            log_forget = jnp.minimum(jnp.logaddexp(jnp.log(lower_bound), above), 0)
+        bound = bound_of(p, log_forget)
+        if lower_bound != 0:
+            above = jnp.log1p(-bound) + log_forget
+            log_forget = jnp.minimum(jnp.logaddexp(jnp.log(bound), above), 0)
         # 1 - f without a difference that loses digits near 0.
-        key = (1 - lower_bound) * jax.nn.sigmoid(-gate)
+        key = narrow((1 - bound) * jax.nn.sigmoid(-gate), gate)
         query = jax.nn.silu(to_heads(x, p["query"]))
         return Access(query, key, to_heads(x, p["input"]), log_forget)
 

@@ -23,7 +23,7 @@ from seqjax.core.layers import draw, feed_forward, rms_norm, scale_to_one
 from seqjax.core.rotary import rotate
 from seqjax.core.stack import stack
 from seqjax.core.steps import Run, is_symbolic, time_of
-from seqjax.core.trees import floats
+from seqjax.core.trees import floats, narrow, widen
 from seqjax.core.types import Activation, Initializer
 from seqjax.core.window_attention import Sight, attend_in_groups
 from seqjax.engines.banded import Past, Reads, banded
@@ -44,6 +44,7 @@ def sliding_window_attention(
     base: float = 10000.0,
     soft_cap: float | None = None,
     norm: Literal["head", "all"] | None = None,
+    zero_centred: bool = False,
     epsilon: float = 1e-6,
     gate: bool = False,
     bias: bool = False,
@@ -74,6 +75,7 @@ def sliding_window_attention(
       soft_cap: scores become `soft_cap * tanh(score / soft_cap)`; None leaves them as they are.
       norm: RMS norms of queries and keys with a gain: `"head"` for each head with one gain for
         all, `"all"` over all heads together; None for none.
+      zero_centred: whether these gains are what they have beyond 1, as in Qwen3-Next.
       epsilon: of the norms.
       gate: whether there is a gate on what is read.
       bias: whether queries, keys, values and gates have biases, which start at 0.
@@ -130,7 +132,7 @@ def sliding_window_attention(
         if norm is not None:
             for name in ("query", "key"):
                 shape = (width,) if norm == "head" else (each[name], width)
-                recipes[f"{name}_gain"] = (ONE, shape)
+                recipes[f"{name}_gain"] = (ZERO if zero_centred else ONE, shape)
         return draw(key, recipes)
 
     def initial_carry(params, batch_shape=()):
@@ -142,6 +144,11 @@ def sliding_window_attention(
         made = to_heads(x, params[name])
         return made + like_features(params[f"{name}_bias"], made) if bias else made
 
+    def scaled(made, gain):
+        if zero_centred:
+            return narrow(widen(made) * (1 + widen(gain)), made)
+        return made * gain
+
     def placed(params, x, name, position):
         made = part(params, x, name)
         if norm == "all":
@@ -149,7 +156,7 @@ def sliding_window_attention(
         if norm == "head":
             made = scale_to_one(made, epsilon)
         if norm is not None:
-            made = made * like_features(params[f"{name}_gain"], made)
+            made = scaled(made, like_features(params[f"{name}_gain"], made))
         turned = rotate(made[..., :turning], position, base=base) if turning else made[..., :0]
         return jnp.concatenate([turned, made[..., turning:]], axis=-1)
 

@@ -5,20 +5,14 @@ import functools
 import itertools
 import json
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from seqjax.core.errors import InputError
 from seqjax.core.extras import extra_module
-from seqjax.data.vocabulary import (
-    BOUNDARY,
-    SPECIAL_TEXT,
-    Text,
-    one_text,
-    saved_fields,
-    smallest_dtype,
-)
+from seqjax.data.token_arrays import Text, framed, one_text, saved_fields, smallest_dtype
+from seqjax.data.vocabulary import BOUNDARY, SPECIAL_TEXT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +41,7 @@ class JsonTokenizer:
     content: str
     boundary: int
     stop: int | None = None
-    kind: ClassVar[str] = "tokenizer"
+    kind = "tokenizer"
 
     def __post_init__(self):
         for name, token in (("boundary", self.boundary), ("stop", self.stop)):
@@ -66,9 +60,8 @@ class JsonTokenizer:
         """The tokens of a text, `(n,)`; see `Tokenizer.encode`."""
         whole = _valid(text)
         numbers = self._tokenizer.encode_batch_fast([whole], add_special_tokens=False)[0].ids
-        before = [self.boundary] if begin else []
-        after = [self.boundary if self.stop is None else self.stop] if end else []
-        return np.array([*before, *numbers, *after], self.dtype)
+        last = self.boundary if self.stop is None else self.stop
+        return framed(np.array(numbers, self.dtype), [self.boundary] * begin, [last] * end)
 
     def prompt(self, text: Text) -> np.ndarray:
         """A text as its models were trained on the beginning of one: with the tokens that the
@@ -116,7 +109,11 @@ class JsonTokenizer:
 
     def files(self) -> dict[str, str]:
         """The files in which it is published: their content by name."""
-        return {"tokenizer.json": self.content}
+        last = self.boundary if self.stop is None else self.stop
+        names = {"bos_token": self.boundary, "eos_token": last}
+        config = {name: self._tokenizer.id_to_token(token) for name, token in names.items()}
+        config["tokenizer_class"] = "PreTrainedTokenizerFast"
+        return {"tokenizer.json": self.content, "tokenizer_config.json": json.dumps(config)}
 
     @functools.cached_property
     def _tokenizer(self) -> Any:

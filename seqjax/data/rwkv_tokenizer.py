@@ -5,19 +5,13 @@ import dataclasses
 import functools
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from seqjax.core.errors import InputError
-from seqjax.data.vocabulary import (
-    BOUNDARY,
-    SPECIAL_TEXT,
-    Text,
-    one_text,
-    saved_fields,
-    smallest_dtype,
-)
+from seqjax.data.token_arrays import Text, framed, one_text, saved_fields, smallest_dtype
+from seqjax.data.vocabulary import BOUNDARY, SPECIAL_TEXT
 
 FILE = "rwkv_vocab_v20230424.txt"
 
@@ -44,9 +38,9 @@ class RWKVTokenizer:
     """
 
     tokens: tuple[bytes, ...]
-    kind: ClassVar[str] = "rwkv"
-    boundary: ClassVar[int] = 0
-    stop: ClassVar[int | None] = None
+    kind = "rwkv"
+    boundary = 0
+    stop = None
 
     def __post_init__(self):
         if len({token for token in self.tokens if len(token) == 1}) < 256:
@@ -89,8 +83,8 @@ class RWKVTokenizer:
     def encode(self, text: Text, begin: bool = False, end: bool = False) -> np.ndarray:
         """The tokens of a text, `(n,)`; see `Tokenizer.encode`."""
         content = one_text("RWKV", text).encode("utf-8", "surrogatepass")
-        before, after = [self.boundary] * begin, [self.boundary] * end
-        return np.array([*before, *self._longest_matches(content), *after], self.dtype)
+        found = np.fromiter(self._longest_matches(content), self.dtype)
+        return framed(found, [self.boundary] * begin, [self.boundary] * end)
 
     def prompt(self, text: Text) -> np.ndarray:
         """A text as the beginning of a document: its tokens after token 0."""

@@ -5,8 +5,9 @@ from typing import Any
 from seqjax.data.json_tokenizer import JsonTokenizer
 from seqjax.data.rwkv_tokenizer import RWKVTokenizer
 from seqjax.data.subwords import SubwordVocabulary
+from seqjax.data.token_arrays import saved_fields
 from seqjax.data.tokenizer import Tokenizer
-from seqjax.data.vocabulary import Vocabulary, saved_fields
+from seqjax.data.vocabulary import Vocabulary
 
 KINDS: dict[str, Any] = {
     "characters": Vocabulary,

@@ -7,26 +7,14 @@ import io
 import itertools
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from seqjax.core.errors import InputError
 from seqjax.core.extras import extra_module
-from seqjax.data.vocabulary import (
-    BEGIN,
-    BOUNDARY,
-    END,
-    PAD,
-    SPECIAL,
-    SPECIAL_TEXT,
-    UNKNOWN,
-    Text,
-    framed,
-    one_text,
-    saved_fields,
-    smallest_dtype,
-)
+from seqjax.data.token_arrays import Text, framed, one_text, saved_fields, smallest_dtype
+from seqjax.data.vocabulary import BEGIN, BOUNDARY, END, PAD, SPECIAL, SPECIAL_TEXT, UNKNOWN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +34,9 @@ class SubwordVocabulary:
     """
 
     model: bytes
-    kind: ClassVar[str] = "subwords"
-    boundary: ClassVar[int] = BOUNDARY
-    stop: ClassVar[int | None] = None
+    kind = "subwords"
+    boundary = BOUNDARY
+    stop = None
 
     @classmethod
     def of(cls, texts: Iterable[Text], size: int = 8000) -> "SubwordVocabulary":
@@ -102,7 +90,7 @@ class SubwordVocabulary:
     def encode(self, text: Text, begin: bool = False, end: bool = False) -> np.ndarray:
         """The tokens of a text, `(n,)`; see `Vocabulary.encode`."""
         found = self._processor.encode(one_text("pieces of words", text))
-        return framed(np.array(found, self.dtype), begin, end)
+        return framed(np.array(found, self.dtype), [BEGIN] * begin, [END] * end)
 
     def prompt(self, text: Text) -> np.ndarray:
         """A text as the beginning of a document: its tokens after `BEGIN`."""

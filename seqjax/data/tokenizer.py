@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from seqjax.data.documents import Document
-from seqjax.data.vocabulary import Text
+from seqjax.data.token_arrays import Text
 
 RECENT = 8
 """Number of tokens that are decoded once more with those that follow. A character of UTF-8 has four
@@ -17,14 +17,23 @@ bytes at most, so what is whole before them stays as it is."""
 class Tokenizer(Protocol):
     """From texts to numbers and back: a vocabulary of ours or a published one.
 
-    `len` is the number of tokens, `dtype` the smallest that holds every one of them. `boundary`
-    stands before every document of a corpus, and the state is reset at it. `stop` ends a document,
-    if that is another token; None if it is not.
+    `len` is the number of tokens.
     """
 
-    kind: str
-    boundary: int
-    stop: int | None
+    @property
+    def kind(self) -> str:
+        """What tokens are: a key of `seqjax.data.saved_tokenizers.KINDS`."""
+        ...
+
+    @property
+    def boundary(self) -> int:
+        """The token before every document of a corpus, at which the state is reset."""
+        ...
+
+    @property
+    def stop(self) -> int | None:
+        """The token that ends a document; None if it is the boundary of the next."""
+        ...
 
     def __len__(self) -> int: ...
 

@@ -6,9 +6,11 @@ import functools
 import json
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import numpy as np
+
+from seqjax.data.token_arrays import Text, framed, one_text, saved_fields, smallest_dtype
 
 PAD, UNKNOWN, BEGIN, END = 0, 1, 2, 3
 """The special tokens that every vocabulary begins with: padding, unknown, and the begin and the end
@@ -19,9 +21,6 @@ SPECIAL = 4
 
 BOUNDARY = BEGIN
 """The token before every document of a corpus, at which the state is reset."""
-
-Text = str | Sequence[str]
-"""A text, or its tokens."""
 
 WORD = re.compile(r"\w+|[^\w\s]")
 
@@ -62,8 +61,8 @@ class Vocabulary:
 
     kind: Literal["characters", "words", "bytes"]
     tokens: tuple[str, ...] = ()
-    boundary: ClassVar[int] = BOUNDARY
-    stop: ClassVar[int | None] = None
+    boundary = BOUNDARY
+    stop = None
 
     @classmethod
     def of(
@@ -128,7 +127,7 @@ class Vocabulary:
             index = np.searchsorted(known, points).clip(max=max(0, known.size - 1))
             hit = known[index] == points if known.size else np.zeros(points.shape, bool)
             found = np.where(hit, index + SPECIAL, UNKNOWN).astype(self.dtype)
-        return framed(found, begin, end)
+        return framed(found, [BEGIN] * begin, [END] * end)
 
     def prompt(self, text: Text) -> np.ndarray:
         """A text as the beginning of a document: its tokens after `BEGIN`."""
@@ -178,40 +177,6 @@ class Vocabulary:
 
 SPECIAL_TEXT = ("", "\ufffd", "\n\n", "")
 """What stands for the special tokens in a text."""
-
-
-def saved_fields(text: str, *kinds: str) -> dict[str, Any]:
-    """What `to_json` of one of some kinds wrote; `ValueError` for anything else."""
-    found = json.loads(text)
-    if not isinstance(found, dict) or found.get("kind") not in kinds:
-        raise ValueError(f"expected a vocabulary of kind {' or '.join(kinds)}")
-    return found
-
-
-def smallest_dtype(size: int) -> type[np.unsignedinteger]:
-    """The smallest dtype for `size` tokens."""
-    for dtype in (np.uint8, np.uint16):
-        if size <= np.iinfo(dtype).max + 1:
-            return dtype
-    return np.uint32
-
-
-def framed(tokens: np.ndarray, begin: bool, end: bool) -> np.ndarray:
-    """Tokens with `BEGIN` before and `END` after them, if asked for."""
-    before, after = ([BEGIN] if begin else []), ([END] if end else [])
-    if not (before or after):
-        return tokens
-    return np.concatenate([before, tokens, after]).astype(tokens.dtype)
-
-
-def one_text(kind: str, text: Text) -> str:
-    """A text; `ValueError` for tokens, which a vocabulary of this kind does not take."""
-    if not isinstance(text, str):
-        raise ValueError(
-            f"A vocabulary of {kind} takes a text. Tokens need one of words or of characters, "
-            "which has a number for each."
-        )
-    return text
 
 
 def _characters(text: Text) -> str:

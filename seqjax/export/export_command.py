@@ -88,9 +88,12 @@ def export_run(run: SavedRun, config: ExportConfig, log: Callable[[str], None]) 
 
 
 def _write_weights(folder: Path, run: SavedRun, found: Given) -> None:
-    published = Recipe.restore(run.preprocessing).published if run.kind == "lm" else None
-    if published is not None:
-        save(published.with_weights(found.model), folder)
+    recipe = Recipe.restore(run.preprocessing) if run.kind == "lm" else None
+    if recipe is not None and recipe.published is not None:
+        save(recipe.published.with_weights(found.model), folder)
+        published: Any = recipe.tokenizer
+        for name, content in published.files().items():
+            (folder / name).write_text(content, encoding="utf-8")
     else:
         arrays = {path: np.asarray(leaf.get_value()) for path, leaf in leaves(found.model).items()}
         write_file(folder / "model.safetensors", arrays)

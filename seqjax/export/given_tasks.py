@@ -95,6 +95,9 @@ def _language_model(run: SavedRun, checkpoint: str) -> Given:
         return {"logits": logits, **form.split(carry)}
 
     size, carry = len(tokenizer), form.entries()
+    about = _tokens_of(tokenizer)
+    # Published models have more rows than tokens, to a round number.
+    about["tokens"] += [""] * (model.vocabulary_size - size)
     first = min(SPECIAL, size - 1)
     programs = (
         Program("step", one, {"token": Entry((BATCH,), jnp.int32, size, first), **carry}),
@@ -108,7 +111,7 @@ def _language_model(run: SavedRun, checkpoint: str) -> Given:
             },
         ),
     )
-    return Given("lm", trained, step, programs, _tokens_of(tokenizer), form.initial)
+    return Given("lm", trained, step, programs, about, form.initial)
 
 
 def _restored(task_type: Any, run: SavedRun, checkpoint: str) -> tuple[Any, Any, int]:

@@ -89,6 +89,19 @@ def encode(text):
 def encode(text):
     return np.array(list(text.encode()), np.int32) + 4
 """,
+    "spelled": """
+
+def encode(sentence):
+    \"""A list of words -> `inputs` and `characters`; of long words both ends are read.\"""
+    width = about["programs"]["prefill"]["inputs"]["characters"]["shape"][-1]
+    letters = {letter: number for number, letter in enumerate(about["characters"])}
+    found = np.zeros((len(sentence), width), np.int32)
+    for place, word in enumerate(sentence):
+        word = word if len(word) <= width else word[: width // 2] + word[-width // 2 :]
+        found[place, : len(word)] = [letters.get(one, about["unknown"]) for one in word]
+    words = [numbers.get(word, about["unknown"]) for word in sentence]
+    return np.array(words, np.int32), found
+""",
 }
 """From what users have to what the model reads; of subwords, the tokenizer is not given away."""
 
@@ -132,7 +145,8 @@ for logits, length in zip(outputs["logits"], inputs["lengths"]):
     print([about["tokens"][number] for number in kept if number != 0])
 """,
     "forecast": """
-# A history in its own units, NaN where missing; the forecast is in the same units.
+# A history in its own units, NaN where missing; the forecast is in the same units. Covariates
+# are standardized, by the location and scale that model.json has of them.
 outputs = programs["prefill"](**inputs)
 for channel, name in enumerate(about["names"]):
     print(name, outputs["prediction"][0, :, channel].round(3).tolist())
@@ -150,11 +164,12 @@ def run_script(format_name: str, task: str, about: dict) -> str:
       task: the word after `seqjax train`.
       about: what is in `model.json`.
     """
-    kind = about.get("kind_of_tokens", "numbers" if "location" in about else "")
+    # Where series are read, tokens are what is written.
+    kind = "numbers" if "location" in about else about.get("kind_of_tokens", "")
     head = ONNX if format_name == "onnx" else STABLEHLO
     text = head.format(imports="\nimport re" if kind == "words" and task != "tag" else "")
     if task == "tag" and kind == "words":
-        kind = ""  # Sentences come in tokens already.
+        kind = "spelled"
     if kind in ENCODE and kind != "numbers" and kind != "bytes":
         text += NUMBERS
     text += ENCODE.get(kind, "")

@@ -242,4 +242,11 @@ def _by_name(loaded: Loaded, dtype: DTypeLike | None) -> dict[str, np.ndarray]:
         own = loaded.arrays[name].dtype if name in loaded.arrays else array.dtype
         return array.astype(own if dtype is None else dtype)
 
+    # An array that repeats another one is written if it came.
+    repeated = {
+        name: arrays[other]
+        for name, other in loaded.family.tied.items()
+        if name in loaded.arrays and name not in arrays
+    }
+    arrays |= repeated
     return {name: convert(name, array) for name, array in arrays.items()} | dict(loaded.unused)

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import fnmatch
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -107,7 +108,8 @@ class Family:
         others; a frozenset of values for any of them.
       tied: their names that may repeat another, and which; a model that ties them has one leaf for
         both.
-      ignored: their names that no model needs. They are kept for the way back.
+      ignored: their names that no model needs, `"model.visual.*"` for all that begin so. They are
+        kept for the way back.
       arrange: arrays by name in the form in which the library takes them, see
         `sj.interop.weights`.
     """
@@ -129,8 +131,11 @@ class Family:
 
     def ignored_of(self, names: Iterable[str]) -> list[str]:
         """Those of the names that are `ignored`."""
-        ignored = [_regex(pattern) for pattern in self.ignored]
-        return [name for name in names if any(match(name) for match in ignored)]
+        return [
+            name
+            for name in names
+            if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.ignored)
+        ]
 
     def complete(self, config: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
         """The config with the defaults and what the shapes tell.

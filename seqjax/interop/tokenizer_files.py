@@ -83,19 +83,19 @@ def _ends(
             raise InputError(f"{file} has no token {boundary!r}, which should be the boundary.")
         return numbers[boundary], numbers[boundary]
     own = _content_of(file.with_name("tokenizer_config.json"))
-    found = []
+    found: list[int] = []
     for name in ("bos_token", "eos_token"):
         token = own.get(name)
         token = token.get("content") if isinstance(token, dict) else token
         number = numbers.get(token, config.get(f"{name}_id"))
-        found.append(number[0] if isinstance(number, list) else number)
-    begin, end = (one if one in numbers.values() else None for one in found)
-    if begin is None and end is None:
+        number = number[0] if isinstance(number, list) else number
+        found += [number] if number in numbers.values() else []
+    if not found:
         raise InputError(
             f"Neither {file} nor the config says which token begins or ends a text: name it, "
             "such as '<|endoftext|>', as the boundary."
         )
-    return (end if begin is None else begin), (begin if end is None else end)
+    return found[0], found[-1]
 
 
 def _content_of(path: Path) -> dict[str, Any]:

@@ -18,9 +18,8 @@ from seqjax.nn.language_model import LanguageModel
 from seqjax.train.checkpoints import Checkpoints
 from seqjax.train.config import OptimizerConfig
 from seqjax.train.recipe import Recipe, options_of
-from seqjax.train.run_folder import CONFIG, SavedRun, load_run, save_run
+from seqjax.train.run_folder import CONFIG, SavedRun, save_run
 from seqjax.train.tasks.lm import LM, LanguageConfig
-from seqjax.train.tasks.lm import load as load_trained
 from seqjax.train.texts import TextConfig
 
 
@@ -98,24 +97,3 @@ def _summary(config: ImportConfig, loaded: Loaded, tokenizer: Tokenizer) -> list
         f"tokenizer   {len(tokenizer):,} tokens, number {tokenizer.boundary} between documents",
         f"state       {state:,} bytes while it writes, however long the text",
     ]
-
-
-def published_model(run: Path, checkpoint: str = "best") -> tuple[Loaded, Tokenizer]:
-    """The model of an imported run, or of one that trained it further, for `sj.interop.save`.
-
-    Args:
-      run: its folder.
-      checkpoint: `"best"` in validation, `"last"`, or a step.
-
-    Returns:
-      The model, which is saved in the dtypes in which it came, and its tokenizer.
-
-    Raises:
-      InputError: if the model of the run was not imported.
-    """
-    saved = load_run(run, {LM.name: LanguageConfig})
-    recipe = Recipe.restore(saved.preprocessing)
-    if recipe.published is None:
-        raise InputError(f"The model of {run} was not imported: no family has a place for it.")
-    model, _, _ = load_trained(saved, checkpoint)
-    return recipe.published.with_weights(model), recipe.tokenizer

@@ -60,10 +60,10 @@ def logits_of(model, tokens):
     return model(tokens, resets=tokens == 0)[1]
 
 
-def greedy(model, prompt, length):
+def greedy(model, prompt, length, **options):
     pieces = generate(
         model, np.array(prompt, np.int32), jax.random.key(0),
-        length=length, boundary=0, temperature=0.0,
+        length=length, boundary=0, temperature=0.0, **options,
     )  # fmt: skip
     return np.concatenate(list(pieces))
 
@@ -79,6 +79,19 @@ def test_generation_is_step_by_step(model, prompt_length):
         logits = np.asarray(logits_of(model, padded))[len(tokens) - 1]
         assert int(logits.argmax()) == int(token)
         tokens.append(int(token))
+
+
+def test_where_a_document_begins_and_ends(model):
+    """By itself a boundary comes first; a boundary stands where the model writes a stop."""
+    wanted = greedy(model, [3, 1, 4], 9).tolist()
+    assert greedy(model, [0, 3, 1, 4], 9, begin=False).tolist() == wanted
+    (alone,) = greedy(model, [5], 1, begin=False)
+    assert alone == logits_of(model, np.array([5], np.int32))[0].argmax()
+    first, second = greedy(model, [], 2).tolist()
+    assert 0 not in (first, second) and first != second
+    assert greedy(model, [], 6, stop=second).tolist() == [first, 0] * 3
+    with pytest.raises(ValueError, match="the prompt must have a token"):
+        greedy(model, [], 1, begin=False)
 
 
 def test_any_length_comes_out(model):

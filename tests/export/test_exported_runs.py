@@ -12,13 +12,19 @@ import pytest
 from flax import nnx
 
 import seqjax as sj
+from seqjax.cli import main
 from seqjax.core.errors import InputError
+from seqjax.data.examples import Example
 from seqjax.export import given_tasks
 from seqjax.export.export_command import ExportConfig, export_run
 from seqjax.export.portable import CarryForm
 from seqjax.export.program_files import load_onnx, load_stablehlo
 from seqjax.train.run_folder import load_run
 from seqjax.train.tasks import CONFIGS, lm
+from seqjax.train.tasks.classify import Classification
+from seqjax.train.tasks.tag import Tagging
+from seqjax.train.tasks.transcribe import Transcription
+from tests.train.published_folder import publish
 
 SAVED = Path(__file__).parents[1] / "train" / "saved_runs"
 
@@ -109,6 +115,23 @@ KINDS = {
 }
 
 
+def reads(kind):
+    """What a user has, and the arrays that the task of the run makes of it."""
+    run = load_run(Path("..", "run"), CONFIGS)
+    task_type = {"classify": Classification, "tag": Tagging, "transcribe": Transcription}[kind]
+    task = task_type.restore(run.config, run.preprocessing["problem"])
+    if kind == "tag":
+        example = ("the", "abcdefghijklmnopqrstuvwxyz", "cat")
+    elif kind == "classify" and task.vocabulary is not None:
+        example = "well, it is fine"
+    else:
+        channels = len(task.standardizer.location)
+        example = np.random.default_rng(0).standard_normal((5, channels))
+        example[1, 0] = np.nan
+    encoded = task.encode(Example(example), with_target=False)
+    return example, [encoded[name] for name in ("inputs", "characters") if name in encoded]
+
+
 @pytest.mark.parametrize("case", list(KINDS))
 def test_what_is_given_away_runs_alone(new_run, monkeypatch, capsys, case):
     """`run.py` replays the example, in ONNX, and uses the model."""
@@ -122,10 +145,16 @@ def test_what_is_given_away_runs_alone(new_run, monkeypatch, capsys, case):
     monkeypatch.chdir(folder)
     script = Path("run.py").read_text()
     assert "seqjax" not in script and len(script.splitlines()) < 70
-    runpy.run_path("run.py")
+    used = runpy.run_path("run.py")
     first, *rest = capsys.readouterr().out.splitlines()
     assert float(first.rsplit(" ", 1)[1]) < 1e-5
     assert rest
+    # What it makes of data is what the task makes of them.
+    if "encode" in used:
+        example, wanted = reads(kind)
+        found = used["encode"](example)
+        for one, other in zip(found if kind == "tag" else [found], wanted, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_stablehlo_runs_alone(new_run, monkeypatch, capsys):
@@ -149,6 +178,19 @@ def test_weights_under_their_names(new_run):
     assert sorted(path.name for path in folder.iterdir()) == [
         "config.json", "model.json", "model.safetensors",
     ]  # fmt: skip
+
+
+def test_an_imported_model_goes_as_it_came(tmp_path, monkeypatch):
+    from safetensors.numpy import load_file
+
+    monkeypatch.chdir(tmp_path)
+    source = publish(tmp_path / "published")
+    assert main(["import", str(source), "run", "--dtype", "float32"]) == 0
+    assert main(["export", "run", "weights", "--format", "safetensors"]) == 0
+    found, wanted = (load_file(Path(each, "model.safetensors")) for each in ("weights", source))
+    assert found.keys() == wanted.keys()
+    for name, array in wanted.items():
+        np.testing.assert_array_equal(found[name], array)
 
 
 def test_a_search_is_not_given_away(new_run):

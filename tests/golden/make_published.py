@@ -9,6 +9,7 @@ written: the library must read every folder and compute what it holds.
 """
 
 import argparse
+import json
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -94,6 +95,84 @@ def olmo_hybrid() -> Any:
     return OlmoHybridForCausalLM(config)
 
 
+QWEN = {
+    "hidden_size": 8, "intermediate_size": 5, "num_attention_heads": 2, "num_key_value_heads": 1,
+    "head_dim": 8, "linear_num_key_heads": 2, "linear_num_value_heads": 4,
+    "linear_key_head_dim": 3, "linear_value_head_dim": 2, "max_position_embeddings": 16,
+    "layer_types": ["linear_attention", "full_attention"], "rms_norm_eps": 1e-3,
+}  # fmt: skip
+
+
+def qwen3_next() -> Any:
+    from transformers import Qwen3NextConfig, Qwen3NextForCausalLM
+
+    return Qwen3NextForCausalLM(Qwen3NextConfig(**{**SMALL, **QWEN}, mlp_only_layers=[0, 1]))
+
+
+def qwen3_5_text() -> Any:
+    from transformers import Qwen3_5ForCausalLM, Qwen3_5TextConfig
+
+    return Qwen3_5ForCausalLM(Qwen3_5TextConfig(**{**SMALL, **QWEN}))
+
+
+def qwen3_5() -> Any:
+    """With what it sees images with, which is not read."""
+    from transformers import Qwen3_5Config, Qwen3_5ForConditionalGeneration
+
+    eye = {"depth": 1, "hidden_size": 8, "intermediate_size": 4, "num_heads": 1, "patch_size": 2}
+    eye |= {"out_hidden_size": 8, "num_position_embeddings": 4, "temporal_patch_size": 1}
+    text = {**SMALL, **QWEN, "tie_word_embeddings": True}
+    config = Qwen3_5Config(text_config=text, vision_config=eye, tie_word_embeddings=True)
+    return Qwen3_5ForConditionalGeneration(config)
+
+
+def mamba_original() -> Any:
+    return mamba_of(ORIGINAL["mamba_original"])
+
+
+def mamba2_original() -> Any:
+    return mamba_of(ORIGINAL["mamba2_original"])
+
+
+ORIGINAL: dict[str, dict[str, Any]] = {
+    name: {
+        "d_model": 8,
+        "n_layer": 2,
+        "vocab_size": VOCABULARY,
+        "ssm_cfg": own,
+        "rms_norm": True,
+        "residual_in_fp32": True,
+        "fused_add_norm": True,
+        "pad_vocab_size_multiple": 8,
+    }
+    for name, own in {
+        "mamba_original": {"d_state": 3, "expand": 3, "dt_rank": 2},
+        "mamba2_original": {"layer": "Mamba2", "d_state": 3, "headdim": 4, "ngroups": 1},
+    }.items()
+}
+"""Configs of `mamba_ssm`, whose kernels need a GPU: transformers has the same models."""
+
+
+def mamba_of(original: dict[str, Any]) -> Any:
+    """What transformers has for a config of `mamba_ssm`."""
+    import transformers
+
+    ssm, multiple = original["ssm_cfg"], original["pad_vocab_size_multiple"]
+    both = {
+        "vocab_size": -(-original["vocab_size"] // multiple) * multiple,
+        "hidden_size": original["d_model"],
+        "num_hidden_layers": original["n_layer"],
+        "state_size": ssm["d_state"],
+        "tie_word_embeddings": True,
+    }
+    if ssm.get("layer") != "Mamba2":
+        own = {"expand": ssm["expand"], "time_step_rank": ssm["dt_rank"]}
+        return transformers.MambaForCausalLM(transformers.MambaConfig(**both, **own))
+    own = {"head_dim": ssm["headdim"], "num_heads": 2 * original["d_model"] // ssm["headdim"]}
+    config = transformers.Mamba2Config(**both, **own, n_groups=ssm["ngroups"])
+    return transformers.Mamba2ForCausalLM(config)
+
+
 MODELS: dict[str, Callable[[], Any]] = {
     make.__name__: make
     for make in (
@@ -106,6 +185,11 @@ MODELS: dict[str, Callable[[], Any]] = {
         xlstm,
         recurrent_gemma,
         olmo_hybrid,
+        qwen3_next,
+        qwen3_5_text,
+        qwen3_5,
+        mamba_original,
+        mamba2_original,
     )
 }
 
@@ -129,7 +213,16 @@ def olmo_hybrid_names(arrays: dict[str, Any]) -> dict[str, Any]:
     return published
 
 
-NAMES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"olmo_hybrid": olmo_hybrid_names}
+def original_names(arrays: dict[str, Any]) -> dict[str, Any]:
+    """As `mamba_ssm` calls them; a tied head is written as well."""
+    return {name.replace("embeddings", "embedding"): array for name, array in arrays.items()}
+
+
+NAMES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "olmo_hybrid": olmo_hybrid_names,
+    "mamba_original": original_names,
+    "mamba2_original": original_names,
+}
 """For models that transformers holds, and writes, otherwise than they are published."""
 
 
@@ -150,6 +243,8 @@ def make(name: str) -> None:
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     model.save_pretrained(FOLDER / name)
+    if name in ORIGINAL:
+        (FOLDER / name / "config.json").write_text(json.dumps(ORIGINAL[name]))
     if name in NAMES:
         arrays = {key: tensor.numpy() for key, tensor in model.state_dict().items()}
         save_file(NAMES[name](arrays), FOLDER / name / "model.safetensors")
@@ -159,8 +254,15 @@ def make(name: str) -> None:
 
 def find(name: str) -> dict[str, np.ndarray]:
     """What the library computes with the weights in the folder."""
+    from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM
 
+    if name in ORIGINAL:
+        model = mamba_of(json.loads((FOLDER / name / "config.json").read_text()))
+        arrays = load_file(FOLDER / name / "model.safetensors")
+        names = {key.replace("embedding.", "embeddings."): one for key, one in arrays.items()}
+        model.load_state_dict(names)
+        return expected(model)
     return expected(AutoModelForCausalLM.from_pretrained(FOLDER / name))
 
 

@@ -24,6 +24,7 @@ SMALL = {
 OPTIONS: dict[str, dict[str, Any]] = {
     "retnet": {"num_heads": 2},
     "gla": {"num_heads": 2},
+    "hgrn2": {"num_hidden_layers": 3, "expand_ratio": 4},
     "delta_net": {"num_heads": 2, "conv_size": 3, "allow_neg_eigval": True},
     "gated_deltanet": {"num_heads": 1, "num_v_heads": 2, "head_dim": 4, "expand_v": 1.5},
     "kda": {"num_heads": 2, "head_dim": 3},
@@ -72,7 +73,7 @@ def make(name: str) -> None:
     import torch
 
     torch.manual_seed(zlib.crc32(name.encode()))
-    config = transformers.AutoConfig.for_model(name, **SMALL, **OPTIONS[name])
+    config = transformers.AutoConfig.for_model(name, **{**SMALL, **OPTIONS[name]})
     model = transformers.AutoModelForCausalLM.from_config(config)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.5)

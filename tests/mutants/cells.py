@@ -145,7 +145,7 @@ FAULTS = (
     Fault(
         "hgrn2: the key ignores the lower bound",
         "cells",
-        "key = (1 - lower_bound) * jax.nn.sigmoid(-gate)",
+        "key = narrow((1 - bound) * jax.nn.sigmoid(-gate), gate)",
         "key = jax.nn.sigmoid(-gate)",
         f"{MATRIX} {PUBLISHED} -k hgrn2",
     ),

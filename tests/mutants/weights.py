@@ -5,6 +5,9 @@ from tests.mutants.fault import Fault
 LAYERS = "tests/interop/test_layers.py"
 REFUSALS = "tests/interop/test_refusals.py"
 PUBLISHED = "tests/interop/test_published_models.py"
+RUNS = "tests/interop/test_published_runs.py"
+TOKENIZERS = "tests/data/test_tokenizers.py"
+IMPORTING = "tests/train/test_importing.py"
 
 FAULTS = (
     Fault(
@@ -69,5 +72,75 @@ FAULTS = (
         "Plus(1.0, at=1)",
         "Plus(0.0, at=1)",
         f"{LAYERS} -k haiku_lstm",
+    ),
+    Fault(
+        "decays of an imported model are cast with all else",
+        "interop",
+        "cast(leaf, wide if keep else dtype)",
+        "cast(leaf, dtype)",
+        f"{RUNS} -k bfloat16-mamba",
+    ),
+    Fault(
+        "a text ends with the token that begins it",
+        "interop",
+        "return JsonTokenizer(content, begin, None if end == begin else end)",
+        "return JsonTokenizer(content, begin)",
+        f"{RUNS} -k which_token",
+    ),
+    Fault(
+        "a character is printed before all its bytes are there",
+        "data",
+        'return tokenizer.decode(tokens).removesuffix("\\ufffd")',
+        "return tokenizer.decode(tokens)",
+        TOKENIZERS,
+    ),
+    Fault(
+        "the first match is a token of RWKV, not the longest",
+        "data",
+        "longest, end = node[TOKEN], position + 1",
+        "longest, end, node = node[TOKEN], position + 1, {}",
+        f"{TOKENIZERS} -k longest",
+    ),
+    Fault(
+        "a published tokenizer cuts texts where its file says so",
+        "data",
+        "found.no_truncation()",
+        "pass",
+        f"{TOKENIZERS} -k 'protocol or any_text'",
+    ),
+    Fault(
+        "a document goes on where the model ends it",
+        "decode",
+        "token = token if stop is None else jnp.where(token == stop, boundary, token)",
+        "token = token if stop is None else jnp.where(token == stop, token, token)",
+        "tests/decode/test_sampling.py -k begins",
+    ),
+    Fault(
+        "a model that is trained further begins anew",
+        "train",
+        "model = task.model(seed) if model is None else cast(model, jnp.float32)",
+        "model = task.model(seed)",
+        f"{IMPORTING} -k further",
+    ),
+    Fault(
+        "what a run began with is not among its checkpoints",
+        "train",
+        'Checkpoints(folder / "checkpoints").save(0, state, None)',
+        "pass",
+        "tests/train/test_resume.py -k imported",
+    ),
+    Fault(
+        "options may contradict the model that is trained further",
+        "train",
+        "own.model, self.config.model, frozenset()",
+        "own.model, own.model, frozenset()",
+        f"{IMPORTING} -k own",
+    ),
+    Fault(
+        "a score per character is one per token",
+        "train",
+        "bits_per_character(score.nats, characters)}",
+        "bits_per_character(score.nats, score.tokens)}",
+        f"{IMPORTING} -k score",
     ),
 )

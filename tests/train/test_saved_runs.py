@@ -52,7 +52,8 @@ def saved(request, tmp_path, monkeypatch):
 def test_a_run_of_version_1(saved, capsys):
     kind, saved = saved
     files = tuple(map(Path, saved["files"]))
-    asked = EvaluateConfig(Path("run"), files if kind != "forecast" else (), checkpoint="2")
+    given = {} if kind == "forecast" else {"text" if kind == "lm" else "input": files}
+    asked = EvaluateConfig(Path("run"), **given, checkpoint="2")
     run = load_run(Path("run"), CONFIGS)
     assert run.kind == kind
     scores = TASKS[kind].evaluate(run, asked, print).scores
@@ -60,7 +61,6 @@ def test_a_run_of_version_1(saved, capsys):
     assert scores == pytest.approx(wanted, rel=1e-4)
     if kind == "forecast":
         files[0].write_text(files[0].read_text() + ",0\n,1\n")
-    if kind in ("classify", "tag", "forecast"):
         assert main(["predict", "run", "--input", str(files[0])]) == 0
     files[0].write_text(saved["files"][files[0].name]) if files else None
     if kind == "forecast":

@@ -61,7 +61,7 @@ def test_training_and_longer_sequences(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "accuracy at 9 " in printed and "accuracy at 6 " not in printed
     assert main(["evaluate", "run", "--input", "x.csv"]) == 2
-    assert "--input is for runs of lm, classify" in capsys.readouterr().err
+    assert "--input is for runs of classify, tag" in capsys.readouterr().err
     # Stopped after the first checkpoint, it goes on to the same end.
     wanted = Checkpoints(tmp_path / "run" / "checkpoints", read_only=True).arrays(20)
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "20")

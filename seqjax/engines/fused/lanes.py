@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.experimental.layout import Layout, with_layout_constraint
 
 from seqjax.core.matrix import MatrixRecurrence
 from seqjax.core.matrix_step import Access, MatrixState, Scaled
@@ -68,7 +67,6 @@ class Lanes:
     def access(self, access: Access) -> Access:
         """That of many steps, leaves `(groups, steps, 1 or keys, 1 or values, lanes)`, of which
         those for keys and for heads lack the values."""
-        access = jax.tree.map(_as_written, access)
         lead = 1 + len(self.batch_shape)
         return access.each(
             key=lambda leaf: self._keys(leaf, lead),
@@ -148,9 +146,3 @@ class Lanes:
         leaf = leaf.reshape(*steps, -1, *rest)
         leaf = jax.lax.slice_in_dim(leaf, 0, self.memories, axis=len(steps))
         return leaf.reshape(*steps, *self.batch_shape, self.recurrence.heads, *rest)
-
-
-def _as_written(leaf: Array) -> Array:
-    """Last axis last in memory too. Else XLA may lay out what it is made from as the kernel wants
-    it, with time or rows last, at which a short convolution takes twice as long."""
-    return with_layout_constraint(leaf, Layout(major_to_minor=tuple(range(leaf.ndim))))

@@ -28,7 +28,7 @@ FEED_FORWARD = under(
 
 def language_model(
     config: Mapping[str, Any],
-    blocks: Sequence[Cell],
+    blocks: Sequence[Cell] | Cell,
     last_norm: Cell,
     rngs: nnx.Rngs,
     *,
@@ -39,7 +39,7 @@ def language_model(
 
     Args:
       config: of the model.
-      blocks: one after the other.
+      blocks: one after the other, or the cell that `in_a_row` makes of them.
       last_norm: behind the last block.
       rngs: the source of the parameters' keys.
       first_norm: behind the embedding; None for none.
@@ -47,7 +47,7 @@ def language_model(
     """
     cell = stack(
         **({} if first_norm is None else {"first_norm": first_norm}),
-        blocks=stack(**{f"block_{layer}": block for layer, block in enumerate(blocks)}),
+        blocks=blocks if isinstance(blocks, Cell) else in_a_row(blocks),
         last_norm=last_norm,
     )
     return LanguageModel(
@@ -59,6 +59,11 @@ def language_model(
         rngs=rngs,
         **options,
     )
+
+
+def in_a_row(blocks: Sequence[Cell]) -> Cell:
+    """Blocks one after the other, as `LAYERS` has their paths."""
+    return stack(**{f"block_{layer}": block for layer, block in enumerate(blocks)})
 
 
 def linear(theirs: str, ours: str) -> tuple[Rule, Rule]:
