@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from seqjax.core.misfits import (
     FAILURES,
@@ -65,7 +66,7 @@ class GuardedInit(Guarded):
     """The `init` of a cell."""
 
     def explain(self, key: Any = None, in_features: Any = None) -> ArgumentError | None:
-        if hasattr(key, "dtype") and hasattr(in_features, "__index__"):
+        if isinstance(key, jax.Array | np.ndarray) and hasattr(in_features, "__index__"):
             return None
         return MisfitError(
             "init",

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import keystr
 
 from seqjax.core.types import Params
@@ -180,6 +181,8 @@ def _shapes(tree: Any) -> dict[str, Shape]:
 
 _MOST = 8
 """How many names a message has at most."""
+_MOST_SIGNS = 40
+"""How many characters of an argument it has at most."""
 
 
 def _names(names: Any) -> str:
@@ -190,7 +193,8 @@ def _names(names: Any) -> str:
 
 def spell_argument(value: Any) -> str:
     """An argument, an array by its kind and shape."""
-    if not hasattr(value, "shape"):
-        return repr(value)
+    if not isinstance(value, jax.Array | np.ndarray):
+        spelled = repr(value)
+        return spelled if len(spelled) <= _MOST_SIGNS else f"an object {type(value).__name__}"
     is_key = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
     return "a key" if is_key else f"an array of shape {value.shape}"

@@ -99,7 +99,9 @@ def with_dtypes_of(initial: Carry, carry: Carry) -> Carry:
     """The initial carry in the dtypes of another one, so that a reset changes none."""
 
     def cast(start: Any, now: Any) -> Any:
-        return start if _is_randomness(start) else start.astype(now.dtype)
+        if _is_randomness(start) or start.dtype == now.dtype:  # Keys cannot be converted.
+            return start
+        return start.astype(now.dtype)
 
     return jax.tree.map(cast, initial, carry, is_leaf=_is_randomness)
 

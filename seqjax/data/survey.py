@@ -85,7 +85,7 @@ class Survey:
         known = ~np.isnan(values)
         self.values += known.size
         self.missing += int((~known).sum())
-        sentinel = np.isin(values, SENTINELS)
+        sentinel = np.isin(values, [*SENTINELS, *np.float32(SENTINELS)])
         for value, count in zip(*np.unique(values[sentinel], return_counts=True), strict=True):
             self.sentinels[float(value)] += int(count)
         self._ranges["all"] = _widened(self._ranges.get("all"), values, known)
@@ -169,8 +169,9 @@ class Survey:
             far = np.maximum(usual_low - value, value - usual_high) > usual_high - usual_low
             held = (low <= value) & (value <= high) & np.isfinite(usual_low)
             if (far & held).any() and not (held & ~far & (usual_low < usual_high)).any():
+                are = "value is" if count == 1 else "values are"
                 yield (
-                    f"{count:,} values are {value:g}, far from all others: --missing {value:g}, if "
+                    f"{count:,} {are} {value:g}, far from all others: --missing {value:g}, if "
                     "it means that there is none"
                 )
 

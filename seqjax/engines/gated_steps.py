@@ -26,6 +26,7 @@ from seqjax.core.types import Array, Carry, Params, PyTree
 from seqjax.engines import sizes
 from seqjax.engines.boundaries import Boundaries
 from seqjax.engines.bptt import Keep, Kept, bptt
+from seqjax.engines.fused.invariant import hoisted
 from seqjax.engines.loops import Loop, ScanLoop
 from seqjax.engines.methods import Auto, Recompute, Store
 from seqjax.engines.placement import all_varying
@@ -74,6 +75,7 @@ def gated_steps(
         recurrence,
         tile=method.tile or tile_size(time, rows, step_bytes, steps.devices),
         forward_tile=method.forward_tile or forward,
+        by_gate=steps.devices > 1 and _width(gates) >= sizes.WIDE_GATE.here,
     )
     return bptt(kind, isinstance(method, Store), params, carry, initial, xs, steps)
 
@@ -99,6 +101,10 @@ def tile_size(time: int, rows: int, step_bytes: int, devices: int) -> int:
     return divisor(time, max(1, together // step_bytes, sizes.TILE_ROWS.here // rows))
 
 
+def _width(gates: PyTree) -> int:
+    return jax.tree.leaves(gates)[0].shape[-1]
+
+
 def _entry(leaf: Array, index: Array, axis: int) -> Array:
     return jax.lax.dynamic_index_in_dim(
         leaf, index, axis, keepdims=False, allow_negative_indices=False
@@ -114,12 +120,14 @@ class StoredGates(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class GatedSteps:
-    """The `TiledSteps` of a recurrence; `forward_tile` is for outputs alone."""
+    """The `TiledSteps` of a recurrence; `forward_tile` and `by_gate`, which makes a product for
+    each gate, are for outputs alone."""
 
     recurrence: Recurrence
     tile: int
     forward_tile: int
     loop: Loop = ScanLoop()
+    by_gate: bool = False
 
     def forward(
         self,
@@ -177,29 +185,34 @@ class GatedSteps:
         A user has the batch first. The loop reads and writes in that order, so that the compiler
         drops the turns of the inputs and outputs at the door, and between layers.
         """
-        recurrence = self.recurrence
+        recurrence = self.recurrence.by_gate() if self.by_gate else self.recurrence
         axis, hidden = xs.ndim - 2, recurrence.output(carry)
-        joint = recurrence.joint(params) if xs.dtype == hidden.dtype else None
+        joint = None
+        if xs.dtype == hidden.dtype and not self.by_gate:
+            joint = recurrence.joint(params)
         inputs = batch_major(xs, axis)
         empty = jnp.zeros((*inputs.shape[:-1], hidden.shape[-1]), hidden.dtype)
         ys, *_ = all_varying((empty, xs, params, carry))
 
         time = xs.shape[0]
 
+        def one_step(start, x):
+            if joint is None:
+                inputs = recurrence.project_inputs(params, x)
+                return recurrence.advance(params, start, inputs)
+            gates = JointProduct(x, *joint)
+            return recurrence.advance(params, start, gates.inputs, gates.multiply)
+
+        if self.by_gate:
+            # The weights of a gate are a slice, which XLA would copy in every step.
+            one_step = hoisted(one_step, carry, xs[0])
+
         def body(state):
             count, carry, ys = state
             step = time - 1 - count if reverse else count
             x = _entry(inputs, step, axis)
-
-            def advance(start):
-                if joint is None:
-                    inputs = recurrence.project_inputs(params, x)
-                    return recurrence.advance(params, start, inputs)
-                gates = JointProduct(x, *joint)
-                return recurrence.advance(params, start, gates.inputs, gates.multiply)
-
             here = jax.tree.map(lambda leaf: _entry(leaf, step, 0), flags)
-            new, y = here.step(advance, initial, carry)
+            new, y = here.step(lambda start: one_step(start, x), initial, carry)
             return (
                 count + 1,
                 new,

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, Unpack
 
 import jax
+import jax.numpy as jnp
 
 from seqjax.core.cell import Cell
 from seqjax.core.masks import length_mask
@@ -244,6 +245,7 @@ def opened(request: Request) -> tuple[Params, Carry, Carry, Inputs, Steps]:
     )
     initial = request.cell.initial_carry(request.params, batch_shape)
     start = initial if request.carry is None else request.carry
+    initial, start = jax.tree.map(jnp.asarray, (initial, start))  # Numbers of Python among them.
     return request.params, start, with_dtypes_of(initial, start), zero_masked(xs, valid), steps
 
 

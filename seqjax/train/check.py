@@ -46,11 +46,18 @@ def as_training(
     options = rest[len(files) :]
     if not files and "--help" not in options:
         raise InputError("Name the file: seqjax check [TASK] FILE [OPTIONS].")
+    if len(files) > 1 and named is None and not Path(files[0]).exists():
+        raise InputError(
+            f"There is no task and no file {files[0]!r}; the tasks are {', '.join(tasks)}."
+        )
     if named is not None:
         return tasks[named], [*_files(named, files), *options]
     given = given_options(options)
     kinds = tasks_with(given, tasks)
     if not kinds:
+        unknown = [name for name in given if not tasks_with([name], tasks)]
+        if unknown:
+            raise InputError(f"No task has the option --{unknown[0].replace('_', '-')}.")
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise InputError(f"No task takes {names} together. Name one: seqjax check TASK FILE.")
     kind, roles = likely_task(Path(files[0]), given)

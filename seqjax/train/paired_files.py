@@ -9,9 +9,10 @@ import numpy as np
 
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example
+from seqjax.data.formats.fields import Fields
 from seqjax.data.formats.file_access import FlawError, check_text, lines_of
 from seqjax.data.formats.npy import load_array
-from seqjax.data.formats.values import number_of
+from seqjax.data.formats.values import numbers_in, value_of
 from seqjax.train.commands import Log
 from seqjax.train.example_files import Data
 
@@ -124,22 +125,28 @@ def one_text(lines: Sequence[Any]) -> str:
     return lines[0]
 
 
-def series_of(lines: Sequence[Any]) -> np.ndarray:
+def series_of(lines: Sequence[Any], fields: Fields) -> np.ndarray:
     """A series `(time, channels)` of lines of numbers, with spaces or commas between them, or of
-    the row of an array.
+    the row of an array; NaN where a value is missing.
+
+    Args:
+      lines: one for each channel, or a row with all.
+      fields: `missing` and `missing_names` are used.
 
     Raises:
       FlawError: if a line holds something else, or the channels differ in length.
 
     Example:
+      >>> from seqjax.data.formats import Fields
       >>> from seqjax.train.paired_files import series_of
-      >>> series_of(["1 2.5", "3, 4"]).tolist()
-      [[1.0, 3.0], [2.5, 4.0]]
+      >>> series_of(["1 2.5", "3, NA"], Fields(missing=True)).tolist()
+      [[1.0, 3.0], [2.5, nan]]
     """
     if not isinstance(lines[0], str):
         if len(lines) > 1:
             raise FlawError("expected one array of series for one of targets, (n, time, channels)")
-        series = np.asarray(lines[0], np.float64)
+        series = np.array(lines[0], np.float64)
+        series[np.isin(series, list(numbers_in(fields.missing_names)))] = np.nan
         return series if series.ndim == 2 else series[:, None]
     for line in lines:
         parts = line.split()
@@ -154,7 +161,7 @@ def series_of(lines: Sequence[Any]) -> np.ndarray:
         raise FlawError(f"expected channels that are equally long, got the lengths {lengths}")
     return np.array(
         [
-            [number_of(value, f"channel {number}") for value in channel]
+            [value_of(value, f"channel {number}", fields) for value in channel]
             for number, channel in enumerate(channels, 1)
         ]
     ).T

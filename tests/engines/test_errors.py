@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import pytest
+from flax import nnx
 
 import seqjax as sj
 from tests.table import CELLS
@@ -88,6 +89,9 @@ MISTAKES = {
     "a seed": (
         lambda: sj.mamba_block(4).init(0, 4), ValueError,
         r"^mamba_block\(4\): .*jax.random.key\(0\).*; got 0 and 4",
+    ),
+    "streams of Flax": (
+        lambda: cell.init(nnx.Rngs(0), 3), ValueError, "^lstm.*random.key.*; got an object Rngs",
     ),
     "arguments swapped": (
         lambda: cell.init(3, jax.random.key(0)), ValueError, "got 3 and a key",

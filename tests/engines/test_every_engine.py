@@ -86,7 +86,6 @@ def test_a_learned_start_gets_its_gradient_at_every_reset(name, x64):
         ("gru", sj.Recompute(tile=3)),
         ("minimal_gru", sj.Chunked(tile=3, inside="steps")),
         ("lru", sj.Chunked(chunk=2, tile=5)),
-        ("lru", sj.Associative()),
         ("slstm_linear", sj.Chunked(tile=3, inside="steps")),
         ("slstm_linear", sj.Chunked(chunk=2, tile=5)),
     ],

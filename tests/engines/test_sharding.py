@@ -7,6 +7,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 
 import seqjax as sj
+from seqjax.engines import sizes
 from tests.table import CELLS, IN_FEATURES
 
 NAMES = ["lstm", "gru_reset_before_heads_layer_norm", "bidirectional_inside", "all_together"]
@@ -143,3 +144,23 @@ def test_rows_by_vmap_on_an_explicit_mesh(name):
         xs = jax.device_put(jnp.ones((ROWS, 16, IN_FEATURES)), NamedSharding(mesh, jax.P("data")))
         gradient = jax.eval_shape(jax.grad(total), params, xs)
     assert jax.tree.structure(gradient) == jax.tree.structure(params)
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+def test_wide_gates_have_products_of_their_own(kind):
+    """Where a batch is split over CPU devices, with weights that no step cuts out again."""
+    cell = sj.gru(sizes.WIDE_GATE.here)
+    params = cell.init(jax.random.key(0), IN_FEATURES)
+    xs = jax.random.normal(jax.random.key(1), (ROWS, TIME, IN_FEATURES))
+    flags = {"resets": jax.random.bernoulli(jax.random.key(2), 0.3, (ROWS, TIME))}
+    wanted = run(cell, params, xs, flags)
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(kind,))
+    with jax.set_mesh(mesh):
+        split = jax.device_put((xs, flags), NamedSharding(mesh, jax.P("data")))
+        params = jax.device_put(params, NamedSharding(mesh, jax.P()))
+        program = jax.jit(run, static_argnums=0).lower(cell, params, *split).compile()
+        same(program(params, *split), wanted)
+    wide = f"f32[{cell.features},{cell.features}]"
+    made = [line for line in program.as_text().splitlines() if f"= {wide}" in line]
+    in_loop = [line for line in made if "while/body" in line]
+    assert made and not in_loop, in_loop

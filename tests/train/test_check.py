@@ -187,6 +187,8 @@ def test_arrays(tmp_path):
         (["b.csv", "--time", "day"], "holds no example that can be used. 1 malformed row"),
         (["pictures"], "pictures has no folders; expected one for each label"),
         (["a.csv", "--covariates", "x", "--tag", "y"], "No task takes --covariates, --tag togeth"),
+        (["a.csv", "--frob", "x", "--label", "y"], "No task has the option --frob"),
+        (["frob", "a.csv"], "There is no task and no file 'frob'; the tasks are lm, classify"),
         ([], "Name the file"),
         (["nowhere.csv"], "There is no file nowhere.csv"),
         (["b.npy"], "holds Python objects, such as series of different lengths"),
@@ -229,6 +231,8 @@ def test_numbers_that_stand_for_missing_values():
     assert odd(Example(low)) == [
         "3 values are -999, far from all others: --missing -999, if it means that there is none"
     ]
+    once = np.array([[-99.9], [3], [4], [5]], np.float32).astype(np.float64)
+    assert "1 value is -99.9, far" in odd(Example(once))[0]
     pressure = np.array([[998.0], [999], [1001], [997]])
     assert odd(Example(pressure)) == [] == odd(Example(np.full((4, 1), 999.0)))
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from seqjax.core.errors import InputError
+from seqjax.data.formats import Fields
 from seqjax.data.formats.file_access import FlawError
 from seqjax.train.classify_options import ClassifyConfig, ClassifyFields
 from seqjax.train.example_files import FilesConfig
@@ -78,6 +79,22 @@ def test_pieces_that_do_not_fit(task, config, train, targets, message, tmp_path)
 
 
 def test_decimal_commas_between_spaces_are_no_two_numbers():
-    assert series_of(["1,2", "3, 4"]).tolist() == [[1, 3], [2, 4]]
+    assert series_of(["1,2", "3, 4"], Fields()).tolist() == [[1, 3], [2, 4]]
     with pytest.raises(FlawError, match="got both in '1,5 2,5'"):
-        series_of(["1,5 2,5"])
+        series_of(["1,5 2,5"], Fields())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16])
+def test_missing_values_of_pieces(dtype, tmp_path):
+    """In an array as in lines; -99.9 of float32 is another number than that of float64."""
+    sign = dtype(-99.9)
+    np.save(tmp_path / "X.npy", np.array([[1, sign], [3, 4]], dtype))
+    (tmp_path / "X.txt").write_text(f"1 {sign!s}\nNA 4\n")
+    wanted = {"X.npy": [[1, np.nan], [3, 4]], "X.txt": [[1, np.nan], [np.nan, 4]]}
+    for name, rows in wanted.items():
+        missing = "-99" if dtype is np.int16 else "-99.9"
+        train = load(
+            Classification, ClassifyConfig, [name], ["y_train.txt"], tmp_path, missing=(missing,)
+        ).train
+        found = [example.inputs[:, 0] for example in train]
+        np.testing.assert_array_equal(found, rows)

@@ -61,7 +61,6 @@ def test_a_run_of_version_1(saved, capsys):
     assert scores == pytest.approx(wanted, rel=1e-4)
     if kind == "forecast":
         files[0].write_text(files[0].read_text() + ",0\n,1\n")
-    if kind in ("classify", "tag", "forecast"):
         assert main(["predict", "run", "--input", str(files[0])]) == 0
     files[0].write_text(saved["files"][files[0].name]) if files else None
     if kind == "forecast":

@@ -141,6 +141,11 @@ def unnamed_roles(
                 "expected commas, semicolons, tabs or vertical bars in every line, got "
                 f"{str(rows[0][names[0]])[:60] if rows else ''!r}."
             )
+        if wanted and fields.columns:
+            raise InputError(
+                f"{path}: there is no column {wanted[0]!r} among those that --columns names: "
+                f"{listed(names)}."
+            )
         if wanted:
             raise InputError(
                 f"{path}: there is no column {wanted[0]!r}; the first line has no names. Name all "

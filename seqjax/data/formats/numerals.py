@@ -11,7 +11,8 @@ from seqjax.core.errors import InputError
 from seqjax.data.formats.file_access import FlawError
 
 SPACES = " \N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}"
-LIKE_A_NUMBER = re.compile(rf"[+-]?[.,]?\d[\d.,'{SPACES}]*(?:[eE][+-]?\d+)?")
+APOSTROPHES = "'\N{RIGHT SINGLE QUOTATION MARK}"
+LIKE_A_NUMBER = re.compile(rf"[+-]?[.,]?\d[\d.,{APOSTROPHES}{SPACES}]*(?:[eE][+-]?\d+)?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +53,8 @@ class Numerals:
             return "a decimal point"
         decimal = "decimal commas" if self.decimal == "," else "a decimal point"
         # Where the decimal is a comma, points between thousands are read whether there are any.
-        sign = {"": "", ".": "", ",": "commas", "'": "apostrophes"}.get(self.thousands, "spaces")
+        signs = {"": "", ".": "", ",": "commas", APOSTROPHES: "apostrophes"}
+        sign = signs.get(self.thousands, "spaces")
         return f"{decimal} and {sign} between thousands" if sign else decimal
 
 
@@ -72,8 +74,8 @@ KINDS = (
     GERMAN,
     Numerals(".", SPACES),
     Numerals(",", SPACES),
-    Numerals(".", "'"),
-    Numerals(",", "'"),
+    Numerals(".", APOSTROPHES),
+    Numerals(",", APOSTROPHES),
 )
 DECIMALS = {"point": ".", "comma": ","}
 EITHER = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")

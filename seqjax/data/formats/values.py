@@ -50,8 +50,9 @@ def _is_one_of(value: Any, others: Sequence[str]) -> bool:
 
 @functools.cache
 def numbers_in(signs: tuple[str, ...]) -> frozenset[float]:
-    """The signs of a missing value that are numbers."""
-    return frozenset(float(sign) for sign in signs if is_number(sign))
+    """The signs of a missing value that are numbers, as float64 and as float32 has them."""
+    numbers = [float(sign) for sign in signs if is_number(sign)]
+    return frozenset(numbers) | frozenset(float(np.float32(number)) for number in numbers)
 
 
 def flag_of(value: Any) -> float | None:

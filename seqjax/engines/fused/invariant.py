@@ -52,6 +52,17 @@ def apart(
     return invariants, rest, shape
 
 
+def hoisted(body: Callable[..., PyTree], *args: PyTree) -> Callable[..., PyTree]:
+    """The same body, of which all that it makes of closed-over arrays alone is made here."""
+    invariants, rest, shape = apart(body, *args)
+    structure = jax.tree.structure(shape)
+
+    def same(*args: PyTree) -> PyTree:
+        return jax.tree.unflatten(structure, rest(invariants, *jax.tree.leaves(args)))
+
+    return same
+
+
 def _program(inputs: Sequence[Any], outputs: Sequence[Any], eqns: Sequence[Any], like: Any) -> Any:
     """Some equations of a program as one of their own."""
     return Jaxpr([], inputs, outputs, eqns, like.effects, like.debug_info.with_unknown_names())

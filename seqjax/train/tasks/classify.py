@@ -76,7 +76,8 @@ class Classification(ExampleTask):
 
     @classmethod
     def pair(cls, config: ClassifyConfig, lines: Sequence[Any], target: str) -> tuple[Any, Any]:
-        inputs = series_of(lines) if config.columns.text is None else one_text(lines)
+        fields = config.columns.fields
+        inputs = one_text(lines) if fields.text else series_of(lines, fields)
         if config.columns.target == "number":
             return inputs, number_of(target, "the target")
         separator = config.columns.separator if config.columns.target == "labels" else None

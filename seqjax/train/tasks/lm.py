@@ -258,6 +258,8 @@ def write(run: SavedRun, config: GenerateConfig) -> Iterator[str]:
     """
     check_sampling(config.temperature, config.top_k, config.top_p)
     model, tokenizer, _ = load(run, config.checkpoint)
+    # Moved once, and not for every piece of the text.
+    model = jax.device_put(model)
     unknown = tokenizer.unknown(config.prompt)
     if unknown:
         known = getattr(tokenizer, "tokens", ())

@@ -368,6 +368,11 @@ NOTATIONS = {
     "fixed decimals": ("x,y\n0.250,1\n1.000,2\n", [[0.25, 1], [1, 2]], "values from"),
     "spaces": ("x;y\n1\N{NO-BREAK SPACE}234,5;1\n2 345;2\n", [[1234.5, 1], [2345, 2]], "spaces"),
     "Swiss": ("x;y\n1'234.5;1\n7;2\n", [[1234.5, 1], [7, 2]], "apostrophes between thousands"),
+    "Swiss, typeset": (
+        "x;y\n1\N{RIGHT SINGLE QUOTATION MARK}234.5;1\n7;2\n",
+        [[1234.5, 1], [7, 2]],
+        "apos",
+    ),
     "spreadsheets": ("sep=;\nx;y\n1;2\n3;4\n", [[1, 2], [3, 4]], "semicolons between columns"),
     "names with commas": ("x, in m;y, z, w\n1;2\n3;4\n", [[1, 2], [3, 4]], "semicolons"),
     "dates": ("t;x;y\n01.02.2020;0,5;1\n02.02.2020;1,5;2\n", [[0.5, 1], [1.5, 2]], "decimal"),

@@ -201,6 +201,7 @@ def test_what_was_found_is_said(tmp_path):
     [
         ("a.tsv", "ham\tgo on\n", TEXT, "no column 'text'; .*the first line does not name them"),
         ("a.txt", "1\t2.5\n", Fields(number="price"), "no column 'price'; .* --columns"),
+        ("a.tsv", "1\t2\n", Fields(text="z", columns=("x", "y")), "--columns names: 'x', 'y'"),
         ("a.csv", "1\n", Fields(columns=("x", "y")), "--columns names 2 columns, 'x', 'y'"),
     ],
 )

@@ -50,6 +50,13 @@ def test_one_channel_and_other_dtypes(tmp_path):
     assert [e.target for e in found] == ["true", "false"]
 
 
+def test_missing_values_in_the_precision_of_the_array(tmp_path):
+    for dtype in (np.float32, np.float64):
+        path = write(tmp_path, inputs=np.array([[1, -99.9, 1e20]], dtype))
+        (example,), _ = read(path, Fields(missing=True, missing_names=("-99.90", "1e20")))
+        np.testing.assert_array_equal(example.inputs[:, 0], [1, np.nan, np.nan])
+
+
 def test_labels_that_need_not_be_there(tmp_path):
     path = write(tmp_path, inputs=SERIES)
     fields = Fields(label="labels", require_target=False)
