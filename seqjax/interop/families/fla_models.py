@@ -6,7 +6,14 @@ from seqjax.core.blocks import prenorm
 from seqjax.core.cell import Cell
 from seqjax.core.layers import feed_forward, rms_norm
 from seqjax.core.stack import stack
-from seqjax.interop.families.trunks import FEED_FORWARD, LAYERS, ends, language_model, norm_rules
+from seqjax.interop.families.trunks import (
+    FEED_FORWARD,
+    LAYERS,
+    ends,
+    language_model,
+    norm_rules,
+    projections,
+)
 from seqjax.interop.operations import SplitAxis, T, concatenate
 from seqjax.interop.table import Family, Rule, under
 
@@ -95,10 +102,10 @@ RETNET = Family(
 
 
 def _gla_rules(config):
-    heads = (config["num_heads"], -1)
-    named = (("q_proj", "query"), ("k_proj", "key"), ("v_proj", "value"), ("g_proj", "gate"))
+    count = config["num_heads"]
+    heads = (count, -1)
     return rules(
-        *(Rule(f"{theirs}.weight", ours, (T, SplitAxis(1, heads))) for theirs, ours in named),
+        *projections("_proj.weight", query=count, key=count, value=count, gate=count),
         Rule("gk_proj.0.weight", "decay_down", T),
         Rule("gk_proj.1.weight", "decay_up", (T, SplitAxis(1, heads))),
         Rule("gk_proj.1.bias", "decay_bias", SplitAxis(0, heads)),

@@ -7,8 +7,15 @@ from ml_dtypes import bfloat16
 from seqjax.cells.griffin import griffin_block
 from seqjax.cells.sliding_window_attention import attention_block
 from seqjax.core.layers import zero_centred_rms_norm
-from seqjax.interop.families.trunks import LAYERS, ends, language_model, linear
-from seqjax.interop.operations import DEPTHWISE, SplitAxis, Stack, T, merge_axes
+from seqjax.interop.families.trunks import (
+    FEED_FORWARD,
+    LAYERS,
+    ends,
+    language_model,
+    linear,
+    projections,
+)
+from seqjax.interop.operations import DEPTHWISE, Stack, T, merge_axes
 from seqjax.interop.table import Family, Rule, under
 
 
@@ -82,13 +89,9 @@ def _recurrent(config):
 
 def _attention(config):
     heads = config["num_attention_heads"]
-    counts = {"q": heads, "k": config["num_key_value_heads"] or heads}
-    counts["v"] = counts["k"]
+    keys = config["num_key_value_heads"] or heads
     return (
-        *(
-            Rule(f"{name[0]}_proj.weight", name, (T, SplitAxis(1, (counts[name[0]], -1))))
-            for name in ("query", "key", "value")
-        ),
+        *projections("_proj.weight", query=heads, key=keys, value=keys),
         Rule("o_proj.weight", "output", T),
         Rule("o_proj.bias", "output_bias"),
     )
@@ -99,14 +102,7 @@ def _rules(config):
         Rule("temporal_pre_norm.weight", "time.norm.gain"),
         Rule("channel_pre_norm.weight", "channel.norm.gain"),
         *under("temporal_block.", "time.cell.", *_recurrent(config), *_attention(config)),
-        *(
-            rule
-            for name in ("gate", "up", "down")
-            for rule in (
-                Rule(f"mlp_block.{name}_proj.weight", f"channel.cell.{name}", T),
-                Rule(f"mlp_block.{name}_proj.bias", f"channel.cell.{name}_bias"),
-            )
-        ),
+        *under("mlp_block.", "", *FEED_FORWARD),
     )
     return (
         *under("model.layers.{layer}.", LAYERS, *layer),

@@ -10,8 +10,8 @@ from seqjax.core.layers import rms_norm
 from seqjax.core.reparametrized import reparametrized
 from seqjax.core.trees import widen
 from seqjax.interop.families.fla_models import DEFAULTS, REQUIRES, TIED, block, rules
-from seqjax.interop.families.trunks import in_a_row, language_model
-from seqjax.interop.operations import SplitAxis, T
+from seqjax.interop.families.trunks import in_a_row, language_model, projections
+from seqjax.interop.operations import T
 from seqjax.interop.table import Family, Rule
 
 
@@ -61,12 +61,11 @@ def _with_cell(block, cell):
 
 
 def _rules(config):
-    heads = (-1, _width(config))
-    named = (("q_proj", "query"), ("f_proj", "forget"), ("i_proj", "input"))
+    heads = config["hidden_size"] // _width(config)
     return (
         Rule("model.lower_bounds", "rnn.blocks.lower_bounds", float32=True),
         *rules(
-            *(Rule(f"{theirs}.weight", ours, (T, SplitAxis(1, heads))) for theirs, ours in named),
+            *projections("_proj.weight", query=heads, forget=heads, input=heads),
             Rule("g_norm.weight", "norm_gain"),
             Rule("o_proj.weight", "output", T),
         ),

@@ -6,7 +6,7 @@ from seqjax.core.errors import InputError
 from seqjax.core.layers import feed_forward, rms_norm
 from seqjax.core.stack import stack
 from seqjax.interop.families.delta_models import layer
-from seqjax.interop.families.trunks import FEED_FORWARD, LAYERS, ends, language_model
+from seqjax.interop.families.trunks import FEED_FORWARD, LAYERS, NORMS, ends, language_model
 from seqjax.interop.operations import Squeeze, T
 from seqjax.interop.table import Family, Rule, under
 
@@ -68,8 +68,7 @@ def _rules(config):
         Rule("g_b_proj.weight", "memory.gate_up", T),
     )
     whole = (
-        Rule("input_layernorm.weight", "time.norm.gain"),
-        Rule("post_attention_layernorm.weight", "channel.norm.gain"),
+        *NORMS,
         *under("self_attn.", "time.cell.", *own),
         *under("mlp.", "", *FEED_FORWARD),
     )

@@ -5,7 +5,7 @@ from seqjax.core.layers import feed_forward, rms_norm
 from seqjax.core.stack import residual, stack
 from seqjax.interop.families.delta_models import DECAYS, layer
 from seqjax.interop.families.hybrid_trunk import full_attention, linear_attention, linear_widths
-from seqjax.interop.families.trunks import FEED_FORWARD, LAYERS, ends, language_model
+from seqjax.interop.families.trunks import FEED_FORWARD, LAYERS, ends, language_model, projections
 from seqjax.interop.operations import SplitAxis, T
 from seqjax.interop.table import Family, Rule, under
 
@@ -37,16 +37,10 @@ def _linear(config):
 
 def _attention(config):
     queries, keys = config["num_attention_heads"], config["num_key_value_heads"]
-    each = (("query", queries), ("key", keys), ("value", keys))
     return (
-        *(
-            Rule(f"{name[0]}_proj.weight", name, (T, SplitAxis(1, (heads, -1))))
-            for name, heads in each
-        ),
-        *(
-            Rule(f"{name[0]}_norm.weight", f"{name}_gain", SplitAxis(0, (heads, -1)))
-            for name, heads in each[:2]
-        ),
+        *projections("_proj.weight", query=queries, key=keys, value=keys),
+        Rule("q_norm.weight", "query_gain", SplitAxis(0, (queries, -1))),
+        Rule("k_norm.weight", "key_gain", SplitAxis(0, (keys, -1))),
         Rule("o_proj.weight", "output", T),
     )
 

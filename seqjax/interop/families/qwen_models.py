@@ -11,7 +11,14 @@ from seqjax.interop.families.hybrid_trunk import (
     linear_attention,
     linear_widths,
 )
-from seqjax.interop.families.trunks import FEED_FORWARD, LAYERS, ends, language_model
+from seqjax.interop.families.trunks import (
+    FEED_FORWARD,
+    LAYERS,
+    NORMS,
+    ends,
+    language_model,
+    projections,
+)
 from seqjax.interop.operations import (
     DEPTHWISE,
     Reorder,
@@ -57,23 +64,16 @@ def _rotary(config):
     return {**own, **(config["rope_parameters"] or {})}
 
 
-ATTENTION = (
-    Rule("q_norm.weight", "query_gain"),
-    Rule("k_norm.weight", "key_gain"),
-    Rule("o_proj.weight", "output", T),
-)
-
-
 def _attention(config):
     """Queries and gates come head by head."""
-    queries, keys = (
-        (T, SplitAxis(1, (config[f"num_{name}_heads"], -1))) for name in ("attention", "key_value")
-    )
+    queries, keys = config["num_attention_heads"], config["num_key_value_heads"]
+    gated = (T, SplitAxis(1, (queries, -1)), Split(2, 2))
     return (
-        Rule("q_proj.weight", ("query", "gate"), (*queries, Split(2, 2))),
-        Rule("k_proj.weight", "key", keys),
-        Rule("v_proj.weight", "value", keys),
-        *ATTENTION,
+        Rule("q_proj.weight", ("query", "gate"), gated),
+        *projections("_proj.weight", key=keys, value=keys),
+        Rule("q_norm.weight", "query_gain"),
+        Rule("k_norm.weight", "key_gain"),
+        Rule("o_proj.weight", "output", T),
     )
 
 
@@ -112,8 +112,7 @@ def _apart(config):
 
 def _rules(config, inward, prefix):
     layer = (
-        Rule("input_layernorm.weight", "time.norm.gain"),
-        Rule("post_attention_layernorm.weight", "channel.norm.gain"),
+        *NORMS,
         *under("linear_attn.", "time.cell.", inward, *LINEAR),
         *under("self_attn.", "time.cell.", *_attention(config)),
         *under("mlp.", "", *FEED_FORWARD),

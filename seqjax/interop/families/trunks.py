@@ -7,7 +7,7 @@ from flax import nnx
 
 from seqjax.core.cell import Cell
 from seqjax.core.stack import stack
-from seqjax.interop.operations import Squeeze, T
+from seqjax.interop.operations import SplitAxis, Squeeze, T
 from seqjax.interop.table import Rule, under
 from seqjax.nn.language_model import LanguageModel
 
@@ -20,10 +20,15 @@ VECTOR = (Squeeze(0), Squeeze(0))
 FEED_FORWARD = under(
     "",
     "channel.cell.",
-    Rule("gate_proj.weight", "gate", T),
-    Rule("up_proj.weight", "up", T),
-    Rule("down_proj.weight", "down", T),
+    *(Rule(f"{name}_proj.weight", name, T) for name in ("gate", "up", "down")),
+    *(Rule(f"{name}_proj.bias", f"{name}_bias") for name in ("gate", "up", "down")),
 )
+
+NORMS = (
+    Rule("input_layernorm.weight", "time.norm.gain"),
+    Rule("post_attention_layernorm.weight", "channel.norm.gain"),
+)
+"""In front of the two parts of a block."""
 
 
 def language_model(
@@ -69,6 +74,14 @@ def in_a_row(blocks: Sequence[Cell]) -> Cell:
 def linear(theirs: str, ours: str) -> tuple[Rule, Rule]:
     """The rules of a linear layer that may have a bias."""
     return Rule(f"{theirs}.weight", f"{ours}.weights", T), Rule(f"{theirs}.bias", f"{ours}.bias")
+
+
+def projections(suffix: str, **heads: int) -> tuple[Rule, ...]:
+    """The rules of products by their first letter, `q_proj` for `query=heads`, cut in heads."""
+    return tuple(
+        Rule(f"{name[0]}{suffix}", name, (T, SplitAxis(1, (count, -1))))
+        for name, count in heads.items()
+    )
 
 
 def norm_rules(theirs: str, ours: str) -> tuple[Rule, Rule]:

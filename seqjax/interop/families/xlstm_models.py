@@ -2,8 +2,8 @@
 
 from seqjax.cells.mlstm import mlstm_block
 from seqjax.core.layers import rms_norm
-from seqjax.interop.families.trunks import LAYERS, ends, language_model
-from seqjax.interop.operations import SplitAxis, T
+from seqjax.interop.families.trunks import LAYERS, ends, language_model, projections
+from seqjax.interop.operations import T
 from seqjax.interop.table import Family, Rule, under
 
 
@@ -29,14 +29,14 @@ def _build(config, shapes, rngs):
 
 
 def _layer(config):
-    heads = (T, SplitAxis(1, (config["num_heads"], -1)))
+    heads = config["num_heads"]
     return (
         Rule("norm_mlstm.weight", "time.norm.gain"),
         Rule("norm_ffn.weight", "channel.norm.gain"),
         *under(
             "mlstm_layer.",
             "time.cell.",
-            *(Rule(f"{name[0]}.weight", name, heads) for name in ("query", "key", "value")),
+            *projections(".weight", query=heads, key=heads, value=heads),
             Rule("ogate_preact.weight", "gate", T),
             Rule("igate_preact.weight", "input", T, float32=True),
             Rule("igate_preact.bias", "input_bias", float32=True),
