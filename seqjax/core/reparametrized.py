@@ -1,57 +1,63 @@
 """Cells whose parameters are computed from others at every call."""
 
-import functools
-from collections.abc import Callable
+import dataclasses
+from typing import Protocol, runtime_checkable
 
 import jax
 
 from seqjax.core.cell import Cell, factory
 from seqjax.core.stack import expect_cell, no_step
 from seqjax.core.trees import narrow, widen
-from seqjax.core.types import Params
+from seqjax.core.types import Array, Params
+
+
+@runtime_checkable
+class Change(Protocol):
+    """Parameters of another form. Equal ones must compare equal, as dataclasses do: cells are
+    static where programs are compiled."""
+
+    def load(self, params: Params) -> Params:
+        """What the cell computes with, of the parameters; gradients go through it."""
+        ...
+
+    def save(self, params: Params) -> Params:
+        """What the parameters start with, of those that the cell starts with."""
+        ...
 
 
 @factory
-def reparametrized(
-    cell: Cell, *, load: Callable[[Params], Params], save: Callable[[Params], Params]
-) -> Cell:
+def reparametrized(cell: Cell, change: Change) -> Cell:
     """A cell that is trained in terms of other parameters.
 
-        carry, y = cell.step(load(params), carry, x)
+        carry, y = cell.step(change.load(params), carry, x)
 
     Args:
       cell: any cell.
-      load: what the cell computes with, of the parameters; gradients go through it.
-      save: what the parameters start with, of those that the cell starts with.
+      change: from the parameters to those of the cell.
 
     Returns:
       A cell with other parameters, and with the carry and the outputs of the given one.
 
     Example:
-      >>> import jax, jax.numpy as jnp
+      >>> import jax
       >>> from seqjax.core.layers import rms_norm
-      >>> from seqjax.core.reparametrized import reparametrized
-      >>> positive = reparametrized(
-      ...     rms_norm(2),
-      ...     load=lambda params: jax.tree.map(jnp.exp, params),
-      ...     save=lambda params: jax.tree.map(jnp.log, params),
-      ... )
-      >>> positive.init(jax.random.key(0), 2)
+      >>> from seqjax.core.reparametrized import ZeroCentred, reparametrized
+      >>> reparametrized(rms_norm(2), ZeroCentred("gain")).init(jax.random.key(0), 2)
       {'gain': Array([0., 0.], dtype=float32)}
     """
     expect_cell("reparametrized", cell)
 
     def init(key, in_features):
-        return save(cell.init(key, in_features))
+        return change.save(cell.init(key, in_features))
 
     def initial_carry(params, batch_shape=()):
-        return cell.initial_carry(load(params), batch_shape)
+        return cell.initial_carry(change.load(params), batch_shape)
 
     def step(params, carry, x):
-        return cell.step(load(params), carry, x)
+        return cell.step(change.load(params), carry, x)
 
     def sequence(scan, params, carry, initial, xs, steps):
-        return scan(cell, load(params), carry, initial, xs, steps)
+        return scan(cell, change.load(params), carry, initial, xs, steps)
 
     return Cell(
         init=init,
@@ -68,34 +74,28 @@ def reparametrized(
     )
 
 
-def zero_centred(cell: Cell, *names: str) -> Cell:
-    """A cell in which the gains of these names are what they have beyond 1.
-
-    Near 1, a narrow dtype has few numbers; near 0 it has many.
+@dataclasses.dataclass(frozen=True, init=False)
+class ZeroCentred:
+    """Gains are what they have beyond 1: near 1, a narrow dtype has few numbers, near 0 many.
 
     Args:
-      cell: any cell.
-      *names: the last part of their paths in its parameters.
-
-    Returns:
-      As from `reparametrized`.
-
-    Example:
-      >>> import jax
-      >>> from seqjax.core.layers import rms_norm
-      >>> from seqjax.core.reparametrized import zero_centred
-      >>> zero_centred(rms_norm(2), "gain").init(jax.random.key(0), 2)
-      {'gain': Array([0., 0.], dtype=float32)}
+      *names: the last part of their paths.
     """
-    moved = functools.partial(_moved, names)
-    return reparametrized(
-        cell, load=functools.partial(moved, 1.0), save=functools.partial(moved, -1.0)
-    )
 
+    names: tuple[str, ...]
 
-def _moved(names: tuple[str, ...], number: float, params: Params) -> Params:
-    def move(path, leaf):
-        own = jax.tree_util.keystr(path[-1:], simple=True) in names
-        return narrow(widen(leaf) + number, leaf) if own else leaf
+    def __init__(self, *names: str):
+        object.__setattr__(self, "names", names)
 
-    return jax.tree.map_with_path(move, params)
+    def load(self, params: Params) -> Params:
+        return self._moved(params, 1.0)
+
+    def save(self, params: Params) -> Params:
+        return self._moved(params, -1.0)
+
+    def _moved(self, params: Params, number: float) -> Params:
+        def move(path, leaf: Array) -> Array:
+            own = jax.tree_util.keystr(path[-1:], simple=True) in self.names
+            return narrow(widen(leaf) + number, leaf) if own else leaf
+
+        return jax.tree.map_with_path(move, params)

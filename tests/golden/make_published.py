@@ -4,14 +4,15 @@
     python -m tests.golden.make_published [--check] [name ...]
 
 in an environment of its own, on a CPU. Each is a folder in `published/`, in the form of the Hugging
-Face Hub, with `expected.npz` beside: tokens and logits, in float32. With `--check` nothing is
+Face Hub, with `expected.npz` beside: tokens, logits, and the state after half of the tokens, in
+float32. With `--check` nothing is
 written: the library must read every folder and compute what it holds.
 """
 
 import argparse
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,8 @@ def qwen3_next() -> Any:
 def qwen3_5_text() -> Any:
     from transformers import Qwen3_5ForCausalLM, Qwen3_5TextConfig
 
-    return Qwen3_5ForCausalLM(Qwen3_5TextConfig(**{**SMALL, **QWEN}))
+    # Heads that do not divide the width, as in the model of 27 billion parameters.
+    return Qwen3_5ForCausalLM(Qwen3_5TextConfig(**{**SMALL, **QWEN, "hidden_size": 6}))
 
 
 def qwen3_5() -> Any:
@@ -124,6 +126,16 @@ def qwen3_5() -> Any:
     text = {**SMALL, **QWEN, "tie_word_embeddings": True}
     config = Qwen3_5Config(text_config=text, vision_config=eye, tie_word_embeddings=True)
     return Qwen3_5ForConditionalGeneration(config)
+
+
+def kimi_linear() -> Any:
+    from transformers import KimiLinearConfig, KimiLinearForCausalLM
+
+    own = {"hidden_size": 8, "intermediate_size": 5, "linear_num_heads": 2, "linear_head_dim": 3}
+    own |= {"layer_types": ["linear_attention"] * 2, "mlp_layer_types": ["dense"] * 2}
+    own |= {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    # It asks its cache for its length, which one without attention does not know.
+    return KimiLinearForCausalLM(KimiLinearConfig(**{**SMALL, **own}, use_cache=False))
 
 
 def mamba_original() -> Any:
@@ -188,6 +200,7 @@ MODELS: dict[str, Callable[[], Any]] = {
         qwen3_next,
         qwen3_5_text,
         qwen3_5,
+        kimi_linear,
         mamba_original,
         mamba2_original,
     )
@@ -213,6 +226,19 @@ def olmo_hybrid_names(arrays: dict[str, Any]) -> dict[str, Any]:
     return published
 
 
+def kimi_linear_names(arrays: dict[str, Any]) -> dict[str, Any]:
+    """As in the file that is published, in which dense layers are called so."""
+    published = {}
+    for name, array in arrays.items():
+        short = name.replace("forget_gate.", "")
+        if name.endswith("conv1d.weight"):
+            cut = zip("qkv", np.split(array, 3), strict=True)
+            published |= {short.replace("conv1d", f"{z}_conv1d"): part for z, part in cut}
+        else:
+            published[short] = array
+    return published
+
+
 def original_names(arrays: dict[str, Any]) -> dict[str, Any]:
     """As `mamba_ssm` calls them; a tied head is written as well."""
     return {name.replace("embeddings", "embedding"): array for name, array in arrays.items()}
@@ -220,6 +246,7 @@ def original_names(arrays: dict[str, Any]) -> dict[str, Any]:
 
 NAMES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "olmo_hybrid": olmo_hybrid_names,
+    "kimi_linear": kimi_linear_names,
     "mamba_original": original_names,
     "mamba2_original": original_names,
 }
@@ -231,7 +258,41 @@ def expected(model: Any) -> dict[str, np.ndarray]:
 
     tokens = torch.arange(2 * TIME).reshape(2, TIME) * 5 % VOCABULARY
     with torch.no_grad():
-        return {"tokens": tokens.numpy(), "logits": model.eval()(tokens).logits.numpy()}
+        logits = model.eval()(tokens).logits.numpy()
+        return {"tokens": tokens.numpy(), "logits": logits, **cached(model, tokens[:, : TIME // 2])}
+
+
+def cached(model: Any, tokens: Any) -> dict[str, np.ndarray]:
+    """What the library keeps of tokens for those that follow, by layer, if it says so."""
+    config = model.config.get_text_config()
+    if not config.use_cache:
+        return {}
+    output = model(tokens, use_cache=True)
+    if "state" in output:
+        by_part = (tensor.unbind(-1) for tensor in output.state)
+        found = [dict(zip(RWKV4, each, strict=True)) for each in zip(*by_part, strict=True)]
+    else:
+        cache = output.get("cache_params", output.get("past_key_values"))
+        found = [parts(layer) for layer in cache.layers]
+    return by_layer(found)
+
+
+def by_layer(found: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """What each layer keeps, as it is called in a golden file."""
+    return {
+        f"cache.{index}.{name}": tensor.numpy()
+        for index, one in enumerate(found)
+        for name, tensor in one.items()
+    }
+
+
+RWKV4 = ("channel", "time", "numerator", "denominator", "maximum")
+
+
+def parts(layer: Any) -> dict[str, Any]:
+    if hasattr(layer, "recurrent_states"):
+        return {"convolution": layer.conv_states[0], "memory": layer.recurrent_states[0]}
+    return {"keys": layer.keys, "values": layer.values}
 
 
 def make(name: str) -> None:
@@ -268,8 +329,9 @@ def find(name: str) -> dict[str, np.ndarray]:
 
 def check(name: str, found: dict[str, np.ndarray]) -> None:
     with np.load(FOLDER / name / "expected.npz") as file:
-        np.testing.assert_array_equal(found["tokens"], file["tokens"])
-        np.testing.assert_allclose(found["logits"], file["logits"], 1e-5, 1e-5, err_msg=name)
+        assert found.keys() == set(file.files), name
+        for key, array in found.items():
+            np.testing.assert_allclose(array, file[key], 1e-5, 1e-5, err_msg=f"{name} {key}")
 
 
 def command(
@@ -281,9 +343,15 @@ def command(
     parser = argparse.ArgumentParser()
     parser.add_argument("names", nargs="*", default=names)
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--expected", action="store_true", help="write what is found, no weights")
     asked = parser.parse_args()
     for name in asked.names:
-        check(name, find(name)) if asked.check else make(name)
+        if asked.check:
+            check(name, find(name))
+        elif asked.expected:
+            np.savez_compressed(FOLDER / name / "expected.npz", **find(name))
+        else:
+            make(name)
         print(name)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.golden.make_published import FOLDER, TIME, VOCABULARY, command
+from tests.golden.make_published import FOLDER, TIME, VOCABULARY, by_layer, command
 
 SMALL = {
     "vocab_size": VOCABULARY,
@@ -65,7 +65,24 @@ def expected(model: Any) -> dict[str, np.ndarray]:
 
     tokens = torch.arange(2 * TIME).reshape(2, TIME) * 5 % VOCABULARY
     with torch.no_grad():
-        return {"tokens": tokens.numpy(), "logits": model.eval()(tokens).logits.numpy()}
+        logits = model.eval()(tokens).logits.numpy()
+        cache = model(tokens[:, : TIME // 2], use_cache=True).past_key_values
+    return {"tokens": tokens.numpy(), "logits": logits, **by_layer([parts(one) for one in cache])}
+
+
+def parts(layer: dict[str, Any]) -> dict[str, Any]:
+    """Several convolutions are one here; RWKV keeps the last inputs of its two parts."""
+    import torch
+
+    inputs, channel = layer["conv_state"], layer["ffn_state"]
+    several = isinstance(inputs, (list, tuple))
+    found = {
+        "memory": layer["recurrent_state"],
+        "convolution": torch.cat(inputs, 1) if several else None,
+        "time": None if several else inputs,
+        "channel": channel,
+    }
+    return {name: tensor for name, tensor in found.items() if tensor is not None}
 
 
 def make(name: str) -> None:

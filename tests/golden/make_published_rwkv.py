@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.golden.make_published import FOLDER, TIME, VOCABULARY, command
+from tests.golden.make_published import FOLDER, TIME, VOCABULARY, by_layer, command
 
 C, H, N, HIDDEN = 8, 2, 4, 6
 R = {"w": 2, "a": 3, "v": 4, "g": 5}
@@ -114,7 +114,22 @@ def expected(name: str, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         model = RWKV(model=str(path.with_suffix("")), strategy="cpu fp32")
     tokens = np.arange(2 * TIME).reshape(2, TIME) * 5 % VOCABULARY
     logits = [model.forward(row.tolist(), None, full_output=True)[0].numpy() for row in tokens]
-    return {"tokens": tokens, "logits": np.stack(logits)}
+    states = [model.forward(row[: TIME // 2].tolist(), None)[1] for row in tokens]
+    # The parts of all layers in a row.
+    parts = [torch.stack(list(rows)) for rows in zip(*states, strict=True)]
+    names = PARTS[name]
+    found = [
+        dict(zip(names, parts[start : start + len(names)], strict=True))
+        for start in range(0, len(parts), len(names))
+    ]
+    return {"tokens": tokens, "logits": np.stack(logits), **by_layer(found)}
+
+
+PARTS = {
+    "rwkv4_pth": ("time", "numerator", "denominator", "maximum", "channel"),
+    "rwkv6_pth": ("time", "memory", "channel"),
+    "rwkv7_pth": ("time", "memory", "channel"),
+}
 
 
 def make(name: str) -> None:

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 import seqjax as sj
 from tests.golden.make_published import FOLDER
 from tests.interop import published_sizes
+from tests.interop.caches import expect_cache
 
 MODELS = sorted(folder.name for folder in FOLDER.iterdir())
 
@@ -24,6 +25,7 @@ def test_logits_in_two_halves(name):
     run = jax.jit(lambda carry, tokens: model(tokens, carry))
     half = tokens.shape[1] // 2
     carry, first = run(model.initial_carry((len(tokens),)), tokens[:, :half])
+    expect_cache(name, carry, FOLDER / name / "expected.npz")
     _, second = run(carry, tokens[:, half:])
     found = jnp.concatenate([first, second], 1)
     np.testing.assert_allclose(found, logits, rtol=1e-5, atol=1e-5 * np.abs(logits).max())

@@ -113,6 +113,32 @@ def test_configs(folder):
     refused(folder, "has no config.json, and the names of the weights tell no family")
 
 
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"model_type": "qwen3_next"}, r"layer 0 is a mixture of 512 experts .*mlp.experts"),
+        ({"model_type": "kimi_linear"}, r"model.layers.1.mlp is a mixture of experts"),
+        (
+            {"model_type": "kimi_linear", "linear_attn_config": {"full_attn_layers": [1]}},
+            r"model.layers.0.self_attn is latent attention",
+        ),
+        (
+            {"model_type": "qwen3_5_text", "rope_parameters": {"rope_type": "yarn"}},
+            "rope_type can be 'default' here; this model has 'yarn'",
+        ),
+        (
+            {"model_type": "qwen3_5", "text_config": {"hidden_act": "gelu"}},
+            "hidden_act can be 'silu' here; this model has 'gelu'",
+        ),
+        ({"model_type": "qwen3_5"}, "the config or the weights say nothing of 'text_config'"),
+        ({"model_type": "hgrn2", "use_lower_bound": False}, "use_lower_bound can be True here"),
+    ],
+    ids=str,
+)
+def test_layers_without_a_cell(config, message):
+    refused({"lm_head.weight": np.zeros((3, 2))}, message, config=config)
+
+
 def test_pickles(folder, monkeypatch):
     """Without PyTorch, and with what PyTorch raises."""
     path = folder / "model.pth"

@@ -8,6 +8,7 @@ from seqjax.interop.families.gemma_models import RECURRENT_GEMMA
 from seqjax.interop.families.haiku_layers import HAIKU
 from seqjax.interop.families.hgrn2_models import HGRN2
 from seqjax.interop.families.keras_layers import KERAS
+from seqjax.interop.families.kimi_models import KIMI_LINEAR
 from seqjax.interop.families.mamba2_models import MAMBA2, MAMBA2_ORIGINAL
 from seqjax.interop.families.mamba_models import FALCON_MAMBA, MAMBA, MAMBA_ORIGINAL
 from seqjax.interop.families.olmo_models import OLMO_HYBRID
@@ -45,6 +46,7 @@ FAMILIES: tuple[Family, ...] = (
     DELTA_NET,
     GATED_DELTA_NET,
     KDA,
+    KIMI_LINEAR,
     RECURRENT_GEMMA,
     OLMO_HYBRID,
     QWEN3_NEXT,

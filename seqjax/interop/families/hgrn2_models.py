@@ -1,6 +1,6 @@
 """HGRN2: fla's names. All layers learn together what each never forgets more of."""
 
-import functools
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -26,31 +26,34 @@ def _build(config, shapes, rngs):
     # There, queries are divided by the root of the width, and the epsilon of the norm behind that
     # is a fixed one.
     cell = hgrn2(features, heads=features // width, lower_bound=None, epsilon=1e-5 * width)
-    blocks = reparametrized(
-        in_a_row([block(config, cell)] * layers),
-        load=_each_its_own,
-        save=functools.partial(_all_together, (layers, features)),
-    )
+    blocks = in_a_row([block(config, cell)] * layers)
+    blocks = reparametrized(blocks, SharedLowerBounds(layers, features))
     last = rms_norm(features, epsilon=config["norm_eps"])
     return language_model(config, blocks, last, rngs)
 
 
-def _each_its_own(params):
-    """Lower bounds from 0 upwards; cells take logarithms, so 0 is the smallest number."""
-    shares = jax.nn.softmax(widen(params["lower_bounds"]), axis=0)
-    bounds = jnp.maximum(jnp.cumsum(shares, axis=0) - shares[:1], jnp.finfo(shares.dtype).tiny)
-    return {
-        name: _with_cell(params[name], {**params[name]["time"]["cell"], "lower_bound": bound})
-        for name, bound in ((f"block_{layer}", bound) for layer, bound in enumerate(bounds))
-    }
+@dataclasses.dataclass(frozen=True)
+class SharedLowerBounds:
+    """Lower bounds from 0 upwards, one for each feature of each layer, by a cumulative softmax."""
 
+    layers: int
+    features: int
 
-def _all_together(shape, params):
-    def without(cell):
-        return {name: leaf for name, leaf in cell.items() if name != "lower_bound"}
+    def load(self, params):
+        """Cells take their logarithm, so 0 is the smallest number."""
+        shares = jax.nn.softmax(widen(params["lower_bounds"]), axis=0)
+        bounds = jnp.maximum(jnp.cumsum(shares, axis=0) - shares[:1], jnp.finfo(shares.dtype).tiny)
+        return {
+            name: _with_cell(params[name], {**params[name]["time"]["cell"], "lower_bound": bound})
+            for name, bound in ((f"block_{layer}", bound) for layer, bound in enumerate(bounds))
+        }
 
-    own = {name: _with_cell(one, without(one["time"]["cell"])) for name, one in params.items()}
-    return {**own, "lower_bounds": jnp.zeros(shape)}
+    def save(self, params):
+        def without(cell):
+            return {name: leaf for name, leaf in cell.items() if name != "lower_bound"}
+
+        own = {name: _with_cell(one, without(one["time"]["cell"])) for name, one in params.items()}
+        return {**own, "lower_bounds": jnp.zeros((self.layers, self.features))}
 
 
 def _with_cell(block, cell):

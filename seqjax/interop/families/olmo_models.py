@@ -1,42 +1,21 @@
 """OLMo Hybrid: Gated DeltaNet, with attention in every fourth layer."""
 
-from seqjax.cells.delta import gated_delta_net
-from seqjax.cells.sliding_window_attention import sliding_window_attention
 from seqjax.core.blocks import prenorm
 from seqjax.core.layers import feed_forward, rms_norm
 from seqjax.core.stack import residual, stack
 from seqjax.interop.families.delta_models import DECAYS, layer
+from seqjax.interop.families.hybrid_trunk import full_attention, linear_attention, linear_widths
 from seqjax.interop.families.trunks import FEED_FORWARD, LAYERS, ends, language_model
 from seqjax.interop.operations import SplitAxis, T
 from seqjax.interop.table import Family, Rule, under
 
 
 def _build(config, shapes, rngs):
-    width, epsilon, rope = (
-        config[key] for key in ("hidden_size", "rms_norm_eps", "rope_parameters")
-    )
+    width, epsilon = config["hidden_size"], config["rms_norm_eps"]
     forward = feed_forward(width, hidden=config["intermediate_size"])
     norm = rms_norm(width, epsilon=epsilon)
-    memory = gated_delta_net(
-        width,
-        heads=config["linear_num_value_heads"],
-        key_heads=config["linear_num_key_heads"],
-        key_width=config["linear_key_head_dim"],
-        value_width=config["linear_value_head_dim"],
-        convolution=config["linear_conv_kernel_dim"],
-        convolution_bias=False,
-        negative_eigenvalues=config["linear_allow_neg_eigval"],
-    )
-    attention = sliding_window_attention(
-        width,
-        window=config["max_position_embeddings"],
-        heads=config["num_attention_heads"],
-        key_heads=config["num_key_value_heads"],
-        rotary=float(rope is not None),
-        base=(rope or {}).get("rope_theta", 10000.0),
-        norm="all",
-        epsilon=epsilon,
-    )
+    memory = linear_attention(config, negative_eigenvalues=config["linear_allow_neg_eigval"])
+    attention = full_attention(config, norm="all")
     kinds = {
         "linear_attention": stack(
             time=prenorm(memory, epsilon=epsilon), channel=prenorm(forward, epsilon=epsilon)
@@ -51,9 +30,7 @@ def _build(config, shapes, rngs):
 
 
 def _linear(config):
-    heads = config["linear_num_value_heads"]
-    keys = config["linear_num_key_heads"] * config["linear_key_head_dim"]
-    values = heads * config["linear_value_head_dim"]
+    heads, keys, values = linear_widths(config)
     inward = tuple(f"{name}_proj" for name in "qkvbag")
     return layer(inward, (keys, keys, values, heads, heads, values), *DECAYS)
 

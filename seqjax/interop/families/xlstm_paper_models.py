@@ -6,7 +6,7 @@ from seqjax.cells.mlstm_layer import mlstm_layer
 from seqjax.cells.slstm import slstm_block
 from seqjax.core.blocks import prenorm
 from seqjax.core.layers import layer_norm
-from seqjax.core.reparametrized import zero_centred
+from seqjax.core.reparametrized import ZeroCentred, reparametrized
 from seqjax.interop.families.trunks import LAYERS, ends, language_model
 from seqjax.interop.operations import DEPTHWISE, Split, SplitAxis, Stack, T, Transpose
 from seqjax.interop.table import Family, Rule, under
@@ -16,7 +16,7 @@ def _build(config, shapes, rngs):
     width, layers = config["embedding_dim"], config["num_blocks"]
     scalar = range(layers) if config["slstm_at"] == "all" else config["slstm_at"]
     kinds = {True: _scalar_block, False: _matrix_block}
-    norm = zero_centred(layer_norm(width, bias=False), "gain")
+    norm = reparametrized(layer_norm(width, bias=False), ZeroCentred("gain"))
     named = {"hidden_size": width, "tie_word_embeddings": config["tie_weights"]}
     return language_model(
         {**config, **named},
@@ -37,7 +37,8 @@ def _matrix_block(config, layer, layers):
         layers=layers,
         scaled_epsilon=True,
     )
-    return zero_centred(prenorm(memory, norm=layer_norm, bias=False), "gain", "norm_gain")
+    block = prenorm(memory, norm=layer_norm, bias=False)
+    return reparametrized(block, ZeroCentred("gain", "norm_gain"))
 
 
 MATRIX = {"num_heads": 4, "proj_factor": 2.0, "conv1d_kernel_size": 4, "qkv_proj_blocksize": 4}
@@ -60,7 +61,7 @@ def _scalar_block(config, layer, layers):
         heads=own["num_heads"],
         convolution=own["conv1d_kernel_size"],
     )
-    return zero_centred(block, "gain", "norm")
+    return reparametrized(block, ZeroCentred("gain", "norm"))
 
 
 CONVOLUTION = (
