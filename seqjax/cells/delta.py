@@ -128,12 +128,15 @@ def gated_delta_net(
     code begins at 0, whose logarithm there is none. b_a starts so that softplus gives time steps
     of 0.001 to 0.1, as in Mamba. Fewer q and k than memories: Qwen3-Next.
     """
-    width = head_width("gated_delta_net", "features", features, heads)
+    heads = positive_int("gated_delta_net", "heads", heads)
     if heads % positive_int("gated_delta_net", "key_heads", key_heads or heads):
         raise ValueError(
             f"gated_delta_net: `key_heads={key_heads}` must divide `heads`, which is {heads}."
         )
-    keys = max(1, 3 * width // 4) if key_width is None else key_width
+    if key_width is None:
+        width = head_width("gated_delta_net", "features", features, heads)
+        key_width = max(1, 3 * width // 4)
+    keys = positive_int("gated_delta_net", "key_width", key_width)
     values = 2 * keys if value_width is None else value_width
 
     def decay(p: Params, a: Array) -> Array:

@@ -113,7 +113,8 @@ def qwen3_next() -> Any:
 def qwen3_5_text() -> Any:
     from transformers import Qwen3_5ForCausalLM, Qwen3_5TextConfig
 
-    return Qwen3_5ForCausalLM(Qwen3_5TextConfig(**{**SMALL, **QWEN}))
+    # Heads that do not divide the width, as in the model of 27 billion parameters.
+    return Qwen3_5ForCausalLM(Qwen3_5TextConfig(**{**SMALL, **QWEN, "hidden_size": 6}))
 
 
 def qwen3_5() -> Any:

@@ -55,6 +55,30 @@ def rwkv7(width, layers, decay, value, gate):
     }
 
 
+def qwen(width, layers, hidden, heads=16, memories=32, *, tied=False):
+    return {
+        "model_type": "qwen3_5_text",
+        "hidden_size": width,
+        "num_hidden_layers": layers,
+        "intermediate_size": hidden,
+        "num_attention_heads": heads,
+        "linear_num_value_heads": memories,
+        "tie_word_embeddings": tied,
+    }
+
+
+def gemma(width, layers, hidden, heads):
+    return {
+        "model_type": "recurrent_gemma",
+        "hidden_size": width,
+        "lru_width": width,
+        "num_hidden_layers": layers,
+        "intermediate_size": hidden,
+        "num_attention_heads": heads,
+        "num_key_value_heads": 1,
+    }
+
+
 SIZES = {
     # name: (config, the number of parameters as it was published)
     "mamba-130m": (mamba(768, 24), 129_135_360),
@@ -95,7 +119,14 @@ SIZES = {
     "rwkv7-2.9b": (rwkv7(2560, 32, 96, 64, 320), 2_947_735_040),
     "xlstm-7b": ({"model_type": "xlstm"}, 6_865_424_896),
     "gla-1.3b": ({"model_type": "gla", "intermediate_size": 5632}, 1.37e9),
+    "hgrn2-1.3b": ({"model_type": "hgrn2", "intermediate_size": 5632}, 1.37e9),
     "delta_net-1.3b": ({"model_type": "delta_net", "intermediate_size": 5632}, 1.37e9),
+    "recurrentgemma-2b": (gemma(2560, 26, 15360, 10), 2.68e9),
+    # These as transformers counts them.
+    "olmo-hybrid-7b": ({"model_type": "olmo_hybrid"}, 7_430_870_688),
+    "qwen3.5-4b": (qwen(2560, 32, 9216, tied=True), 4_205_751_296),
+    "qwen3.5-9b": (qwen(4096, 32, 12288), 8_953_803_264),
+    "qwen3.5-27b": (qwen(5120, 64, 17408, 24, 48), 26_895_998_464),
 }
 
 
