@@ -85,7 +85,7 @@ class Survey:
         known = ~np.isnan(values)
         self.values += known.size
         self.missing += int((~known).sum())
-        sentinel = np.isin(values, [*SENTINELS, *np.float32(SENTINELS)])
+        sentinel = np.isin(values, [*SENTINELS, *np.asarray(SENTINELS, np.float32)])
         for value, count in zip(*np.unique(values[sentinel], return_counts=True), strict=True):
             self.sentinels[float(value)] += int(count)
         self._ranges["all"] = _widened(self._ranges.get("all"), values, known)

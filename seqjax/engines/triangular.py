@@ -62,7 +62,7 @@ def inverse(strict: Array) -> Array:
         top = jnp.concatenate([above, jnp.zeros_like(above)], axis=-1)
         inverses = jnp.concatenate([top, jnp.concatenate([corner, below], axis=-1)], axis=-2)
         block *= 2
-    return inverses.reshape(*lead, size, size)
+    return inverses.squeeze(-3).reshape(*lead, size, size)  # One axis is split, for such a mesh.
 
 
 @inverse.defjvp
