@@ -107,7 +107,9 @@ QWEN = {
 def qwen3_next() -> Any:
     from transformers import Qwen3NextConfig, Qwen3NextForCausalLM
 
-    return Qwen3NextForCausalLM(Qwen3NextConfig(**{**SMALL, **QWEN}, mlp_only_layers=[0, 1]))
+    experts = {"num_experts": 4, "num_experts_per_tok": 2, "mlp_only_layers": [0]}
+    experts |= {"moe_intermediate_size": 4, "shared_expert_intermediate_size": 2}
+    return Qwen3NextForCausalLM(Qwen3NextConfig(**{**SMALL, **QWEN}, **experts))
 
 
 def qwen3_5_text() -> Any:

@@ -124,6 +124,7 @@ SIZES = {
     "recurrentgemma-2b": (gemma(2560, 26, 15360, 10), 2.68e9),
     # These as transformers counts them.
     "olmo-hybrid-7b": ({"model_type": "olmo_hybrid"}, 7_430_870_688),
+    "qwen3-next-80b": ({"model_type": "qwen3_next"}, 79_674_391_296),
     "qwen3.5-4b": (qwen(2560, 32, 9216, tied=True), 4_205_751_296),
     "qwen3.5-9b": (qwen(4096, 32, 12288), 8_953_803_264),
     "qwen3.5-27b": (qwen(5120, 64, 17408, 24, 48), 26_895_998_464),

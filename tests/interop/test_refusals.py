@@ -116,7 +116,6 @@ def test_configs(folder):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"model_type": "qwen3_next"}, r"layer 0 is a mixture of 512 experts .*mlp.experts"),
         ({"model_type": "kimi_linear"}, r"model.layers.1.mlp is a mixture of experts"),
         (
             {"model_type": "kimi_linear", "linear_attn_config": {"full_attn_layers": [1]}},

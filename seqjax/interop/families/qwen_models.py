@@ -1,10 +1,15 @@
 """Qwen3-Next and Qwen3.5: Gated DeltaNet, with gated attention in every fourth layer."""
 
 from seqjax.core.blocks import prenorm
-from seqjax.core.errors import InputError
-from seqjax.core.layers import feed_forward, zero_centred_rms_norm
+from seqjax.core.layers import zero_centred_rms_norm
 from seqjax.core.stack import stack
 from seqjax.interop.families.delta_models import DECAYS
+from seqjax.interop.families.experts import (
+    EXPERTS,
+    expert_rules,
+    feed_forwards,
+    sparse_layers,
+)
 from seqjax.interop.families.hybrid_trunk import (
     LINEAR_SIZES,
     full_attention,
@@ -41,14 +46,15 @@ def _build(config, shapes, rngs):
         zero_centred=True,
         gate=True,
     )
-    channel = prenorm(feed_forward(width, hidden=config["intermediate_size"]), **options)
-    kinds = {
-        "linear_attention": stack(
-            time=prenorm(linear_attention(config, epsilon=epsilon), **options), channel=channel
-        ),
-        "full_attention": stack(time=prenorm(attention, **options), channel=channel),
+    times = {
+        "linear_attention": prenorm(linear_attention(config, epsilon=epsilon), **options),
+        "full_attention": prenorm(attention, **options),
     }
-    blocks = [kinds[kind] for kind in _layer_types(config)]
+    channels = {
+        sparse: prenorm(channel, **options) for sparse, channel in feed_forwards(config).items()
+    }
+    kinds = zip(_layer_types(config), sparse_layers(config), strict=True)
+    blocks = [stack(time=times[kind], channel=channels[sparse]) for kind, sparse in kinds]
     return language_model(config, blocks, zero_centred_rms_norm(width, epsilon=epsilon), rngs)
 
 
@@ -115,7 +121,7 @@ def _rules(config, inward, prefix):
         *NORMS,
         *under("linear_attn.", "time.cell.", inward, *LINEAR),
         *under("self_attn.", "time.cell.", *_attention(config)),
-        *under("mlp.", "", *FEED_FORWARD),
+        *under("mlp.", "", *FEED_FORWARD, *expert_rules(config)),
     )
     return (
         *under(f"{prefix}.layers.{{layer}}.", LAYERS, *layer),
@@ -147,6 +153,7 @@ QWEN3_5_TEXT = Family(
         "full_attention_interval": 4,
         "tie_word_embeddings": False,
         **LINEAR_SIZES,
+        **EXPERTS,
     },
     requires=REQUIRES,
     tied={"lm_head.weight": "model.embed_tokens.weight"},
@@ -171,24 +178,10 @@ QWEN3_5 = Family(
 )
 
 
-def _build_dense(config, shapes, rngs):
-    """Its config names the layers without experts."""
-    every, dense = config["decoder_sparse_step"], config["mlp_only_layers"] or ()
-    layers = range(config["num_hidden_layers"]) if config["num_experts"] else ()
-    sparse = [layer for layer in layers if layer not in dense and (layer + 1) % every == 0]
-    if sparse:
-        raise InputError(
-            f"qwen3_next: layer {sparse[0]} is a mixture of {config['num_experts']} experts "
-            f"(model.layers.{sparse[0]}.mlp.experts), for which there is no cell here; expected "
-            "every layer in mlp_only_layers, or num_experts=0."
-        )
-    return _build(config, shapes, rngs)
-
-
 QWEN3_NEXT = Family(
     "qwen3_next",
     matches=lambda config, shapes: config.get("model_type") == "qwen3_next",
-    build=_build_dense,
+    build=_build,
     rules=lambda config: _rules(config, _grouped(config), "model"),
     defaults={
         **QWEN3_5_TEXT.defaults,
@@ -198,8 +191,6 @@ QWEN3_NEXT = Family(
         "num_hidden_layers": 48,
         "num_key_value_heads": 2,
         "num_experts": 512,
-        "decoder_sparse_step": 1,
-        "mlp_only_layers": None,
     },
     requires=REQUIRES,
     tied=QWEN3_5_TEXT.tied,
