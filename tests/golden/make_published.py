@@ -267,6 +267,9 @@ def expected(model: Any) -> dict[str, np.ndarray]:
 def cached(model: Any, tokens: Any) -> dict[str, np.ndarray]:
     """What the library keeps of tokens for those that follow, by layer, if it says so."""
     config = model.config.get_text_config()
+    if config.model_type == "recurrent_gemma":
+        model(tokens, use_cache=True)
+        return by_layer([held(layer.temporal_block) for layer in model.model.layers])
     if not config.use_cache:
         return {}
     output = model(tokens, use_cache=True)
@@ -289,6 +292,13 @@ def by_layer(found: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
 
 
 RWKV4 = ("channel", "time", "numerator", "denominator", "maximum")
+
+
+def held(block: Any) -> dict[str, Any]:
+    """What a recurrent layer of RecurrentGemma holds itself; there is no cache."""
+    if not hasattr(block, "rg_lru"):
+        return {}
+    return {"convolution": block.conv1d_state, "memory": block.rg_lru.recurrent_states}
 
 
 def parts(layer: Any) -> dict[str, Any]:

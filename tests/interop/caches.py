@@ -27,7 +27,7 @@ TRANSPOSED = {
 """Models of which the library keeps memories with the values first."""
 
 
-UNKNOWN = {"xlstm", "xlstm_paper", "recurrent_gemma", "kimi_linear"}
+UNKNOWN = {"xlstm", "xlstm_paper", "kimi_linear"}
 """Models of which the library has no cache, or none that works on a CPU."""
 
 
@@ -51,7 +51,7 @@ def expect_cache(name: str, carry: Any, path: Path) -> None:
             # Layers of RWKV-7 also hand on the values of the first one.
             ours = ours[..., : theirs.shape[-1]]
         if key.endswith("convolution"):
-            # There, one input more is kept.
+            # In some, one input more is kept.
             theirs = theirs[..., -ours.shape[-1] :]
         scale = np.abs(theirs).max()
         np.testing.assert_allclose(ours, theirs, 1e-5, 1e-5 * scale, err_msg=f"{name} {key}")
