@@ -11,6 +11,27 @@ IMPORTING = "tests/train/test_importing.py"
 
 FAULTS = (
     Fault(
+        "qwen: gates of attention are taken for its queries",
+        "interop",
+        '("query", "gate"), gated',
+        '("gate", "query"), gated',
+        f"{PUBLISHED} -k qwen3_5_text",
+    ),
+    Fault(
+        "hgrn2: the first layer has a lower bound",
+        "interop",
+        "jnp.cumsum(shares, axis=0) - shares[:1]",
+        "jnp.cumsum(shares, axis=0)",
+        f"{PUBLISHED} -k hgrn2",
+    ),
+    Fault(
+        "experts: weights of the chosen ones do not sum to 1",
+        "core",
+        "weights = weights / weights.sum(-1, keepdims=True)",
+        "weights = weights * 1.0",
+        f"{PUBLISHED} -k qwen3_next",
+    ),
+    Fault(
         "weights for which there is no place are left out",
         "interop",
         "surplus = given - used - set(family.tied)",
