@@ -14,6 +14,7 @@ from seqjax.core.gates import broadcasts
 from seqjax.core.heads import from_heads
 from seqjax.core.layers import draw
 from seqjax.core.matrix_step import Access, MatrixState, Scaled, advance
+from seqjax.core.misfits import ComplexError
 from seqjax.core.trees import floats
 from seqjax.core.types import Array, Carry, Initializer, Params, PRNGKeyArray, PyTree
 
@@ -221,10 +222,11 @@ class MatrixRecurrence:
         """Raises if a field is complex."""
         for name, array in access._asdict().items():
             if any(map(jnp.iscomplexobj, jax.tree.leaves(array))):
-                raise ValueError(
-                    f"{self}: `{name}` of the Access holds complex numbers, but the memory is real "
+                raise ComplexError(
+                    self,
+                    f"`{name}` of the Access holds complex numbers, but the memory is real "
                     "as all parameters are. Give real and imaginary parts as columns, or use "
-                    "sj.diagonal with a state of sj.Complex(real, imaginary)."
+                    "sj.diagonal with a state of sj.Complex(real, imaginary).",
                 )
 
     def _check_rule(self, access: Access, key: tuple[int, ...]) -> None:

@@ -87,7 +87,8 @@ def clearer(
     said = isinstance(error, ArgumentError) and not isinstance(error, MisfitError)
     if found is not None and (isinstance(found, WidthError) or not said):
         return found.of(name)
-    return error.of(name) if isinstance(error, ArgumentError) and error.cell is None else None
+    unnamed = isinstance(error, ArgumentError) and error.cell is None
+    return error.of(name) if unnamed or isinstance(error, ComplexError) else None
 
 
 def explain_inputs(cell: Any, x: Any, name: str) -> ArgumentError | None:

@@ -74,7 +74,7 @@ def test_a_number_decays_the_memory():
     ],
 )
 def test_mistakes(changes, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         run(**changes)
 
 
