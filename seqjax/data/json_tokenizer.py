@@ -59,14 +59,17 @@ class JsonTokenizer:
     def encode(self, text: Text, begin: bool = False, end: bool = False) -> np.ndarray:
         """The tokens of a text, `(n,)`; see `Tokenizer.encode`."""
         whole = _valid(text)
-        numbers = self._tokenizer.encode_batch_fast([whole], add_special_tokens=False)[0].ids
+        try:
+            numbers = self._tokenizer.encode_batch_fast([whole], add_special_tokens=False)[0].ids
+        except Exception as error:  # whatever the model there raises
+            raise _unreadable(whole, error) from None
         last = self.boundary if self.stop is None else self.stop
         return framed(np.array(numbers, self.dtype), [self.boundary] * begin, [last] * end)
 
     def prompt(self, text: Text) -> np.ndarray:
         """A text as its models were trained on the beginning of one: with the tokens that the
         tokenizer puts before it, if any."""
-        encoding = self._tokenizer.encode(_valid(text), add_special_tokens=True)
+        encoding = self._encoded(text, add_special_tokens=True)
         numbers = list(encoding.ids)
         for added in reversed(encoding.special_tokens_mask):
             if not added:
@@ -91,9 +94,16 @@ class JsonTokenizer:
         token = model.get("unk_token")
         unknown = model.get("unk_id") if token is None else self._tokenizer.token_to_id(token)
         whole = _valid(text)
-        found = self._tokenizer.encode(whole, add_special_tokens=False)
+        found = self._encoded(whole, add_special_tokens=False)
         parts = zip(found.ids, found.offsets, strict=True)
         return tuple(sorted({whole[a:b] for number, (a, b) in parts if number == unknown}))
+
+    def _encoded(self, text: Text, *, add_special_tokens: bool) -> Any:
+        whole = _valid(text)
+        try:
+            return self._tokenizer.encode(whole, add_special_tokens=add_special_tokens)
+        except Exception as error:  # whatever the model there raises
+            raise _unreadable(whole, error) from None
 
     def to_json(self) -> str:
         """The tokenizer as JSON, for `tokenizer_from_json`."""
@@ -126,6 +136,13 @@ class JsonTokenizer:
         found.no_truncation()
         found.no_padding()
         return found
+
+
+def _unreadable(text: str, error: Exception) -> InputError:
+    return InputError(
+        f"The tokenizer cannot read {text[:60]!r} ({error}): it has no token for a part of the "
+        "text, and none for what is not known. Change the text, or give the model's own tokenizer."
+    )
 
 
 def _valid(text: Text) -> str:

@@ -125,7 +125,7 @@ def as_arrays(xs: Inputs) -> Inputs:
 
 def _after(after: Sequence[int], every: Any, time: Any) -> tuple[int, ...]:
     """The numbers of steps after which the carry is wanted."""
-    counts = tuple(after)
+    counts = tuple(after) if np.iterable(after) else ()
     whole = all(hasattr(count, "__index__") and not isinstance(count, bool) for count in counts)
     ordered = whole and all(a < b for a, b in itertools.pairwise((-1, *counts)))
     if every is not None or not counts or not ordered or counts[-1] > time:

@@ -133,3 +133,11 @@ def test_what_is_no_tokenizer(monkeypatch):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(ImportError, match=r"pip install 'seqjax\[interop\]'"):
         JsonTokenizer("{}", boundary=0)
+
+
+def test_a_text_that_a_tokenizer_without_an_unknown_token_cannot_read():
+    model = {"type": "WordLevel", "vocab": {"a": 0, "b": 1}, "unk_token": "[unk]"}
+    tokenizer = JsonTokenizer(json.dumps({"model": model}), 0)
+    for read in (tokenizer.encode, tokenizer.prompt, tokenizer.unknown):
+        with pytest.raises(InputError, match="cannot read 'z' .* no token for a part"):
+            read("z")

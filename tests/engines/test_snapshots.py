@@ -129,6 +129,7 @@ def test_longer_than_the_sequence_there_are_none():
         ({"after": (2, 2)}, "growing numbers of steps between 0 and 3"),
         ({"after": (1, 4)}, "between 0 and 3, not both; got every=None and after="),
         ({"after": ()}, "growing numbers"),
+        ({"after": 3}, "growing numbers"),
     ],
 )
 def test_mistakes(when, message):
