@@ -147,7 +147,13 @@ def _read_safetensors(path: Path) -> Tensors:
 
 def _read_index(path: Path) -> Tensors:
     """Of every shard what the index says it has."""
-    places = json.loads(path.read_text())["weight_map"]
+    try:
+        places = dict(json.loads(path.read_text())["weight_map"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: expected an object with a `weight_map` from names to files; fetch it again. "
+            f"({type(error).__name__}: {error})"
+        ) from None
     found: Tensors = {}
     for name in sorted(set(places.values())):
         shard = path.parent / name

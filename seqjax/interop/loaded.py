@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from seqjax.core.errors import InputError
 from seqjax.core.types import DTypeLike
 from seqjax.interop.conversion import Sharding, expect_same, load_module, save_arrays
 from seqjax.interop.families import FAMILIES
@@ -98,6 +99,7 @@ def load(
       >>> loaded.family, loaded.model.embedding.embedding.shape
       (<family mamba>, (11, 4))
     """
+    _expect_floating(dtype)
     found, tensors, folder = open_source(source, prefix)
     found = {**found, **(config or {})}
     shapes = {name: one.shape for name, one in tensors.items()}
@@ -225,12 +227,30 @@ def _with_family(
     config: Mapping[str, Any] | None,
 ) -> Loaded:
     if isinstance(model, Loaded):
+        if family is not None and family not in (model.family, model.family.name):
+            raise InputError(
+                f"This model is one of the family {model.family.name}, and was to be written as "
+                f"{family!r}: leave out `family`, or give its `.model` alone."
+            )
         return model
+    if family is None and not config:
+        raise InputError("A module does not say how it is published: say `family=` or `config=`.")
     table = choose_family(family, FAMILIES, config or {}, {}, None)
     return Loaded(model, table, config or {})
 
 
+def _expect_floating(dtype: DTypeLike | None) -> None:
+    """Integers would hold zero instead of most weights."""
+    try:
+        fits = dtype is None or jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
+    except TypeError:
+        fits = False
+    if not fits:
+        raise InputError(f"dtype: expected a floating dtype such as 'bfloat16', got {dtype!r}.")
+
+
 def _by_name(loaded: Loaded, dtype: DTypeLike | None) -> dict[str, np.ndarray]:
+    _expect_floating(dtype)
     shapes = {name: array.shape for name, array in loaded.arrays.items()}
     config = loaded.family.complete(loaded.config, shapes)
     arrays = dict(save_arrays(loaded.family, config, loaded.model))

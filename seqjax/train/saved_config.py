@@ -33,6 +33,11 @@ def from_json(text: str, configs: Mapping[str, type[RunConfig]]) -> tuple[str, R
     """
     values = migrate(json.loads(text))
     kind = values.pop("kind")
+    if kind is None:
+        raise InputError(
+            "This config names no task, so it is not that of a run; `seqjax import` makes a run "
+            "of a published model."
+        )
     if kind not in configs:
         raise InputError(f"There is no task {kind!r}; the tasks are {', '.join(configs)}.")
     return kind, _build(configs[kind], values, "")

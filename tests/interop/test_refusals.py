@@ -210,6 +210,31 @@ def test_tables():
         to_load(table, {}, ["a", "b"], ["c"])
 
 
+@pytest.mark.parametrize("dtype", ["int8", "nonsense"])
+def test_dtypes_that_hold_no_weights(dtype, tmp_path):
+    message = f"dtype: expected a floating dtype .* got '{dtype}'"
+    refused(MAMBA, message, dtype=dtype)
+    with pytest.raises(InputError, match=message):
+        sj.interop.save(sj.interop.load(MAMBA), tmp_path / "mine", dtype=dtype)
+    assert not (tmp_path / "mine").exists()
+
+
+def test_written_as_another_family():
+    loaded = sj.interop.load(MAMBA)
+    with pytest.raises(InputError, match="of the family mamba, .* as 'rwkv4'"):
+        sj.interop.weights(loaded, family="rwkv4")
+    with pytest.raises(InputError, match="say `family=` or `config=`"):
+        sj.interop.weights(loaded.model)
+    assert sj.interop.weights(loaded, family="mamba").keys() == loaded.arrays.keys()
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[]", '{"weight_map": 3}'])
+def test_a_broken_index(folder, text):
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+    (folder / "model.safetensors.index.json").write_text(text)
+    refused(folder, "index.json: expected an object with a `weight_map`")
+
+
 def test_dtype_and_sharding():
     seen = {}
     where = jax.sharding.SingleDeviceSharding(jax.devices()[1])

@@ -25,6 +25,7 @@ def test_a_round_trip(name):
         ({"stepz": 3}, r"no option 'stepz': did you mean 'steps'\?"),
         ({"zzz": 3}, r"no option 'zzz': remove it"),
         ({"kind": "clasify"}, r"no task 'clasify'; the tasks are lm, classify"),
+        ({"kind": None}, r"names no task, so it is not that of a run; `seqjax import` makes"),
         ({"version": 99}, r"saved in version 99, this seqjax reads versions 1 to"),
         ({"model": {"features": "8"}}, r"model\.features must be of type int, got '8'"),
         ({"model": "gru"}, r"model must be an object, got 'gru'"),
