@@ -87,8 +87,9 @@ def clearer(
     said = isinstance(error, ArgumentError) and not isinstance(error, MisfitError)
     if found is not None and (isinstance(found, WidthError) or not said):
         return found.of(name)
-    unnamed = isinstance(error, ArgumentError) and error.cell is None
-    return error.of(name) if unnamed or isinstance(error, ComplexError) else None
+    if isinstance(error, ArgumentError) and (error.cell is None or isinstance(error, ComplexError)):
+        return error.of(name)
+    return None
 
 
 def explain_inputs(cell: Any, x: Any, name: str) -> ArgumentError | None:
