@@ -47,9 +47,9 @@ class RWKVTokenizer:
             raise InputError("The vocabulary of RWKV must have a token for each of the 256 bytes.")
 
     @classmethod
-    def of_file(cls, text: str) -> "RWKVTokenizer":
+    def of_file(cls, text: str, name: str = FILE) -> "RWKVTokenizer":
         """The tokenizer of a vocabulary file: rows of a number, the token as Python writes it, and
-        its length in bytes.
+        its length in bytes. Errors call it by its name.
 
         Raises:
           InputError: if a row is something else.
@@ -67,7 +67,7 @@ class RWKVTokenizer:
                     raise ValueError("the number is taken")
             except (ValueError, SyntaxError) as error:
                 raise InputError(
-                    f"{FILE}, line {number}: expected a number, a token in quotes and its length "
+                    f"{name}, line {number}: expected a number, a token in quotes and its length "
                     f"in bytes, such as `300 ' be' 3`; got {row[:60]!r} ({error})."
                 ) from None
         return cls(tuple(found.get(index, b"") for index in range(max(found) + 1)))

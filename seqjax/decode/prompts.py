@@ -118,7 +118,15 @@ class PrefixCache:
 
     def read(self, tokens: Any) -> Carry:
         """The carry after `(n,)` tokens, of which known beginnings are not read again."""
-        tokens = np.asarray(tokens, np.int32)
+        tokens = np.asarray(tokens)
+        size = self.model.vocabulary_size
+        whole = tokens.size == 0 or np.issubdtype(tokens.dtype, np.integer)
+        if tokens.ndim != 1 or not whole or ((tokens < 0) | (tokens >= size)).any():
+            raise ValueError(
+                f"PrefixCache: expected `(n,)` tokens, whole numbers from 0 to {size - 1}; got "
+                f"{tokens.dtype} of shape {tokens.shape}, such as {tokens.ravel()[:4].tolist()}."
+            )
+        tokens = tokens.astype(np.int32)
         prefixes = list(_prefixes(tokens))
         known = [end for end, name in prefixes if name in self._states]
         start = known[-1] if known else 0

@@ -1,5 +1,6 @@
 """From their arrays to a module of ours and back, by the table of a family."""
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -35,13 +36,27 @@ def shapes_alone(
     family: Family, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
 ) -> nnx.Module:
     """The module of a config with shapes in the place of arrays; nothing is drawn."""
-    try:
+    with explained_config(family):
         return nnx.eval_shape(lambda: family.build(config, shapes, nnx.Rngs(0)))
+
+
+@contextlib.contextmanager
+def explained_config(family: Family) -> Iterator[None]:
+    """An error of what is built inside names the config."""
+    try:
+        yield
+    except InputError:
+        raise
     except KeyError as error:
         raise InputError(
             f"{family.name}: the config or the weights say nothing of {error}, which tells what "
             "model it is."
         ) from None
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise InputError(
+            f"{family.name}: its config makes no model ({error}). Compare its values with those of "
+            "a published config.json."
+        ) from error
 
 
 def load_module(

@@ -139,6 +139,11 @@ def _read_safetensors(path: Path) -> Tensors:
 
     def lazy(name: str) -> Tensor:
         part = file.get_slice(name)
+        if part.get_dtype() not in DTYPES:
+            raise InputError(
+                f"{path}: {name} holds {part.get_dtype()} numbers; expected {', '.join(DTYPES)}. "
+                "Convert the weights first, say to bfloat16."
+            )
         dtype = jnp.dtype(DTYPES[part.get_dtype()])
         return Tensor(tuple(part.get_shape()), dtype, lambda: file.get_tensor(name))
 

@@ -13,7 +13,13 @@ from flax import nnx
 
 from seqjax.core.errors import InputError
 from seqjax.core.types import DTypeLike
-from seqjax.interop.conversion import Sharding, expect_same, load_module, save_arrays
+from seqjax.interop.conversion import (
+    Sharding,
+    expect_same,
+    explained_config,
+    load_module,
+    save_arrays,
+)
 from seqjax.interop.families import FAMILIES
 from seqjax.interop.files import SHARD_BYTES, write_file, write_safetensors
 from seqjax.interop.origin import choose_family, open_source
@@ -140,7 +146,9 @@ def build(
       129135360
     """
     table = choose_family(family, FAMILIES, config, {}, None)
-    return Loaded(table.build(table.complete(config, {}), {}, rngs), table, dict(config))
+    with explained_config(table):
+        module = table.build(table.complete(config, {}), {}, rngs)
+    return Loaded(module, table, dict(config))
 
 
 def weights(

@@ -110,6 +110,8 @@ def _none_fits(
     if fitting:
         names = " and ".join(family.name for family in fitting)
         return f"The weights fit {names}: say which, `family={fitting[0].name!r}`."
+    if config and not config.get("model_type"):
+        return "The config has no `model_type`, which tells the family: add it, or give `family=`."
     if config:
         names = ", ".join(family.name for family in known)
         return (

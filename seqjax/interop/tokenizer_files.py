@@ -47,7 +47,7 @@ def read_tokenizer(
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: the tokenizer cannot be read ({error}).") from None
     if file.suffix == ".txt":
-        return RWKVTokenizer.of_file(content)
+        return RWKVTokenizer.of_file(content, str(file))
     begin, end = _ends(file, content, config or {}, boundary)
     return JsonTokenizer(content, begin, None if end == begin else end)
 

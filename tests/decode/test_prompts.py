@@ -103,3 +103,6 @@ def test_mistakes(model):
         )
     with pytest.raises(ValueError, match="`max_bytes` must be 0 or more, got -1"):
         PrefixCache(model, max_bytes=-1)
+    for tokens in ([99], [-1], [1.5], [[1, 2]]):
+        with pytest.raises(ValueError, match=r"expected `\(n,\)` tokens, whole numbers from 0 to"):
+            PrefixCache(model).read(tokens)

@@ -67,7 +67,13 @@ def test_a_tied_head_that_differs():
 def test_files(folder):
     refused(folder / "nothing.safetensors", "There is no .*Fetch a model")
     weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-40])
+    good = weights.read_bytes()
+    assert b'"F32"' in good
+    size = int.from_bytes(good[:8], "little")
+    eighths = good[8 : 8 + size].replace(b'"F32"', b'"U32"')
+    weights.write_bytes(good[:8] + eighths + good[8 + size :])
+    refused(folder, "holds U32 numbers; expected F64, F32")
+    weights.write_bytes(good[:-40])
     refused(folder, "model.safetensors is not a whole .safetensors file")
     weights.write_bytes(b"123")
     refused(folder, "model.safetensors is not a whole .safetensors file")
@@ -105,6 +111,9 @@ def test_configs(folder):
         "hidden_act can be 'silu' here; this model has 'gelu'",
         config={"hidden_act": "gelu"},
     )
+    for size in ("a", None):
+        refused(folder, "mamba: its config makes no model", config={"hidden_size": size})
+    refused(folder, "config has no `model_type`", config={"model_type": None})
     config.write_text(json.dumps(CONFIG | {"model_type": "llama"}))
     refused(folder, "models with model_type 'llama'; there are .*mamba")
     config.write_text("{")
