@@ -163,18 +163,19 @@ def test_states_that_are_no_vectors_are_refused():
         sj.scan(cell, params, jnp.ones((2, 5, 3)), carry, method="fused")
 
 
-@pytest.mark.parametrize("name", ["channel-delta", "channel-low_rank", "stabilized"])
+@pytest.mark.parametrize("name", ["channel-delta", "channel-low_rank", "head-stabilized"])
 def test_memories(name):
     """What a step may do to a memory, both ways, with boundaries inside blocks and between."""
     with jax.enable_x64(True):
-        check_memory(form(**FORMS[name]), reverse=name == "stabilized")
+        check_memory(form(**FORMS[name]), reverse=name == "head-stabilized")
 
 
 def check_memory(cell, reverse):
     params = drawn(cell, IN_FEATURES)
     xs = jnp.asarray(np.random.default_rng(0).standard_normal((3, 7, IN_FEATURES)))
     flags = {
-        "lengths": jnp.array([7, 0, 5]),
+        # Without lengths the steps that fill up the last block are the only masked ones.
+        "lengths": None if reverse else jnp.array([7, 0, 5]),
         "resets": jnp.array([[0, 0, 1, 0, 0, 1, 0]] * 3, bool).at[0].set(False),
         "truncate": 4,
     }

@@ -64,9 +64,9 @@ FAULTS = (
     ),
     Fault(
         "checkpoints lose the resets",
-        "core",
-        "self, valid=valid, resets=resets, cuts=cuts, checkpoint_every=None",
-        "self, valid=valid, resets=None, cuts=cuts, checkpoint_every=None",
+        "engines",
+        "return dataclasses.replace(steps, valid=valid, resets=resets, cuts=cuts, snapshots=None)",
+        "return dataclasses.replace(steps, valid=valid, resets=None, cuts=cuts, snapshots=None)",
         all_laws("lstm"),
     ),
     Fault(
