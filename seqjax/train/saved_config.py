@@ -80,7 +80,9 @@ def _build_record(record: Any, values: Any, path: str) -> Any:
     )
 
 
-FREE = frozenset({"out", "resume", "sample", "log_every", "devices"})
+FREE = frozenset(
+    {"out", "resume", "sample", "log_every", "devices", "time_devices", "model_devices"}
+)
 """Options that may differ when a run goes on: how many devices share the work changes no more than
 rounding."""
 

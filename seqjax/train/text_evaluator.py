@@ -14,7 +14,7 @@ from seqjax.data.streams import scoring_sequences
 from seqjax.data.tokenizer import Tokenizer
 from seqjax.losses import cross_entropy
 from seqjax.nn.language_model import LanguageModel
-from seqjax.train.devices import AXIS
+from seqjax.train.devices import AXIS, put_whole, replicated
 from seqjax.train.recipe import Recipe
 
 BATCH, TIME, CONTEXT = 64, 128, 256
@@ -66,7 +66,7 @@ class Evaluator:
         self.count = int(scored.sum())
         self.windows = scored.shape[1] // TIME
         by_row = NamedSharding(mesh, jax.P(AXIS))
-        self.tokens, self.scored = jax.device_put((tokens, scored), by_row)
+        self.tokens, self.scored = put_whole((tokens, scored), by_row)
         self.batch_size, self.by_row, self.recipe, self.dtype = batch_size, by_row, recipe, dtype
 
         def score(model: LanguageModel, carry: Carry, total: Array, at: Array, tokens, scored):
@@ -87,9 +87,9 @@ class Evaluator:
     def __call__(self, model: LanguageModel) -> Score:
         """The score of the model, whose parameters are on the mesh."""
         carry = self.recipe.cast(model, self.dtype).initial_carry((self.batch_size,))
-        carry, total = jax.device_put((carry, np.zeros(self.batch_size, np.float32)), self.by_row)
+        carry, total = put_whole((carry, np.zeros(self.batch_size, np.float32)), self.by_row)
         at = jnp.int32(0)
         for _ in range(self.windows):
             carry, total, at = self._score(model, carry, total, at, self.tokens, self.scored)
-        nats = float(np.asarray(total, np.float64).sum())
+        nats = float(np.asarray(replicated(total), np.float64).sum())
         return Score(nats, self.count)

@@ -26,7 +26,7 @@ from seqjax.nn.language_model import LanguageModel
 from seqjax.train.bounds import NonNegativeInt, PositiveInt
 from seqjax.train.commands import EvaluateConfig, GenerateConfig, Log, Report, TaskCommands
 from seqjax.train.config import RunConfig, option
-from seqjax.train.devices import make_mesh
+from seqjax.train.devices import make_mesh, multiple_of_processes, put_whole
 from seqjax.train.example_files import Data
 from seqjax.train.recipe import LanguageModelConfig, Recipe
 from seqjax.train.run_folder import SavedRun, load_model, load_run
@@ -135,7 +135,7 @@ class LanguageTask:
 
     def batches(self, first: int, mesh: Mesh) -> Iterator[Array]:
         """The corpus, again and again: the streams carry their positions."""
-        corpus = jax.device_put(self.corpus, NamedSharding(mesh, jax.P()))
+        corpus = put_whole(self.corpus, NamedSharding(mesh, jax.P()))
         while True:
             yield corpus
 
@@ -218,8 +218,8 @@ def evaluate(run: SavedRun, config: EvaluateConfig, log: Log) -> Report:
     else:
         texts = find_texts(trained.data, log)
         documents, where = texts.held_out, f" of {texts.name}"
-    mesh = make_mesh(BATCH, None)
-    model = jax.device_put(model, NamedSharding(mesh, jax.P()))
+    mesh = make_mesh(multiple_of_processes(BATCH), None)
+    model = put_whole(model, NamedSharding(mesh, jax.P()))
     recipe = Recipe.restore(run.preprocessing)
     score = Evaluator(corpus_of(tokenizer, documents), mesh, recipe, trained.dtype)(model)
     characters = characters_of(documents)
