@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -84,7 +85,7 @@ def multiple_of_processes(batch: int) -> int:
     return -(-batch // processes) * processes
 
 
-def _by_process(devices: Sequence[jax.Device]) -> list[list[jax.Device]]:
+def _by_process(devices: Sequence[Any]) -> list[list[Any]]:
     """The devices of each process, in the order of the processes."""
     processes = sorted({device.process_index for device in devices})
     return [[device for device in devices if device.process_index == one] for one in processes]

@@ -8,7 +8,7 @@ import dataclasses
 import itertools
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -166,8 +166,8 @@ def require_same(facts: Mapping[str, Any]) -> None:
     together(compare)
 
 
-def _differences(first: Mapping[str, Any], own: Mapping[str, Any]):
-    for name in first | own:
+def _differences(first: dict[str, Any], own: dict[str, Any]) -> Iterator[str]:
+    for name in {**first, **own}:
         before, after = first.get(name), own.get(name)
         if isinstance(before, dict) and isinstance(after, dict):
             yield from _differences(

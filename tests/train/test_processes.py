@@ -43,7 +43,7 @@ def both(tmp_path_factory):
     for folder in folders:
         folder.mkdir()
         (folder / "text.txt").write_text(TEXT)
-        (folder / "other.txt").write_text(TEXT + folder.name)
+        (folder / "other.txt").write_text(folder.name + TEXT)
         reviews(folder / "reviews.csv")
     (folders[0] / "missing.txt").write_text(TEXT)
     commands = {
