@@ -21,7 +21,7 @@ from seqjax.train.model import build_optimizer
 from seqjax.train.run_folder import SavedRun, load_run, new_folder, save_run
 from seqjax.train.short_runs import note_on_outcome, notes_on_steps
 from seqjax.train.signals import StopSignals
-from seqjax.train.step import StepMetrics, TrainState, make_train_step, place, start
+from seqjax.train.step import StepMetrics, TrainState, make_train_step, start
 from seqjax.train.task import Task
 
 
@@ -55,10 +55,6 @@ def train(task: Task, config: RunConfig, log: Callable[[str], None] = print) -> 
     data = {"name": task.data_name, "sha256": task.digest}
     if config.resume is None:
         folder = new_folder(config.out, task.kind)
-        if task.begin_with is not None:
-            # Whole from the start: what it began with may change, or go.
-            Checkpoints(folder / "checkpoints").save(0, state, None)
-        save_run(SavedRun(folder, task.kind, config, task.preprocessing, data))
     else:
         folder = config.resume
         saved = load_run(folder, {task.kind: type(config)}).data
@@ -71,7 +67,6 @@ def train(task: Task, config: RunConfig, log: Callable[[str], None] = print) -> 
     stopping = EarlyStopping(patience=max(0, config.patience - 1))
     if config.resume is not None:
         state, notes = _latest(checkpoints, state, log)
-        state = place(state, mesh)
         stopping = stopping.replace(**notes)
     log(_summary(task, config, folder, state, mesh))
     for line in notes_on_steps(config):
@@ -80,6 +75,11 @@ def train(task: Task, config: RunConfig, log: Callable[[str], None] = print) -> 
     loop = _Loop(task, config, folder, checkpoints, logs, stopping, task.evaluator(mesh))
     step = make_train_step(task, optimizer, mesh, seed=config.seed, dtype=config.dtype)
     try:
+        if config.resume is None:
+            if task.begin_with is not None:
+                # Saved before there is a run, and once: what it began with may change, or go.
+                loop.validate(0, state, log)
+            save_run(SavedRun(folder, task.kind, config, task.preprocessing, data))
         return loop.run(step, state, mesh, log)
     finally:
         logs.close()
@@ -129,8 +129,6 @@ class _Loop:
             smoothing=0.05,
         )
         with StopSignals() as signals, progress:
-            if step == 0 and 0 in self.checkpoints.steps and not self._scored:
-                self._validate(step, state, progress.write)
             batches = self.task.batches(step, mesh)
             since = time.perf_counter()
             while step < config.steps and signals.received is None and not self._tired:
@@ -149,7 +147,7 @@ class _Loop:
                     progress.set_postfix_str(self._log(step, state, pending, rate))
                     pending, since = [], time.perf_counter()
                 if due:
-                    self._validate(step, state, progress.write)
+                    self.validate(step, state, progress.write)
                     saved_at, since = step, time.perf_counter()
             if signals.received is not None and step > saved_at:
                 self._require_finite(state)
@@ -168,10 +166,6 @@ class _Loop:
         if signals.received is None and outcome:
             log(outcome)
         return Outcome(self.folder, step, signals.received)
-
-    @property
-    def _scored(self) -> bool:
-        return np.isfinite(self.stopping.best_metric)
 
     @property
     def _tired(self) -> bool:
@@ -199,7 +193,8 @@ class _Loop:
         self.logs.write(step, **scalars(found))
         write_flow(self.folder, step, found)
 
-    def _validate(self, step: int, state: TrainState, write: Callable[[str], None]) -> None:
+    def validate(self, step: int, state: TrainState, write: Callable[[str], None]) -> None:
+        """Scores a state, logs and saves it."""
         scores = self.evaluate(state.model)
         criterion = self.task.criterion
         cost = criterion.cost(scores[criterion.name])
