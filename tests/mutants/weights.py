@@ -27,7 +27,7 @@ FAULTS = (
     Fault(
         "experts: weights of the chosen ones do not sum to 1",
         "core",
-        "weights = weights / weights.sum(-1, keepdims=True)",
+        "weights = weights / (weights.sum(-1, keepdims=True) + 1e-20)",
         "weights = weights * 1.0",
         f"{PUBLISHED} -k qwen3_next",
     ),
