@@ -10,7 +10,14 @@ from typing import Literal
 
 import numpy as np
 
-from seqjax.data.token_arrays import Text, framed, one_text, saved_fields, smallest_dtype
+from seqjax.data.token_arrays import (
+    Text,
+    framed,
+    numbers_of,
+    one_text,
+    saved_fields,
+    smallest_dtype,
+)
 
 PAD, UNKNOWN, BEGIN, END = 0, 1, 2, 3
 """The special tokens that every vocabulary begins with: padding, unknown, and the begin and the end
@@ -135,7 +142,7 @@ class Vocabulary:
 
     def decode(self, tokens: Sequence[int] | np.ndarray) -> str:
         """The text of tokens: a blank line for `BEGIN`, U+FFFD for the unknown."""
-        numbers = np.asarray(tokens).tolist()
+        numbers = numbers_of(tokens, len(self))
         if self.kind == "bytes":
             pieces = (
                 bytes([n - SPECIAL]) if n >= SPECIAL else SPECIAL_TEXT[n].encode() for n in numbers

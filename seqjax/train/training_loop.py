@@ -17,7 +17,7 @@ from seqjax.core.errors import InputError
 from seqjax.core.extras import extra_module
 from seqjax.train.checkpoints import Checkpoints
 from seqjax.train.config import RunConfig
-from seqjax.train.devices import AXIS, make_mesh, on_one_device, replicated
+from seqjax.train.devices import AXIS, make_mesh, on_one_device
 from seqjax.train.diagnosis import Diagnose, sample_of, scalars, write_flow
 from seqjax.train.logs import Logs
 from seqjax.train.model import build_optimizer
@@ -32,7 +32,7 @@ from seqjax.train.processes import (
 from seqjax.train.run_folder import SavedRun, load_run, new_folder, save_run
 from seqjax.train.short_runs import note_on_outcome, notes_on_steps
 from seqjax.train.signals import StopSignals
-from seqjax.train.step import StepMetrics, TrainState, make_train_step, place, start
+from seqjax.train.step import StepMetrics, TrainState, make_train_step, start
 from seqjax.train.task import Task
 
 
@@ -74,11 +74,6 @@ def train(task: Task, config: RunConfig, log: Callable[[str], None] = say) -> Ou
     data = {"name": task.data_name, "sha256": task.digest}
     if config.resume is None:
         folder = Path(from_first(lambda: str(new_folder(config.out, task.kind))))
-        if task.begin_with is not None:
-            # Whole from the start: what it began with may change, or go.
-            Checkpoints(folder / "checkpoints").save(0, replicated(state), None)
-        saved = SavedRun(folder, task.kind, config, task.preprocessing, data)
-        from_first(lambda: save_run(saved))
     else:
         folder = config.resume
         saved = load_run(folder, {task.kind: type(config)}).data
@@ -91,7 +86,6 @@ def train(task: Task, config: RunConfig, log: Callable[[str], None] = say) -> Ou
     stopping = EarlyStopping(patience=max(0, config.patience - 1))
     if config.resume is not None:
         state, notes = _latest(checkpoints, state, log)
-        state = place(state, mesh)
         stopping = stopping.replace(**notes)
     log(_summary(task, config, folder, state, mesh))
     for line in notes_on_steps(config):
@@ -100,6 +94,12 @@ def train(task: Task, config: RunConfig, log: Callable[[str], None] = say) -> Ou
     loop = _Loop(task, config, folder, checkpoints, logs, stopping, task.evaluator(mesh))
     step = make_train_step(task, optimizer, mesh, seed=config.seed, dtype=config.dtype)
     try:
+        if config.resume is None:
+            if task.begin_with is not None:
+                # Saved before there is a run, and once: what it began with may change, or go.
+                loop.validate(0, state, log)
+            saved = SavedRun(folder, task.kind, config, task.preprocessing, data)
+            from_first(lambda: save_run(saved))
         return loop.run(step, state, mesh, log)
     finally:
         logs.close()
@@ -152,8 +152,6 @@ class _Loop:
         )
         write = progress.write if is_first() else lambda line: None
         with StopSignals() as signals, progress:
-            if step == 0 and 0 in self.checkpoints.steps and not self._scored:
-                self._validate(step, state, write)
             batches = self.task.batches(step, mesh)
             since = time.perf_counter()
             while step < config.steps and signals.received is None and not self._tired:
@@ -172,7 +170,7 @@ class _Loop:
                     progress.set_postfix_str(self._log(step, state, pending, rate))
                     pending, since = [], time.perf_counter()
                 if due:
-                    self._validate(step, state, write)
+                    self.validate(step, state, write)
                     saved_at, since = step, time.perf_counter()
             if signals.received is not None and step > saved_at:
                 self._require_finite(state)
@@ -191,10 +189,6 @@ class _Loop:
         if signals.received is None and outcome:
             log(outcome)
         return Outcome(self.folder, step, signals.received)
-
-    @property
-    def _scored(self) -> bool:
-        return np.isfinite(self.stopping.best_metric)
 
     @property
     def _tired(self) -> bool:
@@ -225,7 +219,8 @@ class _Loop:
         self.logs.write(step, **scalars(found))
         write_flow(self.folder, step, found)
 
-    def _validate(self, step: int, state: TrainState, write: Callable[[str], None]) -> None:
+    def validate(self, step: int, state: TrainState, write: Callable[[str], None]) -> None:
+        """Scores a state, logs and saves it."""
         # Processors that round differently must not disagree on which step is the best.
         found = self.evaluate(state.model)
         scores = from_first(lambda: found)
@@ -249,7 +244,7 @@ class _Loop:
     def _save(self, step: int, state: TrainState, cost: float | None) -> None:
         fields = ("best_metric", "patience_count", "should_stop", "has_improved")
         notes = {field: getattr(self.stopping, field) for field in fields}
-        self.checkpoints.save(step, replicated(state), cost, notes)
+        self.checkpoints.save(step, state, cost, notes)
 
     def _require_finite(self, state: TrainState) -> None:
         broken = int(state.broken_at)

@@ -131,13 +131,21 @@ def qwen3_5() -> Any:
 
 
 def kimi_linear() -> Any:
+    import torch
     from transformers import KimiLinearConfig, KimiLinearForCausalLM
 
     own = {"hidden_size": 8, "intermediate_size": 5, "linear_num_heads": 2, "linear_head_dim": 3}
-    own |= {"layer_types": ["linear_attention"] * 2, "mlp_layer_types": ["dense"] * 2}
+    own |= {"layer_types": ["linear_attention", "full_attention"], "max_position_embeddings": 16}
+    own |= {"num_attention_heads": 2, "num_key_value_heads": 2, "kv_lora_rank": 3}
+    own |= {"qk_nope_head_dim": 4, "qk_rope_head_dim": 2, "v_head_dim": 3}
+    experts = {"num_local_experts": 6, "num_experts_per_tok": 2, "n_group": 2, "topk_group": 1}
+    experts |= {"moe_intermediate_size": 4, "mlp_layer_types": ["dense", "sparse"]}
     own |= {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-    # It asks its cache for its length, which one without attention does not know.
-    return KimiLinearForCausalLM(KimiLinearConfig(**{**SMALL, **own}, use_cache=False))
+    model = KimiLinearForCausalLM(KimiLinearConfig(**{**SMALL, **own}, **experts))
+    for name, buffer in model.named_buffers():
+        if name.endswith("correction_bias"):
+            torch.nn.init.normal_(buffer, std=0.5)
+    return model
 
 
 def mamba_original() -> Any:
@@ -229,13 +237,23 @@ def olmo_hybrid_names(arrays: dict[str, Any]) -> dict[str, Any]:
 
 
 def kimi_linear_names(arrays: dict[str, Any]) -> dict[str, Any]:
-    """As in the file that is published, in which dense layers are called so."""
+    """As in the file that is published; `save_pretrained` writes dense layers as experts."""
     published = {}
     for name, array in arrays.items():
         short = name.replace("forget_gate.", "")
+        experts = name.replace("mlp.", "block_sparse_moe.")
         if name.endswith("conv1d.weight"):
             cut = zip("qkv", np.split(array, 3), strict=True)
             published |= {short.replace("conv1d", f"{z}_conv1d"): part for z, part in cut}
+        elif name.endswith("experts.gate_up_proj"):
+            for number, both in enumerate(array):
+                for w, part in zip(("w1", "w3"), np.split(both, 2), strict=True):
+                    published[experts.replace("gate_up_proj", f"{number}.{w}.weight")] = part
+        elif name.endswith("experts.down_proj"):
+            for number, part in enumerate(array):
+                published[experts.replace("down_proj", f"{number}.w2.weight")] = part
+        elif "mlp.gate." in name or "mlp.shared_experts" in name:
+            published[experts] = array
         else:
             published[short] = array
     return published

@@ -12,7 +12,13 @@ import seqjax as sj
 from seqjax.core.key_ring import in_a_row
 from seqjax.core.matrix import MatrixState
 
-STATES = (sj.WindowState, sj.WindowAttentionState, sj.LogScaled, MatrixState)
+STATES = (
+    sj.WindowState,
+    sj.WindowAttentionState,
+    sj.LatentAttentionState,
+    sj.LogScaled,
+    MatrixState,
+)
 
 TRANSPOSED = {
     "mamba2",
@@ -27,7 +33,7 @@ TRANSPOSED = {
 """Models of which the library keeps memories with the values first."""
 
 
-UNKNOWN = {"xlstm", "xlstm_paper", "kimi_linear"}
+UNKNOWN = {"xlstm", "xlstm_paper"}
 """Models of which the library has no cache, or none that works on a CPU."""
 
 
@@ -46,6 +52,9 @@ def expect_cache(name: str, carry: Any, path: Path) -> None:
         if key.endswith("memory") and name in TRANSPOSED:
             ours = ours.swapaxes(-1, -2)
         if key.endswith(("keys", "values")):
+            # Latents stand in front of the key that all heads share, there in the place of values.
+            width = theirs.shape[-1]
+            ours = ours[..., :width] if key.endswith("keys") else ours[..., -width:]
             ours = ours.swapaxes(1, 2)[:, :, -theirs.shape[2] :]
         if key.endswith("time"):
             # Layers of RWKV-7 also hand on the values of the first one.
@@ -69,6 +78,8 @@ def parts(block: Any) -> Iterator[tuple[str, Any]]:
                 yield first, state.inputs[..., -1, :]
             case sj.WindowAttentionState():
                 yield from zip(("keys", "values"), in_a_row(state), strict=True)
+            case sj.LatentAttentionState():
+                yield from zip(("keys", "values"), 2 * in_a_row(state), strict=True)
             case sj.LogScaled():
                 yield from zip(("numerator", "denominator"), state.values, strict=True)
                 yield "maximum", state.maximum
