@@ -123,7 +123,7 @@ FAULTS = (
     ),
     Fault(
         "all of several runs have the same seed",
-        "cli.py",
+        "train",
         "dataclasses.replace(config, seed=seed, repeat=1",
         "dataclasses.replace(config, seed=config.seed, repeat=1",
         f"{SUPERVISED} -k several_seeds",

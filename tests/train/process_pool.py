@@ -55,7 +55,11 @@ def start(
 
 
 def _main(commands: list[list[str]]) -> None:
-    from seqjax.cli import main
+    from seqjax.cli import entry, main
+
+    if len(commands) == 1:
+        sys.argv[1:] = commands[0]
+        entry()
 
     statuses = []
     for number, command in enumerate(commands):

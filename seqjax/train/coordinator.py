@@ -1,0 +1,49 @@
+"""JAX's coordination service in a process of its own, which outlives process 0.
+
+Where it is a part of process 0, as JAX has it, the end of that process aborts all others before
+they can say why.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+OUTLIVES = {"done": 1.0, "": 15.0}
+"""Seconds that the service outlives process 0: if it has no more to do, or else, in which the
+others find out that it has ended."""
+
+
+HEARTBEAT = 120
+"""Seconds after which the service itself gives a process up; the others find it lost before."""
+
+
+def start_coordinator(port: int, processes: int) -> Callable[[], None]:
+    """Starts the service on a port of this machine; it ends after this process has.
+
+    Returns:
+      To be called when nobody needs it any more.
+    """
+    # The end of this process closes the pipe, whatever its cause. As a file, and not as a module,
+    # it does not import JAX.
+    service = subprocess.Popen(
+        [sys.executable, __file__, str(port), str(processes)],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    )
+    return lambda: print("done", end="", file=service.stdin, flush=True)
+
+
+def _main(port: str, processes: str) -> None:
+    from jaxlib import _jax
+
+    service = _jax.get_distributed_runtime_service(
+        f"[::]:{port}", int(processes), heartbeat_timeout=HEARTBEAT
+    )
+    time.sleep(OUTLIVES[sys.stdin.read(4)])
+    service.shutdown()
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
