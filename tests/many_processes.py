@@ -26,7 +26,6 @@ from tests.train.process_pool import start
 STEPS = 50
 SHARED = ["--batch", "8", "--steps", str(STEPS), "--validate-every", "25", "--log-every", "1",
           "--features", "16"]  # fmt: skip
-EXAMPLES = ["--train", "data", "--embedding", "8"]
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog", "and", "runs", "on"]
 
 

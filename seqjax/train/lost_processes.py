@@ -20,8 +20,8 @@ INTERVAL, SILENT, IDLE = 2.0, 30.0, 45.0
 """Seconds between signs of life, without one until a process is lost, and without any work of any
 process until all of them hang."""
 
-WORK = 0.1
-"""Seconds of processor time that are work; signs of life need less."""
+WORK = 0.5
+"""Seconds of processor time that are work; signs of life need less in all of `IDLE`."""
 
 FOLDER = "seqjax/life/"
 

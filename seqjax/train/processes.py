@@ -70,9 +70,14 @@ class ProcessesConfig:
             )
 
     @property
+    def local(self) -> bool:
+        """Whether all processes are to be started on this machine."""
+        return self.processes is not None and self.process is None
+
+    @property
     def supervised(self) -> bool:
         """Whether this process starts others, and does not train itself."""
-        return self.restarts > 0 or (self.processes is not None and self.process is None)
+        return self.restarts > 0 or self.local
 
 
 def connect(config: ProcessesConfig) -> None:

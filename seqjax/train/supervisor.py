@@ -52,8 +52,8 @@ def supervise(arguments: Sequence[str], log: Callable[[str], None], failed: int)
     where, _ = parse(_Where, options, "train", return_unknown_args=True)
     folder = where.resume or where.out
     if folder is None:
-        if config.process is not None:
-            raise InputError("--restarts with --process needs --out, the folder of the run.")
+        if config.distributed and not config.local:
+            raise InputError("--restarts with --distributed needs --out, the folder of the run.")
         kind = options[0] if options and not options[0].startswith("-") else "run"
         folder = new_folder(None, kind)
         options = [*options, "--out", str(folder)]
@@ -62,7 +62,7 @@ def supervise(arguments: Sequence[str], log: Callable[[str], None], failed: int)
             if restart and where.resume is None and (folder / CONFIG).exists():
                 options = [*options, "--resume", str(folder)]
                 where = _Where(resume=folder)
-            if restart and config.process is not None:
+            if restart and config.distributed and not config.local:
                 time.sleep(PAUSE)
             statuses = _run(options, config, signals)
             stopped = [status for status in statuses.values() if status > FIRST_SIGNAL]
@@ -74,7 +74,7 @@ def supervise(arguments: Sequence[str], log: Callable[[str], None], failed: int)
 
 def _run(options: Sequence[str], config: ProcessesConfig, signals: StopSignals) -> dict[int, int]:
     """The exit status of each process by its number; negative where a signal killed it."""
-    numbers = [config.process] if config.process is not None else range(config.processes or 1)
+    numbers = range(config.processes or 1) if config.local else [config.process]
     address = config.coordinator or f"127.0.0.1:{_free_port()}"
     children = {}
     for number in numbers:
