@@ -76,7 +76,11 @@ def _pairs(path: Path) -> None:
 
 TASKS: dict[str, tuple[str, Callable[[Path], None], list[str]]] = {
     "lm": ("data.txt", _text, ["--text", "data.txt", "--time", "16", "--embedding", "8"]),
-    "classify": ("data.csv", _reviews, ["--train", "data.csv", "--embedding", "8"]),
+    "classify": (
+        "data.csv",
+        _reviews,
+        ["--train", "data.csv", "--text", "text", "--label", "label", "--embedding", "8"],
+    ),
     "tag": ("data.conllu", _tags, ["--train", "data.conllu", "--embedding", "8", "--tag", "upos"]),
     "forecast": (
         "data.csv",

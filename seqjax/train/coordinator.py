@@ -14,6 +14,8 @@ OUTLIVES = {"done": 1.0, "": 15.0}
 others find out that it has ended."""
 
 
+READY = "ready\n"
+
 HEARTBEAT = 120
 """Seconds after which the service itself gives a process up; the others find it lost before."""
 
@@ -23,24 +25,35 @@ def start_coordinator(port: int, processes: int) -> Callable[[], None]:
 
     Returns:
       To be called when nobody needs it any more.
+
+    Raises:
+      InputError: if the port is not free.
     """
-    # The end of this process closes the pipe, whatever its cause. As a file, and not as a module,
-    # it does not import JAX.
+    # Here, because the service has no need of the library, which imports JAX.
+    from seqjax.core.errors import InputError
+
+    # The end of this process closes the pipe, whatever its cause.
     service = subprocess.Popen(
-        [sys.executable, __file__, str(port), str(processes)],
+        [sys.executable, "-P", __file__, str(port), str(processes)],
         stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         start_new_session=True,
         text=True,
     )
+    assert service.stdout is not None
+    if service.stdout.readline() != READY:
+        raise InputError(f"--coordinator: the port {port} of this machine is not free.")
     return lambda: print("done", end="", file=service.stdin, flush=True)
 
 
 def _main(port: str, processes: str) -> None:
-    from jaxlib import _jax
+    from jaxlib import _jax  # type: ignore[attr-defined]
 
     service = _jax.get_distributed_runtime_service(
         f"[::]:{port}", int(processes), heartbeat_timeout=HEARTBEAT
     )
+    print(READY, end="", flush=True)
     time.sleep(OUTLIVES[sys.stdin.read(4)])
     service.shutdown()
 
