@@ -61,7 +61,6 @@ class ExampleTraining:
     data_name: str
     preprocessing: dict[str, Any]
     unit = "example"
-    batch_spec = jax.P(AXIS)
     begin_with = None
 
     def __post_init__(self):

@@ -49,7 +49,7 @@ def train(task: Task, config: RunConfig, log: Callable[[str], None] = print) -> 
       InputError: if something the user gave cannot be used, or the loss is no number.
       OSError: if something cannot be written.
     """
-    mesh = make_mesh(config.batch, config.devices)
+    mesh = _mesh(config)
     optimizer = build_optimizer(config.optimization, config.steps)
     state = start(task, optimizer, seed=config.seed, dtype=config.dtype, mesh=mesh)
     data = {"name": task.data_name, "sha256": task.digest}
@@ -73,7 +73,14 @@ def train(task: Task, config: RunConfig, log: Callable[[str], None] = print) -> 
         log(line)
     logs = Logs(folder, int(state.step))
     loop = _Loop(task, config, folder, checkpoints, logs, stopping, task.evaluator(mesh))
-    step = make_train_step(task, optimizer, mesh, seed=config.seed, dtype=config.dtype)
+    step = make_train_step(
+        task,
+        optimizer,
+        mesh,
+        seed=config.seed,
+        dtype=config.dtype,
+        accumulate=config.accumulate,
+    )
     try:
         if config.resume is None:
             if task.begin_with is not None:
@@ -83,6 +90,19 @@ def train(task: Task, config: RunConfig, log: Callable[[str], None] = print) -> 
         return loop.run(step, state, mesh, log)
     finally:
         logs.close()
+
+
+def _mesh(config: RunConfig) -> jax.sharding.Mesh:
+    """The devices, each of which takes its share of the batch in equal parts."""
+    batch, parts = config.batch, config.accumulate
+    whole = batch % parts == 0 and config.devices is None
+    mesh = make_mesh(batch // parts if whole else batch, config.devices)
+    if batch // mesh.size % parts:
+        raise InputError(
+            f"--accumulate {parts} does not divide the {batch // mesh.size} sequences that each of "
+            f"{mesh.size} devices takes of --batch {batch}. Change one of them, or --devices."
+        )
+    return mesh
 
 
 def _latest(
@@ -130,10 +150,11 @@ class _Loop:
         )
         with StopSignals() as signals, progress:
             batches = self.task.batches(step, mesh)
-            since = time.perf_counter()
+            batch, since = next(batches), time.perf_counter()
             while step < config.steps and signals.received is None and not self._tired:
-                batch = next(batches)
                 state, metrics = train_step(state, batch)
+                # The next batch is made while the devices work on this one.
+                batch = next(batches)
                 if wait:
                     jax.block_until_ready(metrics.loss)
                 step += 1
