@@ -10,7 +10,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from seqjax.core.trees import cast
 from seqjax.core.types import Array, DTypeLike, PyTree
-from seqjax.train.devices import AXIS
+from seqjax.train.devices import AXIS, put_whole
 from seqjax.train.task import Task
 
 
@@ -64,7 +64,7 @@ def start(
 def place(state: TrainState, mesh: Mesh) -> TrainState:
     """Moves a state to the devices of a mesh: the batch is split over it, the rest is copied."""
     shardings = (NamedSharding(mesh, spec) for spec in SPECS)
-    return TrainState(*map(jax.device_put, state, shardings))
+    return TrainState(*map(put_whole, state, shardings))
 
 
 SPECS = TrainState(jax.P(), jax.P(), jax.P(AXIS), jax.P(), jax.P())

@@ -14,7 +14,7 @@ from seqjax.data.streams import scoring_windows
 from seqjax.data.tokenizer import Tokenizer
 from seqjax.losses import cross_entropy
 from seqjax.nn.language_model import LanguageModel
-from seqjax.train.devices import AXIS
+from seqjax.train.devices import AXIS, put_whole, replicated
 from seqjax.train.recipe import Recipe
 
 BATCH, TIME, CONTEXT = 64, 128, 256
@@ -80,12 +80,12 @@ class Evaluator:
     def __call__(self, model: LanguageModel) -> Score:
         """The score of the model, whose parameters are on the mesh."""
         carry = self.recipe.cast(model, self.dtype).initial_carry((self.batch_size,))
-        carry, total = jax.device_put((carry, np.zeros(self.batch_size, np.float32)), self.by_row)
+        carry, total = put_whole((carry, np.zeros(self.batch_size, np.float32)), self.by_row)
         count = 0
         for tokens, scored in scoring_windows(self.corpus, self.batch_size, CONTEXT, TIME):
             scored &= is_scored(tokens[:, 1:], self.recipe.tokenizer)
             count += int(scored.sum())
-            part = jax.device_put((tokens, scored), self.by_row)
+            part = put_whole((tokens, scored), self.by_row)
             carry, total = self._score(model, carry, total, *part)
-        nats = float(np.asarray(total, np.float64).sum())
+        nats = float(np.asarray(replicated(total), np.float64).sum())
         return Score(nats, count)

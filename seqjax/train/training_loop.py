@@ -1,8 +1,11 @@
 """The training loop: progress, validation, samples, checkpoints, exact resume."""
 
+import hashlib
+import json
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,10 +17,18 @@ from seqjax.core.errors import InputError
 from seqjax.core.extras import extra_module
 from seqjax.train.checkpoints import Checkpoints
 from seqjax.train.config import RunConfig
-from seqjax.train.devices import make_mesh
+from seqjax.train.devices import AXIS, make_mesh, on_one_device
 from seqjax.train.diagnosis import Diagnose, sample_of, scalars, write_flow
 from seqjax.train.logs import Logs
 from seqjax.train.model import build_optimizer
+from seqjax.train.processes import (
+    from_first,
+    is_connected,
+    is_first,
+    require_same,
+    say,
+    together,
+)
 from seqjax.train.run_folder import SavedRun, load_run, new_folder, save_run
 from seqjax.train.short_runs import note_on_outcome, notes_on_steps
 from seqjax.train.signals import StopSignals
@@ -33,7 +44,7 @@ class Outcome(NamedTuple):
     stopped_by: signal.Signals | None
 
 
-def train(task: Task, config: RunConfig, log: Callable[[str], None] = print) -> Outcome:
+def train(task: Task, config: RunConfig, log: Callable[[str], None] = say) -> Outcome:
     """Trains a model, or continues a run, as the configuration says.
 
     Args:
@@ -49,12 +60,15 @@ def train(task: Task, config: RunConfig, log: Callable[[str], None] = print) -> 
       InputError: if something the user gave cannot be used, or the loss is no number.
       OSError: if something cannot be written.
     """
-    mesh = _mesh(config)
+    preprocessing = json.dumps(task.preprocessing, sort_keys=True)
+    content = hashlib.sha256(f"{task.digest}{preprocessing}".encode()).hexdigest()
+    require_same({f"the digest of {task.data_name}": content[:12]})
+    mesh = _mesh(task, config)
     optimizer = build_optimizer(config.optimization, config.steps)
     state = start(task, optimizer, seed=config.seed, dtype=config.dtype, mesh=mesh)
     data = {"name": task.data_name, "sha256": task.digest}
     if config.resume is None:
-        folder = new_folder(config.out, task.kind)
+        folder = Path(from_first(lambda: str(new_folder(config.out, task.kind))))
     else:
         folder = config.resume
         saved = load_run(folder, {task.kind: type(config)}).data
@@ -86,21 +100,26 @@ def train(task: Task, config: RunConfig, log: Callable[[str], None] = print) -> 
             if task.begin_with is not None:
                 # Saved before there is a run, and once: what it began with may change, or go.
                 loop.validate(0, state, log)
-            save_run(SavedRun(folder, task.kind, config, task.preprocessing, data))
+            saved = SavedRun(folder, task.kind, config, task.preprocessing, data)
+            from_first(lambda: save_run(saved))
         return loop.run(step, state, mesh, log)
     finally:
         logs.close()
 
 
-def _mesh(config: RunConfig) -> jax.sharding.Mesh:
+def _mesh(task: Task, config: RunConfig) -> jax.sharding.Mesh:
     """The devices, each of which takes its share of the batch in equal parts."""
     batch, parts = config.batch, config.accumulate
-    whole = batch % parts == 0 and config.devices is None
-    mesh = make_mesh(batch // parts if whole else batch, config.devices)
-    if batch // mesh.size % parts:
+    rows = batch // parts if batch % parts == 0 and config.devices is None else batch
+    mesh = make_mesh(rows, config.devices, time=config.time_devices, model=config.model_devices)
+    for axis, size in mesh.shape.items():
+        if axis != AXIS and size > 1:
+            raise InputError(f"--{axis}-devices {size}: `{task.kind}` splits batches only.")
+    share = batch // mesh.shape[AXIS]
+    if share % parts:
         raise InputError(
-            f"--accumulate {parts} does not divide the {batch // mesh.size} sequences that each of "
-            f"{mesh.size} devices takes of --batch {batch}. Change one of them, or --devices."
+            f"--accumulate {parts} does not divide the {share} sequences that each of "
+            f"{mesh.shape[AXIS]} devices takes of --batch {batch}. Change one of them or --devices."
         )
     return mesh
 
@@ -112,7 +131,8 @@ def _latest(
     problems = []
     for step in reversed(checkpoints.steps):
         try:
-            return checkpoints.load(step, state), checkpoints.notes(step)
+            found = together(partial(checkpoints.load, step, state))
+            return found, checkpoints.notes(step)
         except InputError as error:
             problems.append(str(error))
             log(f"{error} Going back to the one before.")
@@ -147,7 +167,9 @@ class _Loop:
             unit_scale=True,
             dynamic_ncols=True,
             smoothing=0.05,
+            disable=not is_first(),
         )
+        write = progress.write if is_first() else lambda line: None
         with StopSignals() as signals, progress:
             batches = self.task.batches(step, mesh)
             batch, since = next(batches), time.perf_counter()
@@ -168,7 +190,7 @@ class _Loop:
                     progress.set_postfix_str(self._log(step, state, pending, rate))
                     pending, since = [], time.perf_counter()
                 if due:
-                    self.validate(step, state, progress.write)
+                    self.validate(step, state, write)
                     saved_at, since = step, time.perf_counter()
             if signals.received is not None and step > saved_at:
                 self._require_finite(state)
@@ -209,14 +231,19 @@ class _Loop:
         return f"{name.removeprefix('train_').replace('_', ' ')} {value:.3f}"
 
     def _diagnose(self, step: int, state, batch) -> None:
-        sample = sample_of(self.task, state.memory, batch, step, self.config.seed)
-        found = self.diagnose(jax.device_put(state.model, jax.local_devices()[0]), sample)
+        model, memory, batch = on_one_device((state.model, state.memory, batch))
+        if not is_first():
+            return
+        sample = sample_of(self.task, memory, batch, step, self.config.seed)
+        found = self.diagnose(model, sample)
         self.logs.write(step, **scalars(found))
         write_flow(self.folder, step, found)
 
     def validate(self, step: int, state: TrainState, write: Callable[[str], None]) -> None:
         """Scores a state, logs and saves it."""
-        scores = self.evaluate(state.model)
+        # Processors that round differently must not disagree on which step is the best.
+        found = self.evaluate(state.model)
+        scores = from_first(lambda: found)
         criterion = self.task.criterion
         cost = criterion.cost(scores[criterion.name])
         self.logs.write(step, **{f"validation_{name}": value for name, value in scores.items()})
@@ -225,9 +252,8 @@ class _Loop:
         if step == self.config.steps:
             for line in self.task.verdict(scores):
                 write(line)
-        sample = self.task.sample(
-            jax.device_put(jax.device_get(state.model), jax.local_devices()[0]), step
-        )
+        model = on_one_device(state.model)
+        sample = self.task.sample(model, step) if is_first() else None
         if sample is not None:
             self.logs.write(step, sample=sample)
             write("\n".join(f"    {line}" for line in sample.strip().splitlines()))
@@ -261,11 +287,12 @@ class _Loop:
 def _summary(task: Task, config: RunConfig, folder, state: TrainState, mesh) -> str:
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.model))
     device = mesh.devices.flat[0]
+    hosts = f" of {jax.process_count()} processes" if is_connected() else ""
     lines = [
         ("run", folder),
         *task.summary(),
         ("model", f"{parameters:,} parameters, {config.dtype}"),
-        ("devices", f"{mesh.size} x {device.device_kind}, batch {config.batch}"),
+        ("devices", f"{mesh.size} x {device.device_kind}{hosts}, batch {config.batch}"),
         ("steps", f"{int(state.step):,} of {config.steps:,} done"),
     ]
     return "\n".join(f"{name:11} {value}" for name, value in lines)

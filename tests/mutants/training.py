@@ -117,8 +117,8 @@ FAULTS = (
     Fault(
         "a run is continued with other settings",
         "train",
-        'FREE = frozenset({"out",',
-        'FREE = frozenset({"learning_rate", "steps", "out",',
+        '{"out", "resume", "sample",',
+        '{"learning_rate", "steps", "out", "resume", "sample",',
         f"{COMMAND} -k 'resume'",
     ),
     Fault(

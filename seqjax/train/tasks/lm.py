@@ -27,7 +27,13 @@ from seqjax.nn.language_model import LanguageModel
 from seqjax.train.bounds import NonNegativeInt, PositiveInt
 from seqjax.train.commands import EvaluateConfig, GenerateConfig, Log, Report, TaskCommands
 from seqjax.train.config import RunConfig, option
-from seqjax.train.devices import AXIS, make_mesh
+from seqjax.train.devices import (
+    make_mesh,
+    multiple_of_processes,
+    own_rows,
+    put_rows,
+    put_whole,
+)
 from seqjax.train.example_files import Data
 from seqjax.train.recipe import LanguageModelConfig, Recipe
 from seqjax.train.run_folder import SavedRun, load_model, load_run
@@ -131,11 +137,11 @@ class LanguageTask:
 
     def batches(self, first: int, mesh: Mesh) -> Iterator[Array]:
         """The next window of every stream, `(streams, time + 1)` tokens."""
-        by_row = NamedSharding(mesh, jax.P(AXIS))
-        starts = start_positions(len(self.corpus), self.batch_size)
+        streams = start_positions(len(self.corpus), self.batch_size)
+        own = streams[own_rows(mesh, self.batch_size)]
         for step in itertools.count(first):
-            tokens = window(self.corpus, starts, self.config.data.time, step)
-            yield jax.device_put(tokens, by_row)
+            tokens = window(self.corpus, own, self.config.data.time, step)
+            yield put_rows(tokens, mesh, self.batch_size)
 
     def loss(self, model, memory, batch, keys):
         inputs, targets = batch[:, :-1].astype(jnp.int32), batch[:, 1:].astype(jnp.int32)
@@ -213,8 +219,8 @@ def evaluate(run: SavedRun, config: EvaluateConfig, log: Log) -> Report:
     else:
         texts = find_texts(trained.data, log)
         documents, where = texts.held_out, f" of {texts.name}"
-    mesh = make_mesh(BATCH, None)
-    model = jax.device_put(model, NamedSharding(mesh, jax.P()))
+    mesh = make_mesh(multiple_of_processes(BATCH), None)
+    model = put_whole(model, NamedSharding(mesh, jax.P()))
     recipe = Recipe.restore(run.preprocessing)
     score = Evaluator(corpus_of(tokenizer, documents), mesh, recipe, trained.dtype)(model)
     characters = characters_of(documents)
