@@ -117,8 +117,8 @@ FAULTS = (
     Fault(
         "a run is continued with other settings",
         "train",
-        '{"out", "resume", "sample",',
-        '{"learning_rate", "steps", "out", "resume", "sample",',
+        '        "out",\n        "resume",',
+        '        "learning_rate",\n        "steps",\n        "out",\n        "resume",',
         f"{COMMAND} -k 'resume'",
     ),
     Fault(
