@@ -153,7 +153,7 @@ def apart(
     steps = dataclasses.replace(steps, devices=shares * split_over)
     parts = (params, carry, with_keys_of(initial, carry), xs, steps)
     if axes:
-        return _on_mesh(call, mesh, axes, rows, first, parts)
+        return _on_mesh(call, mesh, axes, rows, parts)
     parts = all_varying(parts)
     if shares == 1:
         return call(*parts)
@@ -168,22 +168,12 @@ def _on_mesh(
     mesh: Any,
     axes: set[str],
     rows: tuple,
-    like: Array,
     parts: tuple,
 ) -> Run:
     """The shares of an Explicit mesh, which splits the batch as `rows` says."""
     own, timed = jax.P(*rows), jax.P(None, *rows)
     specs = (_memories(parts[0], len(rows), own, jax.P()), own, own, timed, timed)
-    parts = tuple(
-        jax.tree.map(
-            lambda spec, part: jax.tree.map(
-                partial(_with_spec, spec=spec, axes=axes, like=like), part
-            ),
-            spec,
-            part,
-        )
-        for part, spec in zip(parts, specs, strict=True)
-    )
+    parts = with_specs(parts, specs, axes, mesh)
     run = jax.shard_map(
         lambda *parts: call(*all_varying(parts)),
         mesh=mesh,
@@ -282,12 +272,25 @@ def all_varying(tree: PyTree) -> PyTree:
     return jax.tree.map(vary, tree) if axes else tree
 
 
-def _with_spec(leaf: Array, spec: jax.P, axes: set[str], like: Array) -> Array:
+def with_specs(parts: tuple, specs: tuple, axes: set[str], mesh: Any) -> tuple:
+    """Arrays on an Explicit mesh split over `axes` as a tree of specs says, as `shard_map` wants
+    them, and over other axes as they were; on an Auto mesh they stay, as it moves them itself."""
+    kinds = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
+    if any(kinds[axis] is not AxisType.Explicit for axis in axes):
+        return parts
+    move = partial(_with_spec, axes=axes, mesh=mesh)
+    return tuple(
+        jax.tree.map(lambda spec, part: jax.tree.map(partial(move, spec=spec), part), spec, part)
+        for part, spec in zip(parts, specs, strict=True)
+    )
+
+
+def _with_spec(leaf: Array, spec: jax.P, axes: set[str], mesh: Any) -> Array:
     """The leaf split over `axes` as `spec` says, over other axes as it was."""
     _, now = _placement(leaf)
     kept = [tuple(axis for axis in _axes(entry) if axis not in axes) or None for entry in now]
     wanted = [entry or had for entry, had in zip((*spec, *[None] * len(now)), kept, strict=False)]
-    return leaf if wanted == list(now) else _reshard(leaf, wanted, like)
+    return leaf if wanted == list(now) else jax.reshard(leaf, NamedSharding(mesh, jax.P(*wanted)))
 
 
 def _reshard(leaf: Array, spec: Sequence[Any], like: Any) -> Array:

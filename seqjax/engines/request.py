@@ -9,6 +9,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 
 from seqjax.core.cell import Cell
 from seqjax.core.misfits import difference
@@ -16,7 +17,7 @@ from seqjax.core.noise import Randomness
 from seqjax.core.stack import expect_cell
 from seqjax.core.trees import is_float
 from seqjax.core.types import Array, Carry, Inputs, Params
-from seqjax.engines.methods import Method, as_method
+from seqjax.engines.methods import Method, PipelineParallel, SequenceParallel, as_method
 
 
 class SumOptions(TypedDict, total=False):
@@ -90,6 +91,8 @@ def checked(
     if carry is not None:
         carry = jax.tree.map(jnp.asarray, carry)
         _check_carry(cell, params, carry, batch_shape)
+    if isinstance(method, SequenceParallel | PipelineParallel) and method.mesh is None:
+        method = dataclasses.replace(method, mesh=_mesh_of(xs, method.axis))
     return Request(
         params=params,
         carry=carry,
@@ -107,6 +110,16 @@ def checked(
         record=record,
         snapshots=_every("every", every) if after is None else _after(after, every, time),
     )
+
+
+def _mesh_of(xs: Inputs, axis: str) -> jax.sharding.Mesh | None:
+    """The mesh with this axis on which inputs lie, where that is known."""
+    for leaf in jax.tree.leaves(xs):
+        if not isinstance(leaf, jax.core.Tracer) and isinstance(leaf.sharding, NamedSharding):
+            mesh = leaf.sharding.mesh
+            if isinstance(mesh, jax.sharding.Mesh) and axis in mesh.axis_names:
+                return mesh
+    return None
 
 
 def as_arrays(xs: Inputs) -> Inputs:
