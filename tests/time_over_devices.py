@@ -47,10 +47,7 @@ MADE = {
 def cells():
     """Every row that is affine in its state, and more composites, by name."""
     affine = {row.name: row.cell for row in TABLE if row.methods in (LINEAR, MATRIX, ANY)}
-    known = {name: cell for name, cell in affine.items() if "attention" not in name}
-    return known | {"kimi_delta_attention": affine["kimi_delta_attention"]} | {
-        name: affine[name] for name in ("linear_attention", "gated_linear_attention")
-    } | MADE
+    return {name: cell for name, cell in (affine | MADE).items() if "sliding" not in name}
 
 
 def case(cell, flags):

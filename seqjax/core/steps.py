@@ -85,7 +85,7 @@ class Steps:
                 valid.sum(0, dtype=jnp.int32),
                 batch_ndim=len(batch_shape),
                 reverse=self.reverse,
-            )
+            )[None]
         cuts = cuts_every(self.truncate, valid, reverse=self.reverse, before=before)
         return dataclasses.replace(self, cuts=cuts, cuts_apart=self.truncate, truncate=None)
 

@@ -65,6 +65,11 @@ class AddingStretch(_MatrixStretch):
         if decays is None:
             return None, end
         decays = decays.astype(empty.memory.dtype)
+        if steps.cuts is not None:
+            # What lies before the last cut is held constant.
+            cuts = steps.cuts.astype(jnp.int32)
+            later = jax.lax.cumsum(cuts, reverse=not steps.reverse) > cuts
+            decays = select(later, jax.lax.stop_gradient(decays), decays)
         if steps.valid is not None:
             decays = select(steps.valid, decays, jnp.zeros_like(decays))
         return decays.sum(0), end

@@ -55,7 +55,12 @@ def over_time_axis(
     axis = method.axis
     steps = dataclasses.replace(steps, time_axis=axis)
     parts = (params, carry, with_keys_of(initial, carry), xs, steps)
-    call = partial(run, cell)
+
+    def call(params: Params, carry: Carry, *others: Any) -> Run:
+        made = run(cell, params, carry, *others)
+        # Keys are no numbers to add up over devices, and the same on all.
+        return made._replace(carry=with_keys_of(made.carry, carry))
+
     if is_bound(axis):
         return call(*parts)
     mesh = mesh_of(method)
