@@ -139,8 +139,8 @@ def windowed(
 class LastInputs:
     """The `Composition` of windows: a stretch moves out as many inputs as it moves in.
 
-    The transition is the number of steps that count, `(*batch,)`. A reset fills the whole window, so
-    it counts as many.
+    The transition says which inputs at the end are the stretch's own, `(*batch, width - 1)` bool; after
+    a reset all are.
     """
 
     forgets: bool = False
@@ -161,7 +161,7 @@ class LastInputs:
         if steps.resets is not None:
             resets = steps.resets if steps.valid is None else steps.resets & steps.valid
             count = jnp.where(resets.any(0), empty.inputs.shape[-2], count)
-        return count, scan(cell, params, empty, initial, xs, steps).carry
+        return _latest(count, empty.inputs.shape[:-1]), scan(cell, params, empty, initial, xs, steps).carry
 
     def reach(self, carry: WindowState, xs: Array, steps: Steps) -> int | None:
         return None if steps.valid is not None else -(-carry.inputs.shape[-2] // xs.shape[0])
@@ -170,17 +170,20 @@ class LastInputs:
         return WindowState(jnp.zeros_like(carry.inputs))
 
     def chain(self, first: Array, second: Array) -> Array:
-        # More than fit change nothing: `follow` puts none of the inputs before.
-        return first + second
+        return _latest(first.sum(-1) + second.sum(-1), first.shape)
 
     def follow(self, transition: Array, carry: WindowState, end: WindowState) -> WindowState:
-        size = carry.inputs.shape[-2]
-        place = jax.lax.broadcasted_iota(jnp.int32, carry.inputs.shape[:-1], transition.ndim)
-        moved = place + transition[..., None]
-        before = jnp.take_along_axis(
-            carry.inputs, jnp.minimum(moved, size - 1)[..., None], axis=-2, mode="clip"
-        )
-        return WindowState(select(moved < size, before, end.inputs))
+        place = jax.lax.broadcasted_iota(jnp.int32, transition.shape, transition.ndim - 1)
+        moved = place + transition.sum(-1, keepdims=True)
+        index = jnp.minimum(moved, transition.shape[-1] - 1)[..., None]
+        before = jnp.take_along_axis(carry.inputs, index, axis=-2)
+        return WindowState(select(transition, end.inputs, before))
+
+
+def _latest(count: Array, shape: tuple[int, ...]) -> Array:
+    """The last ones of a row, as many as `count` says: `(*batch, size)` bool."""
+    place = jax.lax.broadcasted_iota(jnp.int32, shape, len(shape) - 1)
+    return place >= shape[-1] - count[..., None]
 
 
 def _entries(state: WindowState) -> list[Array]:
