@@ -34,7 +34,14 @@ class Composition(Protocol):
     """Whether a reset makes the state anew; a count of draws only moves on."""
 
     def summarize(
-        self, scan: Any, cell: Any, params: Params, empty: Carry, initial: Carry, xs: Inputs, steps: Any
+        self,
+        scan: Any,
+        cell: Any,
+        params: Params,
+        empty: Carry,
+        initial: Carry,
+        xs: Inputs,
+        steps: Any,
     ) -> tuple[PyTree, Carry]:
         """`(transition, end)` of a stretch; `scan` is a `ScanFn`, `empty` the state to start from."""
         ...

@@ -161,7 +161,9 @@ class LastInputs:
         if steps.resets is not None:
             resets = steps.resets if steps.valid is None else steps.resets & steps.valid
             count = jnp.where(resets.any(0), empty.inputs.shape[-2], count)
-        return _latest(count, empty.inputs.shape[:-1]), scan(cell, params, empty, initial, xs, steps).carry
+        return _latest(count, empty.inputs.shape[:-1]), scan(
+            cell, params, empty, initial, xs, steps
+        ).carry
 
     def reach(self, carry: WindowState, xs: Array, steps: Steps) -> int | None:
         return None if steps.valid is not None else -(-carry.inputs.shape[-2] // xs.shape[0])

@@ -77,9 +77,7 @@ class AddingStretch(_MatrixStretch):
     def chain(self, first: Array | None, second: Array | None) -> Array | None:
         return None if first is None or second is None else first + second
 
-    def follow(
-        self, transition: Array | None, carry: MatrixState, end: MatrixState
-    ) -> MatrixState:
+    def follow(self, transition: Array | None, carry: MatrixState, end: MatrixState) -> MatrixState:
         memory, scale = carry
         if scale is None or end.log_scale is None:
             if transition is not None:

@@ -27,7 +27,7 @@ from seqjax.core.stack import Layers
 from seqjax.core.steps import Run, ScanFn, Steps, batch_shape_of, time_of
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
 from seqjax.engines.methods import PipelineParallel, spell_method
-from seqjax.engines.placement import all_varying, with_specs
+from seqjax.engines.placement import all_varying, rows_of, with_specs
 from seqjax.engines.sequence_parallel import mesh_of
 
 STRETCHES = 8
@@ -65,14 +65,14 @@ def over_layer_axis(
             f"trajectory: method={spell_method(method)} keeps no carries but the last. Use another "
             "method."
         )
-    rows = partial(jax.tree.map, lambda *leaves: jnp.stack(leaves))
-    stacked = [rows(*(tree[name] for name in layers)) for tree in (params, carry, initial)]
+    stack = partial(jax.tree.map, lambda *leaves: jnp.stack(leaves))
+    stacked = [stack(*(tree[name] for name in layers)) for tree in (params, carry, initial)]
 
     def local(params: Params, carry: Carry, initial: Carry, xs: Inputs, steps: Steps) -> Run:
         own = [_unstacked(tree) for tree in (params, carry, initial)]
         run = partial(_pipeline, method, inside)
         made = apart(run, cell, *own, xs, steps)
-        return made._replace(carry=rows(*made.carry))
+        return made._replace(carry=stack(*made.carry))
 
     if is_bound(axis):
         devices = jax.lax.axis_size(axis)
@@ -90,15 +90,18 @@ def over_layer_axis(
     else:
         mesh = mesh_of(method)
         _expect_divisible(method, len(layers), mesh.shape[axis])
-        share, whole = jax.P(axis), jax.P()
-        specs = (share, share, share, whole, whole)
+        rows, axes = rows_of(jax.tree.leaves(xs)[0], len(batch_shape_of(cell, xs)))
+        layer, own, timed = jax.P(axis), jax.P(axis, *rows), jax.P(None, *rows)
+        specs = (layer, own, own, timed, timed)
         run = jax.shard_map(
             local,
             mesh=method.mesh,
             in_specs=specs,
-            out_specs=Run(share, whole, whole),
-            axis_names={axis},
-        )(*with_specs((*stacked, xs, steps), specs, {axis}, mesh))
+            out_specs=Run(own, timed, timed),
+            axis_names={axis, *axes},
+        )(*with_specs((*stacked, xs, steps), specs, {axis, *axes}, mesh))
+        (carry_of_all,) = with_specs((run.carry,), (jax.P(None, *rows),), {axis, *axes}, mesh)
+        run = run._replace(carry=carry_of_all)
     end = dict(zip(layers, _unstacked(run.carry), strict=True))
     return run._replace(carry=with_keys_of(without_keys(end), carry))
 
@@ -158,9 +161,7 @@ def _pipeline(
     return Run(carry, ys, None)
 
 
-def _filled(
-    xs: Array, steps: Steps, shape: tuple[int, ...], missing: int
-) -> tuple[Array, Steps]:
+def _filled(xs: Array, steps: Steps, shape: tuple[int, ...], missing: int) -> tuple[Array, Steps]:
     """In the order of processing, with masked steps behind the last one."""
     valid = steps.valid
     if missing and valid is None:

@@ -9,7 +9,6 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding
 
 from seqjax.core.cell import Cell
 from seqjax.core.misfits import difference
@@ -112,13 +111,13 @@ def checked(
     )
 
 
-def _mesh_of(xs: Inputs, axis: str) -> jax.sharding.Mesh | None:
+def _mesh_of(xs: Inputs, axis: str) -> Any:
     """The mesh with this axis on which inputs lie, where that is known."""
     for leaf in jax.tree.leaves(xs):
-        if not isinstance(leaf, jax.core.Tracer) and isinstance(leaf.sharding, NamedSharding):
-            mesh = leaf.sharding.mesh
-            if isinstance(mesh, jax.sharding.Mesh) and axis in mesh.axis_names:
-                return mesh
+        known = not isinstance(leaf, jax.core.Tracer)
+        mesh = getattr(leaf.sharding if known else jax.typeof(leaf).sharding, "mesh", None)
+        if mesh is not None and axis in mesh.axis_names:
+            return mesh
     return None
 
 

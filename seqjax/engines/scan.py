@@ -294,7 +294,9 @@ def _run_on(
             return over_time_axis(method, partial(apart, partial(run_cell, method)), *parts)
     if isinstance(method, PipelineParallel):
         with chosen_for(platform):
-            return over_layer_axis(method, apart, partial(run_cell, as_method(method.inside)), *parts)
+            return over_layer_axis(
+                method, apart, partial(run_cell, as_method(method.inside)), *parts
+            )
     # What is split otherwise than by sequences is left to the compiler.
     batch_ndim = len(batch_shape_of(cell, xs))
     mixed = isinstance(method, Auto) and not split_by_rows(params, xs, batch_ndim)

@@ -25,8 +25,8 @@ from seqjax.core.steps import Run, ScanFn, Steps, batch_shape_of, time_of
 from seqjax.core.types import Carry, Inputs, Params
 from seqjax.engines.diagonal_stretch import diagonal_stretch
 from seqjax.engines.matrix_stretch import matrix_stretch
-from seqjax.engines.placement import with_specs
 from seqjax.engines.methods import PipelineParallel, SequenceParallel, spell_method
+from seqjax.engines.placement import on_mesh, rows_of
 
 
 def over_time_axis(
@@ -63,22 +63,14 @@ def over_time_axis(
 
     if is_bound(axis):
         return call(*parts)
-    mesh = mesh_of(method)
-    devices = mesh.shape[axis]
+    devices = mesh_of(method).shape[axis]
     if time_of(xs) % devices:
         raise ValueError(
             f"scan: method={spell_method(method)} gives every one of {devices} devices as many "
             f"steps, got {time_of(xs)} steps. Pad xs to a multiple and pass `lengths`."
         )
-    own, timed = jax.P(), jax.P(axis)
-    specs = (own, own, own, timed, timed)
-    return jax.shard_map(
-        call,
-        mesh=method.mesh,
-        in_specs=specs,
-        out_specs=Run(own, timed, timed),
-        axis_names={axis},
-    )(*with_specs(parts, specs, {axis}, mesh))
+    rows, axes = rows_of(jax.tree.leaves(xs)[0], len(batch_shape_of(cell, xs)))
+    return on_mesh(call, method.mesh, {axis, *axes}, rows, parts, time=axis)
 
 
 def mesh_of(method: SequenceParallel | PipelineParallel) -> Any:
