@@ -10,7 +10,6 @@ which `tests/engines/test_sequence_parallel.py` runs a handful.
 import os
 import sys
 import time
-from functools import partial
 
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 

@@ -2,12 +2,13 @@
 
     after = transition * before + end
 
-where `end` is the state after the stretch if it starts from nothing. Two stretches in a row are one:
+where `end` is the state after the stretch if it starts from nothing. Two stretches in a row are
+one:
 
     transition = transition_2 * transition_1        end = transition_2 * end_1 + end_2
 
-What `*` and `+` mean is for the `Composition` of a cell to say. A reset in a stretch forgets what was
-before by selection, a cut holds it constant.
+What `*` and `+` mean is for the `Composition` of a cell to say. A reset in a stretch forgets what
+was before by selection, a cut holds it constant.
 
 Source: Blelloch 1990, "Prefix sums and their applications"; for recurrences on several devices:
 Martin and Cundy 2018, arXiv:1709.04057.
@@ -30,8 +31,10 @@ class Composition(Protocol):
     devices.
     """
 
-    forgets: bool
-    """Whether a reset makes the state anew; a count of draws only moves on."""
+    @property
+    def forgets(self) -> bool:
+        """Whether a reset makes the state anew; a count of draws only moves on."""
+        ...
 
     def summarize(
         self,
@@ -43,7 +46,7 @@ class Composition(Protocol):
         xs: Inputs,
         steps: Any,
     ) -> tuple[PyTree, Carry]:
-        """`(transition, end)` of a stretch; `scan` is a `ScanFn`, `empty` the state to start from."""
+        """`(transition, end)` of a stretch; `scan` is a `ScanFn`, `empty` what it starts from."""
         ...
 
     def reach(self, carry: Carry, xs: Inputs, steps: Any) -> int | None:

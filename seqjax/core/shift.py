@@ -139,8 +139,8 @@ def windowed(
 class LastInputs:
     """The `Composition` of windows: a stretch moves out as many inputs as it moves in.
 
-    The transition says which inputs at the end are the stretch's own, `(*batch, width - 1)` bool; after
-    a reset all are.
+    The transition says which inputs at the end are the stretch's own, `(*batch, width - 1)` bool;
+    after a reset all are.
     """
 
     forgets: bool = False

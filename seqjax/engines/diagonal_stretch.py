@@ -14,7 +14,7 @@ from seqjax.core.linear import Diagonal
 from seqjax.core.masks import select
 from seqjax.core.steps import ScanFn, Steps, time_of
 from seqjax.core.trees import narrowed, tree_bytes, widened
-from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
+from seqjax.core.types import Carry, Inputs, Params, PyTree
 from seqjax.engines.boundaries import Boundaries
 from seqjax.engines.diagonal import steps_of_tile
 from seqjax.engines.placement import all_varying
@@ -23,7 +23,7 @@ from seqjax.engines.tiles import over_tiles
 
 @dataclasses.dataclass(frozen=True)
 class DiagonalStretch:
-    """The `Composition` of `state = decay * state + value`, as `seqjax.core.affine` has `*` and `+`.
+    """The `Composition` of `state = decay * state + value`, with `*` and `+` of `core/affine.py`.
 
     The transition is the product of all decays, or the sum of their logarithms.
     """

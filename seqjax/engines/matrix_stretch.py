@@ -87,9 +87,8 @@ class AddingStretch(_MatrixStretch):
         kept = scale if transition is None else scale + transition
         # Any scale is right as long as all share it, so no gradient goes through it.
         both = jax.lax.stop_gradient(jnp.maximum(kept, end.log_scale))
-        weights = (jnp.exp(a - both)[..., None, None] for a in (kept, end.log_scale))
-        parts = zip(weights, (memory, end.memory), strict=True)
-        return MatrixState(sum(weight * part for weight, part in parts), both)
+        before, after = (jnp.exp(a - both)[..., None, None] for a in (kept, end.log_scale))
+        return MatrixState(before * memory + after * end.memory, both)
 
 
 class CorrectingStretch(_MatrixStretch):

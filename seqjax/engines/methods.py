@@ -287,14 +287,14 @@ class SequenceParallel(Method):
 class PipelineParallel(Method):
     """Layers of a stack over devices, stretches of time flowing through; for any cell.
 
-    Device d runs layers of its own, and in tick t the stretch t - d of time, so after a few ticks all
-    devices work. The output of a stretch goes on to the next device by one `ppermute` a tick; states
-    stay where they are. Values and gradients are those of one device. Of n stretches on D devices
-    `(D - 1) / (n + D - 1)` of all ticks pass idle.
+    Device d runs layers of its own, and in tick t the stretch t - d of time, so after a few ticks
+    all devices work. The output of a stretch goes on to the next device by one `ppermute` a tick;
+    states stay where they are. Values and gradients are those of one device. With n stretches on D
+    devices, a device is idle in `D - 1` of `n + D - 1` ticks.
 
     All layers must be the same cell, as wide as its input, and divide among the devices. Inside
-    `jax.shard_map` over the axis, all arguments are the same on all devices; elsewhere the scan makes
-    the split itself, as for `sj.SequenceParallel`, and each device holds its own layers only.
+    `jax.shard_map` over the axis, all arguments are the same on all devices; elsewhere the scan
+    makes the split itself, as for `sj.SequenceParallel`.
 
     Args:
       axis: of the mesh.

@@ -6,8 +6,8 @@
     device 2                      x[0]     x[1]
 
 Each device has layers of its own and keeps their states; what a stretch makes goes on to the next
-device at the end of the tick. JAX differentiates the loop over ticks, so gradients flow back through
-the same pipeline.
+device at the end of the tick. JAX differentiates the loop over ticks, so gradients flow back
+through the same pipeline.
 
 Source: Huang et al. 2018, arXiv:1811.06965; Appleyard et al. 2016, arXiv:1604.01946.
 """
@@ -79,13 +79,10 @@ def over_layer_axis(
         _expect_divisible(method, len(layers), devices)
         index = jax.lax.axis_index(axis)
         share = len(layers) // devices
-        own = [
-            jax.tree.map(
-                lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, index * share, share), tree
-            )
-            for tree in stacked
-        ]
-        run = local(*own, xs, steps)
+        params, carry_here, initial = jax.tree.map(
+            lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, index * share, share), stacked
+        )
+        run = local(params, carry_here, initial, xs, steps)
         run = run._replace(carry=_gathered(without_keys(run.carry), axis))
     else:
         mesh = mesh_of(method)
@@ -199,8 +196,8 @@ def _expect_equal(method: PipelineParallel, cell: Cell, params: Params) -> list[
     structure = cell.structure
     if not isinstance(structure, Layers):
         raise ValueError(
-            f"scan: method={spell_method(method)} runs the layers of an sj.stack on devices of their "
-            f"own; {cell} is none."
+            f"scan: method={spell_method(method)} runs the layers of an sj.stack on devices of "
+            f"their own; {cell} is none."
         )
     names, cells = zip(*structure.cells, strict=True)
     shapes = [jax.tree.map(jnp.shape, params[name]) for name in names]
@@ -208,8 +205,8 @@ def _expect_equal(method: PipelineParallel, cell: Cell, params: Params) -> list[
         raise ValueError(
             f"scan: method={spell_method(method)} needs layers that are all the same, as wide as "
             f"their input; got {', '.join(map(str, cells))} with parameters of shapes "
-            f"{'; '.join(map(str, shapes))}. Put layers of other kinds or widths into an sj.stack of "
-            "their own, before or after this one."
+            f"{'; '.join(map(str, shapes))}. Scan layers of other kinds or widths by themselves, "
+            "before or after these."
         )
     return list(names)
 

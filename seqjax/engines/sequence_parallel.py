@@ -2,8 +2,8 @@
 
 Every device makes the summary of what its stretch does to a state (`seqjax.core.composition`); the
 summaries of all before it are joined in `ceil(log2(devices))` rounds of one `ppermute`; then the
-stretch runs from its right start, by any engine. In the backward pass JAX transposes the rounds into
-as many. None of them is inside a loop over time.
+stretch runs from its right start, by any engine. In the backward pass JAX transposes the rounds
+into as many. None of them is inside a loop over time.
 """
 
 import dataclasses
@@ -79,8 +79,8 @@ def mesh_of(method: SequenceParallel | PipelineParallel) -> Any:
     if axis not in mesh.axis_names:
         raise ValueError(
             f"scan: method={spell_method(method)} needs a mesh with an axis {axis!r}, got one with "
-            f"the axes {mesh.axis_names}. Use jax.set_mesh(jax.make_mesh((devices,), ({axis!r},))), "
-            "put xs on such a mesh, or call scan inside of jax.shard_map."
+            f"the axes {mesh.axis_names}. Use jax.set_mesh(jax.make_mesh((devices,), "
+            f"({axis!r},))), put xs on such a mesh, or call scan inside of jax.shard_map."
         )
     return mesh
 
@@ -107,8 +107,8 @@ def sequence_parallel(
     """
     if steps.snapshots is not None:
         raise ValueError(
-            f"snapshots: method={spell_method(method)} keeps no carries on the way, as devices work "
-            "at the same time. Use another method, or sj.trajectory."
+            f"snapshots: method={spell_method(method)} keeps no carries on the way, as devices "
+            "work at the same time. Use another method, or sj.trajectory."
         )
     local = dataclasses.replace(steps, time_axis=None)
     if not sum(leaf.size for leaf in jax.tree.leaves(without_keys(carry))) or not time_of(xs):
@@ -193,9 +193,9 @@ def _in_parts(
         run = cell.sequence(scan, params, carry, initial, xs, steps)
     if run is None or any(id(leaf) not in handed for leaf in jax.tree.leaves(carry)):
         raise ValueError(
-            f"scan: method={spell_method(method)} needs cells whose stretches of time compose: those "
-            "that are linear in their state, as from sj.linear and sj.matrix_state, windows and "
-            f"layers without a state, and what is made of them; {cell} is none of them. A "
+            f"scan: method={spell_method(method)} needs cells whose stretches of time compose: "
+            "those that are linear in their state, as from sj.linear and sj.matrix_state, windows "
+            f"and layers without a state, and what is made of them; {cell} is none of them. A "
             "stack of other cells runs on several devices by sj.PipelineParallel."
         )
     return run

@@ -20,7 +20,8 @@ ONE_OF_A_KIND = {
     "learned_mlstm": "masked",
     "stack_linear": "masked",
 }
-"""Real, complex and log-scaled states; memories that add, correct and scale; windows, counts, noise."""
+"""Real, complex and log-scaled states; memories that add, correct and scale; windows, counts,
+noise."""
 
 
 @pytest.mark.parametrize("name", ONE_OF_A_KIND)
@@ -83,8 +84,11 @@ def collectives(text):
 
 @pytest.mark.parametrize(
     "cell, layers",
-    [(sj.minimal_gru(4), 1), (sj.linear_attention(4, heads=2), 1)]
-    + [(sj.stack(sj.minimal_gru(4), sj.residual(sj.minimal_lstm(4))), 2)],
+    [
+        (sj.minimal_gru(4), 1),
+        (sj.linear_attention(4, heads=2), 1),
+        (sj.stack(sj.minimal_gru(4), sj.residual(sj.minimal_lstm(4))), 2),
+    ],
     ids=str,
 )
 def test_two_permutes_a_doubling_and_layer(cell, layers):
