@@ -117,8 +117,8 @@ FAULTS = (
     Fault(
         "a run is continued with other settings",
         "train",
-        '{"out", "resume", "sample",',
-        '{"learning_rate", "steps", "out", "resume", "sample",',
+        '        "resume",\n        "sample",',
+        '        "resume",\n        "learning_rate",\n        "steps",\n        "sample",',
         f"{COMMAND} -k 'resume'",
     ),
     Fault(
