@@ -71,6 +71,9 @@ class RunConfig:
     optimization: OptimizerConfig = OptimizerConfig()
     batch: PositiveInt = 64
     """Sequences of a batch."""
+    accumulate: PositiveInt = 1
+    """Micro-batches of a step: the batch is taken in this many parts, one after the other, whose
+    gradients are summed. That needs less memory and learns the same."""
     steps: PositiveInt = 1000
     """Training steps: updates of the parameters."""
     seed: int = 0

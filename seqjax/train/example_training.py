@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
@@ -16,7 +15,7 @@ from seqjax.core.types import DTypeLike, PyTree
 from seqjax.data.batching import Batches
 from seqjax.data.survey import Survey
 from seqjax.train.commands import Log
-from seqjax.train.devices import AXIS, own_rows, put_rows
+from seqjax.train.devices import own_rows, put_rows
 from seqjax.train.example_task import ExampleTask, Split
 from seqjax.train.predictor import Predictor, lengths_of, without
 from seqjax.train.run_folder import SavedRun
@@ -61,7 +60,6 @@ class ExampleTraining:
     data_name: str
     preprocessing: dict[str, Any]
     unit = "example"
-    batch_spec = jax.P(AXIS)
     begin_with = None
 
     def __post_init__(self):

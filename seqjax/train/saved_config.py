@@ -81,10 +81,19 @@ def _build_record(record: Any, values: Any, path: str) -> Any:
 
 
 FREE = frozenset(
-    {"out", "resume", "sample", "log_every", "devices", "time_devices", "model_devices"}
+    {
+        "out",
+        "resume",
+        "sample",
+        "log_every",
+        "devices",
+        "time_devices",
+        "model_devices",
+        "accumulate",
+    }
 )
-"""Options that may differ when a run goes on: how many devices share the work changes no more than
-rounding."""
+"""Options that may differ when a run goes on: how many devices share the work, and in how many
+parts they take it, changes no more than rounding."""
 
 
 def differences(saved: Any, config: Any, free: frozenset[str] = FREE) -> list[str]:

@@ -63,12 +63,7 @@ def train(task: Task, config: RunConfig, log: Callable[[str], None] = say) -> Ou
     preprocessing = json.dumps(task.preprocessing, sort_keys=True)
     content = hashlib.sha256(f"{task.digest}{preprocessing}".encode()).hexdigest()
     require_same({f"the digest of {task.data_name}": content[:12]})
-    mesh = make_mesh(
-        config.batch, config.devices, time=config.time_devices, model=config.model_devices
-    )
-    for axis, size in mesh.shape.items():
-        if axis != AXIS and size > 1:
-            raise InputError(f"--{axis}-devices {size}: `{task.kind}` splits batches only.")
+    mesh = _mesh(task, config)
     optimizer = build_optimizer(config.optimization, config.steps)
     state = start(task, optimizer, seed=config.seed, dtype=config.dtype, mesh=mesh)
     data = {"name": task.data_name, "sha256": task.digest}
@@ -92,7 +87,14 @@ def train(task: Task, config: RunConfig, log: Callable[[str], None] = say) -> Ou
         log(line)
     logs = Logs(folder, int(state.step))
     loop = _Loop(task, config, folder, checkpoints, logs, stopping, task.evaluator(mesh))
-    step = make_train_step(task, optimizer, mesh, seed=config.seed, dtype=config.dtype)
+    step = make_train_step(
+        task,
+        optimizer,
+        mesh,
+        seed=config.seed,
+        dtype=config.dtype,
+        accumulate=config.accumulate,
+    )
     try:
         if config.resume is None:
             if task.begin_with is not None:
@@ -103,6 +105,23 @@ def train(task: Task, config: RunConfig, log: Callable[[str], None] = say) -> Ou
         return loop.run(step, state, mesh, log)
     finally:
         logs.close()
+
+
+def _mesh(task: Task, config: RunConfig) -> jax.sharding.Mesh:
+    """The devices, each of which takes its share of the batch in equal parts."""
+    batch, parts = config.batch, config.accumulate
+    rows = batch // parts if batch % parts == 0 and config.devices is None else batch
+    mesh = make_mesh(rows, config.devices, time=config.time_devices, model=config.model_devices)
+    for axis, size in mesh.shape.items():
+        if axis != AXIS and size > 1:
+            raise InputError(f"--{axis}-devices {size}: `{task.kind}` splits batches only.")
+    share = batch // mesh.shape[AXIS]
+    if share % parts:
+        raise InputError(
+            f"--accumulate {parts} does not divide the {share} sequences that each of "
+            f"{mesh.shape[AXIS]} devices takes of --batch {batch}. Change one of them or --devices."
+        )
+    return mesh
 
 
 def _latest(
@@ -153,10 +172,11 @@ class _Loop:
         write = progress.write if is_first() else lambda line: None
         with StopSignals() as signals, progress:
             batches = self.task.batches(step, mesh)
-            since = time.perf_counter()
+            batch, since = next(batches), time.perf_counter()
             while step < config.steps and signals.received is None and not self._tired:
-                batch = next(batches)
                 state, metrics = train_step(state, batch)
+                # The next batch is made while the devices work on this one.
+                batch = next(batches)
                 if wait:
                     jax.block_until_ready(metrics.loss)
                 step += 1

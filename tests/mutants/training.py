@@ -53,9 +53,9 @@ FAULTS = (
     Fault(
         "gradients are not summed over devices",
         "train",
-        "total, weight, gradient = jax.lax.psum((total, weight, gradient), AXIS)",
-        "total, weight = jax.lax.psum((total, weight), AXIS)\n        gradient ="
-        " jax.tree.map(lambda leaf: jax.lax.pmean(leaf, AXIS), gradient)",
+        "total, weight, gradient = jax.lax.psum(sums, AXIS)",
+        "total, weight = jax.lax.psum(sums[:2], AXIS)\n        gradient ="
+        " jax.tree.map(lambda leaf: jax.lax.pmean(leaf, AXIS), sums[2])",
         STEP,
     ),
     Fault(
@@ -67,9 +67,16 @@ FAULTS = (
     ),
     Fault(
         "streams skip a character after every window",
+        "data",
+        "(step * time + np.arange(time + 1))",
+        "(step * (time + 1) + np.arange(time + 1))",
+        STEP,
+    ),
+    Fault(
+        "of several micro-batches the last one counts",
         "train",
-        "positions = (memory.positions + time) % batch.shape[0]",
-        "positions = (memory.positions + time + 1) % batch.shape[0]",
+        "return jax.tree.map(jnp.add, sums, more), after",
+        "return jax.tree.map(lambda _, one: one, sums, more), after",
         STEP,
     ),
     Fault(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -26,7 +27,13 @@ from seqjax.nn.language_model import LanguageModel
 from seqjax.train.bounds import NonNegativeInt, PositiveInt
 from seqjax.train.commands import EvaluateConfig, GenerateConfig, Log, Report, TaskCommands
 from seqjax.train.config import RunConfig, option
-from seqjax.train.devices import make_mesh, multiple_of_processes, put_whole
+from seqjax.train.devices import (
+    make_mesh,
+    multiple_of_processes,
+    own_rows,
+    put_rows,
+    put_whole,
+)
 from seqjax.train.example_files import Data
 from seqjax.train.recipe import LanguageModelConfig, Recipe
 from seqjax.train.run_folder import SavedRun, load_model, load_run
@@ -56,10 +63,9 @@ class LanguageConfig(RunConfig):
 
 
 class Streams(NamedTuple):
-    """The state of the model at the current position of each stream, and the positions."""
+    """The state of the model at the current position of each stream."""
 
     carry: Any
-    positions: Any
 
 
 class LanguageTask:
@@ -70,7 +76,6 @@ class LanguageTask:
     """
 
     kind = "lm"
-    batch_spec = jax.P()
 
     def __init__(self, config: LanguageConfig, log: Log, run: SavedRun | None = None):
         self.config = config
@@ -128,24 +133,20 @@ class LanguageTask:
 
     def start(self, model: Any, seed: int) -> Streams:
         carry = model.initial_carry((self.batch_size,))
-        return Streams(
-            seed_carry(carry, jax.random.fold_in(jax.random.key(seed), 1)),
-            jnp.asarray(start_positions(len(self.corpus), self.batch_size)),
-        )
+        return Streams(seed_carry(carry, jax.random.fold_in(jax.random.key(seed), 1)))
 
     def batches(self, first: int, mesh: Mesh) -> Iterator[Array]:
-        """The corpus, again and again: the streams carry their positions."""
-        corpus = put_whole(self.corpus, NamedSharding(mesh, jax.P()))
-        while True:
-            yield corpus
+        """The next window of every stream, `(streams, time + 1)` tokens."""
+        streams = start_positions(len(self.corpus), self.batch_size)
+        own = streams[own_rows(mesh, self.batch_size)]
+        for step in itertools.count(first):
+            tokens = window(self.corpus, own, self.config.data.time, step)
+            yield put_rows(tokens, mesh, self.batch_size)
 
     def loss(self, model, memory, batch, keys):
-        time = self.config.data.time
-        inputs, targets = window(batch, memory.positions, time)
+        inputs, targets = batch[:, :-1].astype(jnp.int32), batch[:, 1:].astype(jnp.int32)
         carry, logits = model(inputs, memory.carry, resets=inputs == self.tokenizer.boundary)
-        positions = (memory.positions + time) % batch.shape[0]
-        weight = jnp.float32(targets.size)
-        return cross_entropy(logits, targets), weight, Streams(carry, positions)
+        return cross_entropy(logits, targets), jnp.float32(targets.size), Streams(carry)
 
     def training_metrics(self, loss: float) -> dict[str, float]:
         bits = bits_per_character(loss, 1) * self.tokens_per_character

@@ -154,7 +154,6 @@ class SyntheticTask:
 
     kind = "synthetic"
     unit = "step"
-    batch_spec = jax.P(AXIS)
     begin_with = None
     digest = "drawn anew in every step"
 
