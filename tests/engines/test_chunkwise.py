@@ -251,12 +251,13 @@ def test_on_a_mesh(kind):
         run = partial(sj.scan, cell, mask=mask, truncate=6, method="chunked")
         return jnp.square(run(params, xs)[1]).sum()
 
-    wanted = jax.value_and_grad(loss)(params, xs, mask)
+    gradient = jax.jit(jax.value_and_grad(loss))
+    wanted = gradient(params, xs, mask)
     mesh = jax.make_mesh((2,), ("data",), axis_types=(kind,))
     with jax.set_mesh(mesh):
         split = jax.device_put((xs, mask), NamedSharding(mesh, jax.P("data")))
         placed = jax.device_put(params, NamedSharding(mesh, jax.P()))
-        got = jax.jit(jax.value_and_grad(loss))(placed, *split)
+        got = gradient(placed, *split)
     chex.assert_trees_all_close(jax.device_get(got), jax.device_get(wanted), rtol=1e-4, atol=1e-5)
 
 

@@ -27,6 +27,7 @@ def test_vmap_over_parameters_and_data(x64):
     params = jax.vmap(lambda key: cell.init(key, IN_FEATURES))(jax.random.split(jax.random.key(0)))
     xs = jax.random.normal(jax.random.key(1), (2, 3, 7, IN_FEATURES))
 
+    @jax.jit
     def gradient(params, xs):
         return jax.grad(lambda p, x: jnp.sin(sj.scan(cell, p, x, method=STORE)[1]).sum(), (0, 1))(
             params, xs

@@ -90,7 +90,7 @@ def test_decays_that_overflow_between_resets_do_not(method):
     def total(carry, xs):
         return sj.scan(cell, (), xs, carry, resets=resets, method=method)[1].sum()
 
-    d_carry, d_xs = jax.grad(total, (0, 1))(jnp.zeros(2), jnp.ones((4000, 2)))
+    d_carry, d_xs = jax.jit(jax.grad(total, (0, 1)))(jnp.zeros(2), jnp.ones((4000, 2)))
     np.testing.assert_allclose(d_carry, (1.05 ** np.arange(1, 10)).sum(), rtol=1e-5)
     np.testing.assert_allclose(d_xs[9], (1.05 ** np.arange(10)).sum(), rtol=1e-5)
 

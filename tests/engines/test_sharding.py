@@ -43,6 +43,9 @@ def loss(params, cell, xs, flags):
     return jnp.square(ys).sum() + sum(leaf.sum() for leaf in leaves)
 
 
+GRADIENT = jax.jit(jax.grad(loss), static_argnums=1)
+
+
 def same(got, wanted):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), got, wanted)
 
@@ -50,14 +53,14 @@ def same(got, wanted):
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
 def test_jit_on_a_mesh(case, kind):
     cell, params, xs, flags = case
-    wanted = run(cell, params, xs, flags), jax.grad(loss)(params, cell, xs, flags)
+    wanted = run(cell, params, xs, flags), GRADIENT(params, cell, xs, flags)
     mesh = jax.make_mesh((2,), ("data",), axis_types=(kind,))
     with jax.set_mesh(mesh):
         rows = NamedSharding(mesh, jax.P("data"))
         split = jax.device_put((xs, flags), rows)
         params = jax.device_put(params, NamedSharding(mesh, jax.P()))
         carry, ys = jax.jit(run, static_argnums=0)(cell, params, *split)
-        gradient = jax.jit(jax.grad(loss), static_argnums=1)(params, cell, *split)
+        gradient = GRADIENT(params, cell, *split)
     assert ys.sharding.is_equivalent_to(rows, ys.ndim)
     same(((carry, ys), gradient), wanted)
 
@@ -88,16 +91,17 @@ def test_layers_whose_forward_pass_goes_in_tiles():
     xs = jax.random.normal(jax.random.key(1), (6, 7, 3))
     method = sj.Store(forward_tile=1)
     loss = lambda p, xs: jnp.square(sj.scan(cell, p, xs, method=method)[1]).sum()  # noqa: E731
-    wanted = jax.grad(loss, argnums=(0, 1))(params, xs)
+    gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
+    wanted = gradient(params, xs)
     mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
     rows, everywhere = NamedSharding(mesh, jax.P("data")), NamedSharding(mesh, jax.P())
     split = jax.device_put(params, everywhere), jax.device_put(xs, rows)
-    same(jax.jit(jax.grad(loss, argnums=(0, 1)))(*split), wanted)
+    same(gradient(*split), wanted)
 
 
 def test_shard_map(case):
     cell, params, xs, flags = case
-    wanted = run(cell, params, xs, flags), jax.grad(loss)(params, cell, xs, flags)
+    wanted = run(cell, params, xs, flags), GRADIENT(params, cell, xs, flags)
     mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
 
     def local(params, xs, flags):
