@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import seqjax as sj
+from tests.parameters import drawn
 from tests.table import CELLS, IN_FEATURES
 
 TIME = 6
@@ -17,7 +18,7 @@ EACH = ["lstm", "minimal_gru", "short_convolution", "attentive", "bidirectional"
 @pytest.fixture(params=EACH)
 def case(request):
     cell = CELLS[request.param]
-    params = jax.jit(cell.init, static_argnums=1)(jax.random.key(0), IN_FEATURES)
+    params = drawn(cell, IN_FEATURES)
     xs = jax.random.normal(jax.random.key(1), (3, TIME, IN_FEATURES))
     return cell, params, xs
 
@@ -137,7 +138,7 @@ def test_packed_rows_in_reverse(case):
 def test_reverse_is_the_flipped_scan(name):
     """For cells with two directions, which exchange their parts: see test_bidirectional."""
     cell = CELLS[name]
-    params = cell.init(jax.random.key(0), IN_FEATURES)
+    params = drawn(cell, IN_FEATURES)
     xs = jax.random.normal(jax.random.key(1), (3, TIME, IN_FEATURES))
     carry, ys = sj.scan(cell, params, xs, reverse=True)
     flipped_carry, flipped = sj.scan(cell, params, xs[:, ::-1])
