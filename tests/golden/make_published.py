@@ -288,8 +288,8 @@ def cached(model: Any, tokens: Any) -> dict[str, np.ndarray]:
     if config.model_type == "recurrent_gemma":
         model(tokens, use_cache=True)
         return by_layer([held(layer.temporal_block) for layer in model.model.layers])
-    if not config.use_cache:
-        return {}
+    if config.model_type == "xlstm":
+        return by_layer(xlstm_states(model, tokens))
     output = model(tokens, use_cache=True)
     if "state" in output:
         by_part = (tensor.unbind(-1) for tensor in output.state)
@@ -307,6 +307,23 @@ def by_layer(found: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
         for index, one in enumerate(found)
         for name, tensor in one.items()
     }
+
+
+def xlstm_states(model: Any, tokens: Any) -> list[dict[str, Any]]:
+    """Block by block, as the cache there has room for heads of published widths alone."""
+    hidden, found = model.backbone.embeddings(tokens), []
+    for block in model.backbone.blocks:
+        hidden, (memory, normalizer, maximum) = block(hidden, None)
+        found.append({"memory": log_scaled(memory, normalizer, maximum)})
+    return found
+
+
+def log_scaled(memory: Any, normalizer: Any, maximum: Any) -> Any:
+    """A memory with its normalizer behind the values, multiplied out."""
+    import torch
+
+    both = torch.cat([memory, normalizer.reshape(*memory.shape[:-1], 1)], -1)
+    return both * maximum.reshape(*memory.shape[:2], 1, 1).exp()
 
 
 RWKV4 = ("channel", "time", "numerator", "denominator", "maximum")

@@ -117,8 +117,8 @@ FAULTS = (
     Fault(
         "a run is continued with other settings",
         "train",
-        '        "resume",\n        "sample",',
-        '        "resume",\n        "learning_rate",\n        "steps",\n        "sample",',
+        '        "out",\n        "resume",',
+        '        "learning_rate",\n        "steps",\n        "out",\n        "resume",',
         f"{COMMAND} -k 'resume'",
     ),
     Fault(
@@ -130,7 +130,7 @@ FAULTS = (
     ),
     Fault(
         "all of several runs have the same seed",
-        "cli.py",
+        "train",
         "dataclasses.replace(config, seed=seed, repeat=1",
         "dataclasses.replace(config, seed=config.seed, repeat=1",
         f"{SUPERVISED} -k several_seeds",
