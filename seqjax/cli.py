@@ -8,15 +8,31 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from seqjax.core.errors import InputError, MissingPackageError
-from seqjax.core.extras import extra_module
 from seqjax.data.examples import MalformedError
 from seqjax.train.commands import EvaluateConfig, GenerateConfig, PredictConfig, TaskCommands
 from seqjax.train.devices import use_cpu_cores
+from seqjax.train.lost_processes import ENDED_WITH_OTHERS, with_advice
+from seqjax.train.options import (
+    join_processes,
+    parse,
+    parse_shared,
+    processes_of,
+    require_same_options,
+)
+from seqjax.train.processes import (
+    is_connected,
+    is_first,
+    leave,
+    say,
+    together,
+    why_others,
+)
 from seqjax.train.run_folder import SavedRun
 from seqjax.train.saved_config import differences
 
@@ -76,10 +92,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
+        leave(STOPPED + signal.SIGINT, "it was interrupted")
         return STOPPED + signal.SIGINT
     except (InputError, MissingPackageError, OSError) as error:
         print(f"error: {_explain(error)}", file=sys.stderr)
         return FAILED
+    except Exception:
+        others = why_others()
+        if others is None:
+            raise
+        print(f"error: {with_advice(others)}", file=sys.stderr)
+        return ENDED_WITH_OTHERS
 
 
 def _escape_unencodable(*streams: Any) -> None:
@@ -112,24 +135,34 @@ def _explain(error: Exception) -> str:
     return text
 
 
-def _parse(kind: type, arguments: Sequence[str], command: str, **options: Any) -> Any:
-    tyro: Any = extra_module("tyro", "train")
-    return tyro.cli(
-        kind,
-        args=list(arguments),
-        prog=f"seqjax {command}",
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.PositionalRequiredArgs),
-        **options,
-    )
-
-
 def _train(arguments: Sequence[str]) -> int:
-    from seqjax.train.tasks import TASKS
+    from seqjax.train.repeat import repeat
+    from seqjax.train.supervisor import supervise
     from seqjax.train.training_loop import train
+
+    if processes_of(arguments).supervised:
+        return supervise(arguments, print, FAILED)
+    join_processes(arguments)
+    task, config, run = together(lambda: _training(arguments))
+    require_same_options(config)
+    if config.repeat > 1:
+        stopped = repeat(task, config, _load_run)
+        return 0 if stopped is None else STOPPED + stopped
+    outcome = train(together(lambda: task.prepare(config, say, run)), config)
+    if outcome.stopped_by is not None:
+        return STOPPED + outcome.stopped_by
+    command = "evaluate" if task.generate is None else "generate"
+    say(f"Done. Now try: seqjax {command} {outcome.folder}")
+    return 0
+
+
+def _training(arguments: Sequence[str]) -> tuple[TaskCommands, Any, SavedRun | None]:
+    """The task, its options, and the run to continue or None."""
+    from seqjax.train.tasks import TASKS
 
     kind, arguments, default, run = _which_task(arguments)
     task = TASKS[kind]
-    config = _parse(task.config, arguments, f"train {kind}", default=default)
+    config = parse_shared(task.config, arguments, f"train {kind}", default)[0]
     if run is not None:
         other = differences(run.config, config)
         if other:
@@ -137,40 +170,7 @@ def _train(arguments: Sequence[str]) -> int:
                 f"The run in {config.resume} was started with {'; '.join(other)}. Leave the option "
                 "out to continue it as it was, or start a new run."
             )
-    if config.repeat > 1:
-        return _repeat(task, config)
-    outcome = train(task.prepare(config, print, run), config)
-    if outcome.stopped_by is not None:
-        return STOPPED + outcome.stopped_by
-    command = "evaluate" if task.generate is None else "generate"
-    print(f"Done. Now try: seqjax {command} {outcome.folder}")
-    return 0
-
-
-def _repeat(task: TaskCommands, config: Any) -> int:
-    """A run for each of several seeds, and the mean and spread of their scores."""
-    from seqjax.train.repeat import mean_and_spread, save_results
-    from seqjax.train.run_folder import new_folder
-    from seqjax.train.training_loop import train
-
-    if config.resume is not None:
-        raise InputError("--resume continues one run; leave --repeat out.")
-    if not task.has_test_data(config):
-        raise InputError("--repeat reports scores on test data: name files with --test.")
-    folder = new_folder(config.out, task.name)
-    found = []
-    for seed in range(config.seed, config.seed + config.repeat):
-        own = dataclasses.replace(config, seed=seed, repeat=1, out=folder / f"seed-{seed}")
-        outcome = train(task.prepare(own, print, None), own)
-        if outcome.stopped_by is not None:
-            return STOPPED + outcome.stopped_by
-        run = _load_run(outcome.folder)
-        found.append(task.evaluate(run, EvaluateConfig(outcome.folder), print).scores)
-    save_results(folder, found)
-    print(f"{config.repeat} seeds, mean and standard deviation:")
-    for name, words in mean_and_spread(found).items():
-        print(f"  {name.replace('_', ' '):28} {words}")
-    return 0
+    return task, config, run
 
 
 def _which_task(
@@ -254,7 +254,7 @@ def _check_options(
 def _import(arguments: Sequence[str]) -> int:
     from seqjax.train.importing import ImportConfig, import_model
 
-    config = _parse(ImportConfig, arguments, "import")
+    config = parse(ImportConfig, arguments, "import")
     import_model(config, print)
     print(f"Done. Now try: seqjax generate {config.run} --prompt TEXT")
     return 0
@@ -268,7 +268,7 @@ def _check(arguments: Sequence[str]) -> int:
         print(USAGE.format(tasks=_join(kind for kind, task in TASKS.items() if task.load)), end="")
         return 0
     task, arguments = as_training(arguments, TASKS)
-    config = _parse(task.config, arguments, f"check {task.name}")
+    config = parse(task.config, arguments, f"check {task.name}")
     check(task, arguments, config, print)
     return 0
 
@@ -276,7 +276,7 @@ def _check(arguments: Sequence[str]) -> int:
 def _generate(arguments: Sequence[str]) -> int:
     from seqjax.train.tasks import TASKS
 
-    config = _parse(GenerateConfig, arguments, "generate")
+    config = parse(GenerateConfig, arguments, "generate")
     run = _load_run(config.run)
     generate = TASKS[run.kind].generate
     if generate is None:
@@ -294,10 +294,18 @@ def _evaluate(arguments: Sequence[str]) -> int:
     from seqjax.train.pictures import save_pictures
     from seqjax.train.tasks import TASKS
 
-    config = _parse(EvaluateConfig, arguments, "evaluate")
-    run = _load_run(config.run)
-    _check_options(config, run, lambda task: task.evaluate_options)
-    report = TASKS[run.kind].evaluate(run, config, print)
+    def options() -> tuple[EvaluateConfig, SavedRun]:
+        config = parse_shared(EvaluateConfig, arguments, "evaluate")[0]
+        run = _load_run(config.run)
+        _check_options(config, run, lambda task: task.evaluate_options)
+        return config, run
+
+    join_processes(arguments)
+    config, run = together(options)
+    require_same_options(config)
+    report = TASKS[run.kind].evaluate(run, config, say)
+    if not is_first():
+        return 0
     for note in report.notes:
         print(note)
     print(f"{report.what}; checkpoint of step {report.step:,}")
@@ -312,13 +320,19 @@ def _evaluate(arguments: Sequence[str]) -> int:
 def _predict(arguments: Sequence[str]) -> int:
     from seqjax.train.tasks import TASKS
 
-    config = _parse(PredictConfig, arguments, "predict")
-    run = _load_run(config.run)
-    predict = TASKS[run.kind].predict
-    if predict is None:
-        raise InputError(f"{config.run} is a run of {run.kind}, which predicts no files.")
-    _check_options(config, run, lambda task: task.predict_options)
-    predict(run, config, print)
+    def options() -> tuple[Any, SavedRun, PredictConfig]:
+        config = parse_shared(PredictConfig, arguments, "predict")[0]
+        run = _load_run(config.run)
+        predict = TASKS[run.kind].predict
+        if predict is None:
+            raise InputError(f"{config.run} is a run of {run.kind}, which predicts no files.")
+        _check_options(config, run, lambda task: task.predict_options)
+        return predict, run, config
+
+    join_processes(arguments)
+    predict, run, config = together(options)
+    require_same_options(config)
+    predict(run, config, say)
     return 0
 
 
@@ -327,7 +341,7 @@ def _inspect(arguments: Sequence[str]) -> int:
     from seqjax.train.pictures import save_pictures
     from seqjax.train.tasks import TASKS
 
-    config = _parse(InspectConfig, arguments, "inspect")
+    config = parse(InspectConfig, arguments, "inspect")
     run = _load_run(config.run)
     found = inspect(TASKS[run.kind].prepare(run.config, print, run), run, config)
     print("\n".join(found.lines))
@@ -340,7 +354,7 @@ def _inspect(arguments: Sequence[str]) -> int:
 def _export(arguments: Sequence[str]) -> int:
     from seqjax.export.export_command import ExportConfig, export_run
 
-    config = _parse(ExportConfig, arguments, "export")
+    config = parse(ExportConfig, arguments, "export")
     export_run(_load_run(config.run), config, print)
     return 0
 
@@ -348,7 +362,7 @@ def _export(arguments: Sequence[str]) -> int:
 def _bench(arguments: Sequence[str]) -> int:
     from seqjax.bench.command import BenchConfig, bench
 
-    return bench(_parse(BenchConfig, arguments, "bench"))
+    return bench(parse(BenchConfig, arguments, "bench"))
 
 
 def entry() -> None:
@@ -360,8 +374,16 @@ def entry() -> None:
     threading.excepthook = lambda _: None
     # What is half-written is removed on the way out.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(STOPPED + number))
-    status = main()
-    if status == FAILED:
+    try:
+        status = main()
+    except BaseException as error:
+        code = error.code if isinstance(error, SystemExit) else 1
+        if code == 1 and is_connected():
+            traceback.print_exc()
+        leave(code if isinstance(code, int) else FAILED, "it was stopped, or there was an error")
+        raise
+    if status in (FAILED, ENDED_WITH_OTHERS):
+        leave(status, "there was an error")
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

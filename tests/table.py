@@ -157,6 +157,11 @@ TABLE = [
         ),
         methods=ANY,
     ),
+    Row(
+        "latent_attention",
+        sj.latent_attention(3, window=3, heads=2, rank=2, width=1, shared=2),
+        methods=ANY,
+    ),
     # With a norm behind it, so that large steps of training do not leave its range.
     Row(
         "minimal_gru_block",

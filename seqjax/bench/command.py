@@ -67,7 +67,7 @@ class BenchConfig:
     """With --cells: instead microseconds a step by onnxruntime, exported to ONNX, beside JAX."""
     text: NonNegativeInt = 0
     """Instead: tokens a second of language models of over 100 million parameters with random
-    weights that write this many, such as 64, beside transformers, where that is installed."""
+    weights that write this many, such as 64, beside transformers and rwkv (pip install both)."""
     diagnostics: bool = False
     """With --cells: instead what gradient flow and gates of a train step cost, beside the step."""
     published: bool = False

@@ -1,49 +1,79 @@
-"""Tokens a second that language models write, beside transformers on the same device."""
+"""Tokens a second that language models write, beside their own packages on the same device."""
 
 import dataclasses
-import importlib.metadata
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from flax import nnx
 
-from seqjax.core.errors import MissingPackageError
+from seqjax.bench.loading import Loading, loading
+from seqjax.bench.other_writers import Write, needed, of_rwkv, of_transformers
 from seqjax.decode.sampling import generate
-from seqjax.interop.loaded import build
+from seqjax.interop.loaded import build, load, save, weights
 
 ROUNDS = 3
 
 PROMPT = 16
 """Tokens before the first one that is written."""
 
-CONFIGS: dict[str, dict[str, Any]] = {
-    "mamba": {"hidden_size": 768, "num_hidden_layers": 24},
-    "mamba2": {
-        "hidden_size": 768,
-        "num_hidden_layers": 24,
-        "head_dim": 64,
-        "num_heads": 24,
-        "n_groups": 1,
-        "vocab_size": 50288,
-        "tie_word_embeddings": True,
-    },
-    "rwkv": {"hidden_size": 768, "num_hidden_layers": 12},
+
+class Subject(NamedTuple):
+    """A model of a config, and whose it is: what reads its weights and writes with them."""
+
+    config: dict[str, Any]
+    theirs: Callable[[Path], tuple[str, Write]] = of_transformers
+    family: str | None = None
+
+
+SUBJECTS: dict[str, Subject] = {
+    "mamba": Subject({"model_type": "mamba", "hidden_size": 768, "num_hidden_layers": 24}),
+    "mamba2": Subject(
+        {
+            "model_type": "mamba2",
+            "hidden_size": 768,
+            "num_hidden_layers": 24,
+            "head_dim": 64,
+            "num_heads": 24,
+            "n_groups": 1,
+            "vocab_size": 50288,
+            "tie_word_embeddings": True,
+        }
+    ),
+    "rwkv4": Subject({"model_type": "rwkv", "hidden_size": 768, "num_hidden_layers": 12}),
+    "rwkv7": Subject(
+        {
+            "model_type": "rwkv7",
+            "vocab_size": 65536,
+            "hidden_size": 768,
+            "num_hidden_layers": 12,
+            "decay_low_rank_dim": 64,
+            "a_low_rank_dim": 64,
+            "v_low_rank_dim": 32,
+            "gate_low_rank_dim": 128,
+        },
+        of_rwkv,
+        "rwkv7_pth",
+    ),
 }
-"""Models of 129, 129 and 169 million parameters, of the sizes that were published first."""
+"""Models of 129, 129, 169 and 191 million parameters, the smallest that were published."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Writers:
-    """Tokens a second of a model of one config, round by round."""
+    """Tokens a second of a model of one config, round by round, and how it loads here."""
 
-    model_type: str
+    model: str
+    package: str
     parameters: int
     ours: tuple[float, ...]
     theirs: tuple[float, ...]
+    loading: Loading | None = None
 
     @property
     def ratio(self) -> float:
@@ -51,85 +81,75 @@ class Writers:
         return statistics.median(a / b for a, b in zip(self.ours, self.theirs, strict=True))
 
 
-def writers(model_type: str, config: dict[str, Any], length: int) -> Writers:
+def writers(name: str, subject: Subject, length: int) -> Writers:
     """Both write `length` tokens after the same prompt, greedily, in turn.
 
-    The weights are random, of each library's own drawing: what is computed is compared elsewhere.
-    """
-    model = build({"model_type": model_type, **config}, rngs=nnx.Rngs(0)).model
-    prompt = np.random.default_rng(0).integers(10, config.get("vocab_size", 50277), PROMPT)
-    theirs = _transformers(model_type, config, prompt, length)
+    Both read the same file, of random weights; what is computed of them is compared elsewhere.
 
-    def ours() -> None:
-        pieces = generate(
-            model,
-            prompt.astype(np.int32),
-            jax.random.key(0),
-            length=length,
-            boundary=0,
-            temperature=0.0,
-        )
-        assert sum(map(len, pieces)) == length
+    Raises:
+      ImportError: if their package is not installed.
+    """
+    vocabulary = subject.config.get("vocab_size", 50277)
+    prompt = np.random.default_rng(0).integers(10, vocabulary, PROMPT).astype(np.int32)
+    with tempfile.TemporaryDirectory() as folder:
+        path = _write_weights(subject, Path(folder))
+        package, theirs = subject.theirs(path)
+        model = load(path).model
+        found = loading(path)
+
+    def ours(prompt: np.ndarray, length: int) -> int:
+        key = jax.random.key(0)
+        pieces = generate(model, prompt, key, length=length, boundary=0, temperature=0.0)
+        return sum(map(len, pieces))
 
     rates: list[list[float]] = [[], []]
     for _ in range(1 + ROUNDS):
-        for found, write in zip(rates, (ours, theirs), strict=True):
+        for each, write in zip(rates, (ours, theirs), strict=True):
             begun = time.perf_counter()
-            write()
-            found.append(length / (time.perf_counter() - begun))
+            assert write(prompt, length) == length
+            each.append(length / (time.perf_counter() - begun))
     parameters = sum(leaf.size for leaf in jax.tree.leaves(model))
     # The first round compiles.
-    return Writers(model_type, parameters, tuple(rates[0][1:]), tuple(rates[1][1:]))
+    return Writers(name, package, parameters, tuple(rates[0][1:]), tuple(rates[1][1:]), found)
 
 
-def _transformers(
-    model_type: str, config: dict[str, Any], prompt: np.ndarray, length: int
-) -> Callable[[], None]:
-    try:
-        import torch  # pyright: ignore[reportMissingImports]
-        from transformers import (  # pyright: ignore[reportMissingImports]
-            AutoConfig,
-            AutoModelForCausalLM,
-        )
-    except ImportError as error:
-        raise MissingPackageError(
-            "transformers and torch are not installed: pip install transformers torch",
-            name=error.name,
-        ) from None
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **config)).eval()
-    tokens = torch.tensor(prompt[None])
+def _write_weights(subject: Subject, folder: Path) -> Path:
+    """Random weights as they are published: a folder, or a `.pth` if the family has that."""
+    random = np.random.default_rng(0)
+    fresh = nnx.eval_shape(lambda: build(subject.config, rngs=nnx.Rngs(0)).model)
 
-    def write() -> None:
-        with torch.inference_mode():
-            found = model.generate(
-                tokens,
-                attention_mask=torch.ones_like(tokens),
-                do_sample=False,
-                min_new_tokens=length,
-                max_new_tokens=length,
-                pad_token_id=0,
-            )
-        assert found.shape[1] == len(prompt) + length
+    def drawn(leaf: Any) -> np.ndarray:
+        return 0.03 * random.standard_normal(leaf.shape, np.float32)
 
-    return write
+    model = jax.tree.map(drawn, fresh)
+    if subject.family is None:
+        save(model, folder, config=subject.config)
+        return folder
+    torch = needed("torch")
+    arrays = weights(model, family=subject.family, config={"head_size": 64})
+    path = folder / "model.pth"
+    torch.save({name: torch.tensor(array) for name, array in arrays.items()}, path)
+    return path
 
 
 def report(length: int) -> Iterator[str]:
     """Lines of a table, one for each model.
 
     Raises:
-      ImportError: if transformers is not installed.
+      ImportError: if a package to compare with is not installed.
     """
-    heading = f"{'model':<10} {'parameters':>12} {'seqjax':>9} {'theirs':>9} {'ratio':>7}"
-    first = True
-    for model_type, config in CONFIGS.items():
-        found = writers(model_type, config, length)
-        if first:
-            version = importlib.metadata.version("transformers")
-            yield f"tokens a second, one sequence, float32, beside transformers {version}"
-            yield f"  {heading}"
-            first = False
+    yield "tokens a second of one sequence, float32; seconds to load; memory, in sizes of the file"
+    yield (
+        f"  {'model':<8} {'parameters':>12} {'seqjax':>8} {'theirs':>8} {'ratio':>7} {'loads':>8} "
+        f"{'memory':>7}  package"
+    )
+    for name, subject in SUBJECTS.items():
+        found = writers(name, subject, length)
         ours, theirs = (statistics.median(rates) for rates in (found.ours, found.theirs))
-        line = f"{found.model_type:<10} {found.parameters:>12,} {ours:>9.1f} {theirs:>9.1f}"
-        yield f"  {line} {found.ratio:>6.2f}x"
+        loads = ("", "")
+        if found.loading is not None:
+            loads = (f"{found.loading.seconds:.1f} s", f"{found.loading.times_file:.2f}x")
+        yield (
+            f"  {name:<8} {found.parameters:>12,} {ours:>8.1f} {theirs:>8.1f} {found.ratio:>6.2f}x "
+            f"{loads[0]:>8} {loads[1]:>7}  {found.package}"
+        )

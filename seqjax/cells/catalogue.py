@@ -27,6 +27,7 @@ from seqjax.cells.delta import (
 from seqjax.cells.elman import elman
 from seqjax.cells.griffin import griffin_block, rg_lru
 from seqjax.cells.gru import gru
+from seqjax.cells.latent_attention import latent_attention
 from seqjax.cells.linear_attention import gated_linear_attention, hgrn2, linear_attention
 from seqjax.cells.lmu import LegendreState, lmu
 from seqjax.cells.lstm import LSTMState, lstm
@@ -46,7 +47,7 @@ from seqjax.cells.slstm import SLSTMState, slstm, slstm_block, slstm_layer
 from seqjax.cells.state_space import lru, s4d, s5
 from seqjax.core.cell import Cell
 from seqjax.core.heads import heads_of_64
-from seqjax.core.key_ring import WindowAttentionState
+from seqjax.core.key_ring import LatentAttentionState, WindowAttentionState
 from seqjax.core.layers import layer_norm, rms_norm
 from seqjax.core.over_space import strided
 
@@ -148,6 +149,12 @@ CATALOGUE = (
         sliding_window_attention,
         "window",
         beside=(WindowAttentionState,),
+        timed=lambda features: {"heads": heads_of_64(features), "window": 256},
+    ),
+    Entry(
+        latent_attention,
+        "window",
+        beside=(LatentAttentionState,),
         timed=lambda features: {"heads": heads_of_64(features), "window": 256},
     ),
     Entry(minimal_gru_block, "block", trunk=Trunk("minimal_gru")),

@@ -116,6 +116,7 @@ def sliding_window_attention(
         raise ValueError(f"{owner}: `norm` must be 'head', 'all' or None; got {norm!r}.")
     if soft_cap is not None and not soft_cap > 0:
         raise ValueError(f"{owner}: `soft_cap` must be above 0, or None; got {soft_cap}.")
+    scores: dict[str, Any] = {"scale": width**-0.5, "soft_cap": soft_cap}
     each = {"query": heads, "key": key_heads, "value": key_heads} | (
         {"gate": heads} if gate else {}
     )
@@ -178,9 +179,8 @@ def sliding_window_attention(
         query, key, value = project(params, x, carry.steps)
         carry = written(carry, key, value)
         sight = Sight(filled(carry)[..., None, :])
-        reading = attend_in_groups(
-            query[..., None, :, :, :], carry.keys, carry.values, sight, soft_cap
-        )
+        query = query[..., None, :, :, :]
+        reading = attend_in_groups(query, carry.keys, carry.values, sight, **scores)
         return carry, read_out(params, reading[..., 0, :, :, :], x)
 
     def sequence(scan, params, carry, initial, xs, steps):
@@ -193,7 +193,7 @@ def sliding_window_attention(
         key, value = (new.astype(carry.keys.dtype) for new in made)
         past = in_a_row(carry)
         reads = Reads(query, key, value, found.begin, found.cut)
-        reading = banded(Past(*past), reads, soft_cap=soft_cap)
+        reading = banded(Past(*past), reads, **scores)
         ys = found.order.put_back(read_out(params, reading, x))
         return Run(after(carry, initial, past, (key, value), found), ys, None)
 

@@ -1,6 +1,6 @@
 """A ring of keys and values: what attention over the last steps remembers."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,22 @@ class WindowAttentionState(NamedTuple):
     keys: Array
     values: Array
     steps: Array
+
+
+@exportable
+class LatentAttentionState(NamedTuple):
+    """The latents of the last steps, in a ring, and how many steps there were.
+
+    `latents` is `(*batch, window, 1, rank + shared)`, in the places of the keys of a
+    `WindowAttentionState`: the latent of each step, and behind it the key that all heads share.
+    """
+
+    latents: Array
+    steps: Array
+
+
+Ring = WindowAttentionState | LatentAttentionState
+AnyRing = TypeVar("AnyRing", WindowAttentionState, LatentAttentionState)
 
 
 class Places(NamedTuple):
@@ -47,7 +63,7 @@ class Places(NamedTuple):
         return jax.lax.broadcasted_iota(jnp.int32, self.begin.shape, 0) - self.begin
 
 
-def places(before: WindowAttentionState, steps: Steps, shape: tuple[int, ...]) -> Places:
+def places(before: Ring, steps: Steps, shape: tuple[int, ...]) -> Places:
     """The places of steps of shape `(time, *batch)`."""
     order = processing_order(steps.valid, reverse=steps.reverse)
     place = jax.lax.broadcasted_iota(jnp.int32, shape, 0)
@@ -64,53 +80,60 @@ def places(before: WindowAttentionState, steps: Steps, shape: tuple[int, ...]) -
     return Places(order, begin, reset, cut)
 
 
-def _never(state: WindowAttentionState) -> int:
+def _never(state: Ring) -> int:
     """A place before all that a ring holds."""
-    return -state.keys.shape[-3]
+    return -_window(state)
 
 
-def _slots(state: WindowAttentionState) -> Array:
+def _window(state: Ring) -> int:
+    return state[0].shape[-3]
+
+
+def _slots(state: Ring) -> Array:
     """The numbers of all slots, `(*batch, window)`."""
-    return jax.lax.broadcasted_iota(jnp.int32, state.keys.shape[:-2], state.steps.ndim)
+    return jax.lax.broadcasted_iota(jnp.int32, state[0].shape[:-2], state.steps.ndim)
 
 
-def written(state: WindowAttentionState, key: Array, value: Array) -> WindowAttentionState:
-    """The ring after one more step, its key and value `(*batch, key_heads, width)`."""
-    now = _slots(state) == (state.steps % state.keys.shape[-3])[..., None]
-    now = expand(now, state.keys.ndim)
-    put = lambda ring, new: jnp.where(now, new[..., None, :, :].astype(ring.dtype), ring)  # noqa: E731
-    return WindowAttentionState(put(state.keys, key), put(state.values, value), state.steps + 1)
+def written(state: AnyRing, *made: Array) -> AnyRing:
+    """The ring after one more step, of which all is `(*batch, key_heads, width)`."""
+    now = _slots(state) == (state.steps % _window(state))[..., None]
+    now = expand(now, state[0].ndim)
+    rings = (
+        jnp.where(now, new[..., None, :, :].astype(ring.dtype), ring)
+        for ring, new in zip(state[:-1], made, strict=True)
+    )
+    return state._make([*rings, state.steps + 1])
 
 
-def filled(state: WindowAttentionState) -> Array:
+def filled(state: Ring) -> Array:
     """Which slots of the ring hold a step, `(*batch, window)` bool."""
     return _slots(state) < state.steps[..., None]
 
 
-def in_a_row(state: WindowAttentionState) -> tuple[Array, Array]:
-    """Keys and values of the ring, the latest last."""
-    slots = (_slots(state) + state.steps[..., None]) % state.keys.shape[-3]
+def in_a_row(state: Ring) -> tuple[Array, ...]:
+    """What the ring holds, the latest step last."""
+    slots = (_slots(state) + state.steps[..., None]) % _window(state)
     pick = lambda ring: jnp.take_along_axis(ring, slots[..., None, None], axis=-3)  # noqa: E731
-    return pick(state.keys), pick(state.values)
+    return tuple(map(pick, state[:-1]))
 
 
 def after(
-    before: WindowAttentionState,
-    initial: WindowAttentionState,
-    past: tuple[Array, Array],
-    made: tuple[Array, Array],
+    before: AnyRing,
+    initial: AnyRing,
+    past: tuple[Array, ...],
+    made: tuple[Array, ...],
     found: Places,
-) -> WindowAttentionState:
+) -> AnyRing:
     """The ring after a sequence.
 
     Args:
       before: the ring before it.
       initial: after a reset.
       past: `in_a_row(before)`.
-      made: keys and values of the sequence, `(time, *batch, key_heads, width)`, in its order.
+      made: what the sequence writes, `(time, *batch, key_heads, width)`, in its order.
       found: the places of its steps.
     """
-    window, order = before.keys.shape[-3], found.order
+    window, order = _window(before), found.order
     never = jnp.full_like(before.steps, _never(before))
     reset, cut = (
         never if places is None else order.last(places, never)
@@ -132,6 +155,5 @@ def after(
             return entries
         return select(born < cut[..., None], jax.lax.stop_gradient(entries), entries)
 
-    keys = ring(past[0], made[0], initial.keys)
-    values = ring(past[1], made[1], initial.values)
-    return WindowAttentionState(keys, values, steps)
+    rings = (ring(*parts) for parts in zip(past, made, initial[:-1], strict=True))
+    return before._make([*rings, steps])

@@ -20,11 +20,17 @@ class Sight(NamedTuple):
 
 
 def attend_in_groups(
-    query: Array, key: Array, value: Array, sight: Sight, soft_cap: float | None
+    query: Array,
+    key: Array,
+    value: Array,
+    sight: Sight,
+    *,
+    scale: float,
+    soft_cap: float | None = None,
 ) -> Array:
     """What queries read.
 
-        score[i, s]  = query[i] . key[s] / sqrt(D)
+        score[i, s]  = scale query[i] . key[s]
         score[i, s]  = cap tanh(score[i, s] / cap)              with a soft cap
         reading[i]   = sum over visible s of softmax(score[i])[s] value[s]
 
@@ -32,12 +38,13 @@ def attend_in_groups(
 
     Args:
       query: `(*batch, queries, key_heads, group, D)`, every query with a visible key.
-      key, value: `(*batch, keys, key_heads, D)`, finite.
+      key, value: `(*batch, keys, key_heads, D)` and `(*batch, keys, key_heads, V)`, finite.
       sight: what each query sees.
+      scale: of the scores, such as `1 / sqrt(D)`.
       soft_cap: the cap, or None.
 
     Returns:
-      `(*batch, queries, key_heads, group, D)`.
+      `(*batch, queries, key_heads, group, V)`.
     """
     wide = jnp.promote_types(query.dtype, jnp.float32)
     stop = jax.lax.stop_gradient
@@ -58,7 +65,7 @@ def attend_in_groups(
     score = compare(key)
     if sight.cut is not None:
         score = jnp.where(for_heads(sight.cut), compare(stop(key)), score)
-    score = score * query.shape[-1] ** -0.5
+    score = score * scale
     if soft_cap is not None:
         score = soft_cap * jnp.tanh(score / soft_cap)
     score = jnp.where(for_heads(sight.visible), score, jnp.finfo(wide).min)

@@ -47,6 +47,8 @@ class Batches:
       targets: target sequences: entries with a time axis of their own. The bucket of an example is
         that of the longer of input and target; within a bucket, inputs and each target are padded
         to the longest of their own.
+      rows: of every batch, those to make, ascending; all by default. Processes that share a batch
+        make the rows on their own devices.
 
     Attributes:
       per_epoch: batches in an epoch.
@@ -77,6 +79,7 @@ class Batches:
         shuffle: bool = True,
         sequences: Sequence[str] = INPUTS,
         targets: Sequence[str] = (),
+        rows: Sequence[int] | None = None,
     ):
         if not len(examples):
             raise InputError("There is no example to make batches of.")
@@ -92,6 +95,7 @@ class Batches:
             members[bucket_of(count, lengths)].append(index)
         filled = [(length, own) for length, own in zip(lengths, members, strict=True) if own]
 
+        own = range(batch_size) if rows is None else rows
         grain = extra_module("grain", "train")
         last_seed, *seeds = np.random.SeedSequence(seed).generate_state(len(filled) + 1).tolist()
 
@@ -102,7 +106,7 @@ class Batches:
 
             def collate(chosen: Sequence[int]) -> Batch:
                 found = [examples[i] for i in chosen]
-                return pad(found, length, batch_size=batch_size, sequences=sequences, targets=to)
+                return _pad_rows(found, own, length, sequences=sequences, targets=to)
 
             ordered = grain.MapDataset.source(indices)
             shuffled = ordered.shuffle(seed) if shuffle else ordered
@@ -134,6 +138,15 @@ class Batches:
         return iter(self._dataset[start_step:].to_iter_dataset(options))
 
 
+def _pad_rows(
+    examples: Sequence[Encoded], rows: Sequence[int], length: int, **options: Any
+) -> Batch:
+    """These rows, ascending, of a batch that begins with the examples; arguments as for `pad`."""
+    own = [examples[row] for row in rows if row < len(examples)]
+    batch = pad(own or examples[:1], length, batch_size=len(rows), **options)
+    return batch if own else {name: np.zeros_like(value) for name, value in batch.items()}
+
+
 def longest_of(example: Encoded, sequences: Sequence[str], targets: Sequence[str]) -> int:
     """The length of the inputs or of the longest target, whichever is longer."""
     return max(steps_of(example, sequences), *(len(example[name]) for name in targets), 0)
@@ -146,6 +159,7 @@ def in_order(
     *,
     window: int = 16,
     sequences: Sequence[str] = INPUTS,
+    rows: Sequence[int] | None = None,
 ) -> Iterator[tuple[np.ndarray, Batch]]:
     """Batches of few distinct shapes from a stream of examples, in bounded memory.
 
@@ -160,12 +174,14 @@ def in_order(
         the last one doubled as often as needed. By default, powers of two.
       window: batches formed from the examples at hand.
       sequences: the entries with a leading time axis.
+      rows: of every batch, those to make, ascending; all by default.
 
     Yields:
       `(positions, batch)`: `(n,)` int64, the positions in the stream of the first n sequences of
-      the batch, and the batch from `pad`.
+      the batch, and the rows of the batch from `pad`.
     """
     lengths = _check_lengths(bucket_lengths or [SHORTEST])
+    own = range(batch_size) if rows is None else rows
     stream = enumerate(examples)
     while taken := list(itertools.islice(stream, batch_size * window)):
         groups: dict[int, list[tuple[int, Encoded]]] = {}
@@ -180,9 +196,8 @@ def in_order(
             last = length == max(groups)
             while len(left) >= batch_size or (last and left):
                 chosen, left = left[:batch_size], left[batch_size:]
-                batch = pad(
-                    [e for _, e in chosen], length, batch_size=batch_size, sequences=sequences
-                )
+                found = [example for _, example in chosen]
+                batch = _pad_rows(found, own, length, sequences=sequences)
                 yield np.array([position for position, _ in chosen], np.int64), batch
 
 

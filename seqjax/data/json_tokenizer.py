@@ -11,7 +11,14 @@ import numpy as np
 
 from seqjax.core.errors import InputError
 from seqjax.core.extras import extra_module
-from seqjax.data.token_arrays import Text, framed, one_text, saved_fields, smallest_dtype
+from seqjax.data.token_arrays import (
+    Text,
+    framed,
+    numbers_of,
+    one_text,
+    saved_fields,
+    smallest_dtype,
+)
 from seqjax.data.vocabulary import BOUNDARY, SPECIAL_TEXT
 
 
@@ -80,7 +87,7 @@ class JsonTokenizer:
     def decode(self, tokens: Sequence[int] | np.ndarray) -> str:
         """The text of tokens: a blank line for the boundary, nothing for other special tokens,
         U+FFFD for bytes that are no text."""
-        runs = itertools.groupby(np.asarray(tokens).tolist(), lambda n: n == self.boundary)
+        runs = itertools.groupby(numbers_of(tokens), lambda n: n == self.boundary)
         return "".join(
             SPECIAL_TEXT[BOUNDARY] * len(list(run))
             if boundary

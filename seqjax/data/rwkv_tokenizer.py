@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 
 from seqjax.core.errors import InputError
-from seqjax.data.token_arrays import Text, framed, one_text, saved_fields, smallest_dtype
+from seqjax.data.token_arrays import (
+    Text,
+    framed,
+    numbers_of,
+    one_text,
+    saved_fields,
+    smallest_dtype,
+)
 from seqjax.data.vocabulary import BOUNDARY, SPECIAL_TEXT
 
 FILE = "rwkv_vocab_v20230424.txt"
@@ -95,7 +102,7 @@ class RWKVTokenizer:
         count, between = len(self), SPECIAL_TEXT[BOUNDARY].encode()
         pieces = (
             between if n == self.boundary else self.tokens[n]
-            for n in np.asarray(tokens).tolist()
+            for n in numbers_of(tokens)
             if n < count
         )
         return b"".join(pieces).decode("utf-8", "replace")

@@ -13,7 +13,14 @@ import numpy as np
 
 from seqjax.core.errors import InputError
 from seqjax.core.extras import extra_module
-from seqjax.data.token_arrays import Text, framed, one_text, saved_fields, smallest_dtype
+from seqjax.data.token_arrays import (
+    Text,
+    framed,
+    numbers_of,
+    one_text,
+    saved_fields,
+    smallest_dtype,
+)
 from seqjax.data.vocabulary import BEGIN, BOUNDARY, END, PAD, SPECIAL, SPECIAL_TEXT, UNKNOWN
 
 
@@ -98,7 +105,7 @@ class SubwordVocabulary:
 
     def decode(self, tokens: Sequence[int] | np.ndarray) -> str:
         """The text of tokens: a blank line for `BEGIN`, U+FFFD for the unknown."""
-        numbers = (n for n in np.asarray(tokens).tolist() if n not in (PAD, END))
+        numbers = (n for n in numbers_of(tokens, len(self)) if n not in (PAD, END))
         texts = [
             SPECIAL_TEXT[BEGIN] * len(list(run)) if begin else self._processor.decode(list(run))
             for begin, run in itertools.groupby(numbers, lambda n: n == BEGIN)

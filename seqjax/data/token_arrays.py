@@ -35,6 +35,21 @@ def one_text(kind: str, text: Text) -> str:
     return text
 
 
+def numbers_of(tokens: Sequence[int] | np.ndarray, count: int = 2**32) -> list[int]:
+    """Tokens as numbers; `ValueError` unless they are whole numbers from 0 to below `count`.
+
+    Published models have more rows than tokens, so the default is what a tokenizer can be asked.
+    """
+    array = np.asarray(tokens)
+    whole = array.size == 0 or np.issubdtype(array.dtype, np.integer)
+    wrong = array[(array < 0) | (array >= count)] if whole else array.ravel()
+    if wrong.size:
+        raise ValueError(
+            f"Tokens are whole numbers from 0 to {count - 1}; got {wrong.tolist()[0]} among them."
+        )
+    return array.tolist()
+
+
 def saved_fields(text: str, *kinds: str) -> dict[str, Any]:
     """What `to_json` of one of some kinds wrote; `ValueError` for anything else."""
     found = json.loads(text)

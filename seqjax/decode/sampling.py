@@ -43,15 +43,39 @@ def sample(key: PRNGKeyArray, logits: Array, temperature: Any, top_k: Any, top_p
     logits = logits.astype(jnp.float32)
     cold = jnp.asarray(temperature) <= 0
     scaled = logits / jnp.where(cold, 1.0, temperature)
-    order = jnp.argsort(scaled, axis=-1, descending=True)
-    ranked = jnp.take_along_axis(scaled, order, axis=-1)
+    restricted = ~cold & ((top_k < logits.shape[-1]) | (top_p < 1))
+    keys = _ascending(scaled)
+    # What is not restricted need not be sorted, which takes longer than all else.
+    kept = jax.lax.cond(
+        restricted, lambda keys: _kept(keys, top_k, top_p), lambda keys: keys >= 0, keys
+    )
+    drawn = jax.random.categorical(key, jnp.where(kept, scaled, -jnp.inf), axis=-1)
+    return jnp.where(cold, jnp.argmax(logits, axis=-1), drawn).astype(jnp.int32)
+
+
+def _ascending(values: Array) -> Array:
+    """Whole numbers in the order of the values; XLA sorts them four times as fast on a CPU."""
+    bits = jax.lax.bitcast_convert_type(values, jnp.uint32)
+    return jnp.where(bits >> 31, ~bits, bits | jnp.uint32(2**31))
+
+
+def _values(keys: Array) -> Array:
+    """The values that `_ascending` had."""
+    bits = jnp.where(keys >> 31, keys ^ jnp.uint32(2**31), ~keys)
+    return jax.lax.bitcast_convert_type(bits, jnp.float32)
+
+
+def _kept(keys: Array, top_k: Any, top_p: Any) -> Array:
+    """Which tokens are among the `top_k` and in the nucleus, from `_ascending` of their logits."""
+    ranked = jnp.flip(jnp.sort(keys, axis=-1), axis=-1)
     rank = jax.lax.broadcasted_iota(jnp.int32, ranked.shape, ranked.ndim - 1)
-    ranked = jnp.where(rank < top_k, ranked, -jnp.inf)
-    probability = jax.nn.softmax(ranked, axis=-1)
+    probability = jax.nn.softmax(jnp.where(rank < top_k, _values(ranked), -jnp.inf), axis=-1)
     before = jnp.cumsum(probability, axis=-1) - probability
-    ranked = jnp.where((before < top_p) | (rank == 0), ranked, -jnp.inf)
-    drawn = jnp.where(cold, 0, jax.random.categorical(key, ranked, axis=-1))
-    return jnp.take_along_axis(order, drawn[..., None], axis=-1)[..., 0].astype(jnp.int32)
+    within = (rank < top_k) & ((before < top_p) | (rank == 0))
+    count = within.sum(-1, keepdims=True)
+    least = jnp.take_along_axis(ranked, count - 1, axis=-1)
+    above, equal = keys > least, keys == least
+    return above | (equal & (jnp.cumsum(equal, -1) <= count - above.sum(-1, keepdims=True)))
 
 
 def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:

@@ -8,7 +8,7 @@ hands to the next is its last W keys and values; for the backward pass these are
 tile is computed again when its turn comes.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ class Reads(NamedTuple):
 
     Attributes:
       query: `(time, *batch, key_heads, group, D)`.
-      key, value: `(time, *batch, key_heads, D)`.
+      key, value: `(time, *batch, key_heads, D)` and `(time, *batch, key_heads, V)`.
       begin: the first step whose key a query may see, `(time, *batch)`, below 0 for steps before
         the sequence.
       cut: the step before whose key no gradient goes back; None if none is cut.
@@ -39,26 +39,33 @@ class Reads(NamedTuple):
 
 
 class Past(NamedTuple):
-    """The keys and values of the last W steps, `(*batch, W, key_heads, D)`, the latest last."""
+    """The keys and values of the last W steps, `(*batch, W, key_heads, ...)`, the latest last."""
 
     keys: Array
     values: Array
 
 
-def banded(past: Past, reads: Reads, *, soft_cap: float | None, tile: int | None = None) -> Array:
-    """The readings of all steps, `(time, *batch, key_heads, group, D)`.
+def banded(
+    past: Past,
+    reads: Reads,
+    *,
+    scale: float,
+    soft_cap: float | None = None,
+    tile: int | None = None,
+) -> Array:
+    """The readings of all steps, `(time, *batch, key_heads, group, V)`.
 
     Args:
       past: before the first step.
       reads: of all steps.
-      soft_cap: as for `attend_in_groups`.
+      scale, soft_cap: as for `attend_in_groups`.
       tile: T; by default as `seqjax.engines.sizes` has it.
     """
     time = reads.begin.shape[0]
     size = tile or tile_size(past.keys.shape[-3])
 
     def read(past: Past, here: tuple[Array, Reads]) -> tuple[Past, Array]:
-        return _tile(past, *here, soft_cap=soft_cap)
+        return _tile(past, *here, scale=scale, soft_cap=soft_cap)
 
     if size < time:
         read = jax.checkpoint(read, prevent_cse=False)
@@ -71,7 +78,7 @@ def tile_size(window: int) -> int:
     return min(max(window // 2, sizes.FEWEST_QUERIES.here), sizes.MOST_QUERIES.here)
 
 
-def _tile(past: Past, steps: Array, reads: Reads, *, soft_cap: float | None) -> tuple[Past, Array]:
+def _tile(past: Past, steps: Array, reads: Reads, **options: Any) -> tuple[Past, Array]:
     """The readings of some steps in a row, and their past for the next ones."""
     window, batch_ndim = past.keys.shape[-3], reads.begin.ndim - 1
     behind = lambda leaf: jnp.moveaxis(leaf, 0, batch_ndim)  # noqa: E731
@@ -90,7 +97,7 @@ def _tile(past: Past, steps: Array, reads: Reads, *, soft_cap: float | None) -> 
     clear = lambda flags, leaf: jnp.where(expand(flags, leaf.ndim), leaf, 0.0)  # noqa: E731
     asked = _finite(query, 3)
     readings = attend_in_groups(
-        clear(asked, query), clear(sound, keys), clear(sound, values), sight, soft_cap
+        clear(asked, query), clear(sound, keys), clear(sound, values), sight, **options
     )
     spoiled = ~asked | (visible & ~sound[..., None, :]).any(-1)
     readings = jnp.where(expand(spoiled, readings.ndim), jnp.nan, readings)

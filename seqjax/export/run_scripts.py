@@ -1,10 +1,7 @@
 """The script that goes with an exported model: replays its example and shows how it is used."""
 
 ONNX = '''\
-"""Replays example.npz with the model in this folder, and uses it.
-
-Needs: pip install numpy onnxruntime
-"""
+"""Replays example.npz with the model beside it, and uses it: pip install numpy onnxruntime"""
 
 import json{imports}
 from pathlib import Path
@@ -14,20 +11,18 @@ import onnxruntime
 
 folder = Path(__file__).parent
 about = json.loads((folder / "model.json").read_text("utf-8"))
+load = lambda name: onnxruntime.InferenceSession(folder / f"{{name}}.onnx")
+programs = {{name: load(name) for name in about["programs"]}}
 
 
-def load(name):
-    session = onnxruntime.InferenceSession(folder / f"{{name}}.onnx")
-    names = [output.name for output in session.get_outputs()]
-    return lambda **inputs: dict(zip(names, session.run(None, inputs)))
+def run(name, inputs):
+    names = list(about["programs"][name]["outputs"])
+    return dict(zip(names, programs[name].run(names, inputs)))
 
 '''
 
 STABLEHLO = '''\
-"""Replays example.npz with the model in this folder, and uses it.
-
-Needs: pip install numpy jax flatbuffers
-"""
+"""Replays example.npz with the model beside it, and uses it: pip install numpy jax flatbuffers"""
 
 import json{imports}
 from pathlib import Path
@@ -37,30 +32,24 @@ import numpy as np
 
 folder = Path(__file__).parent
 about = json.loads((folder / "model.json").read_text("utf-8"))
+load = lambda name: jax.export.deserialize(bytearray((folder / f"{{name}}.stablehlo").read_bytes()))
+programs = {{name: jax.jit(load(name).call) for name in about["programs"]}}
 
 
-def load(name):
-    content = bytearray((folder / f"{{name}}.stablehlo").read_bytes())
-    call = jax.jit(jax.export.deserialize(content).call)
-    return lambda **inputs: {{name: np.asarray(array) for name, array in call(inputs).items()}}
+def run(name, inputs):
+    return {{key: np.asarray(array) for key, array in programs[name](inputs).items()}}
 
 '''
 
 REPLAY = """
 
-def arrays(name, start=""):
-    with np.load(folder / name) as file:
-        return {key.removeprefix(start): file[key] for key in file if key.startswith(start)}
-
-
-programs, largest = {}, 0.0
-for name in about["programs"]:
-    programs[name] = load(name)
-    inputs = arrays("example.npz", f"{name}/inputs/")
-    outputs = arrays("example.npz", f"{name}/outputs/")
-    for key, array in programs[name](**inputs).items():
-        difference = np.abs(array.astype(float) - outputs[key].astype(float))
-        largest = max(largest, difference.max())
+largest = 0.0
+with np.load(folder / "example.npz") as example:
+    for name, program in about["programs"].items():
+        inputs = {key: example[f"{name}/inputs/{key}"] for key in program["inputs"]}
+        for key, array in run(name, inputs).items():
+            difference = array.astype(float) - example[f"{name}/outputs/{key}"]
+            largest = max(largest, np.abs(difference).max())
 print(f"largest difference from the outputs in example.npz: {largest:.1e}")
 """
 
@@ -110,10 +99,11 @@ NUMBERS = '\nnumbers = {text: number for number, text in enumerate(about["tokens
 USE = {
     "lm": """
 # The likeliest text, step by step: the state that comes out goes in again.
-carry = {name: array[None] for name, array in arrays("carry.npz").items()}
+with np.load(folder / "carry.npz") as file:
+    carry = {name: file[name][None] for name in file}
 token, text = about["begin"], ""
 for _ in range(100):
-    outputs = programs["step"](token=np.array([token], np.int32), **carry)
+    outputs = run("step", {"token": np.array([token], np.int32), **carry})
     carry = {name[5:]: array for name, array in outputs.items() if name.startswith("next_")}
     token = int(outputs["logits"][0].argmax())
     text += about["tokens"][token]
@@ -121,7 +111,7 @@ print(text)
 """,
     "classify": """
 # Sequences of several lengths at once; `inputs` still is that of the example.
-outputs = programs["prefill"](**inputs)
+outputs = run("prefill", inputs)
 for prediction in outputs["prediction"]:
     if about["target"] == "class":
         print(about["labels"][prediction])
@@ -132,13 +122,13 @@ for prediction in outputs["prediction"]:
 """,
     "tag": """
 # Sequences of several lengths at once; `inputs` still is that of the example.
-outputs = programs["prefill"](**inputs)
+outputs = run("prefill", inputs)
 for prediction, length in zip(outputs["prediction"], inputs["lengths"]):
     print([about["labels"][number] for number in prediction[:length]])
 """,
     "transcribe": """
 # The likeliest label of every step, without repetitions and blanks.
-outputs = programs["prefill"](**inputs)
+outputs = run("prefill", inputs)
 for logits, length in zip(outputs["logits"], inputs["lengths"]):
     best = logits[:length].argmax(-1)
     kept = [number for place, number in enumerate(best) if place == 0 or number != best[place - 1]]
@@ -147,7 +137,7 @@ for logits, length in zip(outputs["logits"], inputs["lengths"]):
     "forecast": """
 # A history in its own units, NaN where missing; the forecast is in the same units. Covariates
 # are standardized, by the location and scale that model.json has of them.
-outputs = programs["prefill"](**inputs)
+outputs = run("prefill", inputs)
 for channel, name in enumerate(about["names"]):
     print(name, outputs["prediction"][0, :, channel].round(3).tolist())
     for place, level in enumerate(about["levels"]):

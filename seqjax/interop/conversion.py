@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -75,6 +75,7 @@ def load_module(
     targets = leaves(module)
     placed = to_load(family, config, tensors, targets)
     used = {name for one in placed for name in one.theirs}
+    _expect_floating(tensors, used)
     for name, other in family.tied.items():
         if name in tensors and name not in used:
             _expect_equal(tensors, name, other)
@@ -88,15 +89,15 @@ def load_module(
 
 
 def save_arrays(
-    family: Family, config: Mapping[str, Any], module: nnx.Module
+    family: Family, config: Mapping[str, Any], module: nnx.Module, names: Iterable[str] = ()
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Their arrays of a module, by name.
+    """Their arrays of a module, by name; under those of `names` that they came with.
 
     Raises:
       InputError: if the family has no place for a leaf or for its values.
     """
     sources = leaves(module)
-    for one in to_save(family, config, sources):
+    for one in to_save(family, config, sources, names):
         arrays = tuple(np.asarray(sources[path].get_value()) for path in one.ours)
         if one.rule.constant is not None:
             _expect_constant(family, one, arrays)
@@ -143,6 +144,16 @@ def _put(
     # an aligned array of NumPy as it is, even when told not to.
     own = np.array(array, jax.dtypes.canonicalize_dtype(wanted), order="C")
     return jax.device_put(own, sharding(path, own.shape) if callable(sharding) else sharding)
+
+
+def _expect_floating(tensors: Tensors, used: Iterable[str]) -> None:
+    """Integers are weights in units that the file does not say, or none at all."""
+    for name in sorted(used):
+        if not jnp.issubdtype(tensors[name].dtype, jnp.floating):
+            raise InputError(
+                f"{name} holds {tensors[name].dtype} numbers, and weights are floating ones, as of "
+                "bfloat16: fetch a model that is not quantized, or convert it where it was made."
+            )
 
 
 def _expect_equal(tensors: Tensors, name: str, other: str) -> None:

@@ -217,6 +217,8 @@ def save(
       ...     [path.name for path in sj.interop.save(fresh, folder)]
       ['model.safetensors', 'config.json']
     """
+    if shard_bytes < 1:
+        raise InputError(f"shard_bytes: expected at least 1 byte a file, got {shard_bytes}.")
     loaded, path = _with_family(model, family, config), Path(path)
     arrays = _by_name(loaded, dtype)
     if path.suffix == ".safetensors":
@@ -261,7 +263,7 @@ def _by_name(loaded: Loaded, dtype: DTypeLike | None) -> dict[str, np.ndarray]:
     _expect_floating(dtype)
     shapes = {name: array.shape for name, array in loaded.arrays.items()}
     config = loaded.family.complete(loaded.config, shapes)
-    arrays = dict(save_arrays(loaded.family, config, loaded.model))
+    arrays = dict(save_arrays(loaded.family, config, loaded.model, loaded.arrays))
     expect_same(loaded.family, loaded.config, loaded.model, arrays)
 
     def convert(name: str, array: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from seqjax.core.errors import InputError
+from seqjax.interop.families import LAYERS
 from seqjax.interop.files import (
     Tensors,
     find_weights,
@@ -113,11 +114,13 @@ def _none_fits(
     if config and not config.get("model_type"):
         return "The config has no `model_type`, which tells the family: add it, or give `family=`."
     if config:
-        names = ", ".join(family.name for family in known)
+        names = ", ".join(family.name for family in known if family not in LAYERS)
         return (
             f"No family here has models with model_type {config.get('model_type')!r}; there are "
             f"{names}. docs/extending.md shows how one is added."
         )
+    if not shapes:
+        return "There are no arrays among these weights: expected names with arrays."
     where = f"{folder} has no config.json, and the" if folder else "The"
     hints = " or ".join(map(repr, _prefixes(known, shapes)))
     return (

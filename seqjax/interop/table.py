@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import fnmatch
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from flax import nnx
@@ -24,8 +24,9 @@ class Rule:
     """Which of their arrays make which of ours.
 
     Names may have places such as `{layer}` that stand for numbers; a rule holds for every number
-    with which one of its names exists, on either side. A rule of which no name exists says nothing:
-    a bias that some models lack needs no more than its rule.
+    with which one of its paths exists here. A rule of which no path exists says nothing: a bias
+    that some models lack needs no more than its rule. Of several rules for the same paths that one
+    holds of which most names came, or the first: names that have changed need a second rule.
 
     Args:
       theirs: one name or several, `"backbone.layers.{layer}.norm.weight"`; none with `constant`.
@@ -172,12 +173,7 @@ def to_load(
     """
     given, wanted = set(theirs), set(ours)
     given -= set(family.ignored_of(given))
-    found = [
-        one
-        for one in _all_placed(family.rules(config), given, wanted)
-        # What is surplus shows in their names.
-        if not wanted.isdisjoint(one.ours)
-    ]
+    found = _all_placed(family.rules(config), wanted, given)
     placed = [one for one in found if not one.theirs or not given.isdisjoint(one.theirs)]
     used, filled = _expect_once(family, placed)
     without = [one for one in found if filled.isdisjoint(one.ours)]
@@ -201,14 +197,16 @@ def to_load(
     return placed
 
 
-def to_save(family: Family, config: Mapping[str, Any], ours: Iterable[str]) -> list[Placed]:
-    """The rules that make their arrays of all of ours.
+def to_save(
+    family: Family, config: Mapping[str, Any], ours: Iterable[str], theirs: Iterable[str] = ()
+) -> list[Placed]:
+    """The rules that make their arrays of all of ours, under the names that came.
 
     Raises:
       InputError: with the leaves for which the family has no place.
     """
     wanted = set(ours)
-    placed = list(_all_placed(family.rules(config), set(), wanted))
+    placed = _all_placed(family.rules(config), wanted, set(theirs))
     _, filled = _expect_once(family, placed)
     if wanted - filled:
         raise InputError(f"{family.name} has no place for our {_shortened(wanted - filled)}.")
@@ -217,21 +215,25 @@ def to_save(family: Family, config: Mapping[str, Any], ours: Iterable[str]) -> l
     return placed
 
 
-def _all_placed(rules: Sequence[Rule], theirs: set[str], ours: set[str]) -> Iterator[Placed]:
+def _all_placed(rules: Sequence[Rule], ours: set[str], theirs: set[str]) -> list[Placed]:
+    """The rules with all numbers with which a path of theirs is one of ours."""
+    found: dict[tuple[str, ...], list[Placed]] = {}
     for rule in rules:
         numbers = {}
-        for patterns, names in ((rule.theirs, theirs), (rule.ours, ours)):
-            for pattern in patterns:
-                for found in filter(None, map(_regex(pattern), names)):
-                    places = found.groupdict()
-                    numbers[tuple(sorted(places.items()))] = places
+        for match in (match for path in rule.ours for match in map(_regex(path), ours) if match):
+            places = match.groupdict()
+            numbers[tuple(sorted(places.items()))] = places
         for key in sorted(numbers, key=lambda places: [int(number) for _, number in places]):
             fill = numbers[key]
-            yield Placed(
+            one = Placed(
                 rule,
                 tuple(name.format(**fill) for name in rule.theirs),
                 tuple(path.format(**fill) for path in rule.ours),
             )
+            found.setdefault(one.ours, []).append(one)
+    return [
+        max(same, key=lambda one: len(theirs.intersection(one.theirs))) for same in found.values()
+    ]
 
 
 def _regex(pattern: str) -> Callable[[str], re.Match | None]:

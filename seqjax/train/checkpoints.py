@@ -1,7 +1,6 @@
 """Checkpoints of a run: the last few and the best, each whole or not there at all."""
 
 import errno
-import hashlib
 import logging
 import os
 from pathlib import Path
@@ -13,17 +12,22 @@ import numpy as np
 from seqjax.core.errors import InputError
 from seqjax.core.extras import extra_module
 from seqjax.core.types import PyTree
+from seqjax.train.digests import digests
 from seqjax.train.migrations import VERSION, match_arrays
+from seqjax.train.saved_arrays import SavedArrays, Target
 
 KEEP_LAST = 2
 
 
 class Checkpoints:
-    """The checkpoints below a folder.
+    """The checkpoints below a folder, which all processes of a run share.
 
-    orbax writes each into a temporary folder and renames it when it is complete, so a run
-    killed while writing leaves the checkpoints before it as they were. A digest of all
-    arrays is kept beside them; what is read must match it.
+    orbax writes each into a temporary folder, every process its own shards, and the first
+    process renames it when all are done: a run killed while writing leaves the checkpoints before
+    it as they were. A digest of each array is kept beside them; what is read must match it, in
+    whatever shards it is read.
+
+    With several processes all must make this, save and load, in the same order.
 
     Args:
       folder: made if it is not there.
@@ -65,14 +69,14 @@ class Checkpoints:
 
         Args:
           step: the number of the step.
-          state: a tree of arrays and keys.
+          state: a tree of arrays and keys, on the devices of any number of processes.
           cost: what it is worth, lower is better; None if nobody measured it.
           notes: what else the loop must know to go on, as JSON.
 
         Raises:
           OSError: if it cannot be written; the checkpoints before it stay as they are.
         """
-        arrays = _named_arrays(state)
+        arrays = {name: _numbers(leaf) for name, leaf in _named(state).items()}
         try:
             self._checkpointer.save(
                 step,
@@ -82,7 +86,7 @@ class Checkpoints:
                 metrics=None if cost is None else {"cost": cost},
                 custom_metadata={
                     "version": VERSION,
-                    "sha256": _digest(arrays),
+                    "digests": digests(arrays),
                     "notes": notes or {},
                 },
             )
@@ -110,17 +114,16 @@ class Checkpoints:
 
     def notes(self, step: int) -> dict[str, Any]:
         """What was noted beside the state of a step."""
-        return self._metadata(step)["notes"]
-
-    def _metadata(self, step: int) -> dict[str, Any]:
-        return self._checkpointer.metadata(step).custom_metadata
+        return self._saved(step).metadata["notes"]
 
     def load(self, step: int, like: PyTree) -> PyTree:
-        """The state of a step.
+        """The state of a step, each array where the one in `like` is.
 
         Args:
           step: one of `steps`.
-          like: a state of the same configuration, for structure, shapes and dtypes.
+          like: a state of the same configuration, for structure, shapes, dtypes and shardings; the
+            devices may be others than those it was saved from. Without a sharding, arrays are
+            those of NumPy.
 
         Raises:
           InputError: if the checkpoint is damaged or belongs to another configuration.
@@ -133,38 +136,33 @@ class Checkpoints:
         return self._restore(step, named, like)
 
     def arrays(self, step: int) -> dict[str, np.ndarray]:
-        """All arrays of a checkpoint, by name, checked against their digest."""
-        where = self._name(step)
-        try:
-            arrays = self._checkpointer.load(step)
-            digest = self._metadata(step)["sha256"]
-        except Exception as error:  # orbax raises whatever its storage raised
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-            raise InputError(f"{where} is damaged and cannot be read ({reason[:200]}).") from None
-        if _digest(arrays) != digest:
-            raise InputError(f"{where} is damaged: its numbers are not the ones written.")
-        return arrays
+        """All arrays of a checkpoint, by name, checked against their digests."""
+        saved = self._saved(step)
+        return saved.read(dict.fromkeys(saved.shapes, np.ndarray))
 
-    def _name(self, step: int) -> str:
-        return f"The checkpoint of step {step} in {self.folder}"
+    def _saved(self, step: int) -> SavedArrays:
+        name = f"The checkpoint of step {step} in {self.folder}"
+        return SavedArrays(self.folder / str(step), name)
 
     def _restore(self, step: int, wanted: dict[str, Any], like: PyTree) -> PyTree:
-        arrays = self.arrays(step)
-        have, want = _shapes(arrays), _shapes(wanted)
-        if self._metadata(step).get("version", 1) == 1:
-            matched = match_arrays(have, want) or {}
-            arrays |= {name: arrays[saved] for name, saved in matched.items()}
-            have = _shapes(arrays)
-        other = sorted(name for name in want if have.get(name) != want[name])
+        saved = self._saved(step)
+        have, want = saved.shapes, {name: _shape(leaf) for name, leaf in wanted.items()}
+        names = {name: name for name in want}
+        if saved.metadata.get("version", 1) == 1:
+            names |= match_arrays(have, want) or {}
+        other = sorted(name for name in want if have.get(names[name]) != want[name])
         if other:
             name = other[0]
             raise InputError(
-                f"{self._name(step)} is of another configuration: {name} is "
-                f"{have.get(name)} there and {want.get(name)} in the model. Has "
+                f"{saved.name} is of another configuration: {name} is "
+                f"{have.get(names[name])} there and {want[name]} in the model. Has "
                 "config.json been changed, or the code of the cell?"
             )
+        arrays = saved.read({names[name]: _target(leaf) for name, leaf in wanted.items()})
         leaves, structure = jax.tree.flatten(like)
-        loaded = [_unpack(arrays[name], leaf) for name, leaf in zip(wanted, leaves, strict=True)]
+        loaded = [
+            _unpack(arrays[names[name]], leaf) for name, leaf in zip(wanted, leaves, strict=True)
+        ]
         return jax.tree.unflatten(structure, loaded)
 
 
@@ -178,31 +176,28 @@ def _is_key(leaf: Any) -> bool:
     return jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _named_arrays(state: PyTree) -> dict[str, np.ndarray]:
-    """The leaves in NumPy, by their path; keys as the numbers behind them."""
-    return {
-        name: np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
-        for name, leaf in _named(state).items()
-    }
+def _numbers(leaf: Any) -> Any:
+    """What is saved: of a key the numbers behind it."""
+    if _is_key(leaf):
+        return jax.random.key_data(leaf)
+    return leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
 
 
-def _shapes(leaves: dict[str, Any]) -> dict[str, Any]:
-    """Shapes and dtypes as in `_named_arrays`."""
-    shapes = {
-        name: jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
-        for name, leaf in leaves.items()
-    }
-    return {name: (leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
+def _shape(leaf: Any) -> tuple[tuple[int, ...], Any]:
+    """Shape and dtype of what is saved."""
+    saved = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
+    return saved.shape, saved.dtype
+
+
+def _target(leaf: Any) -> Target:
+    """Where a leaf is read to. Keys are split over devices like the numbers behind them."""
+    sharding = getattr(leaf, "sharding", None)
+    if sharding is None:
+        return np.ndarray
+    return jax.ShapeDtypeStruct(*_shape(leaf), sharding=sharding)
 
 
 def _unpack(array: Any, like: Any) -> Any:
     if _is_key(like):
         return jax.random.wrap_key_data(array, impl=jax.random.key_impl(like))
     return array
-
-
-def _digest(arrays: dict[str, Any]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        digest.update(name.encode() + np.asarray(arrays[name]).tobytes())
-    return digest.hexdigest()

@@ -71,6 +71,9 @@ class RunConfig:
     optimization: OptimizerConfig = OptimizerConfig()
     batch: PositiveInt = 64
     """Sequences of a batch."""
+    accumulate: PositiveInt = 1
+    """Micro-batches of a step: the batch is taken in this many parts, one after the other, whose
+    gradients are summed. That needs less memory and learns the same."""
     steps: PositiveInt = 1000
     """Training steps: updates of the parameters."""
     seed: int = 0
@@ -94,7 +97,12 @@ class RunConfig:
     """Steps between records of gradient flow and gate saturation, for TensorBoard and
     `seqjax inspect`; 0 for none."""
     devices: PositiveInt | None = None
-    """Devices that share the batch, on a CPU its cores; by default as many as divide it."""
+    """Devices that share the batch, on a CPU its cores, of all processes together; by default as
+    many as divide it."""
+    time_devices: PositiveInt = 1
+    """Devices that share the time of each sequence."""
+    model_devices: PositiveInt = 1
+    """Devices that share the parameters."""
 
     def __post_init__(self):
         check_bounds(self)

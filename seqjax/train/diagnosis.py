@@ -33,8 +33,7 @@ def sample_of(task: Task, memory: PyTree, batch: PyTree, step: int, seed: int) -
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 2), step)
     keys = jax.random.split(key, task.batch_size)
     memory, batch, keys = jax.device_put((memory, batch, keys), device)
-    first = lambda tree: jax.tree.map(lambda leaf: leaf[:count], tree)  # noqa: E731
-    return Sample(first(memory), batch if task.batch_spec == jax.P() else first(batch), first(keys))
+    return Sample(*jax.tree.map(lambda leaf: leaf[:count], (memory, batch, keys)))
 
 
 class Diagnosis(NamedTuple):

@@ -4,6 +4,7 @@ import dataclasses
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from seqjax.data.formats import find_format
 from seqjax.data.formats.regular_series import GridReport, on_grid
 from seqjax.data.padding import Encoded
 from seqjax.train.commands import EvaluateConfig, Log, PredictConfig, Report, TaskCommands
-from seqjax.train.devices import make_mesh
+from seqjax.train.devices import make_mesh, multiple_of_processes, put_whole
 from seqjax.train.example_task import ExampleTask, as_in_training, encode_all
 from seqjax.train.example_training import prepare
 from seqjax.train.predictor import Predictor, lengths_of
+from seqjax.train.processes import is_first
 from seqjax.train.run_folder import SavedRun, load_model
 from seqjax.train.unknown_tokens import UnknownTokens
 
@@ -65,14 +67,15 @@ def evaluate(
         encoded, where = training.split.test, f"the test data of {training.data_name}"
     if not len(encoded):
         raise InputError(f"The run in {run.folder} has no test data; name files with --input.")
-    mesh, batch_size = make_mesh(run.config.batch, None), run.config.batch
+    batch_size = multiple_of_processes(run.config.batch)
+    mesh = make_mesh(batch_size, None)
     lengths = lengths_of(encoded, task, EVALUATED_LENGTHS)
     predictor = Predictor(
         task, mesh, batch_size=batch_size, lengths=lengths, dtype=run.config.dtype
     )
-    model = jax.device_put(model, NamedSharding(mesh, jax.P()))
+    placed = put_whole(model, NamedSharding(mesh, jax.P()))
     start = time.perf_counter()
-    outputs = list(predictor(model, encoded))
+    outputs = list(predictor(placed, encoded))
     rate = len(encoded) / (time.perf_counter() - start)
     scores = task.scores(encoded, outputs)
     return Report(
@@ -121,11 +124,13 @@ def predict(task_type: type[ExampleTask], run: SavedRun, config: PredictConfig, 
     if fields.time is not None:
         examples = on_grid(examples, fields, malformed, report)
     count, unknown = 0, UnknownTokens(task.input_vocabulary)
-    with file_format.writer(target, source, fields) as writer:
+    writing = file_format.writer(target, source, fields) if is_first() else nullcontext()
+    with writing as writer:
         for example, prediction in _predictions(task, run, model, examples, malformed, unknown):
             if not config.probability:
                 prediction.pop("probability", None)
-            task.write(writer, example, prediction)
+            if writer is not None:
+                task.write(writer, example, prediction)
             count += 1
         if not count:
             raise InputError(f"{source} holds nothing to predict. {malformed.summary()}".strip())
@@ -180,10 +185,10 @@ def _predictions(
                 unknown.add(pair[0].inputs, pair[1]["inputs"])
             yield pair[1]
 
-    mesh = make_mesh(PREDICTED_BATCH, None)
-    model = jax.device_put(model, NamedSharding(mesh, jax.P()))
-    dtype = run.config.dtype
-    predictor = Predictor(task, mesh, batch_size=PREDICTED_BATCH, lengths=None, dtype=dtype)
+    batch_size, dtype = multiple_of_processes(PREDICTED_BATCH), run.config.dtype
+    mesh = make_mesh(batch_size, None)
+    model = put_whole(model, NamedSharding(mesh, jax.P()))
+    predictor = Predictor(task, mesh, batch_size=batch_size, lengths=None, dtype=dtype)
     for output in predictor(model, inputs()):
         example, encoded = waiting.popleft()
         yield example, task.prediction(output, encoded)

@@ -6,17 +6,16 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax
 import numpy as np
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 
 from seqjax.core.trees import cast
 from seqjax.core.types import DTypeLike, PyTree
 from seqjax.data.batching import Batches
 from seqjax.data.survey import Survey
 from seqjax.train.commands import Log
-from seqjax.train.devices import AXIS
+from seqjax.train.devices import own_rows, put_rows
 from seqjax.train.example_task import ExampleTask, Split
 from seqjax.train.predictor import Predictor, lengths_of, without
 from seqjax.train.run_folder import SavedRun
@@ -61,7 +60,6 @@ class ExampleTraining:
     data_name: str
     preprocessing: dict[str, Any]
     unit = "example"
-    batch_spec = jax.P(AXIS)
     begin_with = None
 
     def __post_init__(self):
@@ -87,6 +85,7 @@ class ExampleTraining:
     def batches(self, first: int, mesh: Mesh) -> Iterator[PyTree]:
         hidden = self.task.evaluation_only
         train = self.split.train
+        rows = own_rows(mesh, self.batch_size).tolist()
         batches = Batches(
             [without(example, hidden) for example in train] if hidden else train,
             batch_size=self.batch_size,
@@ -94,11 +93,11 @@ class ExampleTraining:
             bucket_lengths=self.lengths,
             sequences=self.task.sequences,
             targets=self.task.targets,
+            rows=rows,
         )
-        by_row = NamedSharding(mesh, jax.P(AXIS))
         for step, batch in enumerate(batches.iterate(first), first):
-            batch["progress"] = np.full(self.batch_size, step / self.config.steps, np.float32)
-            yield jax.device_put(batch, by_row)
+            batch["progress"] = np.full(len(rows), step / self.config.steps, np.float32)
+            yield put_rows(batch, mesh, self.batch_size)
 
     def loss(self, model, memory, batch, keys):
         return *self.task.loss(model, batch, keys), memory

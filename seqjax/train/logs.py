@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from seqjax.core.extras import extra_module
+from seqjax.train.processes import is_first
 from seqjax.train.run_folder import write_whole
 
 
 class Logs:
-    """Numbers by step, in `log.jsonl` and in `tensorboard/`.
+    """Numbers by step, in `log.jsonl` and in `tensorboard/`, written by the first process.
 
     Args:
       folder: of the run.
@@ -18,6 +19,9 @@ class Logs:
     """
 
     def __init__(self, folder: Path, step: int):
+        self._events: Any = None
+        if not is_first():
+            return
         writer: Any = extra_module("tensorboardX", "train").SummaryWriter
         path = folder / "log.jsonl"
         if path.exists():
@@ -28,6 +32,8 @@ class Logs:
 
     def write(self, step: int, **values: float | str) -> None:
         """Logs numbers and texts of a step."""
+        if self._events is None:
+            return
         self._file.write(json.dumps({"step": step, **values}) + "\n")
         self._file.flush()
         for name, value in values.items():
@@ -38,8 +44,9 @@ class Logs:
 
     def close(self) -> None:
         """Writes what is left."""
-        self._file.close()
-        self._events.close()
+        if self._events is not None:
+            self._file.close()
+            self._events.close()
 
 
 def _step(line: str) -> int | float:

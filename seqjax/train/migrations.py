@@ -6,7 +6,7 @@ from typing import Any
 
 from seqjax.core.errors import InputError
 
-VERSION = 3
+VERSION = 4
 """Of the configurations that are saved now; those without a version are of version 1."""
 
 
@@ -81,8 +81,9 @@ def _to_version_3(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-STEPS = (_to_version_2, _to_version_3)
-"""The step from version 1 to 2, and so on."""
+STEPS = (_to_version_2, _to_version_3, dict)
+"""The step from version 1 to 2, and so on. In version 4 it is checkpoints that are different: each
+array has a digest of its own."""
 
 
 ORDER = (

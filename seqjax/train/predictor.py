@@ -5,19 +5,19 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 
 from seqjax.core.trees import cast
 from seqjax.core.types import DTypeLike
 from seqjax.data.batching import in_order, longest_of, restore_order
 from seqjax.data.bucketing import bucket_lengths
 from seqjax.data.padding import Encoded
-from seqjax.train.devices import AXIS
+from seqjax.train.devices import AXIS, own_rows, put_rows, replicated
 from seqjax.train.example_task import ExampleTask
 
 
 class Predictor:
-    """Runs a model over examples.
+    """Runs a model over examples; each process over its share, and each has all outputs.
 
     Args:
       task: whose `outputs` are computed.
@@ -50,12 +50,13 @@ class Predictor:
         return restore_order(self._unordered(model, examples))
 
     def _unordered(self, model, examples) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-        by_row = NamedSharding(self.mesh, jax.P(AXIS))
+        size, rows = self.batch_size, own_rows(self.mesh, self.batch_size).tolist()
         hidden = (*self.task.targets, *self.task.evaluation_only)
         inputs = (without(example, hidden) for example in examples)
-        batches = in_order(inputs, self.batch_size, self.lengths, sequences=self.task.sequences)
+        batches = in_order(inputs, size, self.lengths, sequences=self.task.sequences, rows=rows)
         for places, batch in batches:
-            outputs = jax.device_get(self._run(model, jax.device_put(batch, by_row)))
+            outputs = self._run(model, put_rows(batch, self.mesh, size))
+            outputs = jax.device_get(replicated(outputs))
             for row, place in enumerate(places.tolist()):
                 yield place, {name: value[row] for name, value in outputs.items()}
 

@@ -80,9 +80,21 @@ def _build_record(record: Any, values: Any, path: str) -> Any:
     )
 
 
-FREE = frozenset({"out", "resume", "sample", "log_every", "devices"})
-"""Options that may differ when a run goes on: how many devices share the work changes no more than
-rounding."""
+FREE = frozenset(
+    {
+        "out",
+        "resume",
+        "sample",
+        "log_every",
+        "devices",
+        "time_devices",
+        "model_devices",
+        "accumulate",
+        "token_cache",
+    }
+)
+"""Options that may differ when a run goes on: how many devices share the work, and in how many
+parts they take it, changes no more than rounding."""
 
 
 def differences(saved: Any, config: Any, free: frozenset[str] = FREE) -> list[str]:

@@ -10,7 +10,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from seqjax.core.trees import cast
 from seqjax.core.types import Array, DTypeLike, PyTree
-from seqjax.train.devices import AXIS
+from seqjax.train.devices import AXIS, put_whole
 from seqjax.train.task import Task
 
 
@@ -64,7 +64,7 @@ def start(
 def place(state: TrainState, mesh: Mesh) -> TrainState:
     """Moves a state to the devices of a mesh: the batch is split over it, the rest is copied."""
     shardings = (NamedSharding(mesh, spec) for spec in SPECS)
-    return TrainState(*map(jax.device_put, state, shardings))
+    return TrainState(*map(put_whole, state, shardings))
 
 
 SPECS = TrainState(jax.P(), jax.P(), jax.P(AXIS), jax.P(), jax.P())
@@ -78,12 +78,14 @@ def make_train_step(
     *,
     seed: int,
     dtype: DTypeLike,
+    accumulate: int = 1,
 ) -> Callable[[TrainState, PyTree], tuple[TrainState, StepMetrics]]:
     """The compiled update `(state, batch) -> (state, metrics)`.
 
-    Every device takes its share of the batch; gradients are summed once, after the backward
-    pass, and divided by the weight of the whole batch. The state passed in is given up to
-    the one returned.
+    Every device takes its share of the batch, in one or several micro-batches; gradients are summed
+    over devices once, after all backward passes, and divided by the weight of the whole batch. So a
+    step is the same for any number of devices and micro-batches, but for the order of its sums.
+    The state passed in is given up to the one returned.
 
     Args:
       task: whose loss to lower.
@@ -91,18 +93,24 @@ def make_train_step(
       mesh: from `make_mesh`.
       seed: of the noise.
       dtype: what the model computes in.
+      accumulate: micro-batches of a step, which divide the sequences of a device.
     """
 
     def update(state: TrainState, batch: PyTree, keys: Array) -> tuple[TrainState, StepMetrics]:
-        def loss_of(model):
-            total, weight, memory = task.loss(task.cast(model, dtype), state.memory, batch, keys)
-            return total, (weight, memory)
-
         # Each device differentiates a copy of its own: otherwise the gradients would be
         # summed over the devices inside the time loop, once for every step.
         model = jax.tree.map(lambda leaf: jax.lax.pcast(leaf, AXIS, to="varying"), state.model)
-        (total, (weight, memory)), gradient = jax.value_and_grad(loss_of, has_aux=True)(model)
-        total, weight, gradient = jax.lax.psum((total, weight, gradient), AXIS)
+
+        def run(memory: PyTree, batch: PyTree, keys: Array) -> tuple[PyTree, PyTree]:
+            def loss_of(model):
+                total, weight, after = task.loss(task.cast(model, dtype), memory, batch, keys)
+                return total, (weight, after)
+
+            (total, (weight, after)), gradient = jax.value_and_grad(loss_of, has_aux=True)(model)
+            return (total, weight, gradient), after
+
+        sums, memory = _in_parts(run, accumulate, (state.memory, batch, keys))
+        total, weight, gradient = jax.lax.psum(sums, AXIS)
         # Padded sequences of a batch weigh nothing, and there may be no others.
         share = 1 / jnp.maximum(weight, jnp.finfo(jnp.float32).tiny)
         loss, gradient = total * share, jax.tree.map(lambda leaf: leaf * share, gradient)
@@ -121,7 +129,7 @@ def make_train_step(
     split = jax.shard_map(
         update,
         mesh=mesh,
-        in_specs=(SPECS, task.batch_spec, jax.P(AXIS)),
+        in_specs=(SPECS, jax.P(AXIS), jax.P(AXIS)),
         out_specs=(SPECS, jax.P()),
     )
 
@@ -131,3 +139,23 @@ def make_train_step(
         return split(state, batch, jax.random.split(key, task.batch_size))
 
     return jax.jit(step, donate_argnums=0)
+
+
+def _in_parts(run: Callable, parts: int, rows: PyTree) -> tuple[PyTree, PyTree]:
+    """What `run` sums and what it returns by row, for rows that are taken in several parts."""
+    if parts == 1:
+        return run(*rows)
+
+    def split(leaf):
+        return leaf.reshape(parts, leaf.shape[0] // parts, *leaf.shape[1:])
+
+    def body(sums, part):
+        more, after = run(*part)
+        return jax.tree.map(jnp.add, sums, more), after
+
+    split_rows = jax.tree.map(split, rows)
+    shapes = jax.eval_shape(run, *jax.tree.map(lambda leaf: leaf[0], split_rows))[0]
+    nothing = jax.tree.map(lambda one: jnp.zeros(one.shape, one.dtype), shapes)
+    start = jax.tree.map(lambda leaf: jax.lax.pcast(leaf, AXIS, to="varying"), nothing)
+    sums, after = jax.lax.scan(body, start, split_rows)
+    return sums, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), after)

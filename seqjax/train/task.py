@@ -35,8 +35,8 @@ class Task(Protocol):
 
     `begin_with` is the model that training begins with, None for a new one.
 
-    `memory` is the state that flows from one step into the next besides the parameters, a tree of
-    arrays `(batch, ...)`; `batch_spec` says how batches are split over devices.
+    `memory` is the state that flows from one step into the next besides the parameters. It and
+    batches are trees of arrays `(batch, ...)`, split over devices by their first axis.
     """
 
     kind: str
@@ -46,7 +46,6 @@ class Task(Protocol):
     batch_size: int
     unit: str
     units: int
-    batch_spec: Any
     begin_with: Any
 
     @property

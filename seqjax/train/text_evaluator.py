@@ -1,6 +1,5 @@
 """What a language model needs to write down a text, in nats."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -9,12 +8,11 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from seqjax.core.types import Array, Carry, DTypeLike
-from seqjax.data.documents import Document
-from seqjax.data.streams import scoring_sequences
+from seqjax.data.streams import scoring_windows
 from seqjax.data.tokenizer import Tokenizer
 from seqjax.losses import cross_entropy
 from seqjax.nn.language_model import LanguageModel
-from seqjax.train.devices import AXIS
+from seqjax.train.devices import AXIS, put_whole, replicated
 from seqjax.train.recipe import Recipe
 
 BATCH, TIME, CONTEXT = 64, 128, 256
@@ -36,11 +34,6 @@ def is_scored(tokens: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
     return text if tokenizer.stop is None else text & (tokens != tokenizer.stop)
 
 
-def characters_of(documents: Sequence[Document]) -> int:
-    """Number of characters of documents."""
-    return sum(len(text) for _, text in documents)
-
-
 class Evaluator:
     """Scores one text with changing parameters, compiled once.
 
@@ -49,7 +42,7 @@ class Evaluator:
     scored once, those between documents are not.
 
     Args:
-      corpus: `(length,)` tokens with a boundary before each document.
+      corpus: `(length,)` tokens with a boundary before each document, in memory or mapped.
       mesh: the devices that share the batch.
       recipe: of the model, with its tokenizer.
       dtype: what the model computes in.
@@ -60,36 +53,32 @@ class Evaluator:
     ):
         tokenizer = recipe.tokenizer
         rows = min(BATCH, LOGITS // (TIME * len(tokenizer)))
-        batch_size = mesh.size * max(1, rows // mesh.size)
-        tokens, scored = scoring_sequences(corpus, batch_size, CONTEXT, TIME)
-        scored &= is_scored(tokens[:, 1:], tokenizer)
-        self.count = int(scored.sum())
-        self.windows = scored.shape[1] // TIME
-        by_row = NamedSharding(mesh, jax.P(AXIS))
-        self.tokens, self.scored = jax.device_put((tokens, scored), by_row)
-        self.batch_size, self.by_row, self.recipe, self.dtype = batch_size, by_row, recipe, dtype
+        self.batch_size = mesh.size * max(1, rows // mesh.size)
+        self.by_row = NamedSharding(mesh, jax.P(AXIS))
+        self.corpus, self.recipe, self.dtype = corpus, recipe, dtype
 
-        def score(model: LanguageModel, carry: Carry, total: Array, at: Array, tokens, scored):
+        def score(model: LanguageModel, carry: Carry, total: Array, tokens, scored):
             model = recipe.cast(model, dtype)
-            part = jax.lax.dynamic_slice_in_dim(tokens, at * TIME, TIME + 1, axis=1)
-            mask = jax.lax.dynamic_slice_in_dim(scored, at * TIME, TIME, axis=1)
-            inputs, targets = part[:, :-1].astype(jnp.int32), part[:, 1:].astype(jnp.int32)
+            inputs, targets = tokens[:, :-1].astype(jnp.int32), tokens[:, 1:].astype(jnp.int32)
             carry, logits = model(inputs, carry, resets=inputs == tokenizer.boundary)
-            nats = jax.vmap(cross_entropy)(logits, targets, mask)
-            return carry, total + nats, at + 1
+            nats = jax.vmap(cross_entropy)(logits, targets, scored)
+            return carry, total + nats
 
-        parts = (jax.P(), jax.P(AXIS), jax.P(AXIS), jax.P(), jax.P(AXIS), jax.P(AXIS))
+        rows, copy = jax.P(AXIS), jax.P()
         split = jax.shard_map(
-            score, mesh=mesh, in_specs=parts, out_specs=(jax.P(AXIS), jax.P(AXIS), jax.P())
+            score, mesh=mesh, in_specs=(copy, rows, rows, rows, rows), out_specs=(rows, rows)
         )
         self._score = jax.jit(split)
 
     def __call__(self, model: LanguageModel) -> Score:
         """The score of the model, whose parameters are on the mesh."""
         carry = self.recipe.cast(model, self.dtype).initial_carry((self.batch_size,))
-        carry, total = jax.device_put((carry, np.zeros(self.batch_size, np.float32)), self.by_row)
-        at = jnp.int32(0)
-        for _ in range(self.windows):
-            carry, total, at = self._score(model, carry, total, at, self.tokens, self.scored)
-        nats = float(np.asarray(total, np.float64).sum())
-        return Score(nats, self.count)
+        carry, total = put_whole((carry, np.zeros(self.batch_size, np.float32)), self.by_row)
+        count = 0
+        for tokens, scored in scoring_windows(self.corpus, self.batch_size, CONTEXT, TIME):
+            scored &= is_scored(tokens[:, 1:], self.recipe.tokenizer)
+            count += int(scored.sum())
+            part = put_whole((tokens, scored), self.by_row)
+            carry, total = self._score(model, carry, total, *part)
+        nats = float(np.asarray(replicated(total), np.float64).sum())
+        return Score(nats, count)

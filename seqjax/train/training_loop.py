@@ -1,8 +1,11 @@
 """The training loop: progress, validation, samples, checkpoints, exact resume."""
 
+import hashlib
+import json
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,14 +17,23 @@ from seqjax.core.errors import InputError
 from seqjax.core.extras import extra_module
 from seqjax.train.checkpoints import Checkpoints
 from seqjax.train.config import RunConfig
-from seqjax.train.devices import make_mesh
+from seqjax.train.devices import AXIS, make_mesh, on_one_device
 from seqjax.train.diagnosis import Diagnose, sample_of, scalars, write_flow
 from seqjax.train.logs import Logs
 from seqjax.train.model import build_optimizer
+from seqjax.train.processes import (
+    begins,
+    from_first,
+    is_connected,
+    is_first,
+    require_same,
+    say,
+    stop_signals,
+    together,
+)
 from seqjax.train.run_folder import SavedRun, load_run, new_folder, save_run
 from seqjax.train.short_runs import note_on_outcome, notes_on_steps
-from seqjax.train.signals import StopSignals
-from seqjax.train.step import StepMetrics, TrainState, make_train_step, place, start
+from seqjax.train.step import StepMetrics, TrainState, make_train_step, start
 from seqjax.train.task import Task
 
 
@@ -33,7 +45,7 @@ class Outcome(NamedTuple):
     stopped_by: signal.Signals | None
 
 
-def train(task: Task, config: RunConfig, log: Callable[[str], None] = print) -> Outcome:
+def train(task: Task, config: RunConfig, log: Callable[[str], None] = say) -> Outcome:
     """Trains a model, or continues a run, as the configuration says.
 
     Args:
@@ -49,16 +61,15 @@ def train(task: Task, config: RunConfig, log: Callable[[str], None] = print) -> 
       InputError: if something the user gave cannot be used, or the loss is no number.
       OSError: if something cannot be written.
     """
-    mesh = make_mesh(config.batch, config.devices)
+    preprocessing = json.dumps(task.preprocessing, sort_keys=True)
+    content = hashlib.sha256(f"{task.digest}{preprocessing}".encode()).hexdigest()
+    require_same({f"the digest of {task.data_name}": content[:12]})
+    mesh = _mesh(task, config)
     optimizer = build_optimizer(config.optimization, config.steps)
     state = start(task, optimizer, seed=config.seed, dtype=config.dtype, mesh=mesh)
     data = {"name": task.data_name, "sha256": task.digest}
     if config.resume is None:
-        folder = new_folder(config.out, task.kind)
-        if task.begin_with is not None:
-            # Whole from the start: what it began with may change, or go.
-            Checkpoints(folder / "checkpoints").save(0, state, None)
-        save_run(SavedRun(folder, task.kind, config, task.preprocessing, data))
+        folder = Path(from_first(lambda: str(new_folder(config.out, task.kind))))
     else:
         folder = config.resume
         saved = load_run(folder, {task.kind: type(config)}).data
@@ -71,18 +82,47 @@ def train(task: Task, config: RunConfig, log: Callable[[str], None] = print) -> 
     stopping = EarlyStopping(patience=max(0, config.patience - 1))
     if config.resume is not None:
         state, notes = _latest(checkpoints, state, log)
-        state = place(state, mesh)
         stopping = stopping.replace(**notes)
     log(_summary(task, config, folder, state, mesh))
     for line in notes_on_steps(config):
         log(line)
     logs = Logs(folder, int(state.step))
     loop = _Loop(task, config, folder, checkpoints, logs, stopping, task.evaluator(mesh))
-    step = make_train_step(task, optimizer, mesh, seed=config.seed, dtype=config.dtype)
+    step = make_train_step(
+        task,
+        optimizer,
+        mesh,
+        seed=config.seed,
+        dtype=config.dtype,
+        accumulate=config.accumulate,
+    )
     try:
+        if config.resume is None:
+            if task.begin_with is not None:
+                # Saved before there is a run, and once: what it began with may change, or go.
+                loop.validate(0, state, log)
+            saved = SavedRun(folder, task.kind, config, task.preprocessing, data)
+            from_first(lambda: save_run(saved))
         return loop.run(step, state, mesh, log)
     finally:
         logs.close()
+
+
+def _mesh(task: Task, config: RunConfig) -> jax.sharding.Mesh:
+    """The devices, each of which takes its share of the batch in equal parts."""
+    batch, parts = config.batch, config.accumulate
+    rows = batch // parts if batch % parts == 0 and config.devices is None else batch
+    mesh = make_mesh(rows, config.devices, time=config.time_devices, model=config.model_devices)
+    for axis, size in mesh.shape.items():
+        if axis != AXIS and size > 1:
+            raise InputError(f"--{axis}-devices {size}: `{task.kind}` splits batches only.")
+    share = batch // mesh.shape[AXIS]
+    if share % parts:
+        raise InputError(
+            f"--accumulate {parts} does not divide the {share} sequences that each of "
+            f"{mesh.shape[AXIS]} devices takes of --batch {batch}. Change one of them or --devices."
+        )
+    return mesh
 
 
 def _latest(
@@ -92,7 +132,8 @@ def _latest(
     problems = []
     for step in reversed(checkpoints.steps):
         try:
-            return checkpoints.load(step, state), checkpoints.notes(step)
+            found = together(partial(checkpoints.load, step, state))
+            return found, checkpoints.notes(step)
         except InputError as error:
             problems.append(str(error))
             log(f"{error} Going back to the one before.")
@@ -127,15 +168,17 @@ class _Loop:
             unit_scale=True,
             dynamic_ncols=True,
             smoothing=0.05,
+            disable=not is_first(),
         )
-        with StopSignals() as signals, progress:
-            if step == 0 and 0 in self.checkpoints.steps and not self._scored:
-                self._validate(step, state, progress.write)
+        write = progress.write if is_first() else lambda line: None
+        with stop_signals() as signals, progress:
             batches = self.task.batches(step, mesh)
-            since = time.perf_counter()
-            while step < config.steps and signals.received is None and not self._tired:
-                batch = next(batches)
+            batch, since = next(batches), time.perf_counter()
+            while step < config.steps and not self._tired and signals.goes_on(step + 1):
+                begins(step + 1)
                 state, metrics = train_step(state, batch)
+                # The next batch is made while the devices work on this one.
+                batch = next(batches)
                 if wait:
                     jax.block_until_ready(metrics.loss)
                 step += 1
@@ -149,7 +192,7 @@ class _Loop:
                     progress.set_postfix_str(self._log(step, state, pending, rate))
                     pending, since = [], time.perf_counter()
                 if due:
-                    self._validate(step, state, progress.write)
+                    self.validate(step, state, write)
                     saved_at, since = step, time.perf_counter()
             if signals.received is not None and step > saved_at:
                 self._require_finite(state)
@@ -168,10 +211,6 @@ class _Loop:
         if signals.received is None and outcome:
             log(outcome)
         return Outcome(self.folder, step, signals.received)
-
-    @property
-    def _scored(self) -> bool:
-        return np.isfinite(self.stopping.best_metric)
 
     @property
     def _tired(self) -> bool:
@@ -194,13 +233,19 @@ class _Loop:
         return f"{name.removeprefix('train_').replace('_', ' ')} {value:.3f}"
 
     def _diagnose(self, step: int, state, batch) -> None:
-        sample = sample_of(self.task, state.memory, batch, step, self.config.seed)
-        found = self.diagnose(jax.device_put(state.model, jax.local_devices()[0]), sample)
+        model, memory, batch = on_one_device((state.model, state.memory, batch))
+        if not is_first():
+            return
+        sample = sample_of(self.task, memory, batch, step, self.config.seed)
+        found = self.diagnose(model, sample)
         self.logs.write(step, **scalars(found))
         write_flow(self.folder, step, found)
 
-    def _validate(self, step: int, state: TrainState, write: Callable[[str], None]) -> None:
-        scores = self.evaluate(state.model)
+    def validate(self, step: int, state: TrainState, write: Callable[[str], None]) -> None:
+        """Scores a state, logs and saves it."""
+        # Processors that round differently must not disagree on which step is the best.
+        found = self.evaluate(state.model)
+        scores = from_first(lambda: found)
         criterion = self.task.criterion
         cost = criterion.cost(scores[criterion.name])
         self.logs.write(step, **{f"validation_{name}": value for name, value in scores.items()})
@@ -209,9 +254,8 @@ class _Loop:
         if step == self.config.steps:
             for line in self.task.verdict(scores):
                 write(line)
-        sample = self.task.sample(
-            jax.device_put(jax.device_get(state.model), jax.local_devices()[0]), step
-        )
+        model = on_one_device(state.model)
+        sample = self.task.sample(model, step) if is_first() else None
         if sample is not None:
             self.logs.write(step, sample=sample)
             write("\n".join(f"    {line}" for line in sample.strip().splitlines()))
@@ -245,11 +289,12 @@ class _Loop:
 def _summary(task: Task, config: RunConfig, folder, state: TrainState, mesh) -> str:
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.model))
     device = mesh.devices.flat[0]
+    hosts = f" of {jax.process_count()} processes" if is_connected() else ""
     lines = [
         ("run", folder),
         *task.summary(),
         ("model", f"{parameters:,} parameters, {config.dtype}"),
-        ("devices", f"{mesh.size} x {device.device_kind}, batch {config.batch}"),
+        ("devices", f"{mesh.size} x {device.device_kind}{hosts}, batch {config.batch}"),
         ("steps", f"{int(state.step):,} of {config.steps:,} done"),
     ]
     return "\n".join(f"{name:11} {value}" for name, value in lines)

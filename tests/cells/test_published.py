@@ -448,6 +448,36 @@ def window_attention(p):
     return params | {"output": p["o_proj.weight"].T}
 
 
+LATENT = {"heads": H, "window": 4, "rank": 5, "width": 3, "value_width": 2, "shared": 4}
+
+
+def latent_attention_kimi(p):
+    params = latent_attention(p) | {"query": p["q_proj.weight"].T.reshape(F, H, -1)}
+    return sj.latent_attention(F, rotary=False, **LATENT), params
+
+
+def latent_attention_deepseek(p):
+    params = latent_attention(p) | {
+        "query_down": p["q_a_proj.weight"].T,
+        "query_gain": p["q_a_layernorm.weight"],
+        "query": p["q_b_proj.weight"].T.reshape(3, H, -1),
+    }
+    return sj.latent_attention(F, query_rank=3, base=100.0, **LATENT), params
+
+
+def latent_attention(p):
+    latent, shared = np.split(p["kv_a_proj_with_mqa.weight"].T, [5], axis=1)
+    key, value = np.split(p["kv_b_proj.weight"].T.reshape(5, H, -1), [3], axis=2)
+    return {
+        "latent": latent,
+        "latent_gain": p["kv_a_layernorm.weight"],
+        "shared": shared,
+        "key": key,
+        "value": value,
+        "output": p["o_proj.weight"].T,
+    }
+
+
 CASES = {
     name: globals()[re.sub("_(linear|negative)$", "", name)]
     for name in make_cells.CASES
@@ -468,5 +498,6 @@ def test_the_table_of_references_is_up_to_date():
     assert {re.sub("_(linear|negative|sigmoid)$", "", case) for case in CASES} - named == {
         "rwkv7_model",
         *(f"window_attention_{model}" for model in ("gemma", "olmo", "qwen")),
+        *(f"latent_attention_{model}" for model in ("deepseek", "kimi")),
     }
     assert not [name for name in named if not hasattr(sj, name)]

@@ -7,6 +7,7 @@ import pytest
 
 import seqjax as sj
 from seqjax.core.mixture_of_experts import mixture_of_experts
+from tests.parameters import drawn
 
 CELL = mixture_of_experts(4, experts=3, chosen=2, hidden=5, shared=2, normalized=False)
 
@@ -45,6 +46,55 @@ def test_values_and_gradients():
     np.testing.assert_allclose(y, found[0][1][0, 0], 1e-5, 1e-6)
 
 
-def test_more_than_there_are():
-    with pytest.raises(ValueError, match="`chosen=4` must be at most `experts`, 3"):
-        mixture_of_experts(4, experts=3, chosen=4, hidden=5, shared=2)
+def test_scores_of_each_alone_in_groups():
+    """Step by step: what is chosen, by corrected scores, and what it weighs, by those without."""
+    cell = mixture_of_experts(
+        4, experts=6, chosen=3, hidden=5, shared=2, scores="sigmoid", correction=True, groups=3,
+        chosen_groups=2, scale=2.5, shared_gate=False,
+    )  # fmt: skip
+    params = drawn(cell, 4)
+    params["correction"] = 0.2 * jax.random.normal(jax.random.key(3), (6,))
+    xs = np.asarray(jax.random.normal(jax.random.key(1), (8, 4)))
+    p = jax.tree.map(np.asarray, params)
+    silu = lambda x: x / (1 + np.exp(-x))  # noqa: E731
+    layer = lambda p, x: (silu(x @ p["gate"]) * (x @ p["up"])) @ p["down"]  # noqa: E731
+    wanted, choices = [], set()
+    for x in xs:
+        score = 1 / (1 + np.exp(-x @ p["router"]))
+        ranked = score + p["correction"]
+        sums = [ranked[2 * group : 2 * group + 2].sum() for group in range(3)]
+        worst = int(np.argmin(sums))
+        rest = [one for one in range(6) if one // 2 != worst]
+        chosen = sorted(rest, key=lambda one: -ranked[one])[:3]
+        total = score[chosen].sum()
+        y = layer(p["shared"], x)
+        for one in chosen:
+            expert = {name: each[one] for name, each in p["experts"].items()}
+            y = y + 2.5 * score[one] / total * layer(expert, x)
+        wanted.append(y)
+        choices.add(tuple(sorted(chosen)))
+    assert len(choices) > 2
+
+    def loss(params):
+        ys = sj.scan(cell, params, xs)[1]
+        return jnp.sin(ys).sum(), ys
+
+    gradient, ys = jax.jit(jax.grad(loss, has_aux=True))(params)
+    np.testing.assert_allclose(ys, wanted, 1e-4, 1e-5)
+    assert not gradient["correction"].any() and gradient["router"].any()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"chosen": 7}, "`chosen=7` must be at most `experts`, 6"),
+        ({"groups": 4}, "`groups=4` must divide `experts`, which is 6"),
+        ({"groups": 2, "chosen_groups": 3}, "`chosen_groups=3` must be at most `groups`, 2"),
+        ({"groups": 3, "chosen": 3}, "at most the experts of the chosen groups, 2"),
+        ({"scores": "relu"}, "`scores` must be 'softmax' or 'sigmoid'; got 'relu'"),
+    ],
+    ids=str,
+)
+def test_mistakes(options, message):
+    with pytest.raises(ValueError, match=message):
+        mixture_of_experts(4, **{"experts": 6, "chosen": 2, "hidden": 5, "shared": 2, **options})

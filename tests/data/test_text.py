@@ -1,13 +1,13 @@
 """Text files, their characters, and the streams they become."""
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from seqjax.core.errors import InputError
 from seqjax.data import sources
-from seqjax.data.documents import Document, read_documents, split_documents
-from seqjax.data.streams import check_length, scoring_sequences, start_positions, window
+from seqjax.data.documents import Document, read_documents
+from seqjax.data.held_out import split_documents
+from seqjax.data.streams import check_length, scoring_windows, start_positions, window
 
 
 def test_a_folder_is_read_in_order_of_name(tmp_path):
@@ -66,28 +66,30 @@ def test_some_text_is_held_out_and_none_is_lost(count):
 
 
 def test_streams_read_every_character_once_in_a_round():
-    corpus = jnp.arange(103)
-    positions = jnp.asarray(start_positions(103, 4))
+    corpus, starts = np.arange(103), start_positions(103, 4)
     seen = [[] for _ in range(4)]
-    for _ in range(5):
-        inputs, targets = window(corpus, positions, 5)
-        np.testing.assert_array_equal(targets[:, :-1], inputs[:, 1:])
-        np.testing.assert_array_equal(targets, (inputs + 1) % 103)
-        for row, part in zip(seen, np.array(inputs), strict=True):
+    for step in range(5):
+        tokens = window(corpus, starts, 5, step)
+        np.testing.assert_array_equal(tokens[:, 1:], (tokens[:, :-1] + 1) % 103)
+        for row, part in zip(seen, tokens[:, :-1], strict=True):
             row.extend(part.tolist())
-        positions = (positions + 5) % 103
     assert seen[0][:25] == list(range(25))
-    assert seen[3][:25] == [(77 + i) % 103 for i in range(25)]
     # The last stream goes on at the beginning of the corpus.
-    inputs, _ = window(corpus, jnp.array([101, 0, 0, 0]), 5)
-    assert inputs[0].tolist() == [101, 102, 0, 1, 2]
+    assert seen[3][:25] == [(77 + i) % 103 for i in range(25)]
+    # Far beyond what 32 bits can count.
+    assert window(corpus, starts[:1], 5, 2**40 * 103).tolist() == [[0, 1, 2, 3, 4, 5]]
 
 
 @pytest.mark.parametrize(("length", "rows", "context"), [(1000, 8, 16), (50, 8, 4), (9, 8, 16)])
 def test_scoring_counts_every_target_once(length, rows, context):
     corpus = np.arange(1, length + 1, dtype=np.uint16)
-    tokens, scored = scoring_sequences(corpus, rows, context, 7)
-    assert tokens.shape == (rows, scored.shape[1] + 1) and scored.shape[1] % 7 == 0
+    parts, flags = zip(*scoring_windows(corpus, rows, context, 7), strict=True)
+    assert all(
+        part.shape == (rows, 8) and flag.shape == (rows, 7)
+        for part, flag in zip(parts, flags, strict=True)
+    )
+    tokens = np.concatenate([parts[0][:, :1], *(part[:, 1:] for part in parts)], 1)
+    scored = np.concatenate(flags, 1)
     targets = tokens[:, 1:][scored]
     np.testing.assert_array_equal(np.sort(targets), corpus[1:])
     # What is read before a scored character is the text before it.

@@ -105,6 +105,15 @@ def test_any_text(bytewise, text):
     assert "".join(decoded(bytewise, [bytewise.encode(text)])) == text
 
 
+@pytest.mark.parametrize("wrong", [[-1], [3, 2**40], [1.5]], ids=str)
+def test_numbers_that_are_no_tokens(tokenizer, wrong):
+    """Whatever reads them: a negative one is not a token from the end."""
+    shown = str(wrong[-1])
+    with pytest.raises(ValueError, match=rf"whole numbers from 0 to \d+; got {shown} among them"):
+        tokenizer.decode(wrong)
+    assert tokenizer.decode([]) == ""
+
+
 def test_the_longest_match():
     assert RWKV.encode("therethe th").tolist() == [259, 258, 33, 257]
     assert RWKV.decode([259, 0, 258, 999]) == "there\n\nthe"

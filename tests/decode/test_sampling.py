@@ -8,7 +8,7 @@ from flax import nnx
 import seqjax as sj
 from seqjax.core.errors import InputError
 from seqjax.decode.prompts import PIECE
-from seqjax.decode.sampling import check_sampling, generate, sample
+from seqjax.decode.sampling import _ascending, _kept, check_sampling, generate, sample
 
 LOGITS = np.tile(np.log(np.array([0.5, 0.1, 0.3, 0.1], np.float32)), (20_000, 1))
 compiled = jax.jit(sample)
@@ -34,6 +34,22 @@ def test_top_k():
 def test_top_p():
     np.testing.assert_allclose(frequencies(top_p=0.7), [0.625, 0, 0.375, 0], atol=0.02)
     np.testing.assert_array_equal(frequencies(top_p=0.01), [1, 0, 0, 0])
+
+
+def test_what_is_kept_beside_a_sort_of_all():
+    """Of equal logits the first; negative ones and those that are not allowed come last."""
+    logits = np.random.default_rng(0).integers(-3, 3, (40, 7)).astype(np.float32)
+    logits[:, 2] = -np.inf
+    share = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    run = jax.jit(lambda *options: _kept(_ascending(logits), *options))
+    for top_k, top_p in ((1, 1.0), (3, 1.0), (7, 0.6), (4, 0.6), (7, 1e-6)):
+        wanted = np.zeros(logits.shape, bool)
+        for row, p in enumerate(share):
+            order = np.argsort(-p, kind="stable")[:top_k]
+            # At the edge float32 may round to either side.
+            below = (p[order].cumsum() - p[order]) / p[order].sum() < top_p - 1e-6
+            wanted[row, order[below | (np.arange(len(order)) == 0)]] = True
+        np.testing.assert_array_equal(run(top_k, top_p), wanted)
 
 
 @pytest.mark.parametrize(

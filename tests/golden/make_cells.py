@@ -643,6 +643,44 @@ def window_attention(family: str):
     return width, function, module
 
 
+def latent_attention(family: str):
+    """A window of 4 steps in the attention of Kimi Linear, or of DeepSeek-V3 with positions."""
+    import torch
+    import transformers
+
+    sizes = {
+        "hidden_size": FEATURES, "num_hidden_layers": 4, "num_attention_heads": HEADS,
+        "num_key_value_heads": HEADS, "kv_lora_rank": 5, "qk_nope_head_dim": 3,
+        "qk_rope_head_dim": 4, "v_head_dim": 2,
+    }  # fmt: skip
+    if family == "kimi":
+        from transformers.models.kimi_linear import modeling_kimi_linear as model
+
+        config = transformers.KimiLinearConfig(**sizes)
+        module = model.KimiLinearAttention(config, 0)
+    else:
+        from transformers.models.deepseek_v3 import modeling_deepseek_v3 as model
+
+        rope = {"rope_type": "default", "rope_theta": 100.0}
+        config = transformers.DeepseekV3Config(
+            **sizes, q_lora_rank=3, rope_parameters=rope, rope_interleave=False
+        )
+        module = model.DeepseekV3Attention(config, 0)
+    config._attn_implementation = "eager"
+    steps = torch.arange(TIME)
+    apart = steps[:, None] - steps[None, :]
+    hidden = (apart < 0) | (apart >= 4)
+
+    def function(xs):
+        mask = torch.zeros(hidden.shape).masked_fill(hidden, -torch.inf)[None, None]
+        if family == "kimi":
+            return module(xs, attention_mask=mask)[0]
+        angles = model.DeepseekV3RotaryEmbedding(config)(xs, steps[None].expand(BATCH, -1))
+        return module(xs, position_embeddings=angles, attention_mask=mask)[0]
+
+    return FEATURES, function, module
+
+
 CASES = {
     "minimal_gru": minimal_gru,
     "minimal_lstm": minimal_lstm,
@@ -677,6 +715,10 @@ CASES = {
     **{
         f"window_attention_{family}": functools.partial(window_attention, family)
         for family in ("gemma", "qwen", "olmo")
+    },
+    **{
+        f"latent_attention_{family}": functools.partial(latent_attention, family)
+        for family in ("kimi", "deepseek")
     },
 }
 

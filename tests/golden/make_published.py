@@ -131,13 +131,21 @@ def qwen3_5() -> Any:
 
 
 def kimi_linear() -> Any:
+    import torch
     from transformers import KimiLinearConfig, KimiLinearForCausalLM
 
     own = {"hidden_size": 8, "intermediate_size": 5, "linear_num_heads": 2, "linear_head_dim": 3}
-    own |= {"layer_types": ["linear_attention"] * 2, "mlp_layer_types": ["dense"] * 2}
+    own |= {"layer_types": ["linear_attention", "full_attention"], "max_position_embeddings": 16}
+    own |= {"num_attention_heads": 2, "num_key_value_heads": 2, "kv_lora_rank": 3}
+    own |= {"qk_nope_head_dim": 4, "qk_rope_head_dim": 2, "v_head_dim": 3}
+    experts = {"num_local_experts": 6, "num_experts_per_tok": 2, "n_group": 2, "topk_group": 1}
+    experts |= {"moe_intermediate_size": 4, "mlp_layer_types": ["dense", "sparse"]}
     own |= {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-    # It asks its cache for its length, which one without attention does not know.
-    return KimiLinearForCausalLM(KimiLinearConfig(**{**SMALL, **own}, use_cache=False))
+    model = KimiLinearForCausalLM(KimiLinearConfig(**{**SMALL, **own}, **experts))
+    for name, buffer in model.named_buffers():
+        if name.endswith("correction_bias"):
+            torch.nn.init.normal_(buffer, std=0.5)
+    return model
 
 
 def mamba_original() -> Any:
@@ -229,13 +237,23 @@ def olmo_hybrid_names(arrays: dict[str, Any]) -> dict[str, Any]:
 
 
 def kimi_linear_names(arrays: dict[str, Any]) -> dict[str, Any]:
-    """As in the file that is published, in which dense layers are called so."""
+    """As in the file that is published; `save_pretrained` writes dense layers as experts."""
     published = {}
     for name, array in arrays.items():
         short = name.replace("forget_gate.", "")
+        experts = name.replace("mlp.", "block_sparse_moe.")
         if name.endswith("conv1d.weight"):
             cut = zip("qkv", np.split(array, 3), strict=True)
             published |= {short.replace("conv1d", f"{z}_conv1d"): part for z, part in cut}
+        elif name.endswith("experts.gate_up_proj"):
+            for number, both in enumerate(array):
+                for w, part in zip(("w1", "w3"), np.split(both, 2), strict=True):
+                    published[experts.replace("gate_up_proj", f"{number}.{w}.weight")] = part
+        elif name.endswith("experts.down_proj"):
+            for number, part in enumerate(array):
+                published[experts.replace("down_proj", f"{number}.w2.weight")] = part
+        elif "mlp.gate." in name or "mlp.shared_experts" in name:
+            published[experts] = array
         else:
             published[short] = array
     return published
@@ -270,8 +288,8 @@ def cached(model: Any, tokens: Any) -> dict[str, np.ndarray]:
     if config.model_type == "recurrent_gemma":
         model(tokens, use_cache=True)
         return by_layer([held(layer.temporal_block) for layer in model.model.layers])
-    if not config.use_cache:
-        return {}
+    if config.model_type == "xlstm":
+        return by_layer(xlstm_states(model, tokens))
     output = model(tokens, use_cache=True)
     if "state" in output:
         by_part = (tensor.unbind(-1) for tensor in output.state)
@@ -289,6 +307,23 @@ def by_layer(found: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
         for index, one in enumerate(found)
         for name, tensor in one.items()
     }
+
+
+def xlstm_states(model: Any, tokens: Any) -> list[dict[str, Any]]:
+    """Block by block, as the cache there has room for heads of published widths alone."""
+    hidden, found = model.backbone.embeddings(tokens), []
+    for block in model.backbone.blocks:
+        hidden, (memory, normalizer, maximum) = block(hidden, None)
+        found.append({"memory": log_scaled(memory, normalizer, maximum)})
+    return found
+
+
+def log_scaled(memory: Any, normalizer: Any, maximum: Any) -> Any:
+    """A memory with its normalizer behind the values, multiplied out."""
+    import torch
+
+    both = torch.cat([memory, normalizer.reshape(*memory.shape[:-1], 1)], -1)
+    return both * maximum.reshape(*memory.shape[:2], 1, 1).exp()
 
 
 RWKV4 = ("channel", "time", "numerator", "denominator", "maximum")

@@ -12,7 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from tests.golden.make_published import FOLDER, TIME, VOCABULARY, command
+from tests.golden.make_published import (
+    FOLDER,
+    TIME,
+    VOCABULARY,
+    by_layer,
+    command,
+    log_scaled,
+)
 
 
 def config() -> Any:
@@ -41,7 +48,23 @@ def expected(model: Any) -> dict[str, np.ndarray]:
 
     tokens = torch.arange(2 * TIME).reshape(2, TIME) * 5 % VOCABULARY
     with torch.no_grad():
-        return {"tokens": tokens.numpy(), "logits": model.eval()(tokens).numpy()}
+        logits, states = model.eval()(tokens).numpy(), {}
+        for n in range(TIME // 2):
+            _, states = model.step(tokens[:, n : n + 1], state=states)
+        found = [parts(states[f"block_{layer}"]) for layer in range(len(states))]
+        return {"tokens": tokens.numpy(), "logits": logits, **by_layer(found)}
+
+
+def parts(state: Any) -> dict[str, Any]:
+    """What a block keeps, multiplied out where it is scaled."""
+    own = {"convolution": state["conv_state"][0].mT}
+    if "mlstm_state" in state:
+        memory = log_scaled(*state["mlstm_state"])
+        # Keys are divided by the root of their width there, queries here.
+        return own | {"memory": memory * memory.shape[-2] ** 0.5}
+    hidden, cell, normalizer, maximum = state["slstm_state"]
+    scale = maximum.exp()
+    return own | {"hidden": hidden, "cell": cell * scale, "normalizer": normalizer * scale}
 
 
 def make(name: str) -> None:

@@ -79,6 +79,18 @@ def gemma(width, layers, hidden, heads):
     }
 
 
+KIMI = {
+    "model_type": "kimi_linear",
+    "linear_attn_config": {
+        "full_attn_layers": [4, 8, 12, 16, 20, 24, 27],
+        "head_dim": 128,
+        "num_heads": 32,
+        "short_conv_kernel_size": 4,
+    },
+    "first_k_dense_replace": 1,
+}
+
+
 SIZES = {
     # name: (config, the number of parameters as it was published)
     "mamba-130m": (mamba(768, 24), 129_135_360),
@@ -122,7 +134,8 @@ SIZES = {
     "hgrn2-1.3b": ({"model_type": "hgrn2", "intermediate_size": 5632}, 1.37e9),
     "delta_net-1.3b": ({"model_type": "delta_net", "intermediate_size": 5632}, 1.37e9),
     "recurrentgemma-2b": (gemma(2560, 26, 15360, 10), 2.68e9),
-    # These as transformers counts them.
+    # These as transformers counts them, for Kimi with the corrections of 26 routers, buffers there.
+    "kimi-linear-48b-a3b": (KIMI, 49_122_675_072 + 26 * 256),
     "olmo-hybrid-7b": ({"model_type": "olmo_hybrid"}, 7_430_870_688),
     "qwen3-next-80b": ({"model_type": "qwen3_next"}, 79_674_391_296),
     "qwen3.5-4b": (qwen(2560, 32, 9216, tied=True), 4_205_751_296),

@@ -9,10 +9,13 @@ import pytest
 from safetensors.numpy import load_file
 
 import seqjax as sj
-from tests.golden.make_published import FOLDER
+from seqjax.interop.conversion import leaves, shapes_alone
+from seqjax.interop.table import to_save
+from tests.golden.make_published import FOLDER, kimi_linear_names
 from tests.interop import published_sizes
 from tests.interop.caches import expect_cache
 
+WEIGHTS = ("w1", "w2", "w3")
 MODELS = sorted(folder.name for folder in FOLDER.iterdir())
 
 
@@ -50,6 +53,48 @@ def test_byte_by_byte_back(name, tmp_path):
     assert jax.eval_shape(lambda tokens: loaded.model(tokens)[1], tokens).dtype == jnp.bfloat16
     for key, array in sj.interop.weights(loaded).items():
         assert (array.dtype, array.tobytes()) == (jnp.bfloat16, narrow[key].tobytes()), key
+
+
+def test_kimi_linear_under_other_names():
+    """Those that transformers holds in memory, and those that it writes into a file."""
+    given = load_file(FOLDER / "kimi_linear" / "model.safetensors")
+    config = json.loads((FOLDER / "kimi_linear" / "config.json").read_text())
+    attention, experts = "model.layers.0.self_attn.", "model.layers.1.block_sparse_moe.experts."
+    stacks = {w: np.stack([given[f"{experts}{n}.{w}.weight"] for n in range(6)]) for w in WEIGHTS}
+    held = {name: array for name, array in given.items() if experts not in name}
+    kernels = [held.pop(f"{attention}{z}_conv1d.weight") for z in "qkv"]
+    for name in ("f_a_proj.weight", "f_b_proj.weight", "A_log", "dt_bias"):
+        held[f"{attention}forget_gate.{name}"] = held.pop(attention + name)
+    held[f"{attention}conv1d.weight"] = np.concatenate(kernels)
+    held[f"{experts}gate_up_proj"] = np.concatenate([stacks["w1"], stacks["w3"]], 1)
+    held[f"{experts}down_proj"] = stacks["w2"]
+    held = {name.replace("block_sparse_moe", "mlp"): array for name, array in held.items()}
+    assert kimi_linear_names(held).keys() == given.keys()
+    saved = {name.replace("0.mlp", "0.block_sparse_moe"): array for name, array in given.items()}
+    wanted = jax.tree.leaves(sj.interop.load(FOLDER / "kimi_linear").model)
+    for arrays in (held, saved):
+        loaded = sj.interop.load(arrays, config=config)
+        for leaf, other in zip(jax.tree.leaves(loaded.model), wanted, strict=True):
+            assert leaf.tobytes() == other.tobytes()
+        back = sj.interop.weights(loaded)
+        assert back.keys() == arrays.keys()
+        assert all(back[name].tobytes() == array.tobytes() for name, array in arrays.items())
+
+
+def test_kimi_linear_with_a_latent_of_queries():
+    table = sj.interop.families()["kimi_linear"]
+    config = json.loads((FOLDER / "kimi_linear" / "config.json").read_text())
+    names = []
+    for rank in (None, 3):
+        complete = table.complete({**config, "q_lora_rank": rank}, {})
+        module = shapes_alone(table, complete, {})
+        placed = to_save(table, complete, leaves(module))
+        names.append({name for one in placed for name in one.theirs if "layers.1.self" in name})
+    attention = "model.layers.1.self_attn."
+    assert names[0] - names[1] == {f"{attention}q_proj.weight"}
+    assert names[1] - names[0] == {
+        f"{attention}q_{part}.weight" for part in ("a_proj", "a_layernorm", "b_proj")
+    }
 
 
 @pytest.mark.parametrize("name", ["mamba-130m", "mamba2-130m", "rwkv4-169m", "rwkv7-0.1b"])

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 import seqjax as sj
 from seqjax.core.errors import InputError
-from seqjax.interop.table import to_load
+from seqjax.interop.table import to_load, to_save
 from tests.golden.make_published import FOLDER
 
 MAMBA = FOLDER / "mamba_untied"
@@ -46,6 +46,7 @@ def test_names(arrays):
     del arrays[NORM]
     refused(arrays, f"missing are {NORM}", config=CONFIG)
     refused({}, r"missing are .* and \d+ more", config=CONFIG)
+    refused({}, "There are no arrays among these weights: expected names with arrays")
 
 
 def test_shapes(arrays):
@@ -54,6 +55,14 @@ def test_shapes(arrays):
     arrays[NORM] = np.ones(6)
     arrays["backbone.layers.0.mixer.in_proj.weight"] = np.ones((25, 6))
     refused(arrays, r"in_proj.weight \(25, 6\).*equal division", config=CONFIG)
+
+
+def test_numbers_that_are_no_weights(arrays, tmp_path):
+    whole = {name: array.astype(np.int32) for name, array in arrays.items()}
+    save_file(whole, tmp_path / "model.safetensors")
+    message = "holds int32 numbers, and weights are floating .* not quantized, or convert it"
+    refused(tmp_path / "model.safetensors", message, config=CONFIG)
+    refused(arrays | {NORM: whole[NORM]}, f"{NORM} holds int32", config=CONFIG)
 
 
 def test_a_tied_head_that_differs():
@@ -88,6 +97,9 @@ def test_files(folder):
 
 
 def test_shards(folder, arrays, tmp_path):
+    with pytest.raises(InputError, match="shard_bytes: expected at least 1 byte a file, got 0"):
+        sj.interop.save(sj.interop.load(folder), tmp_path / "none", shard_bytes=0)
+    assert not (tmp_path / "none").exists()
     files = sj.interop.save(sj.interop.load(folder), tmp_path, shard_bytes=2000)
     assert files[0].name == "model-00001-of-00003.safetensors"
     back = sj.interop.weights(sj.interop.load(tmp_path))
@@ -115,7 +127,7 @@ def test_configs(folder):
         refused(folder, "mamba: its config makes no model", config={"hidden_size": size})
     refused(folder, "config has no `model_type`", config={"model_type": None})
     config.write_text(json.dumps(CONFIG | {"model_type": "llama"}))
-    refused(folder, "models with model_type 'llama'; there are .*mamba")
+    refused(folder, r"models with model_type 'llama'; there are mamba, (?!.*(torch|nnx|keras)_)")
     config.write_text("{")
     refused(folder, "config.json is not JSON")
     config.unlink()
@@ -125,11 +137,11 @@ def test_configs(folder):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"model_type": "kimi_linear"}, r"model.layers.1.mlp is a mixture of experts"),
         (
-            {"model_type": "kimi_linear", "linear_attn_config": {"full_attn_layers": [1]}},
-            r"model.layers.0.self_attn is latent attention",
+            {"model_type": "kimi_linear", "moe_router_activation_func": "softmax"},
+            "moe_router_activation_func can be 'sigmoid' here; this model has 'softmax'",
         ),
+        ({"model_type": "kimi_linear", "mla_use_nope": False}, "mla_use_nope can be True here"),
         (
             {"model_type": "qwen3_5_text", "rope_parameters": {"rope_type": "yarn"}},
             "rope_type can be 'default' here; this model has 'yarn'",
@@ -213,10 +225,18 @@ def test_tables():
         "twice",
         lambda *_: True,
         lambda *_: nnx.Module(),
-        lambda _: (rule("a", "c"), rule("b", "c")),
+        lambda _: (rule("a", "c"), rule(("a", "b"), "d")),
     )
-    with pytest.raises(ValueError, match="twice: two rules use c"):
-        to_load(table, {}, ["a", "b"], ["c"])
+    with pytest.raises(ValueError, match="twice: two rules use a"):
+        to_load(table, {}, ["a", "b"], ["c", "d"])
+    other = dataclasses.replace(table, rules=lambda _: (rule("a", "c"), rule(("b", "d"), "c")))
+    for names in (["a"], ["b", "d"]):
+        assert [one.theirs for one in to_load(other, {}, names, ["c"])] == [tuple(names)]
+        assert [one.theirs for one in to_save(other, {}, ["c"], names)] == [tuple(names)]
+    assert to_save(other, {}, ["c"])[0].theirs == ("a",)
+    for names, message in ((["a", "b"], "no place for b"), (["b"], "missing are d")):
+        with pytest.raises(InputError, match=message):
+            to_load(other, {}, names, ["c"])
 
 
 @pytest.mark.parametrize("dtype", ["int8", "nonsense"])

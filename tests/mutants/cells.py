@@ -192,6 +192,27 @@ FAULTS = (
         "tests/test_laws.py -k sliding_window_attention",
     ),
     Fault(
+        "latent attention: behind a cut, what makes keys of latents learns nothing",
+        "cells/latent_attention.py",
+        "if found.cut is None and _expansion_pays(",
+        "if _expansion_pays(",
+        "tests/cells/test_latent_attention.py",
+    ),
+    Fault(
+        "latent attention: scores are scaled by the width of what is remembered",
+        "cells/latent_attention.py",
+        "scale = (width + shared) ** -0.5",
+        "scale = (rank + shared) ** -0.5",
+        "tests/cells/test_latent_attention.py",
+    ),
+    Fault(
+        "experts: what corrects the choice counts in the weights",
+        "core/mixture_of_experts.py",
+        "weights = jnp.take_along_axis(score, names, axis=-1)",
+        "weights = jnp.take_along_axis(ranked, names, axis=-1)",
+        "tests/core/test_mixture_of_experts.py",
+    ),
+    Fault(
         "a pattern of blocks is not repeated in turn",
         "cells/block_stack.py",
         "blocks[names[layer % len(names)]]",

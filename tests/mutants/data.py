@@ -155,10 +155,10 @@ FAULTS = (
     ),
     Fault(
         "the characters to predict are those that are read",
-        "data",
-        "return tokens[:, :-1], tokens[:, 1:]",
-        "return tokens[:, :-1], tokens[:, :-1]",
-        "tests/data/test_text.py",
+        "train",
+        "inputs, targets = batch[:, :-1].astype(jnp.int32), batch[:, 1:].astype(jnp.int32)",
+        "inputs, targets = batch[:, :-1].astype(jnp.int32), batch[:, :-1].astype(jnp.int32)",
+        "tests/train/test_step.py",
     ),
     Fault(
         "a character is scored in two rows",

@@ -143,6 +143,7 @@ def test_layers_dropout_bfloat16_and_tied_weights():
         (["--tied"], "--tied needs --embedding equal"),
         (["--devices", "3"], "--devices 3 does not divide --batch 4"),
         (["--devices", "64"], "--devices 64: this machine has"),
+        (["--accumulate", "4"], "--accumulate 4 does not divide the 2 sequences that each of 2"),
         (["--weight-decay", "-1"], "--weight-decay must be 0 or more"),
         (["--held-out", "1"], "--held-out must be between"),
         (["--resume", "nowhere"], "nowhere is not the folder of a run"),

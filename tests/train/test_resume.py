@@ -149,6 +149,8 @@ def test_an_imported_model_that_is_trained_further(tmp_path):
     wait_for((tmp_path / "run" / "config.json").exists, process)
     process.kill()
     process.communicate()
+    # It is scored already, so it will never be written over.
+    assert Checkpoints(tmp_path / "run" / "checkpoints", read_only=True).best == 0
     for gone in ("source", "imported"):
         shutil.rmtree(tmp_path / gone)
     assert main(["train", "--resume", str(tmp_path / "run")]) == 0

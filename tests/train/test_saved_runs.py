@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from orbax.checkpoint import v1 as ocp
 
 from seqjax.cli import main
-from seqjax.train import checkpoints
 from seqjax.train.checkpoints import Checkpoints
 from seqjax.train.commands import EvaluateConfig
 from seqjax.train.migrations import match_arrays
 from seqjax.train.run_folder import load_run
+from seqjax.train.saved_arrays import digest_of_all
 from seqjax.train.tasks import CONFIGS, TASKS
 
 SAVED = Path(__file__).parent / "saved_runs"
@@ -39,13 +40,11 @@ def saved(request, tmp_path, monkeypatch):
     Path("run").mkdir()
     for name in ("config", "settings", "data"):
         Path("run", f"{name}.json").write_text(json.dumps(saved[name]))
+    arrays = unpack(saved["checkpoint"])
     # Checkpoints of version 1 have no version.
-    monkeypatch.setattr(checkpoints, "VERSION", 1)
-    monkeypatch.setattr(checkpoints, "_named_arrays", lambda state: state)
-    writer = Checkpoints(Path("run/checkpoints"))
-    writer.save(2, unpack(saved["checkpoint"]), 0.0, saved["notes"])
-    monkeypatch.undo()
-    monkeypatch.chdir(tmp_path)
+    beside = {"sha256": digest_of_all(arrays), "notes": saved["notes"]}
+    with ocp.training.Checkpointer(str(tmp_path / "run/checkpoints")) as writer:
+        writer.save(2, arrays, metrics={"cost": 0.0}, custom_metadata=beside)
     return request.param, saved
 
 

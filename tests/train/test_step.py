@@ -10,12 +10,12 @@ import pytest
 
 import seqjax as sj
 from seqjax.data.documents import Document
-from seqjax.data.streams import window
+from seqjax.data.streams import start_positions, window
 from seqjax.data.tokenizer import corpus_of
 from seqjax.data.vocabulary import BOUNDARY, Vocabulary
 from seqjax.losses import cross_entropy
 from seqjax.train.config import OptimizerConfig
-from seqjax.train.devices import AXIS, make_mesh
+from seqjax.train.devices import make_mesh
 from seqjax.train.model import build_optimizer
 from seqjax.train.recipe import LanguageModelConfig, Recipe, build_model
 from seqjax.train.step import make_train_step, place, start
@@ -27,6 +27,7 @@ DOCUMENTS = [Document(str(i), f"document {i} is about {'abcdefgh'[i] * 40}. ") f
 VOCABULARY = Vocabulary.of(text for _, text in DOCUMENTS)
 CORPUS = corpus_of(VOCABULARY, DOCUMENTS)
 STREAMS, TIME = 4, 16
+STARTS = start_positions(len(CORPUS), STREAMS)
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def prepare(monkeypatch):
     texts = Texts("documents", DOCUMENTS, DOCUMENTS)
     monkeypatch.setattr(lm, "find_texts", lambda config, log: texts)
 
-    def prepare(devices=2, optimizer=None, **model):
+    def prepare(devices=2, optimizer=None, accumulate=1, **model):
         mesh = make_mesh(STREAMS, devices)
         config = lm.LanguageConfig(
             model=LanguageModelConfig(
@@ -46,21 +47,23 @@ def prepare(monkeypatch):
         task = lm.LanguageTask(config, print)
         optimizer = optimizer or build_optimizer(OptimizerConfig(), 100)
         state = start(task, optimizer, seed=0, dtype="float32", mesh=mesh)
-        step = make_train_step(task, optimizer, mesh, seed=0, dtype="float32")
-        return step, state, next(task.batches(0, mesh))
+        step = make_train_step(
+            task, optimizer, mesh, seed=0, dtype="float32", accumulate=accumulate
+        )
+        return step, state, task.batches(0, mesh)
 
     return prepare
 
 
 def test_one_program_and_no_transfers(prepare, caplog):
-    step, state, corpus = prepare(dropout=0.2, layers=2)
+    step, state, batches = prepare(dropout=0.2, layers=2)
     with jax.log_compiles():
-        state, _ = step(state, corpus)
+        state, _ = step(state, next(batches))
         assert "Compiling jit(step)" in caplog.text
         caplog.clear()
         with jax.transfer_guard("disallow"):
             for _ in range(6):
-                state, metrics = step(state, corpus)
+                state, metrics = step(state, next(batches))
     assert not caplog.records
     assert np.isfinite(metrics.loss) and int(state.step) == 7
 
@@ -86,24 +89,23 @@ def one_array_for_all(features):
 @pytest.mark.parametrize("devices", [1, 2])
 def test_no_array_is_given_up_twice(prepare, devices):
     cell = f"{__name__}:{one_array_for_all.__name__}"
-    step, state, corpus = prepare(devices, cell=cell, features=4)
+    step, state, batches = prepare(devices, cell=cell, features=4)
     for _ in range(2):
-        state, metrics = step(state, corpus)
+        state, metrics = step(state, next(batches))
     assert np.isfinite(metrics.loss) and int(state.step) == 2
 
 
 def test_the_loss_is_that_of_the_next_window(prepare):
     """Without learning, the losses of steps are those of one long scan, boundaries included."""
     windows = 6
-    step, state, corpus = prepare(optimizer=optax.sgd(0.0))
+    step, state, batches = prepare(optimizer=optax.sgd(0.0))
     model = jax.device_get(state.model)
-    inputs, targets = window(
-        jnp.asarray(CORPUS), jnp.asarray(state.memory.positions), windows * TIME
-    )
-    assert (np.array(inputs) == BOUNDARY)[:, 1:].any(1).all()
+    tokens = window(CORPUS, STARTS, windows * TIME, 0).astype(np.int32)
+    inputs, targets = tokens[:, :-1], tokens[:, 1:]
+    assert (inputs == BOUNDARY)[:, 1:].any(1).all()
     losses = []
     for _ in range(windows):
-        state, metrics = step(state, corpus)
+        state, metrics = step(state, next(batches))
         losses.append(float(metrics.loss))
     logits = jax.jit(lambda inputs: model(inputs, resets=inputs == BOUNDARY)[1])(inputs)
     parts = [
@@ -116,17 +118,18 @@ def test_the_loss_is_that_of_the_next_window(prepare):
 def test_gradients_stop_at_the_window(prepare):
     """The update equals that of a loss in which the carry is a constant."""
     rate = 0.1
-    step, state, corpus = prepare(optimizer=optax.sgd(rate))
-    state, _ = step(state, corpus)
+    step, state, batches = prepare(optimizer=optax.sgd(rate))
+    state, _ = step(state, next(batches))
     before = jax.device_get(state)
-    inputs, targets = window(jnp.asarray(CORPUS), jnp.asarray(before.memory.positions), TIME)
+    tokens = window(CORPUS, STARTS, TIME, 1).astype(np.int32)
+    inputs, targets = tokens[:, :-1], tokens[:, 1:]
 
     def loss(model):
         _, logits = model(inputs, before.memory.carry, resets=inputs == BOUNDARY)
         return cross_entropy(logits, targets) / targets.size
 
     gradient = jax.jit(jax.grad(loss))(before.model)
-    after, metrics = step(state, corpus)
+    after, metrics = step(state, next(batches))
     np.testing.assert_allclose(metrics.gradient_norm, optax.tree.norm(gradient), rtol=1e-4)
     jax.tree.map(
         lambda new, old, g: np.testing.assert_allclose(new, old - rate * g, rtol=1e-3, atol=1e-6),
@@ -150,14 +153,15 @@ def test_nothing_flows_from_one_document_into_the_next():
     np.testing.assert_array_equal(logits("document a"), logits("cabbages a"))
 
 
-def test_the_same_on_any_number_of_devices(prepare):
-    """Noise included."""
+def test_the_same_on_any_number_of_devices_and_in_micro_batches(prepare):
+    """Noise included, and the states of the streams."""
     results = []
-    for devices in (1, 2, 4):
-        step, state, corpus = prepare(devices, dropout=0.3)
+    for devices, accumulate in ((1, 1), (2, 1), (4, 1), (1, 4), (2, 2)):
+        step, state, batches = prepare(devices, dropout=0.3, accumulate=accumulate)
         for _ in range(4):
-            state, metrics = step(state, corpus)
-        results.append(jax.device_get((state.model, metrics.loss)))
+            state, metrics = step(state, next(batches))
+        states = [leaf for leaf in jax.tree.leaves(state.memory) if leaf.dtype == jnp.float32]
+        results.append(jax.device_get((state.model, metrics.loss, states)))
     for other in results[1:]:
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5),
@@ -169,7 +173,7 @@ def test_the_same_on_any_number_of_devices(prepare):
 class Noise:
     """A task whose loss is noise."""
 
-    batch_size, batch_spec, begin_with = STREAMS, jax.P(AXIS), None
+    batch_size, begin_with = STREAMS, None
 
     def model(self, seed):
         return {"gain": jnp.ones(())}
@@ -184,6 +188,29 @@ class Noise:
         return model["gain"] * jax.vmap(jax.random.uniform)(keys).sum(), batch.sum(), memory
 
 
+class Ragged(Noise):
+    """Of every sequence another number of targets counts."""
+
+    def loss(self, model, memory, batch, keys):
+        return (model["gain"] * batch).sum(), jnp.sqrt(batch).sum(), memory
+
+
+def test_micro_batches_count_by_their_targets():
+    """As large integers, whose sums are exact: the update is that of the whole batch."""
+    batch, found = jnp.array([0.0, 9.0, 1024.0**2, 4.0]), []
+    for accumulate in (1, 2, 4):
+        mesh = make_mesh(STREAMS, 1)
+        state = start(Ragged(), optax.sgd(1.0), seed=0, dtype="float32", mesh=mesh)
+        step = make_train_step(
+            Ragged(), optax.sgd(1.0), mesh, seed=0, dtype="float32", accumulate=accumulate
+        )
+        state, metrics = step(state, batch)
+        found.append((float(state.model["gain"]), *map(float, metrics)))
+    total, weight = 13 + 1024.0**2, 5 + 1024
+    assert found[0] == found[1] == found[2]
+    np.testing.assert_allclose(found[0], [1 - total / weight, *[total / weight] * 2], rtol=1e-6)
+
+
 def test_every_step_has_noise_of_its_own():
     task, optimizer, mesh = Noise(), optax.sgd(0.0), make_mesh(STREAMS, 2)
     state = start(task, optimizer, seed=0, dtype="float32", mesh=mesh)
@@ -195,9 +222,10 @@ def test_every_step_has_noise_of_its_own():
     assert len(set(losses)) == 3
 
 
-def test_gradients_are_summed_over_devices_once_and_outside_the_loops(prepare):
-    step, state, corpus = prepare()
-    program = step.lower(state, corpus).compile().as_text()
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_gradients_are_summed_over_devices_once_and_outside_the_loops(prepare, accumulate):
+    step, state, batches = prepare(accumulate=accumulate)
+    program = step.lower(state, next(batches)).compile().as_text()
     loops = set(re.findall(r"(?:body|condition)=%([\w.\-]+)", program))
     assert loops
     inside = False
@@ -213,21 +241,21 @@ def test_gradients_are_summed_over_devices_once_and_outside_the_loops(prepare):
 
 
 def test_the_first_broken_step_is_remembered(prepare):
-    step, state, corpus = prepare(optimizer=optax.sgd(0.0))
-    state, _ = step(state, corpus)
+    step, state, batches = prepare(optimizer=optax.sgd(0.0))
+    state, _ = step(state, next(batches))
     host = jax.device_get(state)
     model = jax.tree.map(lambda leaf: leaf * np.nan, host.model)
     state = place(host._replace(model=model), make_mesh(STREAMS, 2))
     for _ in range(3):
-        state, _ = step(state, corpus)
+        state, _ = step(state, next(batches))
     assert int(state.broken_at) == 2 and int(state.step) == 4
 
 
 def test_it_learns(prepare):
-    step, state, corpus = prepare(features=32)
+    step, state, batches = prepare(features=32)
     losses = []
     for _ in range(150):
-        state, metrics = step(state, corpus)
+        state, metrics = step(state, next(batches))
         losses.append(float(metrics.loss))
     assert losses[-1] < 0.4 * losses[0]
 

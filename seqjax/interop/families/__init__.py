@@ -21,12 +21,11 @@ from seqjax.interop.families.xlstm_models import XLSTM
 from seqjax.interop.families.xlstm_paper_models import XLSTM_PAPER
 from seqjax.interop.table import Family
 
+LAYERS: tuple[Family, ...] = (*TORCH, *KERAS, *FLAX, *HAIKU, *EQUINOX)
+"""Of recurrent layers of other libraries, which no config names."""
+
 FAMILIES: tuple[Family, ...] = (
-    *TORCH,
-    *KERAS,
-    *FLAX,
-    *HAIKU,
-    *EQUINOX,
+    *LAYERS,
     MAMBA,
     MAMBA_ORIGINAL,
     FALCON_MAMBA,

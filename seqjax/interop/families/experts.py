@@ -1,9 +1,9 @@
-"""Feed-forward layers of which some are mixtures of experts, with the names of Qwen."""
+"""Feed-forward layers of which some are mixtures of experts."""
 
 from seqjax.core.cell import Cell
 from seqjax.core.layers import feed_forward
 from seqjax.core.mixture_of_experts import mixture_of_experts
-from seqjax.interop.operations import Stack, T
+from seqjax.interop.operations import Split, Stack, T
 from seqjax.interop.table import Rule
 
 EXPERTS = {
@@ -17,6 +17,8 @@ EXPERTS = {
 }
 
 PRODUCTS = ("gate", "up", "down")
+EXPERTS_INWARD = ("channel.cell.experts.gate", "channel.cell.experts.up")
+EXPERTS_OUTWARD = "channel.cell.experts.down"
 
 
 def sparse_layers(config) -> list[bool]:
@@ -46,11 +48,7 @@ def feed_forwards(config) -> dict[bool, Cell]:
 
 
 def expert_rules(config) -> tuple[Rule, ...]:
-    """Every expert has arrays of its own there."""
-    experts = range(config["num_experts"])
-    each = {
-        name: tuple(f"experts.{one}.{name}_proj.weight" for one in experts) for name in PRODUCTS
-    }
+    """With the names of Qwen."""
     return (
         Rule("gate.weight", "channel.cell.router", T),
         Rule("shared_expert_gate.weight", "channel.cell.open", T),
@@ -58,9 +56,22 @@ def expert_rules(config) -> tuple[Rule, ...]:
             Rule(f"shared_expert.{name}_proj.weight", f"channel.cell.shared.{name}", T)
             for name in PRODUCTS
         ),
-        *(
-            Rule(names, f"channel.cell.experts.{name}", (T, Stack(0)))
-            for name, names in each.items()
-            if names
-        ),
+        *stacked_experts(config["num_experts"], *(f"{name}_proj" for name in PRODUCTS)),
+    )
+
+
+def stacked_experts(count: int, gate: str, up: str, down: str) -> tuple[Rule, ...]:
+    """The rules of the products of so many experts, each with arrays of its own there."""
+
+    def each(name: str) -> tuple[str, ...]:
+        return tuple(f"experts.{one}.{name}.weight" for one in range(count))
+
+    inward = (T, Stack(0), Split(0, 2))
+    return (
+        (
+            Rule((*each(gate), *each(up)), EXPERTS_INWARD, inward),
+            Rule(each(down), EXPERTS_OUTWARD, (T, Stack(0))),
+        )
+        if count
+        else ()
     )

@@ -22,7 +22,7 @@ from seqjax.nn.rnn import RNN
 from seqjax.train.bounds import PositiveInt, ProbabilityBelowOne
 from seqjax.train.commands import EvaluateConfig, Log, Report, TaskCommands
 from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig, parse_options
-from seqjax.train.devices import AXIS, make_mesh
+from seqjax.train.devices import AXIS, make_mesh, put_whole, replicated
 from seqjax.train.model import build_cell
 from seqjax.train.run_folder import SavedRun, load_model
 from seqjax.train.task import Criterion
@@ -154,7 +154,6 @@ class SyntheticTask:
 
     kind = "synthetic"
     unit = "step"
-    batch_spec = jax.P(AXIS)
     begin_with = None
     digest = "drawn anew in every step"
 
@@ -189,7 +188,7 @@ class SyntheticTask:
         step = first
         while True:
             batch = draw(self.config, self.config.trained, self.batch_size, TRAIN, step)
-            yield jax.device_put(arrays(batch), by_row)
+            yield put_whole(arrays(batch), by_row)
             step += 1
 
     def loss(self, model, memory, batch, keys):
@@ -239,8 +238,8 @@ class Scorer:
         total, count, batch_size = 0.0, 0, self.config.batch
         for number in range(-(-TEST_EXAMPLES // batch_size)):
             batch = draw(self.config, length, batch_size, part, number)
-            inputs = jax.device_put(arrays(batch)["inputs"], by_row)
-            outputs = np.asarray(self._run(model, inputs), np.float64)
+            inputs = put_whole(arrays(batch)["inputs"], by_row)
+            outputs = np.asarray(replicated(self._run(model, inputs)), np.float64)
             if batch.classes:
                 right = outputs.argmax(-1) == batch.targets
                 total += float(right[batch.mask].sum())
@@ -255,7 +254,7 @@ def evaluate(run: SavedRun, config: EvaluateConfig, log: Log) -> Report:
     trained: Any = run.config
     model, step = load_model(run, lambda: build_model(trained, trained.seed), config.checkpoint)
     mesh = make_mesh(trained.batch, None)
-    model = jax.device_put(model, NamedSharding(mesh, jax.P()))
+    model = put_whole(model, NamedSharding(mesh, jax.P()))
     score = Scorer(trained, mesh)
     scores = {}
     for length in config.test_lengths or trained.tested:
