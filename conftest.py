@@ -25,7 +25,7 @@ import pytest
 # Compiled programs outlive a clone: JAX keeps each under a hash of the program, the compiler and
 # its flags. Any of these files may be deleted; `SEQJAX_TEST_CACHE` names another folder, or none
 # if it is empty.
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seqjax" / "jax"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seqjax" / "programs"
 
 jax.config.update("jax_platforms", os.environ.get("SEQJAX_TEST_PLATFORM", "cpu"))
 jax.config.update("jax_num_cpu_devices", 4)

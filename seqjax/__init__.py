@@ -32,7 +32,17 @@ from seqjax.core.stack import learned_initial_carry, residual, stack
 from seqjax.core.trees import cast
 from seqjax.core.zoneout import ZoneoutState, zoneout
 from seqjax.engines.memory_report import MemoryReport, memory_report
-from seqjax.engines.methods import Associative, Auto, Chunked, Fused, Plain, Recompute, Store
+from seqjax.engines.methods import (
+    Associative,
+    Auto,
+    Chunked,
+    Fused,
+    PipelineParallel,
+    Plain,
+    Recompute,
+    SequenceParallel,
+    Store,
+)
 from seqjax.engines.scan import scan, snapshots, trajectory
 from seqjax.engines.scan_sum import scan_sum
 
@@ -52,10 +62,12 @@ __all__ = [
     "LogScaled",
     "MatrixState",
     "MemoryReport",
+    "PipelineParallel",
     "Plain",
     "Randomness",
     "Recompute",
     "Scaled",
+    "SequenceParallel",
     "Store",
     "WindowState",
     "ZoneoutState",

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,22 @@ from seqjax.core.errors import InputError, MissingPackageError
 from seqjax.data.examples import MalformedError
 from seqjax.train.commands import EvaluateConfig, GenerateConfig, PredictConfig, TaskCommands
 from seqjax.train.devices import use_cpu_cores
+from seqjax.train.lost_processes import ENDED_WITH_OTHERS, with_advice
 from seqjax.train.options import (
     join_processes,
     parse,
     parse_shared,
+    processes_of,
     require_same_options,
 )
-from seqjax.train.processes import from_first, is_first, say, together
+from seqjax.train.processes import (
+    is_connected,
+    is_first,
+    leave,
+    say,
+    together,
+    why_others,
+)
 from seqjax.train.run_folder import SavedRun
 from seqjax.train.saved_config import differences
 
@@ -82,10 +92,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
+        leave(STOPPED + signal.SIGINT, "it was interrupted")
         return STOPPED + signal.SIGINT
     except (InputError, MissingPackageError, OSError) as error:
         print(f"error: {_explain(error)}", file=sys.stderr)
         return FAILED
+    except Exception:
+        others = why_others()
+        if others is None:
+            raise
+        print(f"error: {with_advice(others)}", file=sys.stderr)
+        return ENDED_WITH_OTHERS
 
 
 def _escape_unencodable(*streams: Any) -> None:
@@ -119,13 +136,18 @@ def _explain(error: Exception) -> str:
 
 
 def _train(arguments: Sequence[str]) -> int:
+    from seqjax.train.repeat import repeat
+    from seqjax.train.supervisor import supervise
     from seqjax.train.training_loop import train
 
+    if processes_of(arguments).supervised:
+        return supervise(arguments, print, FAILED)
     join_processes(arguments)
     task, config, run = together(lambda: _training(arguments))
     require_same_options(config)
     if config.repeat > 1:
-        return _repeat(task, config)
+        stopped = repeat(task, config, _load_run)
+        return 0 if stopped is None else STOPPED + stopped
     outcome = train(together(lambda: task.prepare(config, say, run)), config)
     if outcome.stopped_by is not None:
         return STOPPED + outcome.stopped_by
@@ -149,32 +171,6 @@ def _training(arguments: Sequence[str]) -> tuple[TaskCommands, Any, SavedRun | N
                 "out to continue it as it was, or start a new run."
             )
     return task, config, run
-
-
-def _repeat(task: TaskCommands, config: Any) -> int:
-    """A run for each of several seeds, and the mean and spread of their scores."""
-    from seqjax.train.repeat import mean_and_spread, save_results
-    from seqjax.train.run_folder import new_folder
-    from seqjax.train.training_loop import train
-
-    if config.resume is not None:
-        raise InputError("--resume continues one run; leave --repeat out.")
-    if not task.has_test_data(config):
-        raise InputError("--repeat reports scores on test data: name files with --test.")
-    folder = Path(from_first(lambda: str(new_folder(config.out, task.name))))
-    found = []
-    for seed in range(config.seed, config.seed + config.repeat):
-        own = dataclasses.replace(config, seed=seed, repeat=1, out=folder / f"seed-{seed}")
-        outcome = train(task.prepare(own, say, None), own)
-        if outcome.stopped_by is not None:
-            return STOPPED + outcome.stopped_by
-        run = _load_run(outcome.folder)
-        found.append(task.evaluate(run, EvaluateConfig(outcome.folder), say).scores)
-    from_first(lambda: save_results(folder, found))
-    say(f"{config.repeat} seeds, mean and standard deviation:")
-    for name, words in mean_and_spread(found).items():
-        say(f"  {name.replace('_', ' '):28} {words}")
-    return 0
 
 
 def _which_task(
@@ -378,8 +374,16 @@ def entry() -> None:
     threading.excepthook = lambda _: None
     # What is half-written is removed on the way out.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(STOPPED + number))
-    status = main()
-    if status == FAILED:
+    try:
+        status = main()
+    except BaseException as error:
+        code = error.code if isinstance(error, SystemExit) else 1
+        if code == 1 and is_connected():
+            traceback.print_exc()
+        leave(code if isinstance(code, int) else FAILED, "it was stopped, or there was an error")
+        raise
+    if status in (FAILED, ENDED_WITH_OTHERS):
+        leave(status, "there was an error")
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

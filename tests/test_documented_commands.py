@@ -15,6 +15,7 @@ from seqjax.train.check import given_options, tasks_with
 from seqjax.train.commands import EvaluateConfig, GenerateConfig, PredictConfig
 from seqjax.train.importing import ImportConfig
 from seqjax.train.inspection import InspectConfig
+from seqjax.train.processes import ProcessesConfig
 from seqjax.train.tasks import TASKS
 
 ROOT = Path(__file__).parent.parent
@@ -31,6 +32,8 @@ COMMANDS = {f"train {name}": task.config for name, task in TASKS.items()} | {
     "export": ExportConfig,
     "bench": BenchConfig,
 }
+SHARED = {"evaluate", "predict", *(f"train {name}" for name in TASKS)}
+"""Commands that several processes can share."""
 OPTION = re.compile(r"(?<!\S)--[a-z][a-z-]*")
 
 
@@ -77,8 +80,15 @@ def problem(command, arguments):
     arguments = [word for word in arguments if word != "--help"]
     if any(word.isupper() or word.endswith("...") for word in arguments):
         arguments = [word.split("=")[0] for word in arguments if word.startswith("--")]
-        unknown = set(arguments) - options(COMMANDS[command])
+        known = options(COMMANDS[command])
+        known |= options(ProcessesConfig) if command in SHARED else set()
+        unknown = set(arguments) - known
         return f"no options of `{command}`: {unknown}" if unknown else None
+    if command in SHARED:
+        try:
+            arguments = tyro.cli(ProcessesConfig, args=arguments, return_unknown_args=True)[1]
+        except (SystemExit, InputError) as error:
+            return str(error)
     if command.startswith("check "):
         arguments = ["--text" if command == "check lm" else "--train", *arguments]
     if command in ("evaluate", "predict", "generate", "inspect") and is_option(arguments[:1]):
@@ -115,7 +125,7 @@ def test_commands_and_options_exist(page, capsys):
             assert wrong is None, f"`{code}`: {wrong}\n{capsys.readouterr().err}"
     # An option by itself belongs to a command that the page shows.
     configs = [COMMANDS[command] for command in shown] or list(COMMANDS.values())
-    known = {"--help"}.union(*map(options, configs))
+    known = {"--help"}.union(*map(options, [*configs, ProcessesConfig]))
     for code in inline:
         if code.startswith("--"):
             unknown = set(OPTION.findall(code)) - known

@@ -1,7 +1,9 @@
 """Text files as documents."""
 
+import codecs
+import glob
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,11 +13,48 @@ SUFFIXES = (".txt", ".md")
 """Suffixes of the text files of a folder; a file named explicitly may have any."""
 
 
+PIECE = 2**22
+"""Bytes of a file that are read at once."""
+
+
 class Document(NamedTuple):
     """An independent text: no state flows from one document into another."""
 
     name: str
     text: str
+
+
+def text_files(paths: Iterable[str | Path], suffixes: Sequence[str] = SUFFIXES) -> list[Path]:
+    """The files behind files, folders and patterns such as `data/*.txt`, in order of name.
+
+    Args:
+      paths: folders are searched recursively.
+      suffixes: of the files that are taken from folders.
+
+    Raises:
+      InputError: if a path is missing, or a folder holds no such file.
+    """
+    files: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if file.is_file())
+            found = [file for file in inside if file.suffix in suffixes]
+            if not found:
+                counts = Counter(file.suffix or "no suffix" for file in inside).most_common(5)
+                held = ", ".join(f"{count:,} with {suffix}" for suffix, count in counts)
+                raise InputError(
+                    f"The folder {path} holds no file that ends in {' or '.join(suffixes)}; its "
+                    f"files are {held or 'none'}. Name the files themselves, or their suffixes "
+                    "with --suffixes."
+                )
+            files += found
+        elif path.exists():
+            files.append(path)
+        elif found := sorted(Path(name) for name in glob.glob(str(path), recursive=True)):
+            files += text_files(found, suffixes)
+        else:
+            raise InputError(f"There is no file or folder {path}.")
+    return files
 
 
 def read_documents(
@@ -34,81 +73,64 @@ def read_documents(
       InputError: if a path is missing, a folder holds no text, or a file is empty, binary
         or not UTF-8; the message names the file.
     """
-    files: list[Path] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.is_file())
-            found = [file for file in inside if file.suffix in suffixes]
-            if not found:
-                counts = Counter(file.suffix or "no suffix" for file in inside).most_common(5)
-                held = ", ".join(f"{count:,} with {suffix}" for suffix, count in counts)
-                raise InputError(
-                    f"The folder {path} holds no file that ends in {' or '.join(suffixes)}; its "
-                    f"files are {held or 'none'}. Name the files themselves, or their suffixes "
-                    "with --suffixes."
-                )
-            files += found
-        elif path.exists():
-            files.append(path)
-        else:
-            raise InputError(f"There is no file or folder {path}.")
-    return [read_document(file) for file in files]
+    return [read_document(file) for file in text_files(paths, suffixes)]
 
 
 def read_document(path: str | Path) -> Document:
     """Reads one UTF-8 text file; see `read_documents`."""
-    path = Path(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"Cannot read {path}: {error.strerror or error}.") from None
-    if b"\0" in content:
-        raise InputError(
-            f"{path} is not a text file (it has a zero byte at position {content.index(0)}). "
-            "Convert it to plain UTF-8 text first."
-        )
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is not UTF-8: byte {content[error.start]:#04x} at position {error.start}. "
-            f"Convert it, for example with `iconv -f latin1 -t utf-8 {path} > new.txt`."
-        ) from None
-    text = text.replace("\r\n", "\n")
-    if not text.strip():
-        raise InputError(f"{path} is empty.")
-    return Document(str(path), text)
+    return Document(str(path), "".join(read_pieces(path)))
 
 
-def split_documents(
-    documents: Sequence[Document], fraction: float
-) -> tuple[list[Document], list[Document]]:
-    """Training documents and held-out documents, at least one of each.
-
-    Of three documents or more, whole ones, evenly spaced over the list, are held out; of fewer, the
-    end of each.
+def read_pieces(path: str | Path) -> Iterator[str]:
+    """The text of one UTF-8 file in pieces, so that it need not fit into memory.
 
     Args:
-      documents: at least one.
-      fraction: share to hold out, of the documents or of the characters, between 0 and 1.
+      path: of the file. One of more than `PIECE` bytes is cut between lines where it has some.
 
-    Returns:
-      `(train, held_out)`.
+    Raises:
+      InputError: as `read_documents`; that a file is empty is known at its end.
     """
-    if len(documents) < 3:
-        cuts = [max(1, int(len(text) * (1 - fraction))) for _, text in documents]
-        pairs = list(zip(documents, cuts, strict=True))
-        return (
-            [Document(document.name, document.text[:cut]) for document, cut in pairs],
-            [
-                Document(f"{document.name} (end)", document.text[cut:])
-                for document, cut in pairs
-                if document.text[cut:]
-            ],
-        )
-    count = min(len(documents) - 1, max(1, round(len(documents) * fraction)))
-    chosen = {(2 * i + 1) * len(documents) // (2 * count) for i in range(count)}
-    return (
-        [document for i, document in enumerate(documents) if i not in chosen],
-        [document for i, document in enumerate(documents) if i in chosen],
-    )
+    path, blank = Path(path), True
+    for piece in _decoded(path):
+        blank = blank and not piece.strip()
+        yield piece
+    if blank:
+        raise InputError(f"{path} is empty.")
+
+
+def _decoded(path: Path) -> Iterator[str]:
+    decode = codecs.getincrementaldecoder("utf-8")()
+    at, rest = 0, ""
+    for block in _blocks(path):
+        if b"\0" in block:
+            raise InputError(
+                f"{path} is not a text file (it has a zero byte at position "
+                f"{at + block.index(0)}). Convert it to plain UTF-8 text first."
+            )
+        before = len(decode.getstate()[0])
+        mark = block[: len(codecs.BOM_UTF8)] == codecs.BOM_UTF8 and at == 0
+        try:
+            rest += decode.decode(block, final=not block).removeprefix("\ufeff" * mark)
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{path} is not UTF-8: byte {error.object[error.start]:#04x} at position "
+                f"{at - before + error.start}. Convert it, for example with `iconv -f latin1 -t "
+                f"utf-8 {path} > new.txt`."
+            ) from None
+        at += len(block)
+        # Both halves of a line's end stay together.
+        end = rest.rfind("\n") + 1 or len(rest) - rest.endswith("\r") if block else len(rest)
+        if end:
+            yield rest[:end].replace("\r\n", "\n")
+        rest = rest[end:]
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    """The content of a file, and an empty block at its end."""
+    try:
+        with path.open("rb") as file:
+            while block := file.read(PIECE):
+                yield block
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror or error}.") from None
+    yield b""

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import json
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -91,7 +92,10 @@ class Vocabulary:
         if kind == "bytes":
             return cls("bytes")
         if kind == "characters" and minimum_count <= 1 and size is None:
-            return cls(kind, tuple(sorted(set().union(*map(set, texts)))))
+            found: set[str] = set()
+            for text in texts:
+                found.update(text)
+            return cls(kind, tuple(sorted(found)))
         split = _characters if kind == "characters" else _words
         counts: collections.Counter[str] = collections.Counter()
         for text in texts:
@@ -130,10 +134,7 @@ class Vocabulary:
             words = (index.get(word, UNKNOWN) for word in _words(text))
             found = np.fromiter(words, self.dtype)
         else:
-            points, known = _code_points(_characters(text)), self._known
-            index = np.searchsorted(known, points).clip(max=max(0, known.size - 1))
-            hit = known[index] == points if known.size else np.zeros(points.shape, bool)
-            found = np.where(hit, index + SPECIAL, UNKNOWN).astype(self.dtype)
+            found = self._by_code_point[_code_points(_characters(text))]
         return framed(found, [BEGIN] * begin, [END] * end)
 
     def prompt(self, text: Text) -> np.ndarray:
@@ -158,7 +159,7 @@ class Vocabulary:
         if self.kind == "bytes":
             return ()
         split = _characters if self.kind == "characters" else _words
-        return tuple(sorted({token for token in split(text) if token not in self._index}))
+        return tuple(sorted(token for token in set(split(text)) if token not in self._index))
 
     def to_json(self) -> str:
         """The vocabulary as JSON, for `tokenizer_from_json`."""
@@ -174,8 +175,12 @@ class Vocabulary:
         return cls(found["kind"], tuple(tokens))
 
     @functools.cached_property
-    def _known(self) -> np.ndarray:
-        return _code_points("".join(self.tokens))
+    def _by_code_point(self) -> np.ndarray:
+        """The token of every code point there is."""
+        table = np.full(sys.maxunicode + 1, UNKNOWN, self.dtype)
+        known = _code_points("".join(self.tokens))
+        table[known] = np.arange(SPECIAL, SPECIAL + known.size)
+        return table
 
     @functools.cached_property
     def _index(self) -> dict[str, int]:

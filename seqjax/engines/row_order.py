@@ -75,7 +75,7 @@ def _primitive(name: str, function: Callable[..., Array]) -> Primitive:
         x = jnp.moveaxis(arguments[0], dimensions[0], 0)
         return primitive.bind(x, vmapped=vmapped + 1, **options), 0
 
-    primitive.def_impl(lambda x, **options: jax.jit(partial(primitive.bind, **options))(x))
+    primitive.def_impl(jax.jit(primitive.bind, static_argnames=("rows", "vmapped")))
     primitive.def_abstract_eval(
         lambda x, **options: x.update(shape=jax.eval_shape(partial(function, **options), x).shape)
     )

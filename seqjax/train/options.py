@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from seqjax.core.errors import InputError
 from seqjax.core.extras import extra_module
 from seqjax.train.processes import ProcessesConfig, connect, is_first, require_same
 
@@ -35,14 +36,27 @@ def parse_shared(
     return found.own, found.shared
 
 
+def processes_of(arguments: Sequence[str]) -> ProcessesConfig:
+    """What the options say of processes."""
+    if {"-h", "--help"} & set(arguments):
+        return ProcessesConfig()
+    return parse(ProcessesConfig, arguments, "", return_unknown_args=True)[0]
+
+
 def join_processes(arguments: Sequence[str]) -> None:
-    """Joins the other processes, before anything else is done, if the options say so."""
-    if "--distributed" in arguments and not {"-h", "--help"} & set(arguments):
-        connect(parse(ProcessesConfig, arguments, "", return_unknown_args=True)[0])
-        if not is_first():
-            # Libraries below JAX print, too.
-            sys.stdout.flush()
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    """Joins the other processes, before anything else is done, if the options say so.
+
+    Raises:
+      InputError: if they would have to be started, which `seqjax train` does.
+    """
+    config = processes_of(arguments)
+    if config.supervised:
+        raise InputError("--restarts, and --processes without --process, are for `seqjax train`.")
+    connect(config)
+    if not is_first():
+        # Libraries below JAX print, too.
+        sys.stdout.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def require_same_options(config: Any) -> None:

@@ -4,9 +4,14 @@ All run the same command, and the same program on devices that they share. The f
 prints. What they must agree on goes through the key-value store of JAX's coordination service.
 """
 
+import atexit
 import dataclasses
 import itertools
 import json
+import os
+import socket
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -15,7 +20,11 @@ import jax
 from jax._src import distributed
 
 from seqjax.core.errors import InputError
+from seqjax.train.agreed_stop import AgreedStop
 from seqjax.train.bounds import NonNegativeInt, PositiveInt, check_bounds
+from seqjax.train.coordinator import HEARTBEAT, start_coordinator
+from seqjax.train.lost_processes import ENDED_WITH_OTHERS, Watch
+from seqjax.train.signals import StopSignals
 
 Result = TypeVar("Result")
 
@@ -33,9 +42,11 @@ class ProcessesConfig:
     coordinator: str | None = None
     """HOST:PORT of process 0, with a free port, the same in all processes."""
     processes: PositiveInt | None = None
-    """Number of processes."""
+    """Number of processes; without --process, all of them are started on this machine."""
     process: NonNegativeInt | None = None
     """Number of this process, from 0."""
+    restarts: NonNegativeInt = 0
+    """Continue training at most this often after a process has ended or hangs."""
 
     def __post_init__(self):
         check_bounds(self)
@@ -44,8 +55,12 @@ class ProcessesConfig:
             if given != (None, None, None):
                 raise InputError("--coordinator, --processes and --process need --distributed.")
             return
-        if None in given and given != (None, None, None):
-            raise InputError("--coordinator, --processes and --process go together: give all.")
+        incomplete = self.processes is None or (self.process is None) != (self.coordinator is None)
+        if given != (None, None, None) and incomplete:
+            raise InputError(
+                "--coordinator, --processes and --process go together: give all, or --processes "
+                "alone to start all of them on this machine."
+            )
         if self.coordinator is not None and not self.coordinator.rpartition(":")[2].isdigit():
             raise InputError(
                 f"--coordinator: expected HOST:PORT such as node0:1234, got {self.coordinator}."
@@ -56,6 +71,16 @@ class ProcessesConfig:
                 f"{(self.processes or 0) - 1}."
             )
 
+    @property
+    def local(self) -> bool:
+        """Whether all processes are to be started on this machine."""
+        return self.processes is not None and self.process is None
+
+    @property
+    def supervised(self) -> bool:
+        """Whether this process starts others, and does not train itself."""
+        return self.restarts > 0 or self.local
+
 
 def connect(config: ProcessesConfig) -> None:
     """Joins the other processes. Must run before JAX touches a device.
@@ -65,26 +90,93 @@ def connect(config: ProcessesConfig) -> None:
     """
     if not config.distributed or is_connected():
         return
+    bind, end_service = None, lambda: None
+    if config.coordinator is not None and config.process == 0:
+        end_service = start_coordinator(
+            int(config.coordinator.rpartition(":")[2]), config.processes or 1
+        )
+        # The service that JAX starts in this process has nothing to do.
+        bind = "127.0.0.1:0"
     # Its handler of SIGTERM would replace ours.
     jax.config.update("jax_enable_preemption_service", False)
+    # JAX, which waits longer, would abort without a word of use.
+    patience = threading.Timer(CONNECTION, _give_up)
+    patience.start()
     try:
         jax.distributed.initialize(
             config.coordinator,
             config.processes,
             config.process,
-            initialization_timeout=CONNECTION,
+            initialization_timeout=2 * CONNECTION,
+            heartbeat_timeout_seconds=HEARTBEAT,
+            coordinator_bind_address=bind,
         )
     except ValueError as error:
         raise InputError(
             f"--distributed: no SLURM, Open MPI, Kubernetes or TPU pod was found ({error}). Give "
             "--coordinator HOST:PORT --processes N --process I."
         ) from None
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"--distributed: not all processes came together ({reason}). Is process 0 running, and "
-            f"can it be reached at {distributed.global_state.coordinator_address}?"
-        ) from None
+    finally:
+        patience.cancel()
+    watch = Watch(_client(), process_number())
+    _watches.append(watch)
+
+    def disconnect() -> None:
+        watch.done()
+        jax.distributed.shutdown()
+        end_service()
+
+    atexit.register(disconnect)
+
+
+def _give_up() -> None:
+    """Ends this process where the others do not come."""
+    address = distributed.global_state.coordinator_address or ""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+        why = f"process 0 answers at {address}, but not all of the others have started"
+    except OSError as error:
+        why = f"process 0 does not answer at {address} ({error})"
+    print(f"error: --distributed: after {CONNECTION} seconds {why}.", file=sys.stderr, flush=True)
+    os._exit(ENDED_WITH_OTHERS)
+
+
+_watches: list[Watch] = []
+
+
+def _client() -> Any:
+    return distributed.global_state.client
+
+
+def begins(step: int) -> None:
+    """Tells the other processes which step this one begins."""
+    for watch in _watches:
+        watch.begins(step)
+
+
+def why_others() -> str | None:
+    """Which other process is to blame for an error of this one; None if none is."""
+    return next((watch.why() for watch in _watches), None)
+
+
+def leave(status: int, how: str) -> None:
+    """Ends this process with a status if there are others, who are told how it ended.
+
+    They would be waited for in vain in the usual way out.
+    """
+    for watch in _watches:
+        watch.failed(how)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def stop_signals() -> StopSignals:
+    """The signals that stop a run, in all of its processes after the same step."""
+    if not is_connected():
+        return StopSignals()
+    return AgreedStop(_client(), process_number(), distributed.global_state.num_processes)
 
 
 def is_connected() -> bool:
@@ -115,7 +207,7 @@ def said_by_all(text: str) -> list[str]:
     """What every process says, in the order of their numbers; all must call it together."""
     if not is_connected():
         return [text]
-    client: Any = distributed.global_state.client
+    client = _client()
     folder = f"seqjax/said/{next(_turns)}/"
     client.key_value_set(f"{folder}{process_number()}", json.dumps(text))
     pause = 0.001

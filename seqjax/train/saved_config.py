@@ -90,6 +90,7 @@ FREE = frozenset(
         "time_devices",
         "model_devices",
         "accumulate",
+        "token_cache",
     }
 )
 """Options that may differ when a run goes on: how many devices share the work, and in how many

@@ -19,6 +19,10 @@ class StopSignals:
     def __exit__(self, *_: object) -> None:
         self._restore()
 
+    def goes_on(self, step: int) -> bool:
+        """Whether this step is to be done."""
+        return self.received is None
+
     def _receive(self, number: int, _: FrameType | None) -> None:
         self.received = signal.Signals(number)
         self._restore()

@@ -1,6 +1,5 @@
 """What a language model needs to write down a text, in nats."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -9,7 +8,6 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from seqjax.core.types import Array, Carry, DTypeLike
-from seqjax.data.documents import Document
 from seqjax.data.streams import scoring_windows
 from seqjax.data.tokenizer import Tokenizer
 from seqjax.losses import cross_entropy
@@ -34,11 +32,6 @@ def is_scored(tokens: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
     """Which tokens are text: not those between documents."""
     text = tokens != tokenizer.boundary
     return text if tokenizer.stop is None else text & (tokens != tokenizer.stop)
-
-
-def characters_of(documents: Sequence[Document]) -> int:
-    """Number of characters of documents."""
-    return sum(len(text) for _, text in documents)
 
 
 class Evaluator:

@@ -1,15 +1,22 @@
 """The texts that a language model learns from and is validated on."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from seqjax.data import sources
-from seqjax.data.documents import SUFFIXES, Document, read_documents, split_documents
+from seqjax.data.corpora import Corpora, Corpus, digest_of
+from seqjax.data.documents import SUFFIXES, Document, read_pieces, text_files
 from seqjax.data.examples import Malformed
 from seqjax.data.formats import Fields, find_format
+from seqjax.data.held_out import NamedPieces, split_documents
+from seqjax.data.tokenizer import Tokenizer
+from seqjax.data.vocabulary import Vocabulary
 from seqjax.train.bounds import Fraction, PositiveInt
+from seqjax.train.large_texts import LargeTexts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,52 +24,82 @@ class TextConfig:
     """The text."""
 
     text: tuple[Path, ...] = ()
-    """Files, or folders of .txt and .md files; by default the plays of Shakespeare. In .jsonl and
-    .parquet files, every text under the key `text` is a document."""
+    """Files, patterns such as 'data/*.txt', or folders of .txt and .md files; by default the plays
+    of Shakespeare. In .jsonl and .parquet files, every text under the key `text` is a document."""
     suffixes: tuple[str, ...] = SUFFIXES
     """Suffixes of the files that are read in folders, such as .c .h."""
     held_out: Fraction = 0.1
     """Share of your own text that is held out for validation, as whole files if there are at least
     three."""
+    token_cache: Path | None = None
+    """Folder where the tokens of texts above 64 MB are kept, made once and read from there; by
+    default seqjax/tokens below ~/.cache."""
     time: PositiveInt = 64
     """Characters of each stream in a training step, after which the gradient is truncated."""
 
 
 class Texts(NamedTuple):
-    """Documents to learn from and documents that are held out."""
+    """Documents to learn from and documents that are held out, in memory."""
 
     name: str
     train: list[Document]
     held_out: list[Document]
 
+    def vocabulary(self) -> Vocabulary:
+        """The characters of what is learned from."""
+        return Vocabulary.of(self.pieces(held_out=False))
 
-def documents_in(paths: Sequence[Path], suffixes: Sequence[str]) -> list[Document]:
-    """The documents of text files and folders, and of the rows of `.jsonl` and `.parquet` files.
+    def pieces(self, held_out: bool) -> Iterator[str]:
+        """The texts of one side of the split."""
+        return (text for _, text in (self.held_out if held_out else self.train))
 
-    Raises:
-      InputError: if a file cannot be read, or a row has no text.
-    """
-    found, fields = [], Fields(text="text")
-    for path in paths:
-        if path.is_file() and path.suffix.lower() in ROWS:
-            rows = find_format(path).read(path, fields, Malformed(skip=False))
-            found += [Document(row.where, row.inputs) for row in rows]
-        else:
-            found += read_documents([path], suffixes)
-    return found
+    def corpora(self, tokenizer: Tokenizer) -> Corpora:
+        """The tokens of both sides."""
+        train, held_out = Corpus.of(tokenizer, self.train), Corpus.of(tokenizer, self.held_out)
+        return Corpora(
+            train, held_out, digest_of([train.tokens.tobytes()], [held_out.tokens.tobytes()])
+        )
 
 
 ROWS = (".jsonl", ".ndjson", ".jsonlines", ".parquet")
 """Suffixes of files with a document in every row."""
 
 
-def find_texts(config: TextConfig, log: Callable[[str], None]) -> Texts:
+IN_MEMORY = 64 * 10**6
+"""Texts whose files have more bytes are not held in memory."""
+
+
+def named_pieces(files: Sequence[Path]) -> NamedPieces:
+    """The documents of text files and of the rows of `.jsonl` and `.parquet` files, in pieces.
+
+    Raises:
+      InputError: if a file cannot be read, or a row has no text.
+    """
+    fields = Fields(text="text")
+    for path in files:
+        if path.suffix.lower() in ROWS:
+            for row in find_format(path).read(path, fields, Malformed(skip=False)):
+                yield row.where, [row.inputs]
+        else:
+            yield str(path), read_pieces(path)
+
+
+def documents_in(paths: Sequence[Path], suffixes: Sequence[str]) -> list[Document]:
+    """All documents; see `named_pieces`."""
+    found = named_pieces(text_files(paths, suffixes))
+    return [Document(name, "".join(pieces)) for name, pieces in found]
+
+
+def find_texts(config: TextConfig, log: Callable[[str], None]) -> Texts | LargeTexts:
     """The user's texts, or the plays of Shakespeare, or else what Python carries."""
     if config.text:
-        train, held_out = split_documents(
-            documents_in(config.text, config.suffixes), config.held_out
-        )
-        return Texts(", ".join(map(str, config.text)), train, held_out)
+        name, files = ", ".join(map(str, config.text)), text_files(config.text, config.suffixes)
+        if sum(path.stat().st_size for path in files) > IN_MEMORY:
+            read = functools.partial(named_pieces, files)
+            cache = config.token_cache or default_cache()
+            return LargeTexts(name, tuple(files), read, config.held_out, cache, log)
+        documents = documents_in(files, config.suffixes)
+        return Texts(name, *split_documents(documents, config.held_out))
     source = sources.SHAKESPEARE
     if sources.is_installed(source):
         documents = sources.load(source)
@@ -80,3 +117,9 @@ def find_texts(config: TextConfig, log: Callable[[str], None]) -> Texts:
         "the Python language reference",
         *split_documents(sources.python_reference(), config.held_out),
     )
+
+
+def default_cache() -> Path:
+    """The folder for tokens that are kept, unless another is named."""
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(caches) / "seqjax" / "tokens"

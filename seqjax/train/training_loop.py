@@ -22,16 +22,17 @@ from seqjax.train.diagnosis import Diagnose, sample_of, scalars, write_flow
 from seqjax.train.logs import Logs
 from seqjax.train.model import build_optimizer
 from seqjax.train.processes import (
+    begins,
     from_first,
     is_connected,
     is_first,
     require_same,
     say,
+    stop_signals,
     together,
 )
 from seqjax.train.run_folder import SavedRun, load_run, new_folder, save_run
 from seqjax.train.short_runs import note_on_outcome, notes_on_steps
-from seqjax.train.signals import StopSignals
 from seqjax.train.step import StepMetrics, TrainState, make_train_step, start
 from seqjax.train.task import Task
 
@@ -170,10 +171,11 @@ class _Loop:
             disable=not is_first(),
         )
         write = progress.write if is_first() else lambda line: None
-        with StopSignals() as signals, progress:
+        with stop_signals() as signals, progress:
             batches = self.task.batches(step, mesh)
             batch, since = next(batches), time.perf_counter()
-            while step < config.steps and signals.received is None and not self._tired:
+            while step < config.steps and not self._tired and signals.goes_on(step + 1):
+                begins(step + 1)
                 state, metrics = train_step(state, batch)
                 # The next batch is made while the devices work on this one.
                 batch = next(batches)

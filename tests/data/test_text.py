@@ -5,7 +5,8 @@ import pytest
 
 from seqjax.core.errors import InputError
 from seqjax.data import sources
-from seqjax.data.documents import Document, read_documents, split_documents
+from seqjax.data.documents import Document, read_documents
+from seqjax.data.held_out import split_documents
 from seqjax.data.streams import check_length, scoring_windows, start_positions, window
 
 

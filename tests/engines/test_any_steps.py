@@ -13,6 +13,7 @@ import seqjax as sj
 from seqjax.core import attention
 from seqjax.engines import any_steps, sizes
 from tests.jaxprs import loops
+from tests.parameters import drawn
 
 TILES = sj.Recompute(tile=3)
 """A few steps, also for tests' short sequences; the last tile is shorter."""
@@ -62,14 +63,14 @@ def test_tiles_count_what_a_step_makes_on_the_way():
 
 def test_tiles_do_not_count_weights():
     cell = sj.conv_gru(64, space=(1,))
-    params = cell.init(jax.random.key(0), 1)
+    params = drawn(cell, 1)
     size = any_steps.tile_size(cell, params, cell.initial_carry(params), jnp.ones((1, 1)))
     assert size > sizes.STEPS_OF_TILE.here // params["recurrent"].nbytes * 100
 
 
 def test_large_steps_with_few_weights_have_tiles_of_their_own():
     cell = sj.conv_lstm(4, space=(256, 256))
-    params = cell.init(jax.random.key(0), 1)
+    params = drawn(cell, 1)
     x = jax.ShapeDtypeStruct((16, 256, 256, 1), jnp.float32)
     carry = jax.eval_shape(lambda params: cell.initial_carry(params, (16,)), params)
     assert any_steps.tile_size(cell, params, carry, x) == 1
@@ -78,7 +79,7 @@ def test_large_steps_with_few_weights_have_tiles_of_their_own():
 def test_derivatives_of_any_kind(x64):
     """Forwards, backwards, and once more."""
     cell = sj.conv_lstm(1, space=(2,))
-    params = cell.init(jax.random.key(0), 1)
+    params = drawn(cell, 1)
     xs = jax.random.normal(jax.random.key(1), (4, 2, 1))
     resets = jnp.array([False, False, True, False])
 
@@ -99,7 +100,7 @@ def test_derivatives_of_any_kind(x64):
 @pytest.mark.parametrize("build", [sj.conv_lstm, sj.conv_gru])
 def test_no_gradient_of_a_weight_is_carried_through_time(build):
     cell = build(4, space=(3,))
-    params = cell.init(jax.random.key(0), 5)
+    params = drawn(cell, 5)
     xs = jnp.ones((2, 6, 3, 5))
 
     def program(method):
@@ -119,7 +120,7 @@ def test_each_device_has_the_memory_of_its_rows(kind, feeding, queries, monkeypa
     monkeypatch.setattr(attention, "READ_BYTES", queries * 4 * 3 * 4)
     mesh = jax.make_mesh((4,), ("data",), axis_types=(kind,))
     cell = sj.attentive(sj.gru(3), 2, input_feeding=feeding)
-    params = cell.init(jax.random.key(0), 3)
+    params = drawn(cell, 3)
     xs = jax.random.normal(jax.random.key(1), (8, 5, 3))
     values = jax.random.normal(jax.random.key(2), (8, 4, 2))
 

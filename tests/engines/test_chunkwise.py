@@ -16,6 +16,7 @@ from seqjax.engines import triangular
 from seqjax.engines.cut_windows import in_windows
 from seqjax.engines.decays import Decays
 from tests.matrix_cells import FORMS, form
+from tests.parameters import drawn
 
 IN = 3
 
@@ -28,7 +29,7 @@ FOURS = sj.Chunked(chunk=4, tile=4)
 def test_long_chunks(name, x64):
     """Several blocks of decays, several levels of the inverse, and a rest."""
     cell = form(**FORMS[name])
-    params = cell.init(jax.random.key(0), IN)
+    params = drawn(cell, IN)
     xs = jax.random.normal(jax.random.key(1), (2, 150, IN))
     options = dict(
         mask=jax.random.bernoulli(jax.random.key(2), 0.8, (2, 150)),
@@ -109,7 +110,7 @@ EXTREMES = [
 def test_extreme_gates(name):
     """Finite in float32, forward and backward; in float64 equal to single steps."""
     cell = form(**FORMS[name], gain=100.0)
-    params = cell.init(jax.random.key(0), IN)
+    params = drawn(cell, IN)
     xs = jax.random.normal(jax.random.key(1), (40, IN))
 
     def gradient(method, params, xs):
@@ -131,7 +132,7 @@ def test_extreme_gates(name):
 def test_no_drift_over_a_long_time(name):
     """100,000 steps in float32 against float64."""
     cell = form(**FORMS[name])
-    params = cell.init(jax.random.key(0), IN)
+    params = drawn(cell, IN)
     xs = jax.random.normal(jax.random.key(1), (100_000, IN))
     run = jax.jit(lambda p, x: sj.scan(cell, p, x, method="chunked"))
     _, ys = run(params, xs)
@@ -146,7 +147,7 @@ def test_no_drift_over_a_long_time(name):
 @pytest.mark.parametrize("name", ["channel-low_rank", "head-stabilized"])
 def test_higher_derivatives_equal_the_plain_path(name, x64):
     cell = form(**FORMS[name])
-    params = cell.init(jax.random.key(0), IN)
+    params = drawn(cell, IN)
     xs = jax.random.normal(jax.random.key(1), (2, 6, IN))
     resets = jnp.zeros((2, 6), bool).at[0, 2].set(True)
     direction = jax.tree.map(jnp.cos, params)
@@ -166,7 +167,7 @@ def test_higher_derivatives_equal_the_plain_path(name, x64):
 def test_a_nan_does_not_survive_a_reset():
     """Also in the same chunk, where steps of several sequences meet in one product."""
     cell = form("head", "delta")
-    params = cell.init(jax.random.key(0), IN)
+    params = drawn(cell, IN)
     xs = jax.random.normal(jax.random.key(1), (12, IN)).at[5].set(jnp.nan)
     resets = jnp.zeros(12, bool).at[7].set(True)
     carry, ys = sj.scan(cell, params, xs, resets=resets, method=FOURS)
@@ -178,7 +179,7 @@ def test_a_nan_does_not_survive_a_reset():
 def test_the_scale_is_a_gauge(x64):
     """The same outputs from any scale of the same memory, and with all input gates shifted."""
     cell = form("head", stabilized=True)
-    params = cell.init(jax.random.key(0), IN)
+    params = drawn(cell, IN)
     xs = jax.random.normal(jax.random.key(1), (9, IN))
     start = cell.initial_carry(params)
     start = start._replace(memory=jax.random.normal(jax.random.key(2), start.memory.shape))
@@ -192,7 +193,7 @@ def test_the_scale_is_a_gauge(x64):
 
 def test_mlstm_does_not_depend_on_its_scale(x64):
     cell = sj.mlstm(4, heads=2)
-    params = cell.init(jax.random.key(0), IN)
+    params = drawn(cell, IN)
     xs = jax.random.normal(jax.random.key(1), (9, IN))
     empty = cell.initial_carry(params)
     run = partial(sj.scan, cell, params, xs, method="chunked")
@@ -243,7 +244,7 @@ def test_bfloat16_keeps_a_wide_memory():
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
 def test_on_a_mesh(kind):
     cell = sj.gated_delta_net(8, heads=2)
-    params = jax.jit(cell.init, static_argnums=1)(jax.random.key(0), IN)
+    params = drawn(cell, IN)
     xs = jax.random.normal(jax.random.key(1), (4, 20, IN))
     mask = jax.random.bernoulli(jax.random.key(2), 0.7, (4, 20))
 
@@ -251,12 +252,13 @@ def test_on_a_mesh(kind):
         run = partial(sj.scan, cell, mask=mask, truncate=6, method="chunked")
         return jnp.square(run(params, xs)[1]).sum()
 
-    wanted = jax.value_and_grad(loss)(params, xs, mask)
+    gradient = jax.jit(jax.value_and_grad(loss))
+    wanted = gradient(params, xs, mask)
     mesh = jax.make_mesh((2,), ("data",), axis_types=(kind,))
     with jax.set_mesh(mesh):
         split = jax.device_put((xs, mask), NamedSharding(mesh, jax.P("data")))
         placed = jax.device_put(params, NamedSharding(mesh, jax.P()))
-        got = jax.jit(jax.value_and_grad(loss))(placed, *split)
+        got = gradient(placed, *split)
     chex.assert_trees_all_close(jax.device_get(got), jax.device_get(wanted), rtol=1e-4, atol=1e-5)
 
 
@@ -274,7 +276,7 @@ def test_vmap_over_parameters(x64):
 def test_vmap_over_mild_and_strong_decays():
     """Both ways are computed and one is selected: nothing of the other gets into the gradient."""
     cell = form("channel", "add")
-    params = cell.init(jax.random.key(0), IN)
+    params = drawn(cell, IN)
     xs = jax.random.normal(jax.random.key(1), (2, 40, IN))
     many = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), params)
     many["decay"] = many["decay"].at[1].multiply(300)
@@ -320,7 +322,7 @@ MISTAKES = {
 def test_mistakes(name):
     changes, message = MISTAKES[name]
     cell = _access(**changes)
-    params = cell.init(jax.random.key(0), IN)
+    params = drawn(cell, IN)
     with pytest.raises(ValueError, match=message):
         cell.step(params, cell.initial_carry(params), jnp.ones(IN))
 
@@ -328,9 +330,7 @@ def test_mistakes(name):
 def test_other_mistakes():
     with pytest.raises(ValueError, match="must return an sj.Access"):
         cell = sj.matrix_state(lambda p, x: x, heads=1, keys=1, values=1, init={"w": (1, 1)})
-        cell.step(
-            cell.init(jax.random.key(0), 1), cell.initial_carry({"w": jnp.ones(1)}), jnp.ones(1)
-        )
+        cell.step(drawn(cell, 1), cell.initial_carry({"w": jnp.ones(1)}), jnp.ones(1))
     with pytest.raises(ValueError, match="must divide"):
         sj.mlstm(6, heads=4)
     with pytest.raises(ValueError, match="'exponential' or 'sigmoid'"):
@@ -374,7 +374,7 @@ def test_auto_goes_step_by_step_through_small_memories():
 def test_what_one_step_after_the_other_stores():
     """Inputs, and memories between tiles: no memory of every step."""
     cell = form(decay="channel")
-    params = cell.init(jax.random.key(0), IN)
+    params = drawn(cell, IN)
 
     def saved(steps, method):
         xs = jax.ShapeDtypeStruct((4, steps, IN), jnp.float32)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import seqjax as sj
+from tests.parameters import drawn
 from tests.table import CELLS, IN_FEATURES
 
 TIME = 6
@@ -17,7 +18,7 @@ EACH = ["lstm", "minimal_gru", "short_convolution", "attentive", "bidirectional"
 @pytest.fixture(params=EACH)
 def case(request):
     cell = CELLS[request.param]
-    params = jax.jit(cell.init, static_argnums=1)(jax.random.key(0), IN_FEATURES)
+    params = drawn(cell, IN_FEATURES)
     xs = jax.random.normal(jax.random.key(1), (3, TIME, IN_FEATURES))
     return cell, params, xs
 
@@ -103,8 +104,9 @@ def test_nan_in_padding_reaches_nothing(case, reverse, poison):
         return jnp.square(ys).sum() + sum(jnp.sin(c).sum() for c in jax.tree.leaves(carry))
 
     padded = xs.at[:, length:].set(poison)
-    got = jax.value_and_grad(loss, (0, 1))(params, padded, lengths=jnp.full((3,), length))
-    value, (d_params, d_xs) = jax.value_and_grad(loss, (0, 1))(params, xs[:, :length])
+    gradient = jax.jit(jax.value_and_grad(loss, (0, 1)))
+    got = gradient(params, padded, lengths=jnp.full((3,), length))
+    value, (d_params, d_xs) = gradient(params, xs[:, :length])
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(got))
     same(got[0], value)
     same(got[1][0], d_params, 1e-5)
@@ -136,7 +138,7 @@ def test_packed_rows_in_reverse(case):
 def test_reverse_is_the_flipped_scan(name):
     """For cells with two directions, which exchange their parts: see test_bidirectional."""
     cell = CELLS[name]
-    params = cell.init(jax.random.key(0), IN_FEATURES)
+    params = drawn(cell, IN_FEATURES)
     xs = jax.random.normal(jax.random.key(1), (3, TIME, IN_FEATURES))
     carry, ys = sj.scan(cell, params, xs, reverse=True)
     flipped_carry, flipped = sj.scan(cell, params, xs[:, ::-1])
@@ -152,7 +154,7 @@ def test_truncation_leaves_values_and_cuts_gradients(case):
     def last(xs, truncate):
         return sj.scan(cell, params, xs, truncate=truncate)[1][:, -1].sum()
 
-    influence = jnp.abs(jax.grad(last)(xs, 2)).sum((0, 2))
+    influence = jnp.abs(jax.jit(jax.grad(last), static_argnums=1)(xs, 2)).sum((0, 2))
     assert not influence[:4].any() and influence[4:].all()
 
 

@@ -8,6 +8,7 @@ import pytest
 
 import seqjax as sj
 from seqjax.core.recurrence import AnyStep
+from tests.parameters import drawn
 from tests.table import CELLS, IN_FEATURES
 
 STEPS, TILE, WIDTH = 4096, 8, 2
@@ -65,7 +66,7 @@ def test_gradients_add_up_in_float32(name):
 def test_a_learned_start_gets_its_gradient_at_every_reset(name, x64):
     cell, method = ENGINES[name]
     cell = sj.learned_initial_carry(cell)
-    params = cell.init(jax.random.key(0), WIDTH)
+    params = drawn(cell, WIDTH)
     xs = jax.random.normal(jax.random.key(1), (2, 11, WIDTH))
     resets = jnp.zeros((2, 11), bool).at[0, jnp.array([3, 9])].set(True)
 
@@ -94,7 +95,7 @@ def test_a_learned_start_gets_its_gradient_at_every_reset(name, x64):
 def test_higher_derivatives_equal_the_plain_path(name, method, x64):
     """Forward over reverse, reverse over reverse, forward over forward."""
     cell = CELLS[name]
-    params = cell.init(jax.random.key(0), IN_FEATURES)
+    params = drawn(cell, IN_FEATURES)
     xs = jax.random.normal(jax.random.key(1), (2, 5, IN_FEATURES))
     resets = jnp.zeros((2, 5), bool).at[0, 2].set(True)
     direction = jax.tree.map(jnp.cos, params)

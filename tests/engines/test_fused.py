@@ -96,7 +96,7 @@ def test_a_linear_function_and_its_transpose():
 
 def test_derivatives_of_any_kind(x64):
     cell = sj.gru(3)
-    params = cell.init(jax.random.key(0), 2)
+    params = drawn(cell, 2)
     xs = jax.random.normal(jax.random.key(1), (2, 5, 2))
     direction = jax.tree.map(jnp.cos, params)
 
@@ -111,7 +111,7 @@ def test_derivatives_of_any_kind(x64):
 def test_bfloat16_is_added_up_in_float32():
     """Products and gradients of weights, beside those of float32 with the same parameters."""
     cell = sj.lstm(8)
-    params = sj.cast(cell.init(jax.random.key(0), 8), jnp.bfloat16)
+    params = sj.cast(drawn(cell, 8), jnp.bfloat16)
     xs = jax.random.normal(jax.random.key(1), (2, 300, 8), jnp.bfloat16)
 
     def gradient(dtype, method):
@@ -128,7 +128,7 @@ def test_bfloat16_is_added_up_in_float32():
 def test_it_lowers_for_every_platform():
     """A TPU gets kernels, whose products must be in float32; others interpret them."""
     cell = sj.lstm(128)
-    params = sj.cast(cell.init(jax.random.key(0), 128), jnp.bfloat16)
+    params = sj.cast(drawn(cell, 128), jnp.bfloat16)
     loss = lambda params, xs: sj.scan(cell, params, xs, method="fused")[1].sum()  # noqa: E731
     step = jax.jit(jax.value_and_grad(loss))
     xs = jax.ShapeDtypeStruct((8, 16, 128), jnp.bfloat16)
@@ -143,7 +143,7 @@ def test_where_auto_makes_kernels(monkeypatch):
     xs = jnp.ones((2, 3, 4))
 
     def makes_kernels(cell):
-        params = cell.init(jax.random.key(0), 4)
+        params = drawn(cell, 4)
         run = lambda params, xs: sj.scan(cell, params, xs)[1]  # noqa: E731
         return "scan_kernel" in str(jax.make_jaxpr(run)(params, xs))
 
@@ -157,7 +157,7 @@ def test_where_auto_makes_kernels(monkeypatch):
 
 def test_states_that_are_no_vectors_are_refused():
     cell = sj.zoneout(sj.gru(4), 0.1)
-    params = cell.init(jax.random.key(0), 3)
+    params = drawn(cell, 3)
     carry = sj.seed_carry(cell.initial_carry(params, (2,)), jax.random.key(1))
     with pytest.raises(ValueError, match="needs a state of vectors of numbers.*Use method='auto'"):
         sj.scan(cell, params, jnp.ones((2, 5, 3)), carry, method="fused")

@@ -14,6 +14,7 @@ import seqjax as sj
 from seqjax.engines import gated_steps
 from seqjax.testing.case import numbers
 from tests.jaxprs import loops
+from tests.parameters import drawn
 from tests.table import CELLS, IN_FEATURES
 
 # Tiles of a few steps, of which the last is shorter, and other ones without gradients.
@@ -27,6 +28,7 @@ def test_vmap_over_parameters_and_data(x64):
     params = jax.vmap(lambda key: cell.init(key, IN_FEATURES))(jax.random.split(jax.random.key(0)))
     xs = jax.random.normal(jax.random.key(1), (2, 3, 7, IN_FEATURES))
 
+    @jax.jit
     def gradient(params, xs):
         return jax.grad(lambda p, x: jnp.sin(sj.scan(cell, p, x, method=STORE)[1]).sum(), (0, 1))(
             params, xs
@@ -42,7 +44,7 @@ def test_vmap_over_parameters_and_data(x64):
 @METHODS
 def test_gradients_of_a_trajectory(method, x64):
     cell = sj.lstm(3)
-    params = cell.init(jax.random.key(0), 2)
+    params = drawn(cell, 2)
     xs = jax.random.normal(jax.random.key(1), (2, 7, 2))
 
     def gradient(method):
@@ -57,7 +59,7 @@ def test_gradients_of_a_trajectory(method, x64):
 def test_bfloat16_gradients_add_up_in_float32():
     """Over many tiles, in bfloat16, small contributions would be lost."""
     cell = sj.elman(4)
-    params = sj.cast(cell.init(jax.random.key(0), 3), jnp.bfloat16)
+    params = sj.cast(drawn(cell, 3), jnp.bfloat16)
     xs = jax.random.uniform(jax.random.key(1), (1, 4096, 3), jnp.bfloat16)
 
     def gradient(dtype, method):
@@ -79,7 +81,7 @@ def test_bfloat16_gradients_add_up_in_float32():
 )
 def test_parameters_and_inputs_of_different_dtypes(name, method):
     cell = CELLS[name]
-    params = sj.cast(cell.init(jax.random.key(0), IN_FEATURES), jnp.bfloat16)
+    params = sj.cast(drawn(cell, IN_FEATURES), jnp.bfloat16)
     xs = jax.random.normal(jax.random.key(1), (2, 7, IN_FEATURES))
     resets = jnp.zeros((2, 7), bool).at[:, 3].set(True)
 
@@ -102,7 +104,7 @@ TIME, ROWS, INPUTS, FEATURES = 12, 2, 7, 5
 
 
 def gradient_program(cell, method, **options):
-    params = cell.init(jax.random.key(0), INPUTS)
+    params = drawn(cell, INPUTS)
     xs = jnp.ones((ROWS, TIME, INPUTS))
 
     def loss(params, xs):
@@ -203,7 +205,7 @@ def test_values_do_not_retrace():
         return jnp.tanh((x + r)[0])
 
     cell = sj.gated(update, features=3, gates=1)
-    params = cell.init(jax.random.key(0), 2)
+    params = drawn(cell, 2)
 
     @jax.jit
     @chex.assert_max_traces(n=1)
@@ -258,7 +260,7 @@ NETS = {
 )
 def test_one_all_reduce_outside_all_loops(name, kind, context):
     cell = NETS[name]
-    params = cell.init(jax.random.key(0), 3)
+    params = drawn(cell, 3)
     xs = jax.random.normal(jax.random.key(1), (4, 10, 3))
     mask = jax.random.bernoulli(jax.random.key(2), 0.7, (4, 10))
 
@@ -286,7 +288,7 @@ def test_no_device_gathers_the_batch_where_only_jit_knows_the_mesh(name):
     cell = NETS[name]
     mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
     everywhere, rows = NamedSharding(mesh, jax.P()), NamedSharding(mesh, jax.P("data"))
-    params = cell.init(jax.random.key(0), 3)
+    params = drawn(cell, 3)
     xs = jax.random.normal(jax.random.key(1), (4, 10, 3))
     loss = lambda p, xs: jnp.square(sj.scan(cell, p, xs)[1]).sum()  # noqa: E731
     gradient = jax.value_and_grad(loss, argnums=(0, 1))
@@ -302,7 +304,7 @@ def test_no_device_gathers_the_batch_where_only_jit_knows_the_mesh(name):
 def test_the_plain_path_sums_over_devices_at_every_step():
     """So that the test above can fail."""
     cell = sj.lstm(8)
-    params = cell.init(jax.random.key(0), 3)
+    params = drawn(cell, 3)
     mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
     xs = jax.device_put(jnp.ones((4, 10, 3)), NamedSharding(mesh, jax.P("data")))
     params = jax.device_put(params, NamedSharding(mesh, jax.P()))
@@ -319,7 +321,7 @@ def test_the_plain_path_sums_over_devices_at_every_step():
 def test_scan_sum(name, reverse, x64):
     """Equal to the sum over the outputs of a scan, gradients too, also of what it closes over."""
     cell = CELLS[name]
-    params = cell.init(jax.random.key(0), IN_FEATURES)
+    params = drawn(cell, IN_FEATURES)
     xs = jax.random.normal(jax.random.key(1), (2, 11, IN_FEATURES))
     targets = jax.random.normal(jax.random.key(2), (2, 11))
     carry = sj.seed_carry(cell.initial_carry(params, (2,)), jax.random.key(3))
@@ -358,7 +360,7 @@ def test_scan_sum(name, reverse, x64):
 
 def test_scan_sum_stores_no_outputs():
     cell = sj.lstm(8)
-    params = cell.init(jax.random.key(0), 4)
+    params = drawn(cell, 4)
     time = 2**14
     xs = jnp.ones((1, time, 4))
 
@@ -393,7 +395,7 @@ def test_tiles_divide_the_time_if_they_can():
 )
 def test_a_forward_pass_is_one_loop_that_transposes_nothing(cell, products):
     """Input and recurrent part are one product where the step sees their sum."""
-    params = cell.init(jax.random.key(0), 7)
+    params = drawn(cell, 7)
     xs = jnp.ones((4, 6, 7))
     program = jax.jit(lambda params, xs: sj.scan(cell, params, xs)[1]).lower(params, xs).compile()
     text = program.as_text()
@@ -406,5 +408,5 @@ def test_one_sequence_has_input_products_of_many_steps():
     """It would read all weights at every step."""
     cell = sj.lstm(5)
     program = jax.make_jaxpr(lambda p, xs: sj.scan(cell, p, xs))
-    (loop,) = loops(program(cell.init(jax.random.key(0), 7), jnp.ones((1, 6, 7))).jaxpr)
+    (loop,) = loops(program(drawn(cell, 7), jnp.ones((1, 6, 7))).jaxpr)
     assert len(loop.products) == 1

@@ -13,13 +13,14 @@ import seqjax as sj
 from seqjax.testing.case import ROWS, STEPS, Program, make_case, make_weights, numbers
 from seqjax.testing.reference import Reference
 from tests.engines.test_edges import EACH
+from tests.parameters import drawn
 from tests.table import CELLS, IN_FEATURES
 
 
 @pytest.mark.parametrize("name", [*EACH, "gru"])
 def test_finite_differences(name, x64):
     cell = CELLS[name]
-    params = cell.init(jax.random.key(0), IN_FEATURES)
+    params = drawn(cell, IN_FEATURES)
     xs = jax.random.normal(jax.random.key(1), (2, 4, IN_FEATURES))
     start = jax.tree.map(lambda leaf: leaf + 0.2, cell.initial_carry(params, (2,)))
     resets = jnp.array([[False, False, True, False], [True, False, False, True]])
@@ -34,7 +35,7 @@ def test_finite_differences(name, x64):
 @pytest.mark.parametrize("name", ["lstm", "gru"])
 def test_second_derivatives(name, x64):
     cell = CELLS[name]
-    params = cell.init(jax.random.key(0), IN_FEATURES)
+    params = drawn(cell, IN_FEATURES)
     xs = jax.random.normal(jax.random.key(1), (3, IN_FEATURES))
 
     @jax.jit

@@ -10,6 +10,7 @@ import pytest
 
 import seqjax as sj
 from tests.matrix_cells import FORMS, HEADS, KEYS, VALUES, form
+from tests.parameters import drawn
 from tests.table import IN_FEATURES, ROWS
 
 PARALLEL = ["minimal_gru", "lru", "slstm_linear", "mlstm", "delta_net", "mamba2"]
@@ -26,7 +27,7 @@ def parallel(name):
 def test_no_gradient_meets_the_carry_before_a_reset(name, method):
     """Not even as a factor of 0, which a NaN would turn into NaN."""
     cell = ROWS[name].cell
-    params = cell.init(jax.random.key(0), IN_FEATURES)
+    params = drawn(cell, IN_FEATURES)
     xs = jax.random.normal(jax.random.key(1), (9, IN_FEATURES))
     resets = jnp.zeros(9, bool).at[0].set(True)
 
@@ -45,7 +46,7 @@ def test_no_gradient_meets_the_carry_before_a_reset(name, method):
 def test_a_nan_reaches_no_earlier_step(name):
     """Though all steps of a chunk meet in one product."""
     cell = form(**FORMS[name])
-    params = cell.init(jax.random.key(0), 3)
+    params = drawn(cell, 3)
     xs = jax.random.normal(jax.random.key(1), (9, 3)).at[5].set(jnp.nan)
     got, wanted = (sj.scan(cell, params, xs, method=m)[1] for m in ("chunked", "plain"))
     assert jnp.isnan(wanted[5:]).all()
@@ -90,7 +91,7 @@ def test_decays_that_overflow_between_resets_do_not(method):
     def total(carry, xs):
         return sj.scan(cell, (), xs, carry, resets=resets, method=method)[1].sum()
 
-    d_carry, d_xs = jax.grad(total, (0, 1))(jnp.zeros(2), jnp.ones((4000, 2)))
+    d_carry, d_xs = jax.jit(jax.grad(total, (0, 1)))(jnp.zeros(2), jnp.ones((4000, 2)))
     np.testing.assert_allclose(d_carry, (1.05 ** np.arange(1, 10)).sum(), rtol=1e-5)
     np.testing.assert_allclose(d_xs[9], (1.05 ** np.arange(10)).sum(), rtol=1e-5)
 
@@ -105,7 +106,7 @@ def test_coefficients_that_do_not_depend_on_the_input(method):
 @pytest.mark.parametrize("name", ["gru", "minimal_gru", "delta_net"])
 def test_a_reset_keeps_the_dtype_of_the_carry(name):
     cell = ROWS[name].cell
-    params = cell.init(jax.random.key(0), IN_FEATURES)
+    params = drawn(cell, IN_FEATURES)
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), params)
         carry = cell.initial_carry(params, (2,))

@@ -8,6 +8,7 @@ from jax.sharding import AxisType, NamedSharding
 
 import seqjax as sj
 from seqjax.engines import sizes
+from tests.parameters import drawn
 from tests.table import CELLS, IN_FEATURES
 
 NAMES = ["lstm", "gru_reset_before_heads_layer_norm", "bidirectional_inside", "all_together"]
@@ -17,7 +18,7 @@ ROWS, TIME = 4, 5
 @pytest.fixture(params=NAMES)
 def case(request):
     cell = CELLS[request.param]
-    params = cell.init(jax.random.key(0), IN_FEATURES)
+    params = drawn(cell, IN_FEATURES)
     xs = jax.random.normal(jax.random.key(1), (ROWS, TIME, IN_FEATURES))
     flags = {
         "mask": jax.random.bernoulli(jax.random.key(2), 0.7, (ROWS, TIME)),
@@ -43,6 +44,9 @@ def loss(params, cell, xs, flags):
     return jnp.square(ys).sum() + sum(leaf.sum() for leaf in leaves)
 
 
+GRADIENT = jax.jit(jax.grad(loss), static_argnums=1)
+
+
 def same(got, wanted):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), got, wanted)
 
@@ -50,14 +54,14 @@ def same(got, wanted):
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
 def test_jit_on_a_mesh(case, kind):
     cell, params, xs, flags = case
-    wanted = run(cell, params, xs, flags), jax.grad(loss)(params, cell, xs, flags)
+    wanted = run(cell, params, xs, flags), GRADIENT(params, cell, xs, flags)
     mesh = jax.make_mesh((2,), ("data",), axis_types=(kind,))
     with jax.set_mesh(mesh):
         rows = NamedSharding(mesh, jax.P("data"))
         split = jax.device_put((xs, flags), rows)
         params = jax.device_put(params, NamedSharding(mesh, jax.P()))
         carry, ys = jax.jit(run, static_argnums=0)(cell, params, *split)
-        gradient = jax.jit(jax.grad(loss), static_argnums=1)(params, cell, *split)
+        gradient = GRADIENT(params, cell, *split)
     assert ys.sharding.is_equivalent_to(rows, ys.ndim)
     same(((carry, ys), gradient), wanted)
 
@@ -65,7 +69,7 @@ def test_jit_on_a_mesh(case, kind):
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
 def test_checkpoints_on_a_mesh(kind):
     cell = sj.stack(sj.gru(3), sj.minimal_gru(2))
-    params = cell.init(jax.random.key(0), 3)
+    params = drawn(cell, 3)
     xs = jax.random.normal(jax.random.key(1), (ROWS, TIME, 3))
     resets = jnp.zeros((ROWS, TIME), bool).at[:, 3].set(True)
 
@@ -84,20 +88,21 @@ def test_checkpoints_on_a_mesh(kind):
 def test_layers_whose_forward_pass_goes_in_tiles():
     """The gradient of a layer reaches the one below it, whatever the tiles of the two passes."""
     cell = sj.stack(sj.gru(5), sj.residual(sj.lstm(5)))
-    params = cell.init(jax.random.key(0), 3)
+    params = drawn(cell, 3)
     xs = jax.random.normal(jax.random.key(1), (6, 7, 3))
     method = sj.Store(forward_tile=1)
     loss = lambda p, xs: jnp.square(sj.scan(cell, p, xs, method=method)[1]).sum()  # noqa: E731
-    wanted = jax.grad(loss, argnums=(0, 1))(params, xs)
+    gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
+    wanted = gradient(params, xs)
     mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
     rows, everywhere = NamedSharding(mesh, jax.P("data")), NamedSharding(mesh, jax.P())
     split = jax.device_put(params, everywhere), jax.device_put(xs, rows)
-    same(jax.jit(jax.grad(loss, argnums=(0, 1)))(*split), wanted)
+    same(gradient(*split), wanted)
 
 
 def test_shard_map(case):
     cell, params, xs, flags = case
-    wanted = run(cell, params, xs, flags), jax.grad(loss)(params, cell, xs, flags)
+    wanted = run(cell, params, xs, flags), GRADIENT(params, cell, xs, flags)
     mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
 
     def local(params, xs, flags):
@@ -116,7 +121,7 @@ def test_shard_map(case):
 
 def test_noise_does_not_depend_on_where_a_row_runs():
     cell = sj.dropout(sj.gru(4), 0.5)
-    params = cell.init(jax.random.key(0), IN_FEATURES)
+    params = drawn(cell, IN_FEATURES)
     xs = jax.random.normal(jax.random.key(1), (ROWS, TIME, IN_FEATURES))
     keys = jax.random.split(jax.random.key(2), ROWS)
     _, wanted = noisy(cell, params, xs, keys)
@@ -133,7 +138,7 @@ def test_noise_does_not_depend_on_where_a_row_runs():
 def test_rows_by_vmap_on_an_explicit_mesh(name):
     """Three chunks of 16 steps, so that blocks are split and triangular systems halved."""
     cell = CELLS[name]
-    params = cell.init(jax.random.key(0), IN_FEATURES)
+    params = drawn(cell, IN_FEATURES)
     mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Explicit,))
 
     def total(params, xs):
@@ -150,7 +155,7 @@ def test_rows_by_vmap_on_an_explicit_mesh(name):
 def test_wide_gates_have_products_of_their_own(kind):
     """Where a batch is split over CPU devices, with weights that no step cuts out again."""
     cell = sj.gru(sizes.WIDE_GATE.here)
-    params = cell.init(jax.random.key(0), IN_FEATURES)
+    params = drawn(cell, IN_FEATURES)
     xs = jax.random.normal(jax.random.key(1), (ROWS, TIME, IN_FEATURES))
     flags = {"resets": jax.random.bernoulli(jax.random.key(2), 0.3, (ROWS, TIME))}
     wanted = run(cell, params, xs, flags)

@@ -115,10 +115,31 @@ FAULTS = (
         f"{COMMAND} -k mistakes",
     ),
     Fault(
+        "each process makes the first rows of a batch",
+        "data",
+        "own = [examples[row] for row in rows if row < len(examples)]",
+        "own = examples[: len(rows)]",
+        "tests/data/test_batching.py -k made_apart",
+    ),
+    Fault(
+        "who is done is taken for lost",
+        "train",
+        "if not sign.ended and now - at > silent:",
+        "if now - at > silent:",
+        "tests/train/test_lost_processes.py",
+    ),
+    Fault(
+        "a signalled process stops where it is",
+        "train",
+        "self._last = max(json.loads(value) for _, value in begun) if begun else self._begun",
+        "self._last = self._begun",
+        "tests/train/test_agreed_stop.py",
+    ),
+    Fault(
         "a run is continued with other settings",
         "train",
-        '{"out", "resume", "sample",',
-        '{"learning_rate", "steps", "out", "resume", "sample",',
+        '        "out",\n        "resume",',
+        '        "learning_rate",\n        "steps",\n        "out",\n        "resume",',
         f"{COMMAND} -k 'resume'",
     ),
     Fault(
@@ -130,7 +151,7 @@ FAULTS = (
     ),
     Fault(
         "all of several runs have the same seed",
-        "cli.py",
+        "train",
         "dataclasses.replace(config, seed=seed, repeat=1",
         "dataclasses.replace(config, seed=config.seed, repeat=1",
         f"{SUPERVISED} -k several_seeds",

@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -41,7 +43,7 @@ def start(
     for number, folder in enumerate(folders):
         shared = ["--distributed", "--coordinator", address, "--processes", str(len(folders)),
                   "--process", str(number)]  # fmt: skip
-        own = [[*command, *shared] for command in commands]
+        own = [[*command, *(shared if len(folders) > 1 else [])] for command in commands]
         with (folder / "out.txt").open("w") as out, (folder / "err.txt").open("w") as err:
             process = subprocess.Popen(
                 [sys.executable, "-m", "tests.train.process_pool", json.dumps(own)],
@@ -55,7 +57,13 @@ def start(
 
 
 def _main(commands: list[list[str]]) -> None:
-    from seqjax.cli import main
+    from seqjax.cli import entry, main
+
+    # A process that hangs, but whose threads live.
+    signal.signal(signal.SIGUSR1, lambda *_: time.sleep(600))
+    if len(commands) == 1:
+        sys.argv[1:] = commands[0]
+        entry()
 
     statuses = []
     for number, command in enumerate(commands):

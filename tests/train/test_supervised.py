@@ -177,6 +177,7 @@ def test_predictions_have_the_format_of_the_input(run, capsys):
         assert "prediction" in rows[0]
 
 
+@pytest.mark.parametrize("trained", ["texts", "tags", "forecast"], indirect=True)
 def test_a_run_goes_on_exactly(run, capsys):
     """Stopped in mid-epoch after a checkpoint, it arrives where the whole run did."""
     _, _, folder = run

@@ -157,6 +157,7 @@ def test_predictions_have_the_format_of_the_input(run):
     assert np.mean(right) > 0.9
 
 
+@pytest.mark.parametrize("trained", ["lines", "codes"], indirect=True)
 def test_a_run_goes_on_exactly(run):
     """Stopped in mid-epoch after a checkpoint, it arrives where the whole run did."""
     _, _, folder, steps = run

@@ -2,9 +2,10 @@
 
 import dataclasses
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -247,45 +248,31 @@ class Classification(ExampleTask):
         return self.meaning.predict(model(batch["inputs"], lengths=batch["lengths"]))
 
     def scores(self, examples, outputs):
-        targets = jnp.asarray(np.stack([example["target"] for example in examples]))
-        predictions = jnp.asarray(np.stack([output["prediction"] for output in outputs]))
+        targets = np.stack([example["target"] for example in examples])
+        predictions = np.stack([output["prediction"] for output in outputs])
         if self.target == "number":
-            predictions = predictions[:, 0]
-            root = metrics.root_mean_squared_error(predictions, targets)
-            mean = metrics.mean_absolute_error(predictions, targets)
+            root, mean = map(float, _errors(predictions[:, 0], targets))
             return {
-                "root_mean_squared_error": self.target_scale * float(root.value),
-                "mean_absolute_error": self.target_scale * float(mean.value),
+                "root_mean_squared_error": self.target_scale * root,
+                "mean_absolute_error": self.target_scale * mean,
             }
-        probability = jnp.asarray(np.stack([output["probability"] for output in outputs]))
         if self.target == "class":
-            matrix = metrics.confusion_matrix(
-                predictions, targets, classes=len(self._names_of(targets))
-            )
-            return {
-                "accuracy": float(matrix.accuracy),
-                "macro_f1": float(matrix.macro_f1),
-                "calibration_error": float(
-                    metrics.calibration(probability, targets).expected_error
-                ),
-            }
+            probability = np.stack([output["probability"] for output in outputs])
+            classes = len(self._names_of(targets))
+            scores = _class_scores(predictions, probability, targets, classes=classes)
+            names = ("accuracy", "macro_f1", "calibration_error")
+            return dict(zip(names, map(float, scores), strict=True))
         holds = targets > 0.5
-        f1 = [
-            metrics.confusion_matrix(predictions[:, label] + 0, holds[:, label] + 0, classes=2).f1[
-                1
-            ]
-            for label in range(len(self.labels))
-        ]
+        f1 = [*map(float, _f1_of_labels(predictions, holds))]
         # A label that was not in the training data is never found.
         unseen = sum(int(example.get("unseen", 0)) for example in examples)
-        f1 += [jnp.zeros(())] * bool(unseen)
-        right = float(metrics.accuracy(predictions, holds).value) * holds.size
+        f1 += [0.0] * bool(unseen)
         return {
             "macro_f1": float(np.mean(f1)),
-            "accuracy": right / (holds.size + unseen),
+            "accuracy": float((predictions == holds).sum()) / (holds.size + unseen),
         }
 
-    def _names_of(self, targets: Array) -> tuple[str, ...]:
+    def _names_of(self, targets: np.ndarray) -> tuple[str, ...]:
         """The names of the classes, and one more if a target was not in the training data."""
         unseen = bool((targets == len(self.labels)).any())
         return (*self.labels, *(["unseen"] if unseen else []))
@@ -316,10 +303,11 @@ class Classification(ExampleTask):
 
         figures = {}
         if self.target == "class":
-            targets = jnp.stack([example["target"] for example in examples])
+            targets = np.stack([example["target"] for example in examples])
             names = self._names_of(targets)
+            predictions = np.stack([output["prediction"] for output in outputs])
             matrix = metrics.confusion_matrix(
-                jnp.stack([output["prediction"] for output in outputs]), targets, classes=len(names)
+                jnp.asarray(predictions), jnp.asarray(targets), classes=len(names)
             )
             figures["confusion"] = plots.confusion_matrix(matrix.counts, names)
         if model.attention is not None and self.vocabulary is None:
@@ -327,6 +315,32 @@ class Classification(ExampleTask):
             weights = np.asarray(model.weights(values[None]))[0]
             figures["attention"] = plots.attention_over_series(values, weights)
         return figures
+
+
+# Each is one program: compiled on their own, its small parts would take most of a short validation.
+@jax.jit
+def _errors(predictions: Array, targets: Array) -> tuple[Array, Array]:
+    root = metrics.root_mean_squared_error(predictions, targets)
+    return root.value, metrics.mean_absolute_error(predictions, targets).value
+
+
+@partial(jax.jit, static_argnames="classes")
+def _class_scores(
+    predictions: Array, probability: Array, targets: Array, *, classes: int
+) -> tuple[Array, Array, Array]:
+    matrix = metrics.confusion_matrix(predictions, targets, classes=classes)
+    error = metrics.calibration(probability, targets).expected_error
+    return matrix.accuracy, matrix.macro_f1, error
+
+
+@jax.jit
+def _f1_of_labels(predictions: Array, holds: Array) -> Array:
+    """For each label, `(labels,)`, from two arrays `(examples, labels)`."""
+
+    def f1(predicted, true):
+        return metrics.confusion_matrix(predicted + 0, true + 0, classes=2).f1[1]
+
+    return jax.vmap(f1, in_axes=1)(predictions, holds)
 
 
 CLASSIFY = example_commands(Classification)

@@ -1,9 +1,9 @@
 """`seqjax train lm`: the next character or token, from streams of text."""
 
 import dataclasses
-import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -15,11 +15,10 @@ from jax.sharding import Mesh, NamedSharding
 from seqjax.core.errors import InputError
 from seqjax.core.noise import seed_carry
 from seqjax.core.types import Array, DTypeLike
-from seqjax.data.documents import Document
+from seqjax.data.corpora import Corpus
 from seqjax.data.examples import Example
 from seqjax.data.streams import check_length, start_positions, window
-from seqjax.data.tokenizer import Tokenizer, corpus_of, decoded
-from seqjax.data.vocabulary import Vocabulary
+from seqjax.data.tokenizer import Tokenizer, decoded
 from seqjax.decode.sampling import check_sampling, generate
 from seqjax.losses import cross_entropy
 from seqjax.metrics import bits_per_character, compressed_bits_per_character
@@ -39,8 +38,8 @@ from seqjax.train.recipe import LanguageModelConfig, Recipe
 from seqjax.train.run_folder import SavedRun, load_model, load_run
 from seqjax.train.saved_config import differences
 from seqjax.train.task import Criterion
-from seqjax.train.text_evaluator import BATCH, Evaluator, characters_of, is_scored
-from seqjax.train.texts import TextConfig, documents_in, find_texts
+from seqjax.train.text_evaluator import BATCH, Evaluator, is_scored
+from seqjax.train.texts import TextConfig, Texts, documents_in, find_texts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,20 +83,17 @@ class LanguageTask:
         self.recipe, self.begin_with = self._beginning(run)
         self.tokenizer = self.recipe.tokenizer
         self.unit = {"characters": "character"}.get(self.tokenizer.kind, "token")
-        self.corpus = corpus_of(self.tokenizer, self.texts.train)
-        check_length(self.corpus, config.batch, config.data.time, self.unit)
-        self.held_out = corpus_of(self.tokenizer, self.texts.held_out)
-        content = self.corpus.tobytes() + b"|" + self.held_out.tobytes()
-        self.digest = hashlib.sha256(content).hexdigest()
+        self.train, self.held_out, self.digest = self.texts.corpora(self.tokenizer)
+        check_length(self.train.tokens, config.batch, config.data.time, self.unit)
         self.preprocessing = self.recipe.preprocessing()
         self.criterion = Criterion("bits_per_character", True, self._entropy())
         self.batch_size = config.batch
         self.units = config.batch * config.data.time
-        count = int(is_scored(self.corpus, self.tokenizer).sum())
-        self.tokens_per_character = count / characters_of(self.texts.train)
+        scored = is_scored(np.arange(len(self.tokenizer)), self.tokenizer)
+        self.tokens_per_character = int(self.train.counts[scored].sum()) / self.train.characters
         if self.begin_with is not None:
             known = f"the training text of {config.from_}"
-            for line in unknown_characters(self.tokenizer, self.texts.train, known):
+            for line in unknown_characters(self.tokenizer, self.texts.pieces(False), known):
                 log(line)
 
     def _beginning(self, run: SavedRun | None) -> tuple[Recipe, LanguageModel | None]:
@@ -106,7 +102,7 @@ class LanguageTask:
             # Those are in a checkpoint.
             return Recipe.restore(run.preprocessing), None
         if self.config.from_ is None:
-            return Recipe(Vocabulary.of(text for _, text in self.texts.train)), None
+            return Recipe(self.texts.vocabulary()), None
         run = load_run(self.config.from_, {self.kind: LanguageConfig})
         recipe, free = Recipe.restore(run.preprocessing), frozenset({"dropout", "variational"})
         own: Any = run.config
@@ -120,10 +116,10 @@ class LanguageTask:
 
     def _entropy(self) -> float:
         """Bits per character of the held-out text by how often tokens come in training."""
-        counts = np.bincount(self.corpus, minlength=len(self.tokenizer)) + 1.0
-        scored = self.held_out[is_scored(self.held_out, self.tokenizer)]
-        bits = -np.log2(counts / counts.sum())[scored].sum()
-        return float(bits / characters_of(self.texts.held_out))
+        counts = self.train.counts + 1.0
+        scored = is_scored(np.arange(counts.size), self.tokenizer)
+        bits = -np.log2(counts / counts.sum()) * self.held_out.counts
+        return float(bits[scored].sum() / self.held_out.characters)
 
     def model(self, seed: int) -> LanguageModel:
         return self.recipe.build(self.config.model, seed)
@@ -137,10 +133,10 @@ class LanguageTask:
 
     def batches(self, first: int, mesh: Mesh) -> Iterator[Array]:
         """The next window of every stream, `(streams, time + 1)` tokens."""
-        streams = start_positions(len(self.corpus), self.batch_size)
+        streams = start_positions(len(self.train.tokens), self.batch_size)
         own = streams[own_rows(mesh, self.batch_size)]
         for step in itertools.count(first):
-            tokens = window(self.corpus, own, self.config.data.time, step)
+            tokens = window(self.train.tokens, own, self.config.data.time, step)
             yield put_rows(tokens, mesh, self.batch_size)
 
     def loss(self, model, memory, batch, keys):
@@ -153,8 +149,8 @@ class LanguageTask:
         return {"train_bits_per_character": bits}
 
     def evaluator(self, mesh: Mesh) -> Callable[[Any], dict[str, float]]:
-        evaluate = Evaluator(self.held_out, mesh, self.recipe, self.config.dtype)
-        characters = characters_of(self.texts.held_out)
+        evaluate = Evaluator(self.held_out.tokens, mesh, self.recipe, self.config.dtype)
+        characters = self.held_out.characters
         return lambda model: {
             "bits_per_character": bits_per_character(evaluate(model).nats, characters)
         }
@@ -178,23 +174,24 @@ class LanguageTask:
         return self.tokenizer.decode(np.concatenate(list(pieces)))
 
     def summary(self) -> list[tuple[str, str]]:
-        held = ", ".join(document.name for document in self.texts.held_out)
-        text = "".join(text for _, text in self.texts.held_out)
-        yardstick = compressed_bits_per_character(text)
+        train, held_out = self.train, self.held_out
+        held = ", ".join(held_out.names)
+        yardstick = compressed_bits_per_character(held_out.excerpt)
+        part = "" if len(held_out.excerpt) == held_out.characters else "the first part of "
         return [
             (
                 "text",
-                f"{self.texts.name}: {len(self.corpus):,} {self.unit}s in "
-                f"{len(self.texts.train)} documents, {len(self.tokenizer)} symbols",
+                f"{self.texts.name}: {len(train.tokens):,} {self.unit}s in "
+                f"{train.documents} documents, {len(self.tokenizer)} symbols",
             ),
             (
                 "held out",
-                held if len(held) < 200 else f"{len(self.texts.held_out)} documents",
+                held if len(held) < 200 else f"{held_out.documents} documents",
             ),
             (
                 "yardstick",
                 ", ".join(f"{name} {bits:.2f}" for name, bits in yardstick.items())
-                + " bits per character on the held-out text",
+                + f" bits per character on {part}the held-out text",
             ),
             ("streams", f"{self.config.batch}, {self.config.data.time} {self.unit}s a step"),
         ]
@@ -216,36 +213,38 @@ def evaluate(run: SavedRun, config: EvaluateConfig, log: Log) -> Report:
     model, tokenizer, step = load(run, config.checkpoint)
     if config.text:
         documents, where = documents_in(config.text, trained.data.suffixes), ""
+        texts = Texts("", [], documents)
+        corpus = Corpus.of(tokenizer, documents)
     else:
         texts = find_texts(trained.data, log)
-        documents, where = texts.held_out, f" of {texts.name}"
+        corpus, where = texts.corpora(tokenizer).held_out, f" of {texts.name}"
     mesh = make_mesh(multiple_of_processes(BATCH), None)
     model = put_whole(model, NamedSharding(mesh, jax.P()))
     recipe = Recipe.restore(run.preprocessing)
-    score = Evaluator(corpus_of(tokenizer, documents), mesh, recipe, trained.dtype)(model)
-    characters = characters_of(documents)
+    score = Evaluator(corpus.tokens, mesh, recipe, trained.dtype)(model)
+    characters = corpus.characters
     scores = {"bits_per_character": bits_per_character(score.nats, characters)}
     if score.tokens != characters:
         scores["nats_per_token"] = score.nats / score.tokens
     return Report(
-        scores | compressed_bits_per_character("".join(text for _, text in documents)),
-        f"{characters:,} characters in {len(documents)} documents{where}",
+        scores | compressed_bits_per_character(corpus.excerpt),
+        f"{characters:,} characters in {corpus.documents} documents{where}",
         step,
-        tuple(unknown_characters(tokenizer, documents, "the training text")),
+        tuple(unknown_characters(tokenizer, texts.pieces(held_out=True), "the training text")),
     )
 
 
-def unknown_characters(
-    tokenizer: Tokenizer, documents: Sequence[Document], known: str
-) -> Iterator[str]:
-    """A line for the user if there are characters that the tokenizer does not know."""
-    text = "".join(text for _, text in documents)
-    unknown = tokenizer.unknown(text)
-    if unknown:
-        count = sum(map(text.count, unknown))
+def unknown_characters(tokenizer: Tokenizer, pieces: Iterable[str], known: str) -> Iterator[str]:
+    """A line for the user if a text has characters that the tokenizer does not know."""
+    counts: Counter[str] = Counter()
+    characters = 0
+    for text in pieces:
+        characters += len(text)
+        counts.update({part: text.count(part) for part in tokenizer.unknown(text)})
+    if counts:
         yield (
-            f"note: {count:,} of the {len(text):,} characters ({len(unknown)} different: "
-            f"{''.join(unknown)[:40]!r}) were not in {known}; they cost what the model "
+            f"note: {counts.total():,} of the {characters:,} characters ({len(counts)} different: "
+            f"{''.join(sorted(counts))[:40]!r}) were not in {known}; they cost what the model "
             "gives to an unknown character."
         )
 
