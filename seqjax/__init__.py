@@ -34,7 +34,17 @@ from seqjax.core.trees import cast
 from seqjax.core.wide_carry import WideState, wide_carry
 from seqjax.core.zoneout import ZoneoutState, zoneout
 from seqjax.engines.memory_report import MemoryReport, memory_report
-from seqjax.engines.methods import Associative, Auto, Chunked, Fused, Plain, Recompute, Store
+from seqjax.engines.methods import (
+    Associative,
+    Auto,
+    Chunked,
+    Fused,
+    PipelineParallel,
+    Plain,
+    Recompute,
+    SequenceParallel,
+    Store,
+)
 from seqjax.engines.scan import scan, snapshots, trajectory
 from seqjax.engines.scan_sum import scan_sum
 
@@ -54,11 +64,13 @@ __all__ = [
     "LogScaled",
     "MatrixState",
     "MemoryReport",
+    "PipelineParallel",
     "Plain",
     "Precision",
     "Randomness",
     "Recompute",
     "Scaled",
+    "SequenceParallel",
     "Store",
     "WideState",
     "WindowState",

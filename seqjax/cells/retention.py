@@ -10,6 +10,7 @@ import numpy as np
 from seqjax.core import initializers
 from seqjax.core.blocks import checkpointed, on_slice, prenorm
 from seqjax.core.cell import Cell, expect_inputs, expect_width, factory, positive_int
+from seqjax.core.counting import Counting
 from seqjax.core.gates import like_features
 from seqjax.core.heads import from_heads, head_width
 from seqjax.core.layers import dense, draw, layer_norm, scale_to_one, standardize
@@ -219,6 +220,7 @@ def rotation(features: int, *, width: int, base: float = 10000.0) -> Cell:
         features=features,
         in_features=features,
         sequence=sequence,
+        structure=Counting(forgets=True),
     )
 
 

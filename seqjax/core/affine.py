@@ -83,11 +83,14 @@ def apply(update: Update, state: Any) -> Any:
 
 def combine(first: Update, second: Update) -> Update:
     """The step that does what two do, one after the other."""
-    if isinstance(first.value, LogScaled):
-        decay = first.decay + second.decay
-    else:
-        decay = _scale(second.decay, first.decay)
+    logarithmic = isinstance(first.value, LogScaled)
+    decay = chain(first.decay, second.decay, logarithmic=logarithmic)
     return Update(decay, apply(second, first.value))
+
+
+def chain(first: Any, second: Any, *, logarithmic: bool) -> Any:
+    """The decay of two steps in a row."""
+    return first + second if logarithmic else _scale(second, first)
 
 
 def no_update(like: Update) -> Update:

@@ -64,7 +64,9 @@ def segment_starts(segment_ids: Any, *, reverse: bool = False) -> StepFlags:
     return jnp.concatenate([change, edge] if reverse else [edge, change], axis=-1)
 
 
-def opposite_resets(resets: TimeFlags, valid: TimeFlags | None, *, reverse: bool) -> TimeFlags:
+def opposite_resets(
+    resets: TimeFlags, valid: TimeFlags | None, *, reverse: bool, beyond: Array | None = None
+) -> TimeFlags:
     """The resets, for a pass in the other direction, that mark the same boundaries.
 
     A reset before step t separates t from the valid step processed before it. A pass in
@@ -75,12 +77,15 @@ def opposite_resets(resets: TimeFlags, valid: TimeFlags | None, *, reverse: bool
       resets: `(time, *batch)` bool, flags of the given direction.
       valid: `(time, *batch)` bool or None; masked steps count for nothing.
       reverse: the direction of `resets`: True if they belong to a reversed pass.
+      beyond: `(*batch,)` bool, the flag of the step that is processed next after all of these, if
+        there is one; by default there is none.
     """
     if reverse:
         flipped = None if valid is None else valid[::-1]
-        return opposite_resets(resets[::-1], flipped, reverse=False)[::-1]
+        return opposite_resets(resets[::-1], flipped, reverse=False, beyond=beyond)[::-1]
     time = resets.shape[0]
-    padded = jnp.concatenate([resets, jnp.zeros_like(resets[:1])])
+    after = jnp.zeros_like(resets[:1]) if beyond is None else beyond[None]
+    padded = jnp.concatenate([resets, after])
     if valid is None:
         return padded[1:]
     steps = jax.lax.broadcasted_iota(jnp.int32, resets.shape, 0)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core.cell import Cell, factory
+from seqjax.core.counting import Counting
 from seqjax.core.exportable import exportable
 from seqjax.core.keys import batchable
 from seqjax.core.masks import select
@@ -93,6 +94,12 @@ def with_keys_of(initial: Carry, carry: Carry) -> Carry:
         return start._replace(key=now.key) if _is_randomness(start) else start
 
     return jax.tree.map(adopt, initial, carry, is_leaf=_is_randomness)
+
+
+def without_keys(carry: Carry) -> Carry:
+    """The carry with its counts of draws alone: numbers to compute with."""
+    strip = lambda node: node._replace(key=None) if _is_randomness(node) else node  # noqa: E731
+    return jax.tree.map(strip, carry, is_leaf=_is_randomness)
 
 
 def with_dtypes_of(initial: Carry, carry: Carry) -> Carry:
@@ -247,4 +254,5 @@ def _dropout_mask(features: int, rate: float, variational: bool, *, output_ndim:
         features=features,
         input_ndim=output_ndim,
         sequence=sequence,
+        structure=Counting(forgets=False),
     )

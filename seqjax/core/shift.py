@@ -1,5 +1,6 @@
 """Cells that look back a few steps: token shift, short convolutions, any function of a window."""
 
+import dataclasses
 import functools
 import operator
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from seqjax.core.cell import (
 from seqjax.core.exportable import exportable
 from seqjax.core.gates import like_features
 from seqjax.core.masks import processing_order, select
-from seqjax.core.steps import Run
+from seqjax.core.steps import Run, ScanFn, Steps
 from seqjax.core.trees import floats
 from seqjax.core.types import Activation, Array, Initializer, Params
 
@@ -130,7 +131,61 @@ def windowed(
         features=features,
         in_features=None if callable(in_features) else in_features,
         sequence=sequence,
+        structure=LastInputs(),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class LastInputs:
+    """The `Composition` of windows: a stretch moves out as many inputs as it moves in.
+
+    The transition says which inputs at the end are the stretch's own, `(*batch, width - 1)` bool;
+    after a reset all are.
+    """
+
+    forgets: bool = False
+
+    def summarize(
+        self,
+        scan: ScanFn,
+        cell: Cell,
+        params: Params,
+        empty: WindowState,
+        initial: WindowState,
+        xs: Array,
+        steps: Steps,
+    ) -> tuple[Array, WindowState]:
+        count = jnp.full(xs.shape[1:-1], xs.shape[0], jnp.int32)
+        if steps.valid is not None:
+            count = steps.valid.sum(0, dtype=jnp.int32)
+        if steps.resets is not None:
+            resets = steps.resets if steps.valid is None else steps.resets & steps.valid
+            count = jnp.where(resets.any(0), empty.inputs.shape[-2], count)
+        return _latest(count, empty.inputs.shape[:-1]), scan(
+            cell, params, empty, initial, xs, steps
+        ).carry
+
+    def reach(self, carry: WindowState, xs: Array, steps: Steps) -> int | None:
+        return None if steps.valid is not None else -(-carry.inputs.shape[-2] // xs.shape[0])
+
+    def empty(self, carry: WindowState) -> WindowState:
+        return WindowState(jnp.zeros_like(carry.inputs))
+
+    def chain(self, first: Array, second: Array) -> Array:
+        return _latest(first.sum(-1) + second.sum(-1), first.shape)
+
+    def follow(self, transition: Array, carry: WindowState, end: WindowState) -> WindowState:
+        place = jax.lax.broadcasted_iota(jnp.int32, transition.shape, transition.ndim - 1)
+        moved = place + transition.sum(-1, keepdims=True)
+        index = jnp.minimum(moved, transition.shape[-1] - 1)[..., None]
+        before = jnp.take_along_axis(carry.inputs, index, axis=-2)
+        return WindowState(select(transition, end.inputs, before))
+
+
+def _latest(count: Array, shape: tuple[int, ...]) -> Array:
+    """The last ones of a row, as many as `count` says: `(*batch, size)` bool."""
+    place = jax.lax.broadcasted_iota(jnp.int32, shape, len(shape) - 1)
+    return place >= shape[-1] - count[..., None]
 
 
 def _entries(state: WindowState) -> list[Array]:

@@ -1,5 +1,6 @@
 """Cells on top of cells: stack, residual, and a learned initial carry."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -93,7 +94,19 @@ def stack(*cells: Cell, **named: Cell) -> Cell:
         in_features=first.in_features,
         causal=causal,
         sequence=sequence,
+        structure=Layers(tuple(layers.items())),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Layers:
+    """What a stack consists of, for the engine that runs layers on several devices.
+
+    Args:
+      cells: names and layers, the first one nearest to the input.
+    """
+
+    cells: tuple[tuple[str, Cell], ...]
 
 
 @factory

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core.cell import Cell
+from seqjax.core.device_axis import before_here
 from seqjax.core.masks import opposite_resets, select
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree, TimeFlags
 
@@ -30,6 +31,8 @@ class Steps:
       record: also return the carry after every step.
       snapshots: also return the carry after every k steps, for a number k, or after each of some
         numbers of steps; masked ones count. None for neither.
+      time_axis: the mesh axis over which time is split, of which these steps are the stretch of one
+        device; None if they are all.
     """
 
     valid: TimeFlags | None = None
@@ -44,6 +47,7 @@ class Steps:
     snapshots: int | tuple[int, ...] | None = dataclasses.field(
         default=None, metadata={"static": True}
     )
+    time_axis: str | None = dataclasses.field(default=None, metadata={"static": True})
 
     @property
     def flags(self) -> tuple[TimeFlags | None, TimeFlags | None, TimeFlags | None]:
@@ -61,7 +65,8 @@ class Steps:
         """The same boundaries and masks, processed in the other direction."""
         resets = self.resets
         if resets is not None:
-            resets = opposite_resets(resets, self.valid, reverse=self.reverse)
+            beyond = None if self.time_axis is None else self._first_reset_beyond(self.time_axis)
+            resets = opposite_resets(resets, self.valid, reverse=self.reverse, beyond=beyond)
         return dataclasses.replace(self, resets=resets, reverse=not self.reverse)
 
     def counted(self, time: int, batch_shape: tuple[int, ...]) -> "Steps":
@@ -72,13 +77,44 @@ class Steps:
         if self.truncate is None:
             return self
         valid = jnp.ones((time, *batch_shape), bool) if self.valid is None else self.valid
-        cuts = cuts_every(self.truncate, valid, reverse=self.reverse)
+        before: int | Array = 0
+        if self.time_axis is not None:
+            before = before_here(
+                self.time_axis,
+                jnp.add,
+                valid.sum(0, dtype=jnp.int32),
+                batch_ndim=len(batch_shape),
+                reverse=self.reverse,
+            )[None]
+        cuts = cuts_every(self.truncate, valid, reverse=self.reverse, before=before)
         return dataclasses.replace(self, cuts=cuts, cuts_apart=self.truncate, truncate=None)
 
+    def _first_reset_beyond(self, axis: str) -> Array:
+        """The flag of the step that is processed first on the devices after this one."""
+        resets, valid = self.resets, self.valid
+        assert resets is not None
+        in_order = lambda flags: jnp.flip(flags, 0) if self.reverse else flags  # noqa: E731
+        resets = in_order(resets)
+        valid = jnp.ones_like(resets) if valid is None else in_order(valid)
+        first = jnp.take_along_axis(resets, valid.argmax(0)[None], axis=0)[0]
+        # From the far end to here, so that the nearer one of two is the later one.
+        _, flag = before_here(
+            axis,
+            lambda far, near: (far[0] | near[0], jnp.where(near[0], near[1], far[1])),
+            (valid.any(0), first),
+            batch_ndim=first.ndim,
+            reverse=not self.reverse,
+            reach=1 if self.valid is None else None,
+        )
+        return flag
 
-def cuts_every(truncate: int | Array, valid: TimeFlags, *, reverse: bool) -> TimeFlags:
-    """The steps before which the gradient is cut: every k of those that count."""
-    count = jax.lax.cumsum(valid.astype(jnp.int32), reverse=reverse) - 1
+
+def cuts_every(
+    truncate: int | Array, valid: TimeFlags, *, reverse: bool, before: int | Array = 0
+) -> TimeFlags:
+    """The steps before which the gradient is cut: every k of those that count, of which there are
+    some before the first one here."""
+    count = before + jax.lax.cumsum(valid.astype(jnp.int32), reverse=reverse) - 1
     return valid & (count > 0) & (count % truncate == 0)
 
 

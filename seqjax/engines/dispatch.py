@@ -27,9 +27,12 @@ from seqjax.engines.methods import (
     Method,
     Plain,
     Recompute,
+    SequenceParallel,
     Store,
+    as_method,
     spell_method,
 )
+from seqjax.engines.sequence_parallel import sequence_parallel
 from seqjax.engines.sequential import sequential
 from seqjax.engines.stretches import in_checkpoints, with_snapshots
 
@@ -69,11 +72,14 @@ def _run(
         return cell.sequence(again, params, carry, initial, xs, steps)
     time, batch_shape = time_of(xs), batch_shape_of(cell, xs)
     steps = steps.counted(time, batch_shape)
+    parts = (params, carry, initial, xs, steps)
+    if isinstance(method, SequenceParallel):
+        inside = partial(run_cell, as_method(method.inside))
+        return sequence_parallel(method, again, inside, cell, *parts)
     if steps.snapshots is not None:
         return with_snapshots(again, cell, params, carry, initial, xs, steps)
     if steps.checkpoint_every is not None:
         return in_checkpoints(again, cell, params, carry, initial, xs, steps)
-    parts = (params, carry, initial, xs, steps)
     structure = cell.structure
     if is_symbolic(time, *batch_shape):
         # Engines choose tiles by numbers.

@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Literal
 
+import jax
+
 from seqjax.core.cell import positive_int
 from seqjax.engines.sizes import PLATFORMS
 
@@ -36,8 +38,8 @@ class Method:
             )
 
     def __repr__(self) -> str:
-        given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        words = [f"{name}={value!r}" for name, value in given.items() if value not in (None, ())]
+        given = [(field, getattr(self, field.name)) for field in dataclasses.fields(self)]
+        words = [f"{field.name}={value!r}" for field, value in given if value != field.default]
         return f"{type(self).__name__}({', '.join(words)})"
 
 
@@ -229,6 +231,113 @@ class Fused(Method):
 
     tile: int | None = None
     block: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class SequenceParallel(Method):
+    """Time split over devices: each runs a stretch of it, all at the same time.
+
+    For cells that are linear in their state, windows such as short convolutions, layers without a
+    state, and all that is made of them. A stretch does to a state what an affine map does,
+
+        after = transition * before + end
+
+    Every device finds the two for its own stretch, maps of all stretches before it are composed in
+    `ceil(log2(devices))` rounds of one `ppermute`, then each stretch runs from its right start. The
+    backward pass takes as many rounds. Masks, resets, cuts and counts hold across devices, in both
+    directions.
+
+    Inside `jax.shard_map` over the axis, arguments of the scan are the stretch of one device, and
+    the carry is the same on all. Elsewhere the scan deals the steps out itself, over the mesh that
+    `xs` lies on or that of `jax.set_mesh`.
+
+    Args:
+      axis: of the mesh.
+      inside: the method by which a device runs its stretch.
+      mesh: which mesh; by default the one that `xs` lies on, or that of the context.
+
+    Raises:
+      ValueError: if `axis` is no name, or `inside` no method for one device.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.minimal_gru(4)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> xs = jnp.ones((2, 8, 3))
+      >>> with jax.set_mesh(jax.make_mesh((jax.device_count(),), ("time",))):
+      ...     carry, ys = sj.scan(cell, params, xs, method=sj.SequenceParallel("time"))
+      >>> bool(jnp.allclose(ys, sj.scan(cell, params, xs)[1], atol=1e-6))
+      True
+
+    Source: Blelloch 1990, "Prefix sums and their applications"; Martin and Cundy 2018,
+    arXiv:1709.04057; for linear attention: Sun et al. 2024, arXiv:2404.02882.
+    """
+
+    axis: str = "time"
+    inside: Method | str = "auto"
+    mesh: jax.sharding.Mesh | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_devices(self)
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class PipelineParallel(Method):
+    """Layers of a stack over devices, stretches of time flowing through; for any cell.
+
+    Device d runs layers of its own, and in tick t the stretch t - d of time, so after a few ticks
+    all devices work. The output of a stretch goes on to the next device by one `ppermute` a tick;
+    states stay where they are. Values and gradients are those of one device. With n stretches on D
+    devices, a device is idle in `D - 1` of `n + D - 1` ticks.
+
+    All layers must be the same cell, as wide as its input, and divide among the devices. Inside
+    `jax.shard_map` over the axis, all arguments are the same on all devices; elsewhere the scan
+    makes the split itself, as for `sj.SequenceParallel`.
+
+    Args:
+      axis: of the mesh.
+      stretch: steps of a stretch, by default a number for eight stretches a device.
+      inside: the method by which a layer runs over a stretch.
+      mesh: which mesh; by default the one that `xs` lies on, or that of the context.
+
+    Raises:
+      ValueError: if `axis` is no name, or `stretch` no positive number.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> layers = jax.device_count()
+      >>> cell = sj.stack(*[sj.lstm(4)] * layers)
+      >>> params = cell.init(jax.random.key(0), 4)
+      >>> xs = jnp.ones((2, 12, 4))
+      >>> with jax.set_mesh(jax.make_mesh((layers,), ("layer",))):
+      ...     carry, ys = sj.scan(cell, params, xs, method=sj.PipelineParallel("layer", stretch=3))
+      >>> bool(jnp.allclose(ys, sj.scan(cell, params, xs)[1], atol=1e-6))
+      True
+
+    Source: Huang et al. 2018, arXiv:1811.06965, for whom batches flow; stretches of time: Appleyard
+    et al. 2016, arXiv:1604.01946.
+    """
+
+    axis: str = "layer"
+    stretch: int | None = None
+    inside: Method | str = "auto"
+    mesh: jax.sharding.Mesh | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_devices(self)
+
+
+def _check_devices(method: SequenceParallel | PipelineParallel) -> None:
+    """Raises unless a method for several devices has a named axis and a method for one device."""
+    name = type(method).__name__
+    if not isinstance(method.axis, str) or not method.axis:
+        raise ValueError(f"{name}: `axis` must be the name of a mesh axis, got {method.axis!r}.")
+    if isinstance(as_method(method.inside), SequenceParallel | PipelineParallel):
+        raise ValueError(f"{name}: `inside` must be a method for one device, got {method.inside}.")
 
 
 BY_NAME: dict[str, Method] = {

@@ -144,16 +144,15 @@ def apart(
     first = jax.tree.leaves(xs)[0]
     batch_ndim = len(batch_shape_of(cell, xs))
     call = partial(run, cell)
-    varying, spec = _placement(first)
-    rows = spec[1 : 1 + batch_ndim]
-    axes = {axis for entry in rows for axis in _axes(entry)}
+    varying, _ = _placement(first)
+    rows, axes = rows_of(first, batch_ndim)
     mesh = jax.typeof(first).sharding.mesh
     shares = _shares(first, batch_ndim)
     split_over = math.prod(mesh.shape[axis] for axis in (*axes, *varying))
     steps = dataclasses.replace(steps, devices=shares * split_over)
     parts = (params, carry, with_keys_of(initial, carry), xs, steps)
     if axes:
-        return _on_mesh(call, mesh, axes, rows, first, parts)
+        return on_mesh(lambda *parts: call(*all_varying(parts)), mesh, axes, rows, parts)
     parts = all_varying(parts)
     if shares == 1:
         return call(*parts)
@@ -163,35 +162,42 @@ def apart(
     return _without_shares(whole, shared, leaves)
 
 
-def _on_mesh(
+def rows_of(first: Array, batch_ndim: int) -> tuple[tuple, set[str]]:
+    """How an Explicit mesh splits the rows of inputs `(time, *batch, ...)`, and over which axes."""
+    _, spec = _placement(first)
+    rows = spec[1 : 1 + batch_ndim]
+    return rows, {axis for entry in rows for axis in _axes(entry)}
+
+
+def on_mesh(
     call: Callable[..., Run],
     mesh: Any,
     axes: set[str],
     rows: tuple,
-    like: Array,
     parts: tuple,
+    *,
+    time: str | None = None,
 ) -> Run:
-    """The shares of an Explicit mesh, which splits the batch as `rows` says."""
-    own, timed = jax.P(*rows), jax.P(None, *rows)
+    """The shares of the devices along some axes of a mesh.
+
+    Args:
+      call: `(params, carry, initial, xs, steps) -> Run` on one device.
+      mesh: of arrays, or None for that of the context.
+      axes: of the mesh, by which devices have a share of their own.
+      rows: how an Explicit mesh splits the batch.
+      parts: what `call` is given.
+      time: the axis over which time is split, if it is.
+    """
+    own, timed = jax.P(*rows), jax.P(time, *rows)
     specs = (_memories(parts[0], len(rows), own, jax.P()), own, own, timed, timed)
-    parts = tuple(
-        jax.tree.map(
-            lambda spec, part: jax.tree.map(
-                partial(_with_spec, spec=spec, axes=axes, like=like), part
-            ),
-            spec,
-            part,
-        )
-        for part, spec in zip(parts, specs, strict=True)
-    )
     run = jax.shard_map(
-        lambda *parts: call(*all_varying(parts)),
+        call,
         mesh=mesh,
         in_specs=specs,
         out_specs=Run(own, timed, timed),
         axis_names=axes,
     )
-    return run(*parts)
+    return run(*with_specs(parts, specs, axes, mesh))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
@@ -282,12 +288,26 @@ def all_varying(tree: PyTree) -> PyTree:
     return jax.tree.map(vary, tree) if axes else tree
 
 
-def _with_spec(leaf: Array, spec: jax.P, axes: set[str], like: Array) -> Array:
+def with_specs(parts: tuple, specs: tuple, axes: set[str], mesh: Any) -> tuple:
+    """Arrays on an Explicit mesh split over `axes` as a tree of specs says, as `shard_map` wants
+    them, and over other axes as they were; on an Auto mesh they stay, as it moves them itself."""
+    mesh = mesh or jax.sharding.get_abstract_mesh()
+    kinds = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
+    if any(kinds[axis] is not AxisType.Explicit for axis in axes):
+        return parts
+    move = partial(_with_spec, axes=axes, mesh=mesh)
+    return tuple(
+        jax.tree.map(lambda spec, part: jax.tree.map(partial(move, spec=spec), part), spec, part)
+        for part, spec in zip(parts, specs, strict=True)
+    )
+
+
+def _with_spec(leaf: Array, spec: jax.P, axes: set[str], mesh: Any) -> Array:
     """The leaf split over `axes` as `spec` says, over other axes as it was."""
     _, now = _placement(leaf)
     kept = [tuple(axis for axis in _axes(entry) if axis not in axes) or None for entry in now]
     wanted = [entry or had for entry, had in zip((*spec, *[None] * len(now)), kept, strict=False)]
-    return leaf if wanted == list(now) else _reshard(leaf, wanted, like)
+    return leaf if wanted == list(now) else jax.reshard(leaf, NamedSharding(mesh, jax.P(*wanted)))
 
 
 def _reshard(leaf: Array, spec: Sequence[Any], like: Any) -> Array:

@@ -16,7 +16,7 @@ from seqjax.core.noise import Randomness
 from seqjax.core.stack import expect_cell
 from seqjax.core.trees import is_float
 from seqjax.core.types import Array, Carry, Inputs, Params
-from seqjax.engines.methods import Method, as_method
+from seqjax.engines.methods import Method, PipelineParallel, SequenceParallel, as_method
 
 
 class SumOptions(TypedDict, total=False):
@@ -90,6 +90,8 @@ def checked(
     if carry is not None:
         carry = jax.tree.map(jnp.asarray, carry)
         _check_carry(cell, params, carry, batch_shape)
+    if isinstance(method, SequenceParallel | PipelineParallel) and method.mesh is None:
+        method = dataclasses.replace(method, mesh=_mesh_of(xs, method.axis))
     return Request(
         params=params,
         carry=carry,
@@ -107,6 +109,16 @@ def checked(
         record=record,
         snapshots=_every("every", every) if after is None else _after(after, every, time),
     )
+
+
+def _mesh_of(xs: Inputs, axis: str) -> Any:
+    """The mesh with this axis on which inputs lie, where that is known."""
+    for leaf in jax.tree.leaves(xs):
+        known = not isinstance(leaf, jax.core.Tracer)
+        mesh = getattr(leaf.sharding if known else jax.typeof(leaf).sharding, "mesh", None)
+        if mesh is not None and axis in mesh.axis_names:
+            return mesh
+    return None
 
 
 def as_arrays(xs: Inputs) -> Inputs:

@@ -14,9 +14,18 @@ from seqjax.core.steps import Run, Steps, batch_major, batch_shape_of, time_majo
 from seqjax.core.types import Carry, Inputs, Params, PyTree
 from seqjax.engines.dispatch import run_cell
 from seqjax.engines.explained import explained
-from seqjax.engines.methods import Auto, Method, Plain
+from seqjax.engines.methods import (
+    Auto,
+    Method,
+    PipelineParallel,
+    Plain,
+    SequenceParallel,
+    as_method,
+)
+from seqjax.engines.pipeline_parallel import over_layer_axis
 from seqjax.engines.placement import apart, split_by_rows
 from seqjax.engines.request import Request, ScanOptions, checked
+from seqjax.engines.sequence_parallel import over_time_axis
 from seqjax.engines.sizes import PLATFORMS, chosen_for
 
 
@@ -280,6 +289,14 @@ def _run_on(
 ) -> Run:
     """The run, sequences on several devices each where they lie."""
     parts = (cell, params, carry, initial, xs, steps)
+    if isinstance(method, SequenceParallel):
+        with chosen_for(platform):
+            return over_time_axis(method, partial(apart, partial(run_cell, method)), *parts)
+    if isinstance(method, PipelineParallel):
+        with chosen_for(platform):
+            return over_layer_axis(
+                method, apart, partial(run_cell, as_method(method.inside)), *parts
+            )
     # What is split otherwise than by sequences is left to the compiler.
     batch_ndim = len(batch_shape_of(cell, xs))
     mixed = isinstance(method, Auto) and not split_by_rows(params, xs, batch_ndim)

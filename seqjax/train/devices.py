@@ -50,6 +50,10 @@ def make_mesh(batch: int, devices: int | None, *, time: int = 1, model: int = 1)
         )
     second, processes = time * model, jax.process_count()
     most = min(map(len, _by_process(jax.devices())))
+    where = f"{processes} processes have" if processes > 1 else "this machine has"
+    if second > most * processes:
+        option = "--time-devices" if time > 1 else "--model-devices"
+        raise InputError(f"{option} {second}: {where} {most * processes}.")
     if devices is None:
         fitting = (
             n
@@ -57,7 +61,6 @@ def make_mesh(batch: int, devices: int | None, *, time: int = 1, model: int = 1)
             if batch % n == 0 and n * second % processes == 0
         )
         devices = next(fitting, 0)
-    where = f"{processes} processes have" if processes > 1 else "this machine has"
     if devices * second > most * processes:
         raise InputError(f"--devices {devices}: {where} {most * processes // second} to share it.")
     if not devices or devices * second % processes:

@@ -5,6 +5,7 @@ and waits for ever in the rest; where one hangs, it waits for ever in all. So ev
 signs of life in the key-value store of JAX's coordination service, and reads those of the others.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -129,7 +130,10 @@ class Watch:
             if found is not None:
                 return found
             time.sleep(INTERVAL / 4)
-            self._look()
+            try:
+                self._look()
+            except RuntimeError:
+                return "The coordination service does not answer; it ends soon after process 0"
         return None
 
     def _others(self) -> dict[int, Seen]:
@@ -143,9 +147,12 @@ class Watch:
 
     def _run(self) -> None:
         while not self._over.wait(INTERVAL):
-            self._look()
+            # JAX ends this process where the service has ended, and not only is late.
+            with contextlib.suppress(RuntimeError):
+                self._look()
             found = what_is_wrong(self._seen, time.monotonic())
-            if found is not None and not self._over.is_set():
+            # An error of all processes may not have been said in this one yet.
+            if found is not None and not self._over.wait(INTERVAL / 2):
                 print(f"\nerror: {with_advice(found)}", file=sys.stderr, flush=True)
                 os._exit(ENDED_WITH_OTHERS)
 

@@ -9,7 +9,9 @@ import dataclasses
 import itertools
 import json
 import os
+import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -21,7 +23,7 @@ from seqjax.core.errors import InputError
 from seqjax.train.agreed_stop import AgreedStop
 from seqjax.train.bounds import NonNegativeInt, PositiveInt, check_bounds
 from seqjax.train.coordinator import HEARTBEAT, start_coordinator
-from seqjax.train.lost_processes import Watch
+from seqjax.train.lost_processes import ENDED_WITH_OTHERS, Watch
 from seqjax.train.signals import StopSignals
 
 Result = TypeVar("Result")
@@ -97,12 +99,15 @@ def connect(config: ProcessesConfig) -> None:
         bind = "127.0.0.1:0"
     # Its handler of SIGTERM would replace ours.
     jax.config.update("jax_enable_preemption_service", False)
+    # JAX, which waits longer, would abort without a word of use.
+    patience = threading.Timer(CONNECTION, _give_up)
+    patience.start()
     try:
         jax.distributed.initialize(
             config.coordinator,
             config.processes,
             config.process,
-            initialization_timeout=CONNECTION,
+            initialization_timeout=2 * CONNECTION,
             heartbeat_timeout_seconds=HEARTBEAT,
             coordinator_bind_address=bind,
         )
@@ -111,12 +116,8 @@ def connect(config: ProcessesConfig) -> None:
             f"--distributed: no SLURM, Open MPI, Kubernetes or TPU pod was found ({error}). Give "
             "--coordinator HOST:PORT --processes N --process I."
         ) from None
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"--distributed: not all processes came together ({reason}). Is process 0 running, and "
-            f"can it be reached at {distributed.global_state.coordinator_address}?"
-        ) from None
+    finally:
+        patience.cancel()
     watch = Watch(_client(), process_number())
     _watches.append(watch)
 
@@ -126,6 +127,19 @@ def connect(config: ProcessesConfig) -> None:
         end_service()
 
     atexit.register(disconnect)
+
+
+def _give_up() -> None:
+    """Ends this process where the others do not come."""
+    address = distributed.global_state.coordinator_address or ""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+        why = f"process 0 answers at {address}, but not all of the others have started"
+    except OSError as error:
+        why = f"process 0 does not answer at {address} ({error})"
+    print(f"error: --distributed: after {CONNECTION} seconds {why}.", file=sys.stderr, flush=True)
+    os._exit(ENDED_WITH_OTHERS)
 
 
 _watches: list[Watch] = []

@@ -122,6 +122,27 @@ def test_a_run_goes_on_exactly_in_mid_epoch(stopped):
         chex.assert_trees_all_equal(a, batches_of(lengths)[step])
 
 
+@pytest.mark.parametrize("parts", [[[0, 1], [2, 3]], [[0, 3], [1], [2]]])
+def test_rows_made_apart_are_those_of_one_batch(parts):
+    """Those of processes that share it; the last batch of an epoch has too few examples for all."""
+    lengths = [3, 1, 2, 3, 2, 2, 1, 3, 3]
+    whole = batches_of(lengths, shuffle=False)
+    shares = [batches_of(lengths, shuffle=False, rows=rows) for rows in parts]
+    order = np.argsort([row for rows in parts for row in rows])
+    for step in range(whole.per_epoch):
+        found = [share[step] for share in shares]
+        joined = {name: np.concatenate([one[name] for one in found])[order] for name in found[0]}
+        chex.assert_trees_all_equal(joined, whole[step])
+    found = zip(
+        in_order(examples_of(lengths), 4, sequences=("inputs", "tags")),
+        in_order(examples_of(lengths), 4, sequences=("inputs", "tags"), rows=parts[0]),
+        strict=True,
+    )
+    for (places, one), (same, share) in found:
+        assert places.tolist() == same.tolist()
+        chex.assert_trees_all_equal(share, {name: one[name][parts[0]] for name in one})
+
+
 @pytest.mark.parametrize("buckets", [1, 2, 4])
 def test_a_run_compiles_no_more_programs_than_buckets(buckets):
     lengths = [1 + i * i % 23 for i in range(50)]

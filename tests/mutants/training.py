@@ -115,6 +115,27 @@ FAULTS = (
         f"{COMMAND} -k mistakes",
     ),
     Fault(
+        "each process makes the first rows of a batch",
+        "data",
+        "own = [examples[row] for row in rows if row < len(examples)]",
+        "own = examples[: len(rows)]",
+        "tests/data/test_batching.py -k made_apart",
+    ),
+    Fault(
+        "who is done is taken for lost",
+        "train",
+        "if not sign.ended and now - at > silent:",
+        "if now - at > silent:",
+        "tests/train/test_lost_processes.py",
+    ),
+    Fault(
+        "a signalled process stops where it is",
+        "train",
+        "self._last = max(json.loads(value) for _, value in begun) if begun else self._begun",
+        "self._last = self._begun",
+        "tests/train/test_agreed_stop.py",
+    ),
+    Fault(
         "a run is continued with other settings",
         "train",
         '        "out",\n        "resume",',
