@@ -44,8 +44,8 @@ def start_coordinator(port: int, processes: int) -> Callable[[], None]:
     assert service.stdout is not None
     if service.stdout.readline() != READY:
         raise InputError(
-            f"--coordinator: the port {port} of this machine is not free. After a process 0 that was "
-            f"killed it is free in {OUTLIVES['']:.0f} seconds; or take another port."
+            f"--coordinator: the port {port} of this machine is not free. After a process 0 that "
+            f"was killed it is free in {OUTLIVES['']:.0f} seconds; or take another port."
         )
     return lambda: print("done", end="", file=service.stdin, flush=True)
 
