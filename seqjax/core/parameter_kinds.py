@@ -54,7 +54,7 @@ def parameter_kinds(params: Params) -> PyTree:
             return jax.tree.map(lambda _: "other", node)
         # Of a variable of Flax, the array is an attribute.
         own = path[:-1] if path[-1:] == (GetAttrKey("value"),) else path
-        *_, name = names = ["", *map(_name, own)]
+        *_, name = names = ["", *map(name_of, own)]
         if not is_float(node) or "initial_carry" in names:
             return "other"
         if name in EMBEDDINGS:
@@ -88,7 +88,7 @@ def weight_mask(params: Params) -> PyTree:
     return jax.tree.map(lambda kind: kind != "other", parameter_kinds(params))
 
 
-def _name(key: Any) -> str:
+def name_of(key: Any) -> str:
     """The last part of a path as a name: of a dict, an attribute or a position."""
     for field in ("key", "name", "idx"):
         if hasattr(key, field):
