@@ -3,9 +3,8 @@
 from typing import Any
 
 import jax
-from jax.tree_util import GetAttrKey
 
-from seqjax.core.parameter_kinds import name_of
+from seqjax.core.parameter_kinds import names_of
 from seqjax.core.types import PyTree
 
 SMALLEST = 4096
@@ -57,9 +56,7 @@ def parameter_specs(
     parents: dict[tuple, dict[str, Any]] = {}
     named = []
     for path, leaf in paths:
-        # Of a variable of Flax, the array is an attribute.
-        own = path[:-1] if path[-1:] == (GetAttrKey("value"),) else path
-        names = tuple(map(name_of, own))
+        names = tuple(names_of(path))
         parents.setdefault(names[:-1], {})[names[-1] if names else ""] = leaf
         named.append((names, leaf))
     specs = []

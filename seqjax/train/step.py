@@ -10,7 +10,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 
 from seqjax.core.parameter_shardings import parameter_specs
-from seqjax.core.trees import cast
+from seqjax.core.precision import Precision
 from seqjax.core.types import Array, DTypeLike, PyTree
 from seqjax.train.devices import AXIS, MODEL_AXIS, put_whole
 from seqjax.train.task import Task
@@ -52,7 +52,7 @@ def start(
     # One program, rather than one for every draw.
     @jax.jit
     def build(model: Any) -> TrainState:
-        model = task.model(seed) if model is None else cast(model, jnp.float32)
+        model = task.model(seed) if model is None else Precision().to_parameters(model)
         return TrainState(
             model=model,
             optimizer=optimizer.init(model),

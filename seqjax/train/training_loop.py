@@ -17,6 +17,7 @@ from seqjax.core.errors import InputError
 from seqjax.core.extras import extra_module
 from seqjax.train.checkpoints import Checkpoints
 from seqjax.train.config import RunConfig
+from seqjax.train.connection import is_connected
 from seqjax.train.devices import AXIS, make_mesh, on_one_device
 from seqjax.train.diagnosis import Diagnose, sample_of, scalars, write_flow
 from seqjax.train.logs import Logs
@@ -24,7 +25,6 @@ from seqjax.train.model import build_optimizer
 from seqjax.train.processes import (
     begins,
     from_first,
-    is_connected,
     is_first,
     require_same,
     say,

@@ -7,6 +7,20 @@ NOISE = "tests/core/test_noise.py tests/core/test_zoneout.py"
 
 FAULTS = (
     Fault(
+        "a wide state goes on from the narrow one",
+        "core/wide_carry.py",
+        "new = update(state.wide,",
+        "new = update(state.hidden,",
+        "tests/core/test_precision.py",
+    ),
+    Fault(
+        "decays are as narrow as all else",
+        "core/precision.py",
+        "wide if kept else self.compute",
+        "self.compute",
+        "tests/core/test_precision.py",
+    ),
+    Fault(
         "selections are made by multiplication, so a NaN survives a reset",
         "core",
         "return jnp.where(expand(flags, new.ndim), new, old)",
