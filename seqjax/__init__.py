@@ -27,6 +27,7 @@ from seqjax.core.matrix import matrix_state
 from seqjax.core.matrix_step import Access, MatrixState, Scaled
 from seqjax.core.noise import DropoutState, Randomness, dropout, seed_carry
 from seqjax.core.parameter_kinds import parameter_kinds, weight_mask
+from seqjax.core.parameter_shardings import parameter_specs
 from seqjax.core.precision import Precision
 from seqjax.core.shift import WindowState, short_convolution, token_shift, windowed
 from seqjax.core.stack import learned_initial_carry, residual, stack
@@ -97,6 +98,7 @@ __all__ = [
     "nn",
     "on_slice",
     "parameter_kinds",
+    "parameter_specs",
     "pointwise",
     "prenorm",
     "product",
