@@ -27,9 +27,12 @@ from seqjax.core.matrix import matrix_state
 from seqjax.core.matrix_step import Access, MatrixState, Scaled
 from seqjax.core.noise import DropoutState, Randomness, dropout, seed_carry
 from seqjax.core.parameter_kinds import parameter_kinds, weight_mask
+from seqjax.core.parameter_shardings import parameter_specs
+from seqjax.core.precision import Precision
 from seqjax.core.shift import WindowState, short_convolution, token_shift, windowed
 from seqjax.core.stack import learned_initial_carry, residual, stack
 from seqjax.core.trees import cast
+from seqjax.core.wide_carry import WideState, wide_carry
 from seqjax.core.zoneout import ZoneoutState, zoneout
 from seqjax.engines.memory_report import MemoryReport, memory_report
 from seqjax.engines.methods import (
@@ -69,11 +72,13 @@ __all__ = [
     "NewtonReport",
     "PipelineParallel",
     "Plain",
+    "Precision",
     "Randomness",
     "Recompute",
     "Scaled",
     "SequenceParallel",
     "Store",
+    "WideState",
     "WindowState",
     "ZoneoutState",
     "bidirectional",
@@ -99,6 +104,7 @@ __all__ = [
     "nn",
     "on_slice",
     "parameter_kinds",
+    "parameter_specs",
     "pointwise",
     "prenorm",
     "product",
@@ -116,6 +122,7 @@ __all__ = [
     "token_shift",
     "trajectory",
     "weight_mask",
+    "wide_carry",
     "windowed",
     "zero_centred_rms_norm",
     "zoneout",

@@ -16,6 +16,7 @@ from typing import Any
 from seqjax.core.errors import InputError, MissingPackageError
 from seqjax.data.examples import MalformedError
 from seqjax.train.commands import EvaluateConfig, GenerateConfig, PredictConfig, TaskCommands
+from seqjax.train.connection import is_connected
 from seqjax.train.devices import use_cpu_cores
 from seqjax.train.lost_processes import ENDED_WITH_OTHERS, with_advice
 from seqjax.train.options import (
@@ -26,7 +27,6 @@ from seqjax.train.options import (
     require_same_options,
 )
 from seqjax.train.processes import (
-    is_connected,
     is_first,
     leave,
     say,

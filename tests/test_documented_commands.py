@@ -13,9 +13,9 @@ from seqjax.core.errors import InputError
 from seqjax.export.export_command import ExportConfig
 from seqjax.train.check import given_options, tasks_with
 from seqjax.train.commands import EvaluateConfig, GenerateConfig, PredictConfig
+from seqjax.train.connection import ProcessesConfig
 from seqjax.train.importing import ImportConfig
 from seqjax.train.inspection import InspectConfig
-from seqjax.train.processes import ProcessesConfig
 from seqjax.train.tasks import TASKS
 
 ROOT = Path(__file__).parent.parent

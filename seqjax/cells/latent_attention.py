@@ -20,7 +20,7 @@ from seqjax.core.layers import draw, scale_to_one
 from seqjax.core.rotary import rotate
 from seqjax.core.steps import Run, is_symbolic, time_of
 from seqjax.core.trees import floats
-from seqjax.core.types import Initializer
+from seqjax.core.types import Array, Initializer, Params
 from seqjax.core.window_attention import Sight, attend_in_groups
 from seqjax.engines.banded import Past, Reads, banded
 from seqjax.engines.sequential import sequential
@@ -151,30 +151,14 @@ def latent_attention(
         made = jnp.concatenate([latent, common], axis=-1)
         return query[..., :width], turned(query[..., width:]), made
 
-    def absorbed(params, query, turned):
-        """What queries ask of latents, as one key head of all of them."""
-        inward = jnp.einsum("...hd,rhd->...hr", query, params["key"])
-        return jnp.concatenate([inward, turned], axis=-1)[..., None, :, :]
-
-    def expanded(params, latents):
-        """Keys and values of every head."""
-        latent, common = latents[..., 0, :rank], latents[..., rank:]
-        common = jnp.broadcast_to(common, (*common.shape[:-2], heads, shared))
-        keys = jnp.concatenate([to_heads(latent, params["key"]), common], axis=-1)
-        return keys, to_heads(latent, params["value"])
-
-    def of_latents(params, reading):
-        """The values that a reading of latents stands for, by head."""
-        return jnp.einsum("...hr,rhv->...hv", reading[..., 0, :, :rank], params["value"])
-
     def step(params, carry, x):
         query, turned, made = project(params, x, carry.steps)
         carry = written(carry, made)
-        asked = absorbed(params, query, turned)[..., None, :, :, :]
+        asked = _absorbed(params, query, turned)[..., None, :, :, :]
         sight = Sight(filled(carry)[..., None, :])
         # The shared keys are read as well: to cut them off first would copy the whole ring.
         reading = attend_in_groups(asked, carry.latents, carry.latents, sight, scale=scale)
-        return carry, from_heads(of_latents(params, reading[..., 0, :, :, :])) @ params["output"]
+        return carry, from_heads(_of_latents(params, reading[..., 0, :, :, :])) @ params["output"]
 
     def sequence(scan, params, carry, initial, xs, steps):
         time = time_of(xs)
@@ -188,17 +172,38 @@ def latent_attention(
         # To a weight that makes keys of latents, gradients go over cuts as well.
         if found.cut is None and _expansion_pays(time, rank, shared, width + value_width):
             asked = jnp.concatenate([query, turned], axis=-1)[..., None, :]
-            reads = Reads(asked, *expanded(params, made), found.begin, found.cut)
-            reading = banded(Past(*expanded(params, past)), reads, scale=scale)[..., 0, :]
+            reads = Reads(asked, *_expanded(params, made), found.begin, found.cut)
+            reading = banded(Past(*_expanded(params, past)), reads, scale=scale)[..., 0, :]
         else:
-            asked = absorbed(params, query, turned)
+            asked = _absorbed(params, query, turned)
             reads = Reads(asked, made, made, found.begin, found.cut)
-            reading = of_latents(params, banded(Past(past, past), reads, scale=scale))
+            reading = _of_latents(params, banded(Past(past, past), reads, scale=scale))
         ys = found.order.put_back(from_heads(reading) @ params["output"])
         return Run(after(carry, initial, (past,), (made,), found), ys, None)
 
     cell = Cell(init, initial_carry, step, features, sequence=sequence)
     return cell
+
+
+def _absorbed(params: Params, query: Array, turned: Array) -> Array:
+    """What queries ask of latents, as one key head of all of them."""
+    inward = jnp.einsum("...hd,rhd->...hr", query, params["key"])
+    return jnp.concatenate([inward, turned], axis=-1)[..., None, :, :]
+
+
+def _expanded(params: Params, latents: Array) -> tuple[Array, Array]:
+    """Keys and values of every head."""
+    rank, heads, _ = params["key"].shape
+    latent, common = latents[..., 0, :rank], latents[..., rank:]
+    common = jnp.broadcast_to(common, (*common.shape[:-2], heads, common.shape[-1]))
+    keys = jnp.concatenate([to_heads(latent, params["key"]), common], axis=-1)
+    return keys, to_heads(latent, params["value"])
+
+
+def _of_latents(params: Params, reading: Array) -> Array:
+    """The values that a reading of latents stands for, by head."""
+    rank = len(params["value"])
+    return jnp.einsum("...hr,rhv->...hv", reading[..., 0, :, :rank], params["value"])
 
 
 def _expansion_pays(time: int, rank: int, shared: int, both: int) -> bool:

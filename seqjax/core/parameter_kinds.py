@@ -52,9 +52,7 @@ def parameter_kinds(params: Params) -> PyTree:
     def kind_of(path: tuple, node: Any) -> Any:
         if is_memory(node):
             return jax.tree.map(lambda _: "other", node)
-        # Of a variable of Flax, the array is an attribute.
-        own = path[:-1] if path[-1:] == (GetAttrKey("value"),) else path
-        *_, name = names = ["", *map(_name, own)]
+        names, name = names_of(path), name_of(path)
         if not is_float(node) or "initial_carry" in names:
             return "other"
         if name in EMBEDDINGS:
@@ -86,6 +84,18 @@ def weight_mask(params: Params) -> PyTree:
       >>> optimizer = optax.adamw(1e-3, weight_decay=0.1, mask=sj.weight_mask)
     """
     return jax.tree.map(lambda kind: kind != "other", parameter_kinds(params))
+
+
+def names_of(path: tuple) -> list[str]:
+    """The parts of the path of a parameter."""
+    # Of a variable of Flax, the array is an attribute.
+    own = path[:-1] if path[-1:] == (GetAttrKey("value"),) else path
+    return list(map(_name, own))
+
+
+def name_of(path: tuple) -> str:
+    """The last part of the path of a parameter; empty if it is the whole tree."""
+    return ["", *names_of(path)][-1]
 
 
 def _name(key: Any) -> str:

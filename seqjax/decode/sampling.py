@@ -69,9 +69,10 @@ def _kept(keys: Array, top_k: Any, top_p: Any) -> Array:
     """Which tokens are among the `top_k` and in the nucleus, from `_ascending` of their logits."""
     ranked = jnp.flip(jnp.sort(keys, axis=-1), axis=-1)
     rank = jax.lax.broadcasted_iota(jnp.int32, ranked.shape, ranked.ndim - 1)
-    probability = jax.nn.softmax(jnp.where(rank < top_k, _values(ranked), -jnp.inf), axis=-1)
+    most = rank < top_k
+    probability = jax.nn.softmax(jnp.where(most, _values(ranked), -jnp.inf), axis=-1)
     before = jnp.cumsum(probability, axis=-1) - probability
-    within = (rank < top_k) & ((before < top_p) | (rank == 0))
+    within = most & ((before < top_p) | (rank == 0))
     count = within.sum(-1, keepdims=True)
     least = jnp.take_along_axis(ranked, count - 1, axis=-1)
     above, equal = keys > least, keys == least

@@ -65,6 +65,8 @@ def newton_report(
 
 @partial(jax.jit, inline=True)
 def _report(request: Request) -> NewtonReport:
+    method = request.method
+    assert isinstance(method, Newton)
     params, start, initial, xs, steps = opened(request)
     steps = steps.counted(request.time, request.batch_shape)
-    return newton(request.method, request.cell, params, start, initial, xs, steps)[1]
+    return newton(method, request.cell, params, start, initial, xs, steps)[1]

@@ -40,6 +40,9 @@ class CellConfig:
     """Dropout probability of each layer's outputs."""
     variational: bool = False
     """One dropout mask for all steps of a sequence, instead of one for each step."""
+    wide_carry: bool = False
+    """Keep the states of gated cells in float32, where the model computes in bfloat16. Those of
+    linear and matrix-state cells always are."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +84,8 @@ class RunConfig:
     repeat: PositiveInt = 1
     """Train this many runs, with seed, seed + 1, ..., and report mean and standard deviation."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Dtype of the computation; parameters are kept in float32."""
+    """Dtype of the computation: of products and activations. Parameters and what the optimizer
+    knows, decays and step sizes, and sums stay in float32; so do states, see --wide-carry."""
     out: Path | None = None
     """Folder of the run; by default a new one below runs/."""
     resume: Path | None = None
@@ -100,9 +104,14 @@ class RunConfig:
     """Devices that share the batch, on a CPU its cores, of all processes together; by default as
     many as divide it."""
     time_devices: PositiveInt = 1
-    """Devices that share the time of each sequence."""
+    """Devices that share the time of each sequence, for language models whose cells are linear in
+    their state."""
     model_devices: PositiveInt = 1
-    """Devices that share the parameters."""
+    """Devices that share the parameters: each has some of the heads of matrix memories, of the
+    blocks of gated cells, and of the tokens of a vocabulary."""
+    sharded: bool = False
+    """Split parameters and the state of the optimizer over the devices that share the batch; they
+    are gathered once a step."""
 
     def __post_init__(self):
         check_bounds(self)

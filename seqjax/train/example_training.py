@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from seqjax.core.trees import cast
+from seqjax.core.precision import Precision
 from seqjax.core.types import DTypeLike, PyTree
 from seqjax.data.batching import Batches
 from seqjax.data.survey import Survey
@@ -61,6 +61,7 @@ class ExampleTraining:
     preprocessing: dict[str, Any]
     unit = "example"
     begin_with = None
+    splits_time = False
 
     def __post_init__(self):
         self.kind, self.config = self.task.name, self.task.config
@@ -76,7 +77,7 @@ class ExampleTraining:
         return self.task.model(seed)
 
     def cast(self, model: Any, dtype: DTypeLike) -> Any:
-        return cast(model, dtype)
+        return Precision(compute=dtype).to_compute(model)
 
     def start(self, model: Any, seed: int) -> PyTree:
         """Nothing flows from one batch into the next."""

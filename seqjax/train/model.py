@@ -22,6 +22,7 @@ from seqjax.core.noise import dropout
 from seqjax.core.over_space import strided
 from seqjax.core.parameter_kinds import weight_mask
 from seqjax.core.stack import residual, stack
+from seqjax.core.wide_carry import wide_carry
 from seqjax.train.config import CellConfig, OptimizerConfig, parse_options
 
 CELLS: dict[str, Callable[..., Cell]] = {
@@ -125,6 +126,8 @@ def _layer(config: CellConfig) -> Cell:
         cell = make(config.features, **options)
         if config.cell in CELLS:
             _try_out(cell, config.features)
+        if config.wide_carry and isinstance(cell, Cell):
+            cell = wide_carry(cell)
     except ERRORS_OF_CELLS as error:
         if not options and config.cell not in CELLS:
             raise

@@ -9,7 +9,8 @@ from typing import Any
 
 from seqjax.core.errors import InputError
 from seqjax.core.extras import extra_module
-from seqjax.train.processes import ProcessesConfig, connect, is_first, require_same
+from seqjax.train.connection import ProcessesConfig, connect
+from seqjax.train.processes import is_first, require_same
 
 
 def parse(kind: type, arguments: Sequence[str], command: str, **options: Any) -> Any:

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from seqjax.core.trees import cast
+from seqjax.core.precision import Precision
 from seqjax.core.types import DTypeLike
 from seqjax.data.batching import in_order, longest_of, restore_order
 from seqjax.data.bucketing import bucket_lengths
@@ -38,7 +38,7 @@ class Predictor:
     ):
         self.task, self.mesh, self.batch_size, self.lengths = task, mesh, batch_size, lengths
         run = jax.shard_map(
-            lambda model, batch: task.outputs(cast(model, dtype), batch),
+            lambda model, batch: task.outputs(Precision(compute=dtype).to_compute(model), batch),
             mesh=mesh,
             in_specs=(jax.P(), jax.P(AXIS)),
             out_specs=jax.P(AXIS),

@@ -7,7 +7,7 @@ from typing import Any
 from flax import nnx
 
 from seqjax.core.errors import InputError
-from seqjax.core.trees import cast
+from seqjax.core.precision import Precision
 from seqjax.core.types import DTypeLike
 from seqjax.data.tokenizer import Tokenizer
 from seqjax.interop.blueprint import Published
@@ -66,7 +66,9 @@ class Recipe:
 
     def cast(self, model: Any, dtype: DTypeLike) -> Any:
         """The model in another dtype, but for what must stay in float32."""
-        return cast(model, dtype) if self.published is None else self.published.cast(model, dtype)
+        if self.published is not None:
+            return self.published.cast(model, dtype)
+        return Precision(compute=dtype).to_compute(model)
 
 
 def build_model(config: LanguageModelConfig, vocabulary_size: int, seed: int) -> LanguageModel:

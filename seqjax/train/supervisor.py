@@ -10,15 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from seqjax.core.errors import InputError
+from seqjax.train.connection import ProcessesConfig
 from seqjax.train.options import parse
-from seqjax.train.processes import ProcessesConfig
 from seqjax.train.run_folder import CONFIG, new_folder
 from seqjax.train.signals import StopSignals
 
-GRACE = 60.0
+GRACE = 45.0
 """Seconds in which the others must have ended after one has."""
 
-PAUSE = 20.0
+PAUSE = 45.0
 """Seconds before a start among processes on other machines: what is left of them must be gone."""
 
 FIRST_SIGNAL = 128

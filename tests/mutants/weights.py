@@ -139,7 +139,7 @@ FAULTS = (
     Fault(
         "a model that is trained further begins anew",
         "train",
-        "model = task.model(seed) if model is None else cast(model, jnp.float32)",
+        "model = task.model(seed) if model is None else Precision().to_parameters(model)",
         "model = task.model(seed)",
         f"{IMPORTING} -k further",
     ),

@@ -49,6 +49,7 @@ def both(tmp_path_factory):
     commands = {
         "lm": [*LM, "--out", str(top / "lm")],
         "other": [*reading("other.txt"), "--out", str(top / "other")],
+        "options": [*LM, "--seed", "{process}", "--out", str(top / "options")],
         "missing": [*reading("missing.txt"), "--out", str(top / "missing")],
         "classify": [*CLASSIFY, "--out", str(top / "classify")],
         "evaluate": ["evaluate", str(top / "classify"), "--input", "reviews.csv"],
@@ -122,6 +123,7 @@ def test_evaluation_and_prediction_are_those_of_one_process(both, tmp_path, monk
     [
         ("other", ["In process 1: the digest of other.txt is ", "the digest of other.txt is "]),
         ("missing", ["In process 1: ", "missing.txt"]),
+        ("options", ["In process 1: --seed is 1, and 0 in process 0.", "--seed is 1, and 0"]),
     ],
 )
 def test_what_differs_is_found_at_the_start(both, name, messages):

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
+from seqjax.core.device_axis import is_bound
 from seqjax.core.errors import InputError
 from seqjax.core.noise import seed_carry
 from seqjax.core.types import Array, DTypeLike
@@ -20,6 +21,7 @@ from seqjax.data.examples import Example
 from seqjax.data.streams import check_length, start_positions, window
 from seqjax.data.tokenizer import Tokenizer, decoded
 from seqjax.decode.sampling import check_sampling, generate
+from seqjax.engines.methods import SequenceParallel
 from seqjax.losses import cross_entropy
 from seqjax.metrics import bits_per_character, compressed_bits_per_character
 from seqjax.nn.language_model import LanguageModel
@@ -27,6 +29,7 @@ from seqjax.train.bounds import NonNegativeInt, PositiveInt
 from seqjax.train.commands import EvaluateConfig, GenerateConfig, Log, Report, TaskCommands
 from seqjax.train.config import RunConfig, option
 from seqjax.train.devices import (
+    TIME_AXIS,
     make_mesh,
     multiple_of_processes,
     own_rows,
@@ -75,6 +78,7 @@ class LanguageTask:
     """
 
     kind = "lm"
+    splits_time = True
 
     def __init__(self, config: LanguageConfig, log: Log, run: SavedRun | None = None):
         self.config = config
@@ -140,8 +144,17 @@ class LanguageTask:
             yield put_rows(tokens, mesh, self.batch_size)
 
     def loss(self, model, memory, batch, keys):
+        split = is_bound(TIME_AXIS)
+        batch = _stretch(batch) if split else batch
         inputs, targets = batch[:, :-1].astype(jnp.int32), batch[:, 1:].astype(jnp.int32)
-        carry, logits = model(inputs, memory.carry, resets=inputs == self.tokenizer.boundary)
+        options = {"method": SequenceParallel(TIME_AXIS)} if split else {}
+        resets = inputs == self.tokenizer.boundary
+        try:
+            carry, logits = model(inputs, memory.carry, resets=resets, **options)
+        except ValueError as error:
+            if split and "stretches of time compose" in str(error):
+                raise InputError(f"--time-devices: {error}") from None
+            raise
         return cross_entropy(logits, targets), jnp.float32(targets.size), Streams(carry)
 
     def training_metrics(self, loss: float) -> dict[str, float]:
@@ -313,3 +326,16 @@ LM = TaskCommands(
     generate=write,
     continued=continued,
 )
+
+
+def _stretch(tokens: Array) -> Array:
+    """The steps of this device, and the one after them, of all steps of a window."""
+    devices, steps = jax.lax.axis_size(TIME_AXIS), tokens.shape[1] - 1
+    if steps % devices:
+        raise InputError(
+            f"--time-devices {devices} does not divide --time {steps}; every device takes the same "
+            "number of steps."
+        )
+    own = steps // devices
+    first = jax.lax.axis_index(TIME_AXIS) * own
+    return jax.lax.dynamic_slice_in_dim(tokens, first, own + 1, axis=1)

@@ -13,8 +13,8 @@ from jax.sharding import Mesh, NamedSharding
 
 from seqjax.core.errors import InputError
 from seqjax.core.layers import dense
+from seqjax.core.precision import Precision
 from seqjax.core.stack import stack
-from seqjax.core.trees import cast
 from seqjax.core.types import Array, DTypeLike
 from seqjax.data import synthetic_tasks
 from seqjax.losses import cross_entropy, squared_error
@@ -155,6 +155,7 @@ class SyntheticTask:
     kind = "synthetic"
     unit = "step"
     begin_with = None
+    splits_time = False
     digest = "drawn anew in every step"
 
     def __init__(self, config: SyntheticConfig, log: Log, run: SavedRun | None = None):
@@ -178,7 +179,7 @@ class SyntheticTask:
         return build_model(self.config, seed)
 
     def cast(self, model: Any, dtype: DTypeLike) -> Any:
-        return cast(model, dtype)
+        return Precision(compute=dtype).to_compute(model)
 
     def start(self, model: Any, seed: int) -> tuple[()]:
         return ()
@@ -225,8 +226,9 @@ class Scorer:
 
     def __init__(self, config: SyntheticConfig, mesh: Mesh):
         self.config, self.mesh = config, mesh
+        precision = Precision(compute=config.dtype)
         run = jax.shard_map(
-            lambda model, inputs: cast(model, config.dtype)(inputs)[1],
+            lambda model, inputs: precision.to_compute(model)(inputs)[1],
             mesh=mesh,
             in_specs=(jax.P(), jax.P(AXIS)),
             out_specs=jax.P(AXIS),

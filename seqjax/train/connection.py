@@ -1,0 +1,173 @@
+"""How the processes of a run find each other."""
+
+import atexit
+import dataclasses
+import os
+import socket
+import sys
+import threading
+import time
+from typing import Any
+
+import jax
+from jax._src import distributed
+
+from seqjax.core.errors import InputError
+from seqjax.train.bounds import NonNegativeInt, PositiveInt, check_bounds
+from seqjax.train.coordinator import HEARTBEAT, start_coordinator
+from seqjax.train.lost_processes import ENDED_WITH_OTHERS, Watch
+
+CONNECTION, VANISHED = 300, 10
+"""Seconds in which all processes must have started, and for which process 0, once found, may not
+answer."""
+
+watches: list[Watch] = []
+"""The watch over the other processes, if there are any."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ProcessesConfig:
+    """Several processes, each started with the same command."""
+
+    distributed: bool = False
+    """Share the work among the processes that SLURM, Open MPI, Kubernetes or a TPU pod has
+    started, or those of the three options below."""
+    coordinator: str | None = None
+    """HOST:PORT of process 0, with a free port, the same in all processes."""
+    processes: PositiveInt | None = None
+    """Number of processes; without --process, all of them are started on this machine."""
+    process: NonNegativeInt | None = None
+    """Number of this process, from 0."""
+    restarts: NonNegativeInt = 0
+    """Continue training at most this often after a process has ended or hangs."""
+
+    def __post_init__(self):
+        check_bounds(self)
+        given = (self.coordinator, self.processes, self.process)
+        if not self.distributed:
+            if given != (None, None, None):
+                raise InputError("--coordinator, --processes and --process need --distributed.")
+            return
+        incomplete = self.processes is None or (self.process is None) != (self.coordinator is None)
+        if given != (None, None, None) and incomplete:
+            raise InputError(
+                "--coordinator, --processes and --process go together: give all, or --processes "
+                "alone to start all of them on this machine."
+            )
+        if self.coordinator is not None and not self.coordinator.rpartition(":")[2].isdigit():
+            raise InputError(
+                f"--coordinator: expected HOST:PORT such as node0:1234, got {self.coordinator}."
+            )
+        if self.process is not None and self.process >= (self.processes or 0):
+            raise InputError(
+                f"--process {self.process}: {self.processes} processes are numbered from 0 to "
+                f"{(self.processes or 0) - 1}."
+            )
+
+    @property
+    def local(self) -> bool:
+        """Whether all processes are to be started on this machine."""
+        return self.processes is not None and self.process is None
+
+    @property
+    def supervised(self) -> bool:
+        """Whether this process starts others, and does not train itself."""
+        return self.restarts > 0 or self.local
+
+
+def connect(config: ProcessesConfig) -> None:
+    """Joins the other processes. Must run before JAX touches a device.
+
+    Raises:
+      InputError: if they cannot be found, or do not come.
+    """
+    if not config.distributed or is_connected():
+        return
+    bind, end_service = None, lambda: None
+    if config.coordinator is not None and config.process == 0:
+        end_service = start_coordinator(
+            int(config.coordinator.rpartition(":")[2]), config.processes or 1
+        )
+        # The service that JAX starts in this process has nothing to do.
+        bind = "127.0.0.1:0"
+    # Its handler of SIGTERM would replace ours.
+    jax.config.update("jax_enable_preemption_service", False)
+    together = threading.Event()
+    threading.Thread(target=_wait_for_others, args=(together,), daemon=True).start()
+    try:
+        jax.distributed.initialize(
+            config.coordinator,
+            config.processes,
+            config.process,
+            initialization_timeout=2 * CONNECTION,
+            heartbeat_timeout_seconds=HEARTBEAT,
+            coordinator_bind_address=bind,
+        )
+    except ValueError as error:
+        raise InputError(
+            f"--distributed: no SLURM, Open MPI, Kubernetes or TPU pod was found ({error}). Give "
+            "--coordinator HOST:PORT --processes N --process I."
+        ) from None
+    finally:
+        together.set()
+    watch = Watch(client(), process_number())
+    watches.append(watch)
+
+    def disconnect() -> None:
+        watch.done()
+        jax.distributed.shutdown()
+        end_service()
+
+    atexit.register(disconnect)
+
+
+def is_connected() -> bool:
+    """Whether there are other processes."""
+    return jax.distributed.is_initialized()
+
+
+def client() -> Any:
+    """That of JAX's coordination service; it keeps what processes tell each other."""
+    return distributed.global_state.client
+
+
+def process_number() -> int:
+    """The number of this process; needs no device."""
+    return distributed.global_state.process_id
+
+
+def process_count() -> int:
+    """How many processes there are; needs no device."""
+    return distributed.global_state.num_processes
+
+
+def _wait_for_others(together: threading.Event) -> None:
+    """Ends this process if the others do not come: JAX would abort it, without a word of use."""
+    start = time.monotonic()
+    last = None
+    while not together.wait(2.0):
+        now = time.monotonic()
+        address = distributed.global_state.coordinator_address or ""
+        problem = _no_answer(address)
+        last = now if problem is None else last
+        if now - start < CONNECTION and (last is None or now - last < VANISHED):
+            continue
+        if problem is None:
+            why = f"process 0 answers at {address}, but not all of the others have started"
+        else:
+            why = f"process 0 does not answer at {address} ({problem})"
+        text = f"error: --distributed: after {now - start:.0f} seconds {why}."
+        print(text, file=sys.stderr, flush=True)
+        os._exit(ENDED_WITH_OTHERS)
+
+
+def _no_answer(address: str) -> OSError | None:
+    host, _, port = address.rpartition(":")
+    if not port.isdigit():
+        # It is still being looked for.
+        return OSError("its address is not known")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        return error
+    return None
