@@ -5,42 +5,8 @@ from typing import Literal
 
 import jax
 
-from seqjax.core.cell import positive_int
-from seqjax.engines.sizes import PLATFORMS
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class Method:
-    """A way to run a cell. Records like this are hashable; sizes are in steps.
-
-    A size that is None is chosen by the shapes at hand, see `seqjax.engines.sizes`.
-
-    Args:
-      platforms: for which of "cpu", "cuda", "rocm" and "tpu" the program is, where it is not for
-        the one at hand, as with `jax.export`. With several of them it has a branch for each, of
-        which lowering takes one; such a program runs on no others.
-
-    Raises:
-      ValueError: if there is no such platform.
-    """
-
-    platforms: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
-
-    def __post_init__(self):
-        for field in dataclasses.fields(self):
-            size = getattr(self, field.name)
-            if size is not None and field.type == int | None:
-                positive_int(type(self).__name__, field.name, size)
-        if not isinstance(self.platforms, tuple) or set(self.platforms) - set(PLATFORMS):
-            raise ValueError(
-                f"{type(self).__name__}: `platforms` must be a tuple of some of {[*PLATFORMS]}, "
-                f"got {self.platforms!r}."
-            )
-
-    def __repr__(self) -> str:
-        given = [(field, getattr(self, field.name)) for field in dataclasses.fields(self)]
-        words = [f"{field.name}={value!r}" for field, value in given if value != field.default]
-        return f"{type(self).__name__}({', '.join(words)})"
+from seqjax.engines.method import Method
+from seqjax.engines.newton_method import Newton
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -338,60 +304,6 @@ def _check_devices(method: SequenceParallel | PipelineParallel) -> None:
         raise ValueError(f"{name}: `axis` must be the name of a mesh axis, got {method.axis!r}.")
     if isinstance(as_method(method.inside), SequenceParallel | PipelineParallel):
         raise ValueError(f"{name}: `inside` must be a method for one device, got {method.inside}.")
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class Newton(Method):
-    """All steps of a nonlinear cell at once, by Newton's method; `"newton"` in short.
-
-    Each round makes one affine scan over all steps, with the Jacobians of the steps at the states
-    of the round before. It pays where the recurrence forgets, so that a few rounds do, on a device
-    that is wide enough: `sj.newton_report` tells how many there were. What has not converged goes
-    one step after the other, so the result is right in any case. Cells that are linear in their
-    state, and so need no rounds, go as with `"auto"`; `"auto"` itself never picks this.
-
-    A state of n numbers that all depend on one another takes n^2 numbers of Jacobians and n^3
-    products a step; of one that falls into blocks, such as gated cells with diagonal recurrent
-    weights (`blocks=features`), only those of each block.
-
-    Args:
-      window: steps that are solved at once; windows go one after the other. By default all.
-      iterations: at most so many rounds for a window; 24 by default.
-      tolerance: a state is solved where a step from the one before it is as far from it, beside
-        `1 + |state|`. By default 32 roundings of the dtype.
-      damping: in [0, 1): Jacobians are taken times `1 - damping`, which needs more rounds and
-        keeps those of an unstable recurrence from growing.
-      blocks: into how many blocks on its diagonal the Jacobian of a step falls, by default what the
-        cell says; `sj.testing.check_state_blocks` tells whether that is so.
-
-    Raises:
-      ValueError: if a size is not a positive whole number, or another number is out of range.
-
-    Example:
-      >>> import jax, jax.numpy as jnp
-      >>> import seqjax as sj
-      >>> cell = sj.gru(4)
-      >>> params = cell.init(jax.random.key(0), 3)
-      >>> xs = jax.random.normal(jax.random.key(1), (2, 12, 3))
-      >>> carry, ys = sj.scan(cell, params, xs, method=sj.Newton())
-      >>> bool(jnp.allclose(ys, sj.scan(cell, params, xs)[1], atol=1e-5))
-      True
-
-    Source: Lim et al. 2023, arXiv:2309.12252; Gonzalez et al. 2024, arXiv:2407.19115.
-    """
-
-    window: int | None = None
-    iterations: int | None = None
-    tolerance: float | None = None
-    damping: float = 0.0
-    blocks: int | None = None
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.tolerance is not None and not self.tolerance > 0:
-            raise ValueError(f"Newton: `tolerance` must be above 0, got {self.tolerance}.")
-        if not 0 <= self.damping < 1:
-            raise ValueError(f"Newton: `damping` must be in [0, 1), got {self.damping}.")
 
 
 BY_NAME: dict[str, Method] = {
