@@ -136,9 +136,12 @@ def test_a_run_is_the_same(tmp_path, monkeypatch, capsys):
     ]
     for name, array in ends[0].items():
         np.testing.assert_array_equal(ends[1][name], array, err_msg=name)
-    printed = []
-    for run in ("disk", "memory"):
-        capsys.readouterr()
-        assert main(["evaluate", run]) == 0
-        printed.append(capsys.readouterr().out.replace(run, ""))
-    assert printed[0] == printed[1] and "bits per character" in printed[0]
+    for argv in ([], ["--text", "a.txt"]):
+        scores = []
+        for run, limit in (("disk", 0), ("memory", 10**9)):
+            monkeypatch.setattr(texts, "IN_MEMORY", limit)
+            capsys.readouterr()
+            assert main(["evaluate", run, *argv]) == 0
+            printed = capsys.readouterr().out.splitlines()
+            scores.append([line for line in printed if " GB in " not in line and run not in line])
+        assert scores[0][-3:] == scores[1][-3:] and "bits per character" in "".join(scores[0])
