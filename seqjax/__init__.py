@@ -27,6 +27,7 @@ from seqjax.core.matrix import matrix_state
 from seqjax.core.matrix_step import Access, MatrixState, Scaled
 from seqjax.core.noise import DropoutState, Randomness, dropout, seed_carry
 from seqjax.core.parameter_kinds import parameter_kinds, weight_mask
+from seqjax.core.parameter_shardings import parameter_specs
 from seqjax.core.precision import Precision
 from seqjax.core.shift import WindowState, short_convolution, token_shift, windowed
 from seqjax.core.stack import learned_initial_carry, residual, stack
@@ -39,12 +40,15 @@ from seqjax.engines.methods import (
     Auto,
     Chunked,
     Fused,
+    Newton,
     PipelineParallel,
     Plain,
     Recompute,
     SequenceParallel,
     Store,
 )
+from seqjax.engines.newton_report import newton_report
+from seqjax.engines.newton_rounds import NewtonReport
 from seqjax.engines.scan import scan, snapshots, trajectory
 from seqjax.engines.scan_sum import scan_sum
 
@@ -64,6 +68,8 @@ __all__ = [
     "LogScaled",
     "MatrixState",
     "MemoryReport",
+    "Newton",
+    "NewtonReport",
     "PipelineParallel",
     "Plain",
     "Precision",
@@ -94,9 +100,11 @@ __all__ = [
     "log_scaled",
     "matrix_state",
     "memory_report",
+    "newton_report",
     "nn",
     "on_slice",
     "parameter_kinds",
+    "parameter_specs",
     "pointwise",
     "prenorm",
     "product",

@@ -104,9 +104,14 @@ class RunConfig:
     """Devices that share the batch, on a CPU its cores, of all processes together; by default as
     many as divide it."""
     time_devices: PositiveInt = 1
-    """Devices that share the time of each sequence."""
+    """Devices that share the time of each sequence, for language models whose cells are linear in
+    their state."""
     model_devices: PositiveInt = 1
-    """Devices that share the parameters."""
+    """Devices that share the parameters: each has some of the heads of matrix memories, of the
+    blocks of gated cells, and of the tokens of a vocabulary."""
+    sharded: bool = False
+    """Split parameters and the state of the optimizer over the devices that share the batch; they
+    are gathered once a step."""
 
     def __post_init__(self):
         check_bounds(self)

@@ -17,7 +17,7 @@ from seqjax.train.bounds import NonNegativeInt, PositiveInt, check_bounds
 from seqjax.train.coordinator import HEARTBEAT, start_coordinator
 from seqjax.train.lost_processes import ENDED_WITH_OTHERS, Watch
 
-CONNECTION, VANISHED = 300, 20
+CONNECTION, VANISHED = 300, 10
 """Seconds in which all processes must have started, and for which process 0, once found, may not
 answer."""
 

@@ -9,9 +9,9 @@ import sys
 import time
 from collections.abc import Callable
 
-OUTLIVES = {"done": 1.0, "": 15.0}
+OUTLIVES = {"done": 1.0, "": 40.0}
 """Seconds that the service outlives process 0: if it has no more to do, or else, in which the
-others find out that it has ended."""
+others find out that it has ended, which takes them 30 at most."""
 
 
 READY = "ready\n"
@@ -43,7 +43,10 @@ def start_coordinator(port: int, processes: int) -> Callable[[], None]:
     )
     assert service.stdout is not None
     if service.stdout.readline() != READY:
-        raise InputError(f"--coordinator: the port {port} of this machine is not free.")
+        raise InputError(
+            f"--coordinator: the port {port} of this machine is not free. After a process 0 that "
+            f"was killed it is free in {OUTLIVES['']:.0f} seconds; or take another port."
+        )
     return lambda: print("done", end="", file=service.stdin, flush=True)
 
 

@@ -61,6 +61,7 @@ class ExampleTraining:
     preprocessing: dict[str, Any]
     unit = "example"
     begin_with = None
+    splits_time = False
 
     def __post_init__(self):
         self.kind, self.config = self.task.name, self.task.config

@@ -89,6 +89,7 @@ FREE = frozenset(
         "devices",
         "time_devices",
         "model_devices",
+        "sharded",
         "accumulate",
         "token_cache",
     }

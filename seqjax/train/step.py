@@ -1,6 +1,7 @@
 """One update of a model: gradients, clipping, optimizer, the same for every task."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -8,9 +9,10 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding
 
+from seqjax.core.parameter_shardings import parameter_specs
 from seqjax.core.precision import Precision
 from seqjax.core.types import Array, DTypeLike, PyTree
-from seqjax.train.devices import AXIS, put_whole
+from seqjax.train.devices import AXIS, MODEL_AXIS, put_whole
 from seqjax.train.task import Task
 
 
@@ -43,6 +45,7 @@ def start(
     seed: int,
     dtype: DTypeLike,
     mesh: Mesh,
+    sharded: bool = False,
 ) -> TrainState:
     """The state before the first step, on its devices."""
 
@@ -58,17 +61,31 @@ def start(
             broken_at=jnp.int32(-1),
         )
 
-    return place(build(task.begin_with), mesh)
+    return place(build(task.begin_with), mesh, sharded=sharded)
 
 
-def place(state: TrainState, mesh: Mesh) -> TrainState:
-    """Moves a state to the devices of a mesh: the batch is split over it, the rest is copied."""
-    shardings = (NamedSharding(mesh, spec) for spec in SPECS)
-    return TrainState(*map(put_whole, state, shardings))
+def place(state: TrainState, mesh: Mesh, *, sharded: bool = False) -> TrainState:
+    """Moves a state to the devices of a mesh, split as `state_specs` says."""
+    put = lambda spec, part: put_whole(part, NamedSharding(mesh, spec))  # noqa: E731
+    return jax.tree.map(put, state_specs(state, mesh, sharded=sharded), state)
 
 
-SPECS = TrainState(jax.P(), jax.P(), jax.P(AXIS), jax.P(), jax.P())
-"""How the parts of a state are split over the mesh."""
+def state_specs(state: TrainState, mesh: Mesh, *, sharded: bool) -> TrainState:
+    """How the parts of a state are split over the mesh: the batch over the devices that share it,
+    the model and its optimizer over those that share the parameters (`sj.parameter_specs`).
+
+    Args:
+      state: arrays or their shapes.
+      mesh: from `make_mesh`.
+      sharded: whether the devices that share the batch share the parameters as well.
+    """
+    data = AXIS if sharded else None
+    model, optimizer = (
+        parameter_specs(part, mesh, data=data, model=MODEL_AXIS)
+        for part in (state.model, state.optimizer)
+    )
+    memory = jax.tree.map(lambda _: jax.P(AXIS), state.memory)
+    return TrainState(model, optimizer, memory, jax.P(), jax.P())
 
 
 def make_train_step(
@@ -79,6 +96,7 @@ def make_train_step(
     seed: int,
     dtype: DTypeLike,
     accumulate: int = 1,
+    sharded: bool = False,
 ) -> Callable[[TrainState, PyTree], tuple[TrainState, StepMetrics]]:
     """The compiled update `(state, batch) -> (state, metrics)`.
 
@@ -94,23 +112,60 @@ def make_train_step(
       seed: of the noise.
       dtype: what the model computes in.
       accumulate: micro-batches of a step, which divide the sequences of a device.
+      sharded: whether each device keeps a share of the parameters and of the optimizer's state,
+        rather than all of them. It gathers the parameters once a step, in `dtype` and outside of
+        all loops, and gets its share of the gradient.
     """
 
-    def update(state: TrainState, batch: PyTree, keys: Array) -> tuple[TrainState, StepMetrics]:
+    # Devices that take their own share of sequences or of time.
+    shared = tuple(axis for axis in mesh.axis_names if axis != MODEL_AXIS)
+
+    def gradients(dims: list, model: Any, memory: PyTree, batch: PyTree, keys: Array) -> tuple:
+        """Sums over all devices: `(total, weight, gradient)`, and the memory after the step."""
+        leaves, structure = jax.tree.flatten(task.cast(model, dtype))
+        masters = jax.tree.leaves(model)
         # Each device differentiates a copy of its own: otherwise the gradients would be
         # summed over the devices inside the time loop, once for every step.
-        model = jax.tree.map(lambda leaf: jax.lax.pcast(leaf, AXIS, to="varying"), state.model)
+        own = structure.unflatten(map(partial(_whole, shared), leaves, dims))
 
         def run(memory: PyTree, batch: PyTree, keys: Array) -> tuple[PyTree, PyTree]:
             def loss_of(model):
-                total, weight, after = task.loss(task.cast(model, dtype), memory, batch, keys)
+                total, weight, after = task.loss(model, memory, batch, keys)
                 return total, (weight, after)
 
-            (total, (weight, after)), gradient = jax.value_and_grad(loss_of, has_aux=True)(model)
-            return (total, weight, gradient), after
+            (total, (weight, after)), gradient = jax.value_and_grad(loss_of, has_aux=True)(own)
+            found = jax.tree.leaves(gradient)
+            wide = [leaf.astype(p.dtype) for leaf, p in zip(found, masters, strict=True)]
+            return (total, weight, wide), after
 
-        sums, memory = _in_parts(run, accumulate, (state.memory, batch, keys))
-        total, weight, gradient = jax.lax.psum(sums, AXIS)
+        (total, weight, found), memory = _in_parts(run, accumulate, shared, (memory, batch, keys))
+        copied = [leaf for leaf, dim in zip(found, dims, strict=True) if dim is None]
+        total, weight, copied = jax.lax.psum((total, weight, copied), shared)
+        summed = iter(copied)
+        found = [
+            next(summed) if dim is None else _share_of_sum(leaf, dim, shared)
+            for leaf, dim in zip(found, dims, strict=True)
+        ]
+        return total, weight, jax.tree.unflatten(jax.tree.structure(model), found), memory
+
+    def step(state: TrainState, batch: PyTree) -> tuple[TrainState, StepMetrics]:
+        specs = state_specs(state, mesh, sharded=sharded)
+        # Of an axis that shares the model only the compiler knows.
+        dims = [spec.index(AXIS) if AXIS in spec else None for spec in jax.tree.leaves(specs.model)]
+        by_row = jax.tree.map(
+            lambda spec: jax.P(*(entry if entry == AXIS else None for entry in spec)), specs.model
+        )
+        split = jax.shard_map(
+            partial(gradients, dims),
+            mesh=mesh,
+            in_specs=(by_row, jax.P(AXIS), jax.P(AXIS), jax.P(AXIS)),
+            out_specs=(jax.P(), jax.P(), by_row, jax.P(AXIS)),
+            axis_names=set(shared),
+        )
+        # Drawn for the whole batch: noise does not depend on the number of devices.
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 2), state.step)
+        keys = jax.random.split(key, task.batch_size)
+        total, weight, gradient, memory = split(state.model, state.memory, batch, keys)
         # Padded sequences of a batch weigh nothing, and there may be no others.
         share = 1 / jnp.maximum(weight, jnp.finfo(jnp.float32).tiny)
         loss, gradient = total * share, jax.tree.map(lambda leaf: leaf * share, gradient)
@@ -124,25 +179,32 @@ def make_train_step(
             step=state.step + 1,
             broken_at=jnp.where(broken, state.step + 1, state.broken_at),
         )
-        return state, StepMetrics(loss, norm)
-
-    split = jax.shard_map(
-        update,
-        mesh=mesh,
-        in_specs=(SPECS, jax.P(AXIS), jax.P(AXIS)),
-        out_specs=(SPECS, jax.P()),
-    )
-
-    def step(state: TrainState, batch: PyTree) -> tuple[TrainState, StepMetrics]:
-        # Drawn for the whole batch: noise does not depend on the number of devices.
-        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 2), state.step)
-        return split(state, batch, jax.random.split(key, task.batch_size))
+        stay = lambda spec, part: jax.lax.with_sharding_constraint(part, NamedSharding(mesh, spec))  # noqa: E731
+        return jax.tree.map(stay, specs, state), StepMetrics(loss, norm)
 
     return jax.jit(step, donate_argnums=0)
 
 
-def _in_parts(run: Callable, parts: int, rows: PyTree) -> tuple[PyTree, PyTree]:
-    """What `run` sums and what it returns by row, for rows that are taken in several parts."""
+def _whole(axes: tuple[str, ...], leaf: Array, dim: int | None) -> Array:
+    """A parameter on every device, each of which has a copy or the part along `dim`."""
+    if dim is not None:
+        leaf = jax.lax.all_gather(leaf, AXIS, axis=dim, tiled=True)
+        axes = tuple(axis for axis in axes if axis != AXIS)
+    return jax.lax.pcast(leaf, axes, to="varying") if axes else leaf
+
+
+def _share_of_sum(leaf: Array, dim: int, axes: tuple[str, ...]) -> Array:
+    """The part along `dim` of a sum over devices that a device keeps."""
+    part = jax.lax.psum_scatter(leaf, AXIS, scatter_dimension=dim, tiled=True)
+    others = tuple(axis for axis in axes if axis != AXIS)
+    return jax.lax.psum(part, others) if others else part
+
+
+def _in_parts(
+    run: Callable, parts: int, axes: tuple[str, ...], rows: PyTree
+) -> tuple[PyTree, PyTree]:
+    """What `run` sums and what it returns by row, for rows that are taken in several parts; sums
+    vary over some axes of the mesh."""
     if parts == 1:
         return run(*rows)
 
@@ -156,6 +218,6 @@ def _in_parts(run: Callable, parts: int, rows: PyTree) -> tuple[PyTree, PyTree]:
     split_rows = jax.tree.map(split, rows)
     shapes = jax.eval_shape(run, *jax.tree.map(lambda leaf: leaf[0], split_rows))[0]
     nothing = jax.tree.map(lambda one: jnp.zeros(one.shape, one.dtype), shapes)
-    start = jax.tree.map(lambda leaf: jax.lax.pcast(leaf, AXIS, to="varying"), nothing)
+    start = jax.tree.map(lambda leaf: jax.lax.pcast(leaf, axes, to="varying"), nothing)
     sums, after = jax.lax.scan(body, start, split_rows)
     return sums, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), after)

@@ -18,7 +18,7 @@ from seqjax.train.signals import StopSignals
 GRACE = 45.0
 """Seconds in which the others must have ended after one has."""
 
-PAUSE = 20.0
+PAUSE = 45.0
 """Seconds before a start among processes on other machines: what is left of them must be gone."""
 
 FIRST_SIGNAL = 128

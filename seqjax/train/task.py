@@ -33,7 +33,8 @@ class Task(Protocol):
     labels, means and scales), as JSON. A batch holds `batch_size` sequences, and a step reads
     `units` of `unit`.
 
-    `begin_with` is the model that training begins with, None for a new one.
+    `begin_with` is the model that training begins with, None for a new one. `splits_time` says
+    whether the loss of a sequence can be computed by several devices, each with a stretch of it.
 
     `memory` is the state that flows from one step into the next besides the parameters. It and
     batches are trees of arrays `(batch, ...)`, split over devices by their first axis.
@@ -47,6 +48,7 @@ class Task(Protocol):
     unit: str
     units: int
     begin_with: Any
+    splits_time: bool
 
     @property
     def criterion(self) -> Criterion:
@@ -78,7 +80,8 @@ class Task(Protocol):
     ) -> tuple[Array, Array, PyTree]:
         """`(total, weight, memory)` of the sequences of one device: the loss is total / weight.
 
-        `keys` is one key for each sequence, for noise.
+        `keys` is one key for each sequence, for noise. Where the mesh has an axis for time, a task
+        that splits it sums up the stretch of this device.
         """
         ...
 

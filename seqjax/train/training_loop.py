@@ -66,7 +66,14 @@ def train(task: Task, config: RunConfig, log: Callable[[str], None] = say) -> Ou
     require_same({f"the digest of {task.data_name}": content[:12]})
     mesh = _mesh(task, config)
     optimizer = build_optimizer(config.optimization, config.steps)
-    state = start(task, optimizer, seed=config.seed, dtype=config.dtype, mesh=mesh)
+    state = start(
+        task,
+        optimizer,
+        seed=config.seed,
+        dtype=config.dtype,
+        mesh=mesh,
+        sharded=config.sharded,
+    )
     data = {"name": task.data_name, "sha256": task.digest}
     if config.resume is None:
         folder = Path(from_first(lambda: str(new_folder(config.out, task.kind))))
@@ -95,6 +102,7 @@ def train(task: Task, config: RunConfig, log: Callable[[str], None] = say) -> Ou
         seed=config.seed,
         dtype=config.dtype,
         accumulate=config.accumulate,
+        sharded=config.sharded,
     )
     try:
         if config.resume is None:
@@ -113,9 +121,11 @@ def _mesh(task: Task, config: RunConfig) -> jax.sharding.Mesh:
     batch, parts = config.batch, config.accumulate
     rows = batch // parts if batch % parts == 0 and config.devices is None else batch
     mesh = make_mesh(rows, config.devices, time=config.time_devices, model=config.model_devices)
-    for axis, size in mesh.shape.items():
-        if axis != AXIS and size > 1:
-            raise InputError(f"--{axis}-devices {size}: `{task.kind}` splits batches only.")
+    if config.time_devices > 1 and not task.splits_time:
+        raise InputError(
+            f"--time-devices {config.time_devices}: `{task.kind}` splits batches and models, and "
+            "only `lm` time."
+        )
     share = batch // mesh.shape[AXIS]
     if share % parts:
         raise InputError(
@@ -245,7 +255,7 @@ class _Loop:
         """Scores a state, logs and saves it."""
         # Processors that round differently must not disagree on which step is the best.
         found = self.evaluate(state.model)
-        scores = from_first(lambda: found)
+        scores = from_first(lambda: {name: float(value) for name, value in found.items()})
         criterion = self.task.criterion
         cost = criterion.cost(scores[criterion.name])
         self.logs.write(step, **{f"validation_{name}": value for name, value in scores.items()})

@@ -63,10 +63,24 @@ FAULTS = (
         f"{laws('elman')} {EDGES}",
     ),
     Fault(
+        "devices join what was before in the wrong order",
+        "core",
+        "join(there, found), found) if seen",
+        "join(found, there), found) if seen",
+        "tests/engines/test_sequence_parallel.py -k 'one_device and lru'",
+    ),
+    Fault(
+        "a reset on one device does not reach the next",
+        "core",
+        "partial(select, forgets), composition.empty(carry), carry)",
+        "partial(select, forgets), carry, carry)",
+        "tests/engines/test_sequence_parallel.py -k 'one_device and learned_mlstm'",
+    ),
+    Fault(
         "truncation counts masked steps",
         "core",
-        "count = jax.lax.cumsum(valid.astype(jnp.int32)",
-        "count = jax.lax.cumsum(jnp.ones_like(valid, jnp.int32)",
+        "count = before + jax.lax.cumsum(valid.astype(jnp.int32)",
+        "count = before + jax.lax.cumsum(jnp.ones_like(valid, jnp.int32)",
         f"{all_laws('lstm')} {EDGES}",
     ),
     Fault(

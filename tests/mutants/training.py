@@ -53,9 +53,9 @@ FAULTS = (
     Fault(
         "gradients are not summed over devices",
         "train",
-        "total, weight, gradient = jax.lax.psum(sums, AXIS)",
-        "total, weight = jax.lax.psum(sums[:2], AXIS)\n        gradient ="
-        " jax.tree.map(lambda leaf: jax.lax.pmean(leaf, AXIS), sums[2])",
+        "total, weight, copied = jax.lax.psum((total, weight, copied), shared)",
+        "total, weight = jax.lax.psum((total, weight), shared)\n        copied ="
+        " jax.tree.map(lambda leaf: jax.lax.pmean(leaf, shared), copied)",
         STEP,
     ),
     Fault(

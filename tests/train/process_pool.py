@@ -36,6 +36,8 @@ def start(
 ) -> list[subprocess.Popen]:
     """One process in each folder; each runs the commands, all together, one after the other.
 
+    In the words of a command, `{process}` is the number of the process.
+
     What a process prints is in `out.txt` and `err.txt` of its folder, the exit status of each
     command in `status.json`.
     """
@@ -43,7 +45,11 @@ def start(
     for number, folder in enumerate(folders):
         shared = ["--distributed", "--coordinator", address, "--processes", str(len(folders)),
                   "--process", str(number)]  # fmt: skip
-        own = [[*command, *(shared if len(folders) > 1 else [])] for command in commands]
+        shared = shared if len(folders) > 1 else []
+        own = [
+            [*(word.replace("{process}", str(number)) for word in command), *shared]
+            for command in commands
+        ]
         with (folder / "out.txt").open("w") as out, (folder / "err.txt").open("w") as err:
             process = subprocess.Popen(
                 [sys.executable, "-m", "tests.train.process_pool", json.dumps(own)],

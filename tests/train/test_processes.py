@@ -15,14 +15,14 @@ TEXT = "the quick brown fox jumps over the lazy dog. " * 40
 
 def reading(text):
     return ["train", "lm", "--text", text, "--features", "8", "--embedding", "4", "--batch", "4",
-            "--time", "8", "--steps", "6", "--validate-every", "3", "--log-every", "1",
-            "--sample", "8", "--diagnose", "3", "--devices", "2"]  # fmt: skip
+            "--time", "8", "--steps", "6", "--validate-every", "6", "--log-every", "1",
+            "--sample", "8", "--diagnose", "6", "--devices", "2", "--cell", "elman"]  # fmt: skip
 
 
 LM = reading("text.txt")
 CLASSIFY = ["train", "classify", "--train", "reviews.csv", "--text", "text", "--features", "4",
-            "--embedding", "4", "--batch", "6", "--steps", "6", "--validate-every", "3",
-            "--log-every", "1", "--buckets", "1", "--devices", "2"]  # fmt: skip
+            "--embedding", "4", "--batch", "6", "--steps", "6", "--validate-every", "6",
+            "--log-every", "1", "--buckets", "1", "--devices", "2", "--cell", "elman"]  # fmt: skip
 
 
 def reviews(path):
@@ -49,6 +49,7 @@ def both(tmp_path_factory):
     commands = {
         "lm": [*LM, "--out", str(top / "lm")],
         "other": [*reading("other.txt"), "--out", str(top / "other")],
+        "options": [*LM, "--seed", "{process}", "--out", str(top / "options")],
         "missing": [*reading("missing.txt"), "--out", str(top / "missing")],
         "classify": [*CLASSIFY, "--out", str(top / "classify")],
         "evaluate": ["evaluate", str(top / "classify"), "--input", "reviews.csv"],
@@ -58,7 +59,7 @@ def both(tmp_path_factory):
     processes = start(list(commands.values()), folders)
     try:
         for process in processes:
-            process.wait(timeout=200)
+            process.wait(timeout=600)
     finally:
         for process in processes:
             process.kill()
@@ -122,6 +123,7 @@ def test_evaluation_and_prediction_are_those_of_one_process(both, tmp_path, monk
     [
         ("other", ["In process 1: the digest of other.txt is ", "the digest of other.txt is "]),
         ("missing", ["In process 1: ", "missing.txt"]),
+        ("options", ["In process 1: --seed is 1, and 0 in process 0.", "--seed is 1, and 0"]),
     ],
 )
 def test_what_differs_is_found_at_the_start(both, name, messages):

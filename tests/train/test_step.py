@@ -9,6 +9,7 @@ import optax
 import pytest
 
 import seqjax as sj
+from seqjax.core.errors import InputError
 from seqjax.data.documents import Document
 from seqjax.data.streams import start_positions, window
 from seqjax.data.tokenizer import corpus_of
@@ -35,8 +36,10 @@ def prepare(monkeypatch):
     texts = Texts("documents", DOCUMENTS, DOCUMENTS)
     monkeypatch.setattr(lm, "find_texts", lambda config, log: texts)
 
-    def prepare(devices=2, optimizer=None, accumulate=1, **model):
-        mesh = make_mesh(STREAMS, devices)
+    def prepare(
+        devices=2, optimizer=None, accumulate=1, sharded=False, time=1, model_devices=1, **model
+    ):
+        mesh = make_mesh(STREAMS, devices, time=time, model=model_devices)
         config = lm.LanguageConfig(
             model=LanguageModelConfig(
                 **({"cell": "gru", "features": 8, "embedding": 4, "dropout": 0.0} | model)
@@ -46,9 +49,15 @@ def prepare(monkeypatch):
         )
         task = lm.LanguageTask(config, print)
         optimizer = optimizer or build_optimizer(OptimizerConfig(), 100)
-        state = start(task, optimizer, seed=0, dtype="float32", mesh=mesh)
+        state = start(task, optimizer, seed=0, dtype="float32", mesh=mesh, sharded=sharded)
         step = make_train_step(
-            task, optimizer, mesh, seed=0, dtype="float32", accumulate=accumulate
+            task,
+            optimizer,
+            mesh,
+            seed=0,
+            dtype="float32",
+            accumulate=accumulate,
+            sharded=sharded,
         )
         return step, state, task.batches(0, mesh)
 
@@ -238,6 +247,52 @@ def test_gradients_are_summed_over_devices_once_and_outside_the_loops(prepare, a
             assert not inside, line
             found += 1
     assert found >= 1
+
+
+def trained(step, state, batches, steps=3):
+    for _ in range(steps):
+        state, metrics = step(state, next(batches))
+    return jax.device_get((state.model, metrics))
+
+
+def close(got, wanted):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), got, wanted)
+
+
+def test_parameters_on_devices_that_share_the_batch(prepare):
+    """Each keeps a quarter, gathers all before the loops, and gets its share of the gradient."""
+    whole = prepare(1, features=48)
+    step, state, batches = prepare(4, features=48, accumulate=1, sharded=True)
+    weights = state.model.rnn.variables["recurrent"].get_value()
+    assert weights.sharding.shard_shape(weights.shape) == (12, 3, 48)
+    moments = [leaf for leaf in jax.tree.leaves(state.optimizer) if leaf.shape == weights.shape]
+    assert moments and all(leaf.sharding == weights.sharding for leaf in moments)
+    program = step.lower(state, next(batches)).compile().as_text()
+    _, state, batches = prepare(4, features=48, sharded=True)
+    close(trained(step, state, batches), trained(*whole))
+    lines = [
+        line for line in program.splitlines() if re.search(r" (all-\w+|reduce-scatter)\(", line)
+    ]
+    assert any("all-gather(" in line for line in lines)
+    assert not [line for line in lines if "while/body" in line]
+
+
+def test_models_on_devices_that_share_it(prepare):
+    """Heads of memories, and tokens of the vocabulary, on devices of their own."""
+    model = {"cell": "mlstm", "features": 8, "embedding": 8, "cell_options": ("heads=2",)}
+    whole = prepare(1, **model)
+    step, state, batches = prepare(2, model_devices=2, **model)
+    close(trained(step, state, batches), trained(*whole))
+
+
+def test_time_on_devices_that_share_it(prepare):
+    """States of the streams flow on from the last stretch of a window to the first of the next."""
+    model = {"cell": "minimal_gru", "features": 16, "layers": 2, "dropout": 0.3}
+    whole = prepare(1, **model)
+    split = prepare(2, time=2, sharded=True, accumulate=2, **model)
+    close(trained(*split), trained(*whole))
+    with pytest.raises(InputError, match="--time-devices: .*gru.* is none of them"):
+        trained(*prepare(2, time=2))
 
 
 def test_the_first_broken_step_is_remembered(prepare):

@@ -12,14 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
+from seqjax.core.device_axis import is_bound
 from seqjax.core.errors import InputError
 from seqjax.core.noise import seed_carry
 from seqjax.core.types import Array, DTypeLike
-from seqjax.data.corpora import Corpus
 from seqjax.data.examples import Example
 from seqjax.data.streams import check_length, start_positions, window
 from seqjax.data.tokenizer import Tokenizer, decoded
 from seqjax.decode.sampling import check_sampling, generate
+from seqjax.engines.methods import SequenceParallel
 from seqjax.losses import cross_entropy
 from seqjax.metrics import bits_per_character, compressed_bits_per_character
 from seqjax.nn.language_model import LanguageModel
@@ -27,6 +28,7 @@ from seqjax.train.bounds import NonNegativeInt, PositiveInt
 from seqjax.train.commands import EvaluateConfig, GenerateConfig, Log, Report, TaskCommands
 from seqjax.train.config import RunConfig, option
 from seqjax.train.devices import (
+    TIME_AXIS,
     make_mesh,
     multiple_of_processes,
     own_rows,
@@ -39,7 +41,7 @@ from seqjax.train.run_folder import SavedRun, load_model, load_run
 from seqjax.train.saved_config import differences
 from seqjax.train.task import Criterion
 from seqjax.train.text_evaluator import BATCH, Evaluator, is_scored
-from seqjax.train.texts import TextConfig, Texts, documents_in, find_texts
+from seqjax.train.texts import TextConfig, documents_in, find_texts, texts_to_score
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +77,7 @@ class LanguageTask:
     """
 
     kind = "lm"
+    splits_time = True
 
     def __init__(self, config: LanguageConfig, log: Log, run: SavedRun | None = None):
         self.config = config
@@ -140,8 +143,17 @@ class LanguageTask:
             yield put_rows(tokens, mesh, self.batch_size)
 
     def loss(self, model, memory, batch, keys):
+        split = is_bound(TIME_AXIS)
+        batch = _stretch(batch) if split else batch
         inputs, targets = batch[:, :-1].astype(jnp.int32), batch[:, 1:].astype(jnp.int32)
-        carry, logits = model(inputs, memory.carry, resets=inputs == self.tokenizer.boundary)
+        options = {"method": SequenceParallel(TIME_AXIS)} if split else {}
+        resets = inputs == self.tokenizer.boundary
+        try:
+            carry, logits = model(inputs, memory.carry, resets=resets, **options)
+        except ValueError as error:
+            if split and "stretches of time compose" in str(error):
+                raise InputError(f"--time-devices: {error}") from None
+            raise
         return cross_entropy(logits, targets), jnp.float32(targets.size), Streams(carry)
 
     def training_metrics(self, loss: float) -> dict[str, float]:
@@ -212,12 +224,11 @@ def evaluate(run: SavedRun, config: EvaluateConfig, log: Log) -> Report:
     trained: Any = run.config
     model, tokenizer, step = load(run, config.checkpoint)
     if config.text:
-        documents, where = documents_in(config.text, trained.data.suffixes), ""
-        texts = Texts("", [], documents)
-        corpus = Corpus.of(tokenizer, documents)
+        texts, where = texts_to_score(config.text, trained.data, log), ""
     else:
         texts = find_texts(trained.data, log)
-        corpus, where = texts.corpora(tokenizer).held_out, f" of {texts.name}"
+        where = f" of {texts.name}"
+    corpus = texts.corpora(tokenizer).held_out
     mesh = make_mesh(multiple_of_processes(BATCH), None)
     model = put_whole(model, NamedSharding(mesh, jax.P()))
     recipe = Recipe.restore(run.preprocessing)
@@ -313,3 +324,16 @@ LM = TaskCommands(
     generate=write,
     continued=continued,
 )
+
+
+def _stretch(tokens: Array) -> Array:
+    """The steps of this device, and the one after them, of all steps of a window."""
+    devices, steps = jax.lax.axis_size(TIME_AXIS), tokens.shape[1] - 1
+    if steps % devices:
+        raise InputError(
+            f"--time-devices {devices} does not divide --time {steps}; every device takes the same "
+            "number of steps."
+        )
+    own = steps // devices
+    first = jax.lax.axis_index(TIME_AXIS) * own
+    return jax.lax.dynamic_slice_in_dim(tokens, first, own + 1, axis=1)

@@ -155,6 +155,7 @@ class SyntheticTask:
     kind = "synthetic"
     unit = "step"
     begin_with = None
+    splits_time = False
     digest = "drawn anew in every step"
 
     def __init__(self, config: SyntheticConfig, log: Log, run: SavedRun | None = None):
