@@ -40,12 +40,15 @@ from seqjax.engines.methods import (
     Auto,
     Chunked,
     Fused,
+    Newton,
     PipelineParallel,
     Plain,
     Recompute,
     SequenceParallel,
     Store,
 )
+from seqjax.engines.newton_report import newton_report
+from seqjax.engines.newton_rounds import NewtonReport
 from seqjax.engines.scan import scan, snapshots, trajectory
 from seqjax.engines.scan_sum import scan_sum
 
@@ -65,6 +68,8 @@ __all__ = [
     "LogScaled",
     "MatrixState",
     "MemoryReport",
+    "Newton",
+    "NewtonReport",
     "PipelineParallel",
     "Plain",
     "Precision",
@@ -95,6 +100,7 @@ __all__ = [
     "log_scaled",
     "matrix_state",
     "memory_report",
+    "newton_report",
     "nn",
     "on_slice",
     "parameter_kinds",

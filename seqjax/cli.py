@@ -62,7 +62,8 @@ STOPPED = 128
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command and returns its exit status: 0, 2 for an error, 128 + signal."""
+    """Runs a command and returns its exit status: 0, 2 for an error, 128 + signal, 75 where
+    another process of the same run ended or hangs."""
     arguments = sys.argv[1:] if arguments is None else arguments
     _escape_unencodable(sys.stdout, sys.stderr)
     command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])

@@ -16,7 +16,7 @@ from tests.matrix_cells import CELLS as MATRIX_CELLS
 IN_FEATURES = 3
 
 
-PLAIN = ("plain", "auto")
+PLAIN = ("plain", "auto", "newton")
 WITH_KEYS = (*PLAIN, "recompute", "store")
 GATED = (*WITH_KEYS, "fused")
 LINEAR = (*PLAIN, "fused", "associative", "chunked")

@@ -36,13 +36,13 @@ def chosen(names: Sequence[str]) -> list[str]:
 
 
 def known(methods: Sequence[str]) -> tuple[str, ...]:
-    """The methods that are meant. If none is named, those that are more than interpreted here. The
-    plain loop is always among them."""
+    """The methods that are meant. If none is named, those that `auto` may pick here: no kernels
+    that are interpreted, and no Newton's method. The plain loop is always among them."""
     unknown = set(methods) - set(METHODS)
     if unknown:
         raise InputError(f"--methods: {sorted(unknown)} are none of {list(METHODS)}.")
-    kernels = jax.default_backend() == "tpu"
-    meant = methods or [name for name in METHODS if kernels or name != "fused"]
+    never = {"newton"} if jax.default_backend() == "tpu" else {"newton", "fused"}
+    meant = methods or [name for name in METHODS if name not in never]
     return ("plain", *(name for name in METHODS if name != "plain" and name in meant))
 
 

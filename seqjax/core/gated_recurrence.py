@@ -114,6 +114,11 @@ class Gated:
         return own + tuple(name for name, _ in self.parameters)
 
     @property
+    def state_blocks(self) -> int:
+        """The blocks of the recurrent weights, unless something else mixes their units."""
+        return 1 if self.layer_norm or self.projection is not None else self.blocks
+
+    @property
     def summed_gates(self) -> frozenset[int]:
         """The gates i of which `update` and `modulate` see only the sum `x[i] + r[i]`."""
         return frozenset() if self.layer_norm else self._seen[0]

@@ -74,6 +74,12 @@ class Recurrence(Protocol):
         """Whether the step uses traced numbers that are not among its arguments."""
         ...
 
+    @property
+    def state_blocks(self) -> int:
+        """Into how many blocks each leaf of the state falls, such that in a step the new numbers of
+        a block depend on no old ones of another."""
+        ...
+
     def flat(self, params: Params) -> Params:
         """The parameters as all other methods take them: each product's weights as it reads them.
 

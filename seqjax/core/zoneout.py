@@ -133,6 +133,10 @@ class _ZoneoutParts:
         return self.inner.summed_gates
 
     @property
+    def state_blocks(self) -> int:
+        return self.inner.state_blocks
+
+    @property
     def closes_over_traced(self) -> bool:
         return self.inner.closes_over_traced
 

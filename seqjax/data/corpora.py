@@ -54,7 +54,8 @@ class Corpus:
         """
         text = "".join(text for _, text in documents)
         names = [name for name, _ in documents]
-        tokens = corpus_of(tokenizer, documents)
+        nothing = np.zeros(0, tokenizer.dtype)
+        tokens = corpus_of(tokenizer, documents) if documents else nothing
         counts = np.bincount(tokens, minlength=len(tokenizer))
         return cls(tokens, counts, len(text), len(documents), names, text)
 
@@ -118,4 +119,6 @@ def open_corpus(path: Path, tokenizer: Tokenizer) -> Corpus:
     """What a `CorpusFile` wrote; its tokens are mapped and not read."""
     facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     counts = np.array(facts.pop("counts"), np.int64)
-    return Corpus(np.memmap(path, tokenizer.dtype, mode="r"), counts, **facts)
+    nothing = np.zeros(0, tokenizer.dtype)
+    tokens = np.memmap(path, tokenizer.dtype, mode="r") if path.stat().st_size else nothing
+    return Corpus(tokens, counts, **facts)

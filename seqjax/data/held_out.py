@@ -19,7 +19,7 @@ class HeldOut:
 
     Args:
       documents: how many there are.
-      fraction: share to hold out, of the documents or of the characters, between 0 and 1.
+      fraction: share to hold out, of the documents or of the characters, above 0; 1 for all.
       lengths: characters of each, of fewer than three documents.
     """
 
@@ -31,7 +31,7 @@ class HeldOut:
     def plan(cls, read: Callable[[], NamedPieces], fraction: float) -> "HeldOut":
         """The split of what `read` gives; texts are looked into if there are fewer than three."""
         count = sum(1 for _ in read())
-        if count >= 3:
+        if count >= 3 or fraction == 1:
             return cls(count, fraction)
         return cls(count, fraction, tuple(sum(map(len, pieces)) for _, pieces in read()))
 
@@ -42,7 +42,7 @@ class HeldOut:
         """
         if not self.lengths:
             chosen = self._chosen()
-            following = next(chosen)
+            following = next(chosen, None)
             for index, (name, pieces) in enumerate(documents):
                 held_out = index == following
                 following = next(chosen, None) if held_out else following
@@ -57,6 +57,8 @@ class HeldOut:
 
     def _chosen(self) -> Iterator[int]:
         """The held-out documents by their number, of at least three."""
+        if self.fraction == 1:
+            return iter(range(self.documents))
         count = min(self.documents - 1, max(1, round(self.documents * self.fraction)))
         return ((2 * i + 1) * self.documents // (2 * count) for i in range(count))
 

@@ -11,6 +11,7 @@ from seqjax.core.matrix import MatrixRecurrence
 from seqjax.core.programs import closed_over
 from seqjax.core.recurrence import AnyStep, Recurrence
 from seqjax.core.steps import Run, Steps, batch_shape_of, is_symbolic, time_of, zero_masked
+from seqjax.core.trees import floats
 from seqjax.core.types import Carry, Inputs, Params
 from seqjax.engines.any_steps import any_steps
 from seqjax.engines.chunkwise import chunkwise
@@ -25,6 +26,7 @@ from seqjax.engines.methods import (
     Chunked,
     Fused,
     Method,
+    Newton,
     Plain,
     Recompute,
     SequenceParallel,
@@ -32,6 +34,7 @@ from seqjax.engines.methods import (
     as_method,
     spell_method,
 )
+from seqjax.engines.newton import newton
 from seqjax.engines.sequence_parallel import sequence_parallel
 from seqjax.engines.sequential import sequential
 from seqjax.engines.stretches import in_checkpoints, with_snapshots
@@ -103,6 +106,11 @@ def _run(
                 "takes names for them), or use method='auto', which goes the plain way then."
             )
         structure = None
+    if isinstance(method, Newton):
+        if isinstance(structure, Diagonal | MatrixRecurrence) or not floats(carry):
+            method = Auto()  # One round solves what is affine.
+        elif cell.sequence is None or isinstance(structure, Recurrence | AnyStep):
+            return newton(method, cell, *parts)[0]
     if isinstance(structure, Diagonal) and isinstance(method, _DIAGONAL):
         return diagonal(method, structure, *parts)
     if isinstance(structure, Recurrence) and isinstance(method, Auto) and wins(params, carry, xs):

@@ -80,6 +80,7 @@ def scan(
         that are linear in their state: all steps at once by a `lax.associative_scan`, or a loop
         over chunks of time with dense work inside, which stores the states between tiles of
         chunks and computes the rest again. A state that is a matrix goes in chunks only.
+        `sj.Newton`, `"newton"`, solves for all states of a nonlinear cell at once.
         `"auto"` picks by size and device what is fastest for each part of a cell, and goes the
         plain way where there is no other.
 

@@ -1,6 +1,7 @@
 """Which devices share the work, and how arrays come onto them and back."""
 
 import contextlib
+import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -63,11 +64,16 @@ def make_mesh(batch: int, devices: int | None, *, time: int = 1, model: int = 1)
         devices = next(fitting, 0)
     if devices * second > most * processes:
         raise InputError(f"--devices {devices}: {where} {most * processes // second} to share it.")
-    if not devices or devices * second % processes:
+    fit = processes // math.gcd(processes, second)
+    if devices % fit:
         raise InputError(
-            f"--batch {batch} on {processes} processes with {most} devices each: every process "
-            "takes the same number of sequences. Choose a batch that is a multiple of "
-            f"{max(1, processes // second)}."
+            f"--devices {devices}: {processes} processes take the same number of devices each; "
+            f"choose a multiple of {fit}."
+        )
+    if not devices:
+        raise InputError(
+            f"--batch {batch}: {processes} processes take the same number of sequences each; "
+            f"choose a multiple of {fit}."
         )
     if batch % devices:
         raise InputError(

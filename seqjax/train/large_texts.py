@@ -71,6 +71,8 @@ class LargeTexts:
     @functools.cached_property
     def _folder(self) -> Path:
         """Named by the content of the files and how it is split."""
+        size = sum(path.stat().st_size for path in self.files)
+        self.log(f"reading {size / 1e9:.1f} GB in {len(self.files):,} files of {self.name}")
         found = hashlib.sha256(f"{FORM} {self.fraction}".encode())
         for path in self.files:
             try:

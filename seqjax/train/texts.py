@@ -93,13 +93,7 @@ def documents_in(paths: Sequence[Path], suffixes: Sequence[str]) -> list[Documen
 def find_texts(config: TextConfig, log: Callable[[str], None]) -> Texts | LargeTexts:
     """The user's texts, or the plays of Shakespeare, or else what Python carries."""
     if config.text:
-        name, files = ", ".join(map(str, config.text)), text_files(config.text, config.suffixes)
-        if sum(path.stat().st_size for path in files) > IN_MEMORY:
-            read = functools.partial(named_pieces, files)
-            cache = config.token_cache or default_cache()
-            return LargeTexts(name, tuple(files), read, config.held_out, cache, log)
-        documents = documents_in(files, config.suffixes)
-        return Texts(name, *split_documents(documents, config.held_out))
+        return _texts_of(config.text, config, config.held_out, log)
     source = sources.SHAKESPEARE
     if sources.is_installed(source):
         documents = sources.load(source)
@@ -117,6 +111,25 @@ def find_texts(config: TextConfig, log: Callable[[str], None]) -> Texts | LargeT
         "the Python language reference",
         *split_documents(sources.python_reference(), config.held_out),
     )
+
+
+def texts_to_score(
+    paths: Sequence[Path], config: TextConfig, log: Callable[[str], None]
+) -> Texts | LargeTexts:
+    """The texts of some files, of which all is held out."""
+    return _texts_of(paths, config, 1.0, log)
+
+
+def _texts_of(
+    paths: Sequence[Path], config: TextConfig, held_out: float, log: Callable[[str], None]
+) -> Texts | LargeTexts:
+    """The texts of some files, a share of which is held out."""
+    name, files = ", ".join(map(str, paths)), text_files(paths, config.suffixes)
+    if sum(path.stat().st_size for path in files) > IN_MEMORY:
+        read = functools.partial(named_pieces, files)
+        cache = config.token_cache or default_cache()
+        return LargeTexts(name, tuple(files), read, held_out, cache, log)
+    return Texts(name, *split_documents(documents_in(files, config.suffixes), held_out))
 
 
 def default_cache() -> Path:

@@ -255,7 +255,7 @@ class _Loop:
         """Scores a state, logs and saves it."""
         # Processors that round differently must not disagree on which step is the best.
         found = self.evaluate(state.model)
-        scores = from_first(lambda: found)
+        scores = from_first(lambda: {name: float(value) for name, value in found.items()})
         criterion = self.task.criterion
         cost = criterion.cost(scores[criterion.name])
         self.logs.write(step, **{f"validation_{name}": value for name, value in scores.items()})

@@ -20,7 +20,16 @@ def params():
 
 
 def test_a_name_is_the_method_with_its_defaults():
-    classes = [sj.Auto, sj.Plain, sj.Recompute, sj.Store, sj.Fused, sj.Associative, sj.Chunked]
+    classes = [
+        sj.Auto,
+        sj.Plain,
+        sj.Recompute,
+        sj.Store,
+        sj.Fused,
+        sj.Associative,
+        sj.Chunked,
+        sj.Newton,
+    ]
     assert [as_method(name) for name in METHODS] == [make() for make in classes]
     assert as_method(sj.Store(tile=3)) == sj.Store(3) != as_method("store")
     assert len({*BY_NAME.values(), *(make() for make in classes)}) == len(METHODS)

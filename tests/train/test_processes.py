@@ -15,14 +15,14 @@ TEXT = "the quick brown fox jumps over the lazy dog. " * 40
 
 def reading(text):
     return ["train", "lm", "--text", text, "--features", "8", "--embedding", "4", "--batch", "4",
-            "--time", "8", "--steps", "6", "--validate-every", "3", "--log-every", "1",
-            "--sample", "8", "--diagnose", "3", "--devices", "2"]  # fmt: skip
+            "--time", "8", "--steps", "6", "--validate-every", "6", "--log-every", "1",
+            "--sample", "8", "--diagnose", "6", "--devices", "2", "--cell", "elman"]  # fmt: skip
 
 
 LM = reading("text.txt")
 CLASSIFY = ["train", "classify", "--train", "reviews.csv", "--text", "text", "--features", "4",
-            "--embedding", "4", "--batch", "6", "--steps", "6", "--validate-every", "3",
-            "--log-every", "1", "--buckets", "1", "--devices", "2"]  # fmt: skip
+            "--embedding", "4", "--batch", "6", "--steps", "6", "--validate-every", "6",
+            "--log-every", "1", "--buckets", "1", "--devices", "2", "--cell", "elman"]  # fmt: skip
 
 
 def reviews(path):
@@ -59,7 +59,7 @@ def both(tmp_path_factory):
     processes = start(list(commands.values()), folders)
     try:
         for process in processes:
-            process.wait(timeout=200)
+            process.wait(timeout=600)
     finally:
         for process in processes:
             process.kill()

@@ -16,7 +16,6 @@ from seqjax.core.device_axis import is_bound
 from seqjax.core.errors import InputError
 from seqjax.core.noise import seed_carry
 from seqjax.core.types import Array, DTypeLike
-from seqjax.data.corpora import Corpus
 from seqjax.data.examples import Example
 from seqjax.data.streams import check_length, start_positions, window
 from seqjax.data.tokenizer import Tokenizer, decoded
@@ -42,7 +41,7 @@ from seqjax.train.run_folder import SavedRun, load_model, load_run
 from seqjax.train.saved_config import differences
 from seqjax.train.task import Criterion
 from seqjax.train.text_evaluator import BATCH, Evaluator, is_scored
-from seqjax.train.texts import TextConfig, Texts, documents_in, find_texts
+from seqjax.train.texts import TextConfig, documents_in, find_texts, texts_to_score
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,12 +224,11 @@ def evaluate(run: SavedRun, config: EvaluateConfig, log: Log) -> Report:
     trained: Any = run.config
     model, tokenizer, step = load(run, config.checkpoint)
     if config.text:
-        documents, where = documents_in(config.text, trained.data.suffixes), ""
-        texts = Texts("", [], documents)
-        corpus = Corpus.of(tokenizer, documents)
+        texts, where = texts_to_score(config.text, trained.data, log), ""
     else:
         texts = find_texts(trained.data, log)
-        corpus, where = texts.corpora(tokenizer).held_out, f" of {texts.name}"
+        where = f" of {texts.name}"
+    corpus = texts.corpora(tokenizer).held_out
     mesh = make_mesh(multiple_of_processes(BATCH), None)
     model = put_whole(model, NamedSharding(mesh, jax.P()))
     recipe = Recipe.restore(run.preprocessing)
