@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import jax.numpy as jnp
 
 from seqjax.cells.attentive import AttentiveParameters, AttentiveState, attend_to, attentive
+from seqjax.cells.clocks import ClockworkState, PhasedLSTMState, clockwork, phased_lstm
 from seqjax.cells.convolutional import (
     ConvLSTMState,
     conv_gru,
@@ -24,11 +25,13 @@ from seqjax.cells.delta import (
     gated_delta_net_block,
     kimi_delta_attention,
 )
+from seqjax.cells.differential_equations import CoRNNState, LEMState, antisymmetric, cornn, lem
 from seqjax.cells.elman import elman
 from seqjax.cells.griffin import griffin_block, rg_lru
 from seqjax.cells.gru import gru
 from seqjax.cells.latent_attention import latent_attention
 from seqjax.cells.linear_attention import gated_linear_attention, hgrn2, linear_attention
+from seqjax.cells.liquid import cfc, ltc
 from seqjax.cells.lmu import LegendreState, lmu
 from seqjax.cells.lstm import LSTMState, lstm
 from seqjax.cells.mamba import mamba, mamba_block, s6
@@ -37,11 +40,13 @@ from seqjax.cells.minimal import minimal_gru, minimal_gru_block, minimal_lstm
 from seqjax.cells.minimal_gated import minimal_gated
 from seqjax.cells.mlstm import mlstm, mlstm_block
 from seqjax.cells.mlstm_layer import mlstm_layer
+from seqjax.cells.multiplicative import multiplicative_lstm
 from seqjax.cells.qrnn import indrnn, qrnn, sru
 from seqjax.cells.retention import retention, retention_block
 from seqjax.cells.rwkv import rwkv4_block, rwkv4_channel_mix, rwkv4_time_mix
 from seqjax.cells.rwkv6 import rwkv6_block, rwkv6_channel_mix, rwkv6_time_mix
 from seqjax.cells.rwkv7 import rwkv7_block, rwkv7_channel_mix, rwkv7_time_mix
+from seqjax.cells.single_gate import fast_grnn, janet, li_gru, star, ugrnn
 from seqjax.cells.sliding_window_attention import attention_block, sliding_window_attention
 from seqjax.cells.slstm import SLSTMState, slstm, slstm_block, slstm_layer
 from seqjax.cells.state_space import lru, s4d, s5
@@ -111,6 +116,19 @@ CATALOGUE = (
     Entry(lstm, "gated", beside=(LSTMState,), timed=_as_it_is),
     Entry(minimal_gated, "gated"),
     Entry(indrnn, "gated", timed=lambda features: {"activation": jnp.tanh}),
+    Entry(ugrnn, "gated"),
+    Entry(janet, "gated"),
+    Entry(li_gru, "gated"),
+    Entry(fast_grnn, "gated"),
+    Entry(star, "gated"),
+    Entry(multiplicative_lstm, "gated"),
+    Entry(phased_lstm, "gated", beside=(PhasedLSTMState,)),
+    Entry(clockwork, "gated", beside=(ClockworkState,)),
+    Entry(lem, "gated", beside=(LEMState,)),
+    Entry(cornn, "gated", beside=(CoRNNState,)),
+    Entry(antisymmetric, "gated"),
+    Entry(cfc, "gated"),
+    Entry(ltc, "gated"),
     Entry(slstm, "gated", beside=(SLSTMState,), timed=_with_heads),
     Entry(slstm_layer, "gated"),
     Entry(minimal_gru, "linear", timed=_as_it_is),

@@ -80,6 +80,113 @@ def minimal_gated(p):
     return sj.minimal_gated(F, reset="before"), params
 
 
+def two_gates(p, order=(0, 1)):
+    """Parameters of torchrecurrent, with the gates in our order."""
+    gates = list(order)
+    return {
+        "input": p["weight_ih"].reshape(2, F, -1)[gates].transpose(2, 0, 1),
+        "recurrent": p["weight_hh"].reshape(2, F, F)[gates].transpose(2, 0, 1),
+        "bias": (p["bias_ih"] + p["bias_hh"]).reshape(2, F)[gates],
+    }
+
+
+def ugrnn(p):
+    return sj.ugrnn(F), two_gates(p, (1, 0))
+
+
+def janet(p):
+    return sj.janet(F, beta=float(p["beta"])), two_gates(p), lambda h: {"end": h}
+
+
+def li_gru(p):
+    return sj.li_gru(F), two_gates(p)
+
+
+def fast_grnn(p):
+    gate, candidate = (p["bias_ih"] + p["bias_hh"]).reshape(2, F)
+    params = {
+        "input": p["weight_ih"].T[:, None],
+        "recurrent": p["weight_hh"].T[:, None],
+        "bias": gate[None],
+        "candidate_bias": candidate - gate,
+        "zeta": np.repeat(p["zeta"], F),
+        "nu": np.repeat(p["nu"], F),
+    }
+    return sj.fast_grnn(F), params
+
+
+def star(p):
+    bias = p["bias_ih"].reshape(2, F)
+    params = {
+        "input": p["weight_ih"].reshape(2, F, -1)[::-1].transpose(2, 0, 1),
+        "recurrent": p["weight_hh"].T,
+        "bias": np.stack([bias[1] + p["bias_hh"], bias[0]]),
+    }
+    return sj.star(F), params
+
+
+def multiplicative_lstm(p):
+    # The package stores the product with h apart from those with m.
+    recurrent = np.concatenate([p["weight_hh"], p["weight_mh"]]).reshape(5, F, F)
+    params = {
+        "input": p["weight_ih"].reshape(5, F, -1).transpose(2, 0, 1),
+        "recurrent": recurrent.transpose(2, 0, 1),
+        "bias": (p["bias_ih"] + np.concatenate([np.zeros(F), p["bias_mh"]])).reshape(5, F),
+    }
+    return sj.multiplicative_lstm(F), params, lambda carry: {"end": carry.cell}
+
+
+def cornn(p):
+    params = {
+        "input": p["weight_ih"].T,
+        "recurrent": p["weight_hh"].T,
+        "velocity": p["weight_ch"].T,
+        "bias": p["bias_ih"] + p["bias_hh"] + p["bias_ch"],
+    }
+    return sj.cornn(F, dt=0.1), params, lambda carry: {"end": carry.velocity}
+
+
+def antisymmetric(p):
+    params = {
+        "input": p["weight_ih"].T[:, None],
+        "recurrent": p["weight_hh"].T,
+        "bias": (p["bias_ih"] + p["bias_hh"])[None],
+    }
+    return sj.antisymmetric(F, epsilon=0.3, gamma=0.2), params
+
+
+def antisymmetric_gated(p):
+    gate, candidate = p["bias_ih"].reshape(2, F)
+    params = {
+        "input": p["weight_ih"].reshape(2, F, -1)[::-1].transpose(2, 0, 1),
+        "recurrent": p["weight_hh"].T,
+        "bias": np.stack([candidate + p["bias_hh"], gate]),
+    }
+    return sj.antisymmetric(F, gate=True, epsilon=0.3, gamma=0.2), params
+
+
+def cfc(p):
+    heads = ("ff1", "ff2", "time_a", "time_b")
+    inward, recurrent = np.split(p["backbone.0.weight"].T, [make_cells.INPUTS])
+    params = {
+        "input": inward,
+        "recurrent": recurrent,
+        "bias": p["backbone.0.bias"],
+        "gates": np.stack([p[f"{name}.weight"].T for name in heads], 1),
+        "gate_bias": np.stack([p[f"{name}.bias"] for name in heads]),
+    }
+    return sj.cfc(F, backbone=5), params
+
+
+def ltc(p):
+    names = {"weight": "w", "sigma": "sigma", "mu": "mu", "reversal": "erev"}
+    params = {
+        ours: np.concatenate([p[f"sensory_{theirs}"], p[theirs]]) for ours, theirs in names.items()
+    }
+    params |= {"capacitance": p["cm"], "leak": p["gleak"], "rest": p["vleak"]}
+    return sj.ltc(F), params
+
+
 def lru(p):
     params = {
         "nu": p["nu_log"],
@@ -496,6 +603,7 @@ def test_the_table_of_references_is_up_to_date():
     rows = (Path(__file__).parent / "README.md").read_text().splitlines()
     named = {name for row in rows for name in re.findall("`([a-z0-9_]+)`", row.split(" | ")[0])}
     assert {re.sub("_(linear|negative|sigmoid)$", "", case) for case in CASES} - named == {
+        "antisymmetric_gated",
         "rwkv7_model",
         *(f"window_attention_{model}" for model in ("gemma", "olmo", "qwen")),
         *(f"latent_attention_{model}" for model in ("deepseek", "kimi")),

@@ -154,20 +154,60 @@ def sru(width=FEATURES, *, peepholes=True):
     return width, function, weights
 
 
-def torch_recurrent(name: str):
+def torch_recurrent(name: str, states: int = 1, **options):
+    """A cell of torchrecurrent, which returns its state, or a tuple of two."""
     import torch
     import torchrecurrent
 
-    cell = getattr(torchrecurrent, name)(INPUTS, FEATURES).double()
+    cell = getattr(torchrecurrent, name)(INPUTS, FEATURES, **options).double()
+
+    def function(xs):
+        state, ys = (torch.zeros(BATCH, FEATURES),) * states, []
+        for x in xs.unbind(1):
+            state = cell(x, *state) if states == 1 else cell(x, state)
+            state = (state,) if states == 1 else state
+            ys.append(state[0])
+        return torch.stack(ys, 1), {"end": state[1]} if states == 2 else {}
+
+    return INPUTS, function, cell
+
+
+def cfc():
+    import torch
+    from ncps.torch import CfCCell
+
+    cell = CfCCell(INPUTS, FEATURES, backbone_units=5).double()
 
     def function(xs):
         h, ys = torch.zeros(BATCH, FEATURES), []
         for x in xs.unbind(1):
-            h = cell(x, h)
+            h, _ = cell(x, h, 1.0)
             ys.append(h)
         return torch.stack(ys, 1)
 
     return INPUTS, function, cell
+
+
+def ltc():
+    import torch
+    from ncps.torch import LTCCell
+    from ncps.wirings import FullyConnected
+
+    cell = LTCCell(
+        FullyConnected(FEATURES), INPUTS, input_mapping=None, output_mapping=None, epsilon=0.0,
+        implicit_param_constraints=True,
+    ).double()  # fmt: skip
+
+    def function(xs):
+        v, ys = torch.zeros(BATCH, FEATURES), []
+        for x in xs.unbind(1):
+            v, _ = cell(x, v)
+            ys.append(v)
+        return torch.stack(ys, 1)
+
+    # Not the masks of synapses that there are.
+    weights = {name: w for name, w in cell.named_parameters() if w.requires_grad}
+    return INPUTS, function, weights
 
 
 def lru():
@@ -688,6 +728,23 @@ CASES = {
     "sru_linear": functools.partial(sru, INPUTS, peepholes=False),
     "indrnn": functools.partial(torch_recurrent, "IndRNNCell"),
     "minimal_gated": functools.partial(torch_recurrent, "MGUCell"),
+    "ugrnn": functools.partial(torch_recurrent, "UGRNNCell"),
+    "janet": functools.partial(torch_recurrent, "JANETCell", 2),
+    "li_gru": functools.partial(torch_recurrent, "LiGRUCell"),
+    "fast_grnn": functools.partial(torch_recurrent, "FastGRNNCell", nonlinearity="sigmoid"),
+    "star": functools.partial(torch_recurrent, "STARCell"),
+    "multiplicative_lstm": functools.partial(
+        torch_recurrent, "MultiplicativeLSTMCell", 2, recurrent_bias=False
+    ),
+    "cornn": functools.partial(torch_recurrent, "coRNNCell", 2, gamma=2.7, epsilon=4.7, dt=0.1),
+    "antisymmetric": functools.partial(
+        torch_recurrent, "AntisymmetricRNNCell", epsilon=0.3, gamma=0.2
+    ),
+    "antisymmetric_gated": functools.partial(
+        torch_recurrent, "GatedAntisymmetricRNNCell", epsilon=0.3, gamma=0.2
+    ),
+    "cfc": cfc,
+    "ltc": ltc,
     "lru": lru,
     "s4d": s4d,
     "s5": s5,
