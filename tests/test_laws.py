@@ -31,7 +31,6 @@ THOROUGH = {
     "delta_net": (METHODS[MATRIX],),
     "attentive": ("auto",),
     "conv_lstm": ("auto",),
-    "all_together": ("auto",),
     "bidirectional": ("auto",),
     "dropout_variational": ("auto",),
 }
