@@ -57,7 +57,7 @@ def diagonal(
     step_bytes = max(1, tree_bytes((xs, jax.eval_shape(structure.project, params, xs))) // time)
     step_bytes += tree_bytes(carry)
     if isinstance(method, Auto):
-        runs_kernels = sizes.STATES_OF_BLOCK.here and suits_kernels(carry)
+        runs_kernels = sizes.STATES_OF_BLOCK.here and suits_kernels(params, carry, xs)
         method = Fused() if runs_kernels else Chunked()
     loop = None
     if isinstance(method, Fused):

@@ -17,6 +17,7 @@ from seqjax.engines.any_steps import any_steps
 from seqjax.engines.chunkwise import chunkwise
 from seqjax.engines.diagonal import diagonal
 from seqjax.engines.explained import batch_major_shapes, explained
+from seqjax.engines.fused.choice import varies
 from seqjax.engines.fused.fused_memory import fused_memory, memory_wins
 from seqjax.engines.fused.fused_steps import fused_gated, wins
 from seqjax.engines.gated_steps import gated_steps
@@ -111,6 +112,11 @@ def _run(
             method = Auto()  # One round solves what is affine.
         elif cell.sequence is None or isinstance(structure, Recurrence | AnyStep):
             return newton(method, cell, *parts)[0]
+    if isinstance(method, Fused) and varies(params, carry, xs):
+        raise ValueError(
+            f"scan: method={spell_method(method)} makes kernels, which jax.shard_map cannot type by "
+            "the axes that they vary over. Call it with check_vma=False, or use method='auto'."
+        )
     if isinstance(structure, Diagonal) and isinstance(method, _DIAGONAL):
         return diagonal(method, structure, *parts)
     if isinstance(structure, Recurrence) and isinstance(method, Auto) and wins(params, carry, xs):

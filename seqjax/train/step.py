@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding
 from seqjax.core.parameter_shardings import parameter_specs
 from seqjax.core.precision import Precision
 from seqjax.core.types import Array, DTypeLike, PyTree
-from seqjax.train.devices import AXIS, MODEL_AXIS, put_whole
+from seqjax.train.devices import AXIS, MODEL_AXIS, TIME_AXIS, put_whole
 from seqjax.train.task import Task
 
 
@@ -161,6 +161,9 @@ def make_train_step(
             in_specs=(by_row, jax.P(AXIS), jax.P(AXIS), jax.P(AXIS)),
             out_specs=(jax.P(), jax.P(), by_row, jax.P(AXIS)),
             axis_names=set(shared),
+            # Kernels are not typed by the axes that they vary over. Where time is split, sums over
+            # devices are differentiated, and these types tell how.
+            check_vma=TIME_AXIS in shared,
         )
         # Drawn for the whole batch: noise does not depend on the number of devices.
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 2), state.step)

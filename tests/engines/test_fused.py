@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental.pallas import tpu as pltpu
+from jax.sharding import AxisType
 
 import seqjax as sj
 from seqjax.core.matrix_step import MatrixState
@@ -247,3 +248,25 @@ def test_a_checkpointed_kernel_is_a_scan():
         loop = Tangents(step, 2, jax.tree.structure((carry, xs)), carries=1)
         known, cotangents = [*carry, *xs, *got[2]], [jnp.cos(end[0]), jnp.cos(ys)]
         chex.assert_trees_all_close(loop.backward(known, cotangents, interpret), wanted, rtol=1e-5)
+
+
+def test_inside_shard_map():
+    """Kernels are made where nothing is typed by the axes that it varies over."""
+    cell = sj.gru(2)
+    params, xs = drawn(cell, 2), jnp.ones((2, 3, 2))
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
+
+    def gradient(params, xs, method):
+        return jax.grad(lambda p: jnp.sin(sj.scan(cell, p, xs, method=method)[1]).sum())(params)
+
+    def over_devices(check, method):
+        def local(params, xs):
+            return jax.lax.psum(gradient(params, xs, method), "data")
+
+        specs = dict(in_specs=(jax.P(), jax.P("data")), out_specs=jax.P(), check_vma=check)
+        return jax.shard_map(local, mesh=mesh, **specs)
+
+    got = jax.jit(over_devices(False, "fused"))(params, xs)
+    chex.assert_trees_all_close(got, gradient(params, xs, "plain"), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="cannot type by the axes .* check_vma=False"):
+        jax.eval_shape(over_devices(True, "fused"), params, xs)

@@ -68,7 +68,7 @@ def memory_wins(
     channel, which take chunks longest, and the memories of a block fit in VMEM."""
     room = sizes.MEMORIES_OF_BLOCK.here
     lanes = Lanes(recurrence, batch_shape_of(cell, xs))
-    if 4 * lanes.memory_bytes > room or not suits_kernels(carry):
+    if 4 * lanes.memory_bytes > room or not suits_kernels(params, carry, xs):
         return False
     access = jax.eval_shape(recurrence.checked_access, params, xs)
     size = sizes.CHANNELS_OF_KERNEL if access.decays_per_channel else sizes.HEAD_OF_KERNEL

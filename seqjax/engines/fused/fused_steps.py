@@ -69,7 +69,7 @@ def fused_gated(
 def wins(params: Params, carry: Carry, xs: Array) -> bool:
     """Whether kernels are the fastest way: on a TPU, where all weights of the loop fit in VMEM."""
     small = tree_bytes(params) <= sizes.WEIGHTS_OF_KERNEL.here
-    return small and suits_kernels(carry) and _are_vectors(carry, xs.ndim - 2)
+    return small and suits_kernels(params, carry, xs) and _are_vectors(carry, xs.ndim - 2)
 
 
 def _are_vectors(carry: Carry, batch_ndim: int) -> bool:
