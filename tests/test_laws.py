@@ -31,27 +31,18 @@ THOROUGH = {
     "delta_net": (METHODS[MATRIX],),
     "attentive": ("auto",),
     "conv_lstm": ("auto",),
-    "all_together": ("auto",),
     "bidirectional": ("auto",),
     "dropout_variational": ("auto",),
 }
 """Every engine, and every way in which cells are put together, once."""
 
 
-def check(name, methods, thorough):
+@pytest.mark.parametrize("name", CELLS)
+def test_laws(name):
     cell = ROWS[name].cell
     params = drawn(cell, IN_FEATURES, dtype=np.float64)
-    check_cell(cell, IN_FEATURES, params=params, methods=methods, thorough=thorough)
-
-
-@pytest.mark.parametrize("name", [name for name in CELLS if name not in THOROUGH])
-def test_laws(name):
-    check(name, (METHODS.get(ROWS[name].methods, "auto"),), thorough=False)
-
-
-@pytest.mark.parametrize("name", THOROUGH)
-def test_all_laws(name):
-    check(name, THOROUGH[name], thorough=True)
+    methods = THOROUGH.get(name) or (METHODS.get(ROWS[name].methods, "auto"),)
+    check_cell(cell, IN_FEATURES, params=params, methods=methods, thorough=name in THOROUGH)
 
 
 def _broken(**changes):

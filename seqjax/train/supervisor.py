@@ -65,6 +65,8 @@ def supervise(arguments: Sequence[str], log: Callable[[str], None], failed: int)
             if restart and config.distributed and not config.local:
                 time.sleep(PAUSE)
             statuses = _run(options, config, signals)
+            if signals.received is not None:
+                return FIRST_SIGNAL + signals.received
             stopped = [status for status in statuses.values() if status > FIRST_SIGNAL]
             if failed in statuses.values() or stopped or not any(statuses.values()):
                 return failed if failed in statuses.values() else max(statuses.values())

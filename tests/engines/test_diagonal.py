@@ -16,7 +16,6 @@ from tests.engines.test_gated_steps import collectives_inside_loops
 from tests.parameters import drawn
 from tests.table import CORE, IN_FEATURES, ROWS
 
-LINEAR = {name: row.cell for name, row in ROWS.items() if "associative" in row.methods}
 ONE = {name: CORE[name] for name in CORE if isinstance(CORE[name].structure, Diagonal)}
 
 
@@ -26,14 +25,18 @@ CHUNKS = sj.Chunked(chunk=2, tile=5)
 METHODS = pytest.mark.parametrize("method", [BY_STEPS, CHUNKS, sj.Associative()], ids=str)
 
 
-# Of a block and of a window the recurrence is a row of its own, or none.
-@pytest.mark.parametrize("name", [n for n in LINEAR if "block" not in n and "attention" not in n])
+# Numbers real and complex, with a scale of their own and without, read as they are and by division.
+READ = ["short_convolution", "qrnn", "minimal_lstm_logarithmic", "lru", "rg_lru", "mamba"]
+READ += ["rwkv4_time_mix", "slstm_linear"]
+
+
+@pytest.mark.parametrize("name", READ)
 def test_padding_first(name, x64):
     """All at once, with rows that begin with padding or hold nothing else: values and gradients.
 
     The state at such a step may be one that cannot be read, such as 0 over 0.
     """
-    cell = LINEAR[name]
+    cell = ROWS[name].cell
     params = drawn(cell, IN_FEATURES)
     xs = jax.random.normal(jax.random.key(1), (3, 5, IN_FEATURES))
     lengths = jnp.array([5, 2, 0])

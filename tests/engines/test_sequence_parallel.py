@@ -26,7 +26,7 @@ noise."""
 
 @pytest.mark.parametrize("name", ONE_OF_A_KIND)
 def test_values_and_gradients_are_those_of_one_device(x64, name):
-    check(name, (CELLS | MADE)[name], FLAGS[ONE_OF_A_KIND[name]], devices=4)
+    check((CELLS | MADE)[name], FLAGS[ONE_OF_A_KIND[name]], devices=[4])
 
 
 def scanned(params, xs, resets, **options):

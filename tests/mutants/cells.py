@@ -12,8 +12,8 @@ FAULTS = (
     Fault(
         "lstm: output gate and candidate change places",
         "cells",
-        "            i, f, g, o = x + r",
-        "            i, f, o, g = x + r",
+        "        else:\n            i, f, g, o = x + r",
+        "        else:\n            i, f, o, g = x + r",
         f"{GATED} -k lstm",
     ),
     Fault(

@@ -1,6 +1,6 @@
 """Faults in what a cell is: masks, truncation, composition, noise, initial values."""
 
-from tests.mutants.fault import Fault, all_laws, laws
+from tests.mutants.fault import Fault, laws
 
 EDGES = "tests/engines/test_edges.py"
 NOISE = "tests/core/test_noise.py tests/core/test_zoneout.py"
@@ -46,7 +46,7 @@ FAULTS = (
         "core",
         "jnp.where(valid, steps, time)",
         "jnp.where(valid | True, steps, time)",
-        f"tests/core/test_masks.py {all_laws('bidirectional')}",
+        f"tests/core/test_masks.py {laws('bidirectional')}",
     ),
     Fault(
         "a window remembers the step before the last one that counts",
@@ -81,21 +81,21 @@ FAULTS = (
         "core",
         "count = before + jax.lax.cumsum(valid.astype(jnp.int32)",
         "count = before + jax.lax.cumsum(jnp.ones_like(valid, jnp.int32)",
-        f"{all_laws('lstm')} {EDGES}",
+        f"{laws('lstm')} {EDGES}",
     ),
     Fault(
         "truncation in reverse counts from the first step",
         "core",
         "jnp.int32), reverse=reverse) - 1",
         "jnp.int32)) - 1",
-        f"{all_laws('lstm')} {EDGES}",
+        f"{laws('lstm')} {EDGES}",
     ),
     Fault(
         "checkpoints lose the resets",
         "engines",
         "return dataclasses.replace(steps, valid=valid, resets=resets, cuts=cuts, snapshots=None)",
         "return dataclasses.replace(steps, valid=valid, resets=None, cuts=cuts, snapshots=None)",
-        all_laws("lstm"),
+        laws("lstm"),
     ),
     Fault(
         "masked outputs are not zeros",
@@ -165,14 +165,14 @@ FAULTS = (
         "core",
         "return Randomness(now.key, now.draws + flags)",
         "return now",
-        f"{laws('dropout')} {all_laws('dropout_variational')} {NOISE}",
+        f"{laws('dropout')} {laws('dropout_variational')} {NOISE}",
     ),
     Fault(
         "the two directions are joined in the wrong order",
         "core",
         "jnp.concatenate([forward, backward], axis=-1)",
         "jnp.concatenate([backward, forward], axis=-1)",
-        f"{all_laws('bidirectional')} tests/core/test_bidirectional.py",
+        f"{laws('bidirectional')} tests/core/test_bidirectional.py",
     ),
     Fault(
         "the memory of matrices is as narrow as the parameters",

@@ -1,6 +1,6 @@
 """Faults in how a cell runs in time: every engine, tiles, chunks, dtypes, devices."""
 
-from tests.mutants.fault import Fault, all_laws, laws
+from tests.mutants.fault import Fault, laws
 
 BPTT = "tests/engines/test_mechanisms.py tests/engines/test_gated_steps.py"
 CHUNKWISE = "tests/engines/test_mechanisms.py tests/engines/test_chunkwise.py"
@@ -16,28 +16,28 @@ FAULTS = (
         "engines/sequential.py",
         "flags.step(advance, initial, carry)",
         "flags._replace(valid=None).step(advance, initial, carry)",
-        f"{all_laws('not_gated')} {EDGES}",
+        f"{laws('not_gated')} {EDGES}",
     ),
     Fault(
         "the reset of a masked step happens",
         "engines/boundaries.py",
         "return self.hold(new, carry), made",
         "return self.hold(new, self.reset(initial, carry)), made",
-        f"{all_laws('not_gated')} {EDGES}",
+        f"{laws('not_gated')} {EDGES}",
     ),
     Fault(
         "plain: truncation cuts nothing",
         "engines/sequential.py",
         "flags.step(advance, initial, carry)",
         "flags._replace(cuts=None).step(advance, initial, carry)",
-        f"{all_laws('not_gated')} {EDGES}",
+        f"{laws('not_gated')} {EDGES}",
     ),
     Fault(
         "masked inputs are read",
         "engines",
         "with_dtypes_of(initial, start), zero_masked(xs, valid), steps",
         "with_dtypes_of(initial, start), xs, steps",
-        f"{all_laws('not_gated')} {EDGES}",
+        f"{laws('not_gated')} {EDGES}",
     ),
     Fault(
         "in reverse the last tile has the wrong steps",
@@ -58,7 +58,7 @@ FAULTS = (
         "engines",
         "edge = steps[-1] + 1 if reverse else steps[0] - 1",
         "edge = steps[-1] if reverse else steps[0] - 1",
-        f"{all_laws('lstm')} {BPTT} -k 'laws or mechanisms'",
+        f"{laws('lstm')} {BPTT} -k 'laws or mechanisms'",
     ),
     Fault(
         "bptt: gradients of weights are added up in bfloat16",
@@ -72,28 +72,28 @@ FAULTS = (
         "engines",
         "zip(d_initial or nothing, nothing, strict=True)",
         "zip(nothing, nothing, strict=True)",
-        f"{laws('learned_initial_carry')} {all_laws('all_together')}",
+        f"{laws('learned_initial_carry')} {laws('all_together')}",
     ),
     Fault(
         "bptt: truncation cuts nothing",
         "engines",
         "d_carry = [select(self.cuts, *pair)",
         "d_carry = [pair[1]",
-        f"{laws('elman')} {all_laws('lstm')}",
+        f"{laws('elman')} {laws('lstm')}",
     ),
     Fault(
         "bptt: a gradient crosses a reset",
         "engines",
         "d_start = [select(self.resets, *pair)",
         "d_start = [pair[1]",
-        f"{laws('elman')} {all_laws('lstm')}",
+        f"{laws('elman')} {laws('lstm')}",
     ),
     Fault(
         "bptt: the gradient of a masked step goes through it",
         "engines",
         "return self.hold(d_new, d_carry), d_made",
         "return d_new, d_made",
-        f"{laws('elman')} {all_laws('lstm')}",
+        f"{laws('elman')} {laws('lstm')}",
     ),
     Fault(
         "bptt: the gradient of the recurrent bias is dropped",
@@ -114,7 +114,7 @@ FAULTS = (
         "engines",
         "parts = zip(jnp.split(array, len(node), axis=-1), node, strict=True)",
         "parts = zip(jnp.split(array, len(node), axis=-1)[::-1], node, strict=True)",
-        f"{laws('gru')} {all_laws('lstm')}",
+        f"{laws('gru')} {laws('lstm')}",
     ),
     Fault(
         "fused: the carry is not handed from block to block",
@@ -163,7 +163,7 @@ FAULTS = (
         "engines",
         "d_new, d_y = jax.tree.map(jnp.add, d_made, d_added)",
         "d_new, d_y = jax.tree.map(jnp.add, d_made[0], d_added[0]), d_made[1]",
-        all_laws("conv_lstm"),
+        laws("conv_lstm"),
     ),
     Fault(
         "plain: gradients of weights are added up in bfloat16",
@@ -191,35 +191,35 @@ FAULTS = (
         "engines/diagonal.py",
         "flags.step(advance, initial, carry)",
         "flags._replace(valid=None).step(advance, initial, carry)",
-        f"{all_laws('minimal_gru', 'lru')} {DIAGONAL} -k 'laws or mechanisms'",
+        f"{laws('minimal_gru', 'lru')} {DIAGONAL} -k 'laws or mechanisms'",
     ),
     Fault(
         "associative: in reverse the masks stay as they are",
         "engines",
         "inputs, flags = turn((inputs, flags))",
         "inputs = turn(inputs)",
-        f"{all_laws('minimal_gru', 'lru')} {DIAGONAL} -k 'laws or mechanisms'",
+        f"{laws('minimal_gru', 'lru')} {DIAGONAL} -k 'laws or mechanisms'",
     ),
     Fault(
         "associative: the reset of a masked step happens",
         "engines",
         "resets = None if resets is None else resets & valid",
         "resets = None if resets is None else resets | False",
-        f"{all_laws('minimal_gru', 'lru')} {DIAGONAL} -k 'laws or mechanisms'",
+        f"{laws('minimal_gru', 'lru')} {DIAGONAL} -k 'laws or mechanisms'",
     ),
     Fault(
         "associative: what was before a reset is not forgotten",
         "engines",
         "return forgets_first | forgets, jax.tree.map(partial(select, forgets), two, both)",
         "return forgets_first | forgets, both",
-        f"{all_laws('minimal_gru', 'lru')} {DIAGONAL} -k 'laws or mechanisms'",
+        f"{laws('minimal_gru', 'lru')} {DIAGONAL} -k 'laws or mechanisms'",
     ),
     Fault(
         "associative: the gradient of the decay meets the state after the step",
         "engines",
         "change = apply(Update(d_updates.decay, d_updates.value), before)",
         "change = apply(Update(d_updates.decay, d_updates.value), after)",
-        f"{all_laws('minimal_gru', 'lru')} {DIAGONAL} -k 'laws or mechanisms'",
+        f"{laws('minimal_gru', 'lru')} {DIAGONAL} -k 'laws or mechanisms'",
     ),
     Fault(
         "chunkwise: a masked step forgets",

@@ -60,8 +60,3 @@ def locate(root: Path, fault: Fault) -> Path:
 def laws(*rows: str) -> str:
     """The tests of the laws on some rows of `tests/table.py`."""
     return " ".join(f"tests/test_laws.py::test_laws[{row}]" for row in rows)
-
-
-def all_laws(*rows: str) -> str:
-    """The same on rows that are checked thoroughly: `THOROUGH` in `tests/test_laws.py`."""
-    return " ".join(f"tests/test_laws.py::test_all_laws[{row}]" for row in rows)

@@ -1,7 +1,11 @@
 """Processes are started again where one ends, and not where there is nothing to gain."""
 
 import json
+import os
+import signal
 import sys
+import threading
+import time
 
 import pytest
 
@@ -71,6 +75,18 @@ def test_it_goes_on_with_the_run(ends):
 def test_an_end_that_is_meant(ends, ways, status):
     found, logs, lines = ends(ways)
     assert found == status
+    assert [len(calls) for calls in logs] == [1, 1] and not lines
+
+
+def test_a_signal_ends_it(ends, tmp_path):
+    def send():
+        while len(list(tmp_path.glob("log-*.json"))) < 2:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=send, daemon=True).start()
+    status, logs, lines = ends(["waits", "waits"])
+    assert status == 128 + signal.SIGTERM
     assert [len(calls) for calls in logs] == [1, 1] and not lines
 
 
