@@ -143,6 +143,7 @@ def _told_the_time(cell: Cell) -> Cell:
 
     def step(params, carry, x):
         x, time = x
+        expect_inputs("phased_lstm", params["input"].shape[0], x)
         time = jnp.broadcast_to(time[..., None], carry.time.shape).astype(carry.time.dtype)
         return cell.step(params, carry._replace(time=time), x)
 

@@ -94,7 +94,7 @@ def ltc(features: int, *, unfolds: int = 6, timed: bool = False) -> Cell:
     """Neurons with liquid time constants, joined by synapses that saturate.
 
         g_i = w_i * sigmoid(sigma_i * (s_i - mu_i))        every synapse; s = [x; v]
-        v = (C / d * v + l * e + sum_i g_i * E_i) / (C / d + l + sum_i g_i)       unfolds times
+        v = (C * v + d * (l * e + sum_i g_i * E_i)) / (C + d * (l + sum_i g_i))       unfolds times
 
     A step of length dt is `unfolds` steps `d = dt / unfolds` of a solver that is implicit where the
     differential equation is linear in v. Each neuron has a synapse from every input and from every
@@ -103,8 +103,8 @@ def ltc(features: int, *, unfolds: int = 6, timed: bool = False) -> Cell:
     Args:
       features: number of neurons: width of the state v and of the output.
       unfolds: steps of the solver.
-      timed: whether the input is a pair `(x, dt)`, with the time since the step before `(*batch,)`;
-        otherwise dt is 1.
+      timed: whether the input is a pair `(x, dt)`, with the time since the step before `(*batch,)`,
+        0 or more; otherwise dt is 1.
 
     Returns:
       A cell whose carry is v, `(*batch, features)`. Parameters: of synapses `weight` (of w),
@@ -167,11 +167,11 @@ def ltc(features: int, *, unfolds: int = 6, timed: bool = False) -> Cell:
             return (g * reversal).sum(-2), g.sum(-2)
 
         driven, opened = currents(x, slice(None, inputs))
-        pace = capacitance * unfolds / dt
+        size = dt / unfolds
         for _ in range(unfolds):
             into, conductance = currents(v, slice(inputs, None))
-            total = pace * v + leak * rest + driven + into
-            v = total / (pace + leak + opened + conductance)
+            charge = capacitance * v + size * (leak * rest + driven + into)
+            v = charge / (capacitance + size * (leak + opened + conductance))
         v = v.astype(dtype)
         return v, v
 

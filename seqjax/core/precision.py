@@ -20,6 +20,7 @@ WIDE = frozenset(
         "decay",
         "decay_bias",
         "gamma",
+        "log_period",
         "lower_bound",
         "lower_bounds",
         "nu",

@@ -3,6 +3,7 @@
 from tests.mutants.fault import Fault
 
 GATED = "tests/cells/test_equations.py"
+CLASSICAL = "tests/cells/test_classical_equations.py"
 LINEAR = "tests/cells/test_linear_equations.py"
 MATRIX = "tests/cells/test_matrix_equations.py"
 PUBLISHED = "tests/cells/test_published.py"
@@ -42,6 +43,34 @@ FAULTS = (
         "(jnp.tanh)(x[1] + forget * r[1])",
         "(jnp.tanh)(x[1] + (1 - forget) * r[1])",
         f"{GATED} -k minimal",
+    ),
+    Fault(
+        "long expressive memory: the output sees the memory before",
+        "cells",
+        "modulate=remember,",
+        "modulate=lambda state, x, r: state.memory,",
+        f"{CLASSICAL} -k lem",
+    ),
+    Fault(
+        "clockwork: slow modules see fast ones",
+        "cells",
+        "by_unit[:, None] >= by_unit[None, :]",
+        "by_unit[:, None] <= by_unit[None, :]",
+        f"{CLASSICAL} -k clockwork",
+    ),
+    Fault(
+        "phased lstm: the cell of a closed unit fades",
+        "cells",
+        "cell=k * new + (1 - k) * state.cell",
+        "cell=k * new",
+        f"{CLASSICAL} -k phased",
+    ),
+    Fault(
+        "cfc: time multiplies both scores",
+        "cells",
+        "(a * dt + b)",
+        "((a + b) * dt)",
+        f"{CLASSICAL} -k cfc",
     ),
     Fault(
         "slstm: the normaliser forgets nothing",
