@@ -114,8 +114,8 @@ def _run(
             return newton(method, cell, *parts)[0]
     if isinstance(method, Fused) and varies(params, carry, xs):
         raise ValueError(
-            f"scan: method={spell_method(method)} makes kernels, which jax.shard_map cannot type by "
-            "the axes that they vary over. Call it with check_vma=False, or use method='auto'."
+            f"scan: method={spell_method(method)} makes kernels, which jax.shard_map cannot type "
+            "by the axes that they vary over. Call it with check_vma=False, or use method='auto'."
         )
     if isinstance(structure, Diagonal) and isinstance(method, _DIAGONAL):
         return diagonal(method, structure, *parts)
