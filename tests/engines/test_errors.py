@@ -135,7 +135,7 @@ MISTAKES = {
     "checkpoint": (lambda: scan(checkpoint_every=2.5), ValueError, "positive whole number"),
     "reverse": (lambda: scan(reverse="yes"), TypeError, "True or False"),
     "method": (
-        lambda: scan(method="fast"), ValueError, "'associative', 'chunked'; got 'fast'",
+        lambda: scan(method="fast"), ValueError, "'chunked', 'newton'; got 'fast'",
     ),
     "method of another cell": (
         lambda: scan(cell=CELLS["not_gated"], params={"decay": jnp.ones(3)}, method="store"),
