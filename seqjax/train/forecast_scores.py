@@ -43,7 +43,7 @@ def forecast_scores(
         _stacked(windows, "scale"),
         np.asarray(levels, np.float32),
     )
-    scores = dict(zip(NAMES, map(float, found), strict=False))
+    scores: dict[str, float] = dict(zip(NAMES, map(float, found), strict=False))
     if len(levels) > 1:
         scores["coverage_wanted"] = float(levels[-1] - levels[0])
     return scores

@@ -260,8 +260,8 @@ class Classification(ExampleTask):
             probability = np.stack([output["probability"] for output in outputs])
             classes = len(self._names_of(targets))
             scores = _class_scores(predictions, probability, targets, classes=classes)
-            names = ("accuracy", "macro_f1", "calibration_error")
-            return dict(zip(names, map(float, scores), strict=True))
+            accuracy, macro_f1, error = map(float, scores)
+            return {"accuracy": accuracy, "macro_f1": macro_f1, "calibration_error": error}
         holds = targets > 0.5
         f1 = [*map(float, _f1_of_labels(predictions, holds))]
         # A label that was not in the training data is never found.
