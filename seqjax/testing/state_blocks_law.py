@@ -53,10 +53,10 @@ number 0 of block 1.
         carry, x = jax.tree.map(one, case.carry), jax.tree.map(lambda leaf: leaf[0, 0], case.xs)
         layout = StateBlocks.of(carry, 0, blocks)
 
-        def step(packed):
-            return layout.pack(cell.step(case.params, layout.unpack(packed), x)[0])
+        def step(packed, params, x):
+            return layout.pack(cell.step(params, layout.unpack(packed), x)[0])
 
-        jacobian = np.asarray(jax.jit(jax.jacfwd(step))(layout.pack(carry)))
+        jacobian = np.asarray(jax.jit(jax.jacfwd(step))(layout.pack(carry), case.params, x))
     for own, number, other, source in zip(*np.nonzero(jacobian), strict=True):
         if own != other:
             raise AssertionError(
