@@ -39,13 +39,11 @@ bfloat16; and what chooses experts."""
 class Precision:
     """A policy of mixed precision.
 
-    | number | dtype |
-    |---|---|
-    | parameters, what the optimizer keeps of them, gradients | `parameters` |
-    | the copy of the parameters that a step computes with, inputs, activations | `compute` |
-    | of that copy decays, step sizes and bounds (`WIDE`) | `parameters` |
-    | states of linear and matrix-state cells; of gated ones with `wide_carry` | float32 at least |
-    | sums over steps, sequences, micro-batches and devices | float32 at least |
+    * in `parameters`: the parameters, what the optimizer keeps of them, and gradients;
+    * in `compute`: the copy of the parameters that a step computes with, inputs, activations;
+    * in `parameters`, of that copy: decays, step sizes and bounds (`WIDE`);
+    * in float32 at least: states of linear and matrix-state cells, of gated ones with `wide_carry`;
+      sums over steps, sequences, micro-batches and devices.
 
     bfloat16 has the range of float32, so that losses need not be scaled.
 

@@ -9,7 +9,7 @@ from seqjax.core.exportable import exportable
 class NewtonReport(NamedTuple):
     """How the states of each window of a sequence were found.
 
-    Fields:
+    Attributes:
       iterations: `(windows,)` int32, rounds of Newton's method.
       residual: `(windows,)`, the largest `|f_t(s_{t-1}) - s_t| / (1 + |s_t|)` after them.
       converged: `(windows,)` bool, whether it is within the tolerance. If not, steps went one
