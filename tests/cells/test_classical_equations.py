@@ -58,6 +58,29 @@ def fast_grnn(p, h, x):
     return h, h
 
 
+def limited(p):
+    """Recurrent weights and peepholes as they act, one for each gate and unit."""
+    u = np.clip(p["recurrent"][:, 0, :, 0].T, -0.5, 0.5)
+    return u, [np.clip(p.get(f"peephole_{gate}", 0.0), -0.5, 0.5) for gate in ("forget", "output")]
+
+
+def para_gru(p, h, x):
+    u, _ = limited(p)
+    r, z, n = (x @ p["input"][:, g] + p["bias"][g] for g in range(3))
+    z, r = sigmoid(z + u[1] * h), sigmoid(r + u[0] * h)
+    h = z * h + (1 - z) * np.tanh(n + u[2] * (r * h))
+    return h, h
+
+
+def para_lstm(p, state, x):
+    (h, c), (u, (p_f, p_o)) = state, limited(p)
+    f, g, o = (x @ p["input"][:, n] + p["bias"][n] + u[n] * h for n in range(3))
+    f = sigmoid(f + p_f * c)
+    c = f * c + (1 - f) * np.tanh(g)
+    h = sigmoid(o + p_o * c) * np.tanh(c)
+    return (h, c), h
+
+
 def star(p, h, x):
     k = sigmoid(x @ p["input"][:, 0] + h @ p["recurrent"] + p["bias"][0])
     z = np.tanh(x @ p["input"][:, 1] + p["bias"][1])
@@ -169,6 +192,8 @@ CASES = {
     "li_gru": (sj.li_gru(F), li_gru),
     "fast_grnn": (sj.fast_grnn(F), fast_grnn),
     "star": (sj.star(F), star),
+    "para_gru": (sj.para_gru(F), para_gru),
+    "para_lstm": (sj.para_lstm(F), para_lstm),
     "multiplicative_lstm": (sj.multiplicative_lstm(F), multiplicative_lstm),
     "phased_lstm": (phased(), phased_lstm),
     "phased_lstm timed": (phased(timed=True), phased_lstm),
