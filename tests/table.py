@@ -117,6 +117,7 @@ TABLE = [
     Row("ltc", sj.ltc(4, unfolds=2), methods=ANY_STEP),
     Row("para_gru", sj.para_gru(4)),
     Row("para_lstm", sj.para_lstm(4)),
+    Row("m2rnn", sj.m2rnn(4, heads=2, keys=3, convolution=2)),
     Row("not_gated", _decayed_average(), methods=PLAIN),
     Row("token_shift", sj.token_shift(IN_FEATURES), methods=ANY),
     Row(

@@ -34,6 +34,7 @@ from seqjax.cells.linear_attention import gated_linear_attention, hgrn2, linear_
 from seqjax.cells.liquid import cfc, ltc
 from seqjax.cells.lmu import LegendreState, lmu
 from seqjax.cells.lstm import LSTMState, lstm
+from seqjax.cells.m2rnn import m2rnn
 from seqjax.cells.mamba import mamba, mamba_block, s6
 from seqjax.cells.mamba2 import mamba2, mamba2_block
 from seqjax.cells.minimal import minimal_gru, minimal_gru_block, minimal_lstm
@@ -135,6 +136,7 @@ CATALOGUE = (
     Entry(para_lstm, "gated", timed=_as_it_is),
     Entry(slstm, "gated", beside=(SLSTMState,), timed=_with_heads),
     Entry(slstm_layer, "gated"),
+    Entry(m2rnn, "gated", timed=_with_heads),
     Entry(minimal_gru, "linear", timed=_as_it_is),
     Entry(minimal_lstm, "linear", timed=_as_it_is),
     Entry(qrnn, "linear", timed=_as_it_is),
