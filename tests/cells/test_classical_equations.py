@@ -260,6 +260,8 @@ def test_starts():
         "phased_lstm": (sj.phased_lstm(50, shortest=2.0, longest=8.0), "log_period", "shift"),
         "ltc": (sj.ltc(20), "capacitance", "weight", "reversal"),
         "lem": (sj.lem(25), "recurrent"),
+        "para_gru": (sj.para_gru(500), "bias", "recurrent"),
+        "para_lstm": (sj.para_lstm(500), "bias", "peephole_output"),
     }
 
     @jax.jit
@@ -281,3 +283,8 @@ def test_starts():
     assert 0.001 <= weight.min() < 0.1 and 0.9 < weight.max() <= 1
     assert set(np.unique(reversal)) == {-1, 1} and 0.6 < (reversal > 0).mean() < 0.73
     assert 0.15 < np.abs(found["lem"][0]).max() <= 0.2
+    # Their z is our 1 - z.
+    for name, gate, last in (("para_gru", 1, 1.0), ("para_lstm", 0, -1.0)):
+        bias, small = found[name]
+        np.testing.assert_allclose(bias[gate], np.linspace(0, last, 500), atol=1e-6)
+        assert not np.delete(bias, gate, 0).any() and 0.03 < small.std() < 0.05
