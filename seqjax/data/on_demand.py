@@ -5,7 +5,7 @@ from typing import NamedTuple, overload
 
 import numpy as np
 
-from seqjax.data.padding import INPUTS, Encoded, steps_of
+from seqjax.data.padding import Encoded, steps_of
 
 
 class Lengths(NamedTuple):
