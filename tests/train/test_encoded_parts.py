@@ -139,9 +139,10 @@ def test_an_error_in_the_share_of_one_process_is_that_of_all(group):
     first, second = group.run(work)
     assert str(first) == "In process 1: a.csv, line 5: no number"
     assert str(second) == "a.csv, line 5: no number"
-    assert group.run(lambda number: processes.spread(5, lambda place: 2 * place)) == [
-        [0, 2, 4, 6, 8]
-    ] * 2
+    assert (
+        group.run(lambda number: processes.spread(5, lambda place: 2 * place))
+        == [[0, 2, 4, 6, 8]] * 2
+    )
 
 
 def test_an_error_before_the_share_is_that_of_all(group):
