@@ -56,11 +56,13 @@ class RingStretch:
         steps: Steps,
     ) -> tuple[Array, Ring]:
         end = scan(cell, params, empty, initial, xs, steps).carry
-        count = xs.shape[0] if steps.valid is None else steps.valid.sum(0, dtype=jnp.int32)
+        count = xs.shape[0]
+        if steps.valid is not None:
+            count = steps.valid.sum(0, dtype=jnp.int32)[..., None]
         shape = end[0].shape[:-2]
         slots = jax.lax.broadcasted_iota(jnp.int32, shape, end.steps.ndim)
         age = (end.steps[..., None] - 1 - slots) % shape[-1]
-        return (age < jnp.expand_dims(count, -1)) | _anew(steps, end)[..., None], end
+        return (age < count) | _anew(steps, end)[..., None], end
 
     def reach(self, carry: Ring, xs: Array, steps: Steps) -> int | None:
         return None if steps.valid is not None else -(-carry[0].shape[-3] // xs.shape[0])
