@@ -73,7 +73,9 @@ def comba(
 
     def correct(p: Params, access: Access, rates: Array) -> Access:
         query, key, value = access.query, access.key, access.value
-        feedback, output = (like_features(p[n][:, None], key) for n in ("feedback", "correction"))
+        feedback, output = (
+            like_features(p[f"{n}_feedback"][:, None], key) for n in ("state", "output")
+        )
         rate = jax.nn.sigmoid(rates)[..., None]
         return access._replace(
             query=query - output * key * keys**-0.5,
@@ -84,8 +86,8 @@ def comba(
     decays = decays_of_heads(heads)
     own = (
         *decays.pop("own"),
-        ("feedback", (initializers.Constant(1.0), (heads,))),
-        ("correction", (initializers.Constant(correction), (heads,))),
+        ("state_feedback", (initializers.Constant(1.0), (heads,))),
+        ("output_feedback", (initializers.Constant(correction), (heads,))),
     )
     return delta_rule_layer(
         features,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from seqjax.core import initializers
 from seqjax.core.affine import Complex
 from seqjax.core.blocks import checkpointed, on_slice
-from seqjax.core.cell import Cell, factory, positive_int
+from seqjax.core.cell import Cell, expect_real, factory, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.heads import from_heads, head_width, heads_of_64
 from seqjax.core.layers import dense, draw, scale_to_one
@@ -163,6 +163,7 @@ def _turn(heads: int, pairs: int, *, drive: int, beside: int) -> Cell:
         return d + like_features(params["step_bias"], d)
 
     def angles(params, x):
+        expect_real("mamba3", x, params)
         d = jax.nn.softplus(widen(steps(params, x)))
         return d[..., None] * jnp.pi * jnp.tanh(widen(x[..., -pairs:]))[..., None, :]
 

@@ -239,7 +239,8 @@ class MatrixRecurrence:
                 f"{self}: give {' or '.join(f'`{name}`' for name in given)}, not both."
             )
         if access.bonus is not None and given and given != ["low_rank"]:
-            raise ValueError(f"{self}: a `bonus` does not go with `{given[0]}`.")
+            article = "an" if given == ["erase"] else "a"
+            raise ValueError(f"{self}: a `bonus` does not go with {article} `{given[0]}`.")
         if (access.log_input is not None) != self.stabilized:
             raise ValueError(
                 f"{self}: `log_input` needs matrix_state(..., stabilized=True), and only then it "

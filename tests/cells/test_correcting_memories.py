@@ -88,8 +88,8 @@ def comba(p, xs):
         for h in range(H):
             qh, kh, beta = unit(q[h]), unit(k[h]), sigmoid(rate[h])
             S[h] = forget(m, h, a[h]) * S[h]
-            S[h] += beta * np.outer(kh, v[h] - sigmoid(m["feedback"][h]) * S[h].T @ kh)
-            read = S[h].T @ (qh - m["correction"][h] * kh) / np.sqrt(K)
+            S[h] += beta * np.outer(kh, v[h] - sigmoid(m["state_feedback"][h]) * S[h].T @ kh)
+            read = S[h].T @ (qh - m["output_feedback"][h] * kh) / np.sqrt(K)
             o.append(rms(read, 1e-5) * m["norm_gain"])
         ys.append((np.concatenate(o) * sigmoid(gate)) @ m["output"])
     return np.array(ys)
