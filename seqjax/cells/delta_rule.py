@@ -155,10 +155,10 @@ class _DeltaRule:
 
 def at_one_rate(*, negative_eigenvalues: bool) -> dict[str, Any]:
     """The parts of a layer that corrects at one rate for each head, below 1 or below 2."""
+    largest = 2.0 if negative_eigenvalues else 1.0
 
     def correct(p: Params, access: Access, rates: Array) -> Access:
-        rate = jax.nn.sigmoid(rates)
-        return access._replace(rate=2.0 * rate if negative_eigenvalues else rate)
+        return access._replace(rate=largest * jax.nn.sigmoid(rates))
 
     return {"correct": correct}
 

@@ -72,13 +72,13 @@ def gated_delta_net2(
     keys = positive_int("gated_delta_net2", "width", width)
     values = keys if value_width is None else value_width
     values = positive_int("gated_delta_net2", "value_width", values)
+    largest = 1.0 + negative_eigenvalues
 
     def correct(p: Params, access: Access, rates: Array) -> Access:
         key, value = access.key, access.value
         erase = jax.nn.sigmoid(rates[..., : heads * keys]).reshape(key.shape)
         write = jax.nn.sigmoid(rates[..., heads * keys :]).reshape(value.shape)
-        erase = 2.0 * erase if negative_eigenvalues else erase
-        return access._replace(erase=erase * key, value=write * value)
+        return access._replace(erase=largest * erase * key, value=write * value)
 
     decays = decays_of_channels(heads, keys, values, weight_init)
     bias = ("gate_bias", (initializers.Constant(0.0), (heads * values,)))

@@ -42,13 +42,13 @@ def heads(x):
     return x.reshape(H, -1)
 
 
-def gated_delta_product(p, xs, *, writes, largest):
+def gated_delta_product(p, xs, writes):
     ys, S, m = [], np.zeros((H, K, V)), p["memory"]
     for convolved, rest in made(p, xs, H * (K + writes * (K + V))):
         q, k, v = np.split(convolved, [H * K, H * K * (1 + writes)])
         k, v = k.reshape(writes, H, K), v.reshape(writes, H, V)
         rate, a, gate = np.split(rest, [writes * H, writes * H + H])
-        rate = largest * sigmoid(rate.reshape(writes, H))
+        rate = 2 * sigmoid(rate.reshape(writes, H))
         o = []
         for h in range(H):
             S[h] = forget(m, h, a[h]) * S[h]
@@ -61,12 +61,12 @@ def gated_delta_product(p, xs, *, writes, largest):
     return np.array(ys)
 
 
-def gated_delta_net2(p, xs, *, largest):
+def gated_delta_net2(p, xs):
     ys, S, m = [], np.zeros((H, K, V)), p["memory"]
     for convolved, rest in made(p, xs, H * (2 * K + V)):
         q, k, v = map(heads, np.split(convolved, [H * K, 2 * H * K]))
         b, w, a, gate = np.split(rest, np.cumsum([H * K, H * V, V]))
-        b, w = heads(largest * sigmoid(b)), heads(sigmoid(w))
+        b, w = heads(2 * sigmoid(b)), heads(sigmoid(w))
         a = heads(np.log1p(np.exp(a @ m["decay_up"] + m["decay_bias"])))
         gate = sigmoid(gate @ m["gate_up"] + m["gate_bias"])
         o = []
@@ -99,15 +99,11 @@ SIZES = {"heads": H, "value_width": V, "convolution_bias": False}
 CASES = {
     "gated_delta_product": (
         sj.gated_delta_product(F, key_width=K, writes=3, **SIZES),
-        lambda p, x: gated_delta_product(p, x, writes=3, largest=2.0),
-    ),
-    "gated_delta_product_once": (
-        sj.gated_delta_product(F, key_width=K, writes=1, negative_eigenvalues=False, **SIZES),
-        lambda p, x: gated_delta_product(p, x, writes=1, largest=1.0),
+        lambda p, x: gated_delta_product(p, x, 3),
     ),
     "gated_delta_net2": (
         sj.gated_delta_net2(F, negative_eigenvalues=True, epsilon=0.1, **SIZES),
-        lambda p, x: gated_delta_net2(p, x, largest=2.0),
+        gated_delta_net2,
     ),
     "comba": (sj.comba(F, key_width=K, **SIZES), comba),
 }
