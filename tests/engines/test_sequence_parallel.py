@@ -9,6 +9,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 
 import seqjax as sj
+from tests.rows import thorough_but
 from tests.table import CELLS
 from tests.time_over_devices import FLAGS, MADE, check
 
@@ -24,7 +25,7 @@ ONE_OF_A_KIND = {
 noise."""
 
 
-@pytest.mark.parametrize("name", ONE_OF_A_KIND)
+@pytest.mark.parametrize("name", thorough_but(("lru", "gated_delta_net"), ONE_OF_A_KIND))
 def test_values_and_gradients_are_those_of_one_device(x64, name):
     check((CELLS | MADE)[name], FLAGS[ONE_OF_A_KIND[name]], devices=[4])
 
