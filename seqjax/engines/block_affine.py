@@ -1,5 +1,7 @@
 """Affine recurrences of blocks of numbers, all steps at once, and their transpose."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
@@ -78,6 +80,6 @@ def _numbers(vectors: Array) -> list[Array]:
     return [vectors[..., n] for n in range(vectors.shape[-1])]
 
 
-def _times(matrix: list, vector: list) -> list:
+def _times(matrix: Sequence[Sequence[Array]], vector: Sequence[Array]) -> list[Array]:
     """A matrix times a vector, entry by entry."""
     return [sum(entry * v for entry, v in zip(row, vector, strict=True)) for row in matrix]
