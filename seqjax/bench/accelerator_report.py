@@ -18,6 +18,7 @@ from seqjax.core.recurrence import Recurrence
 from seqjax.core.trees import cast, tree_bytes
 from seqjax.engines.methods import Auto, Method
 from seqjax.engines.scan import scan
+from seqjax.engines.sizes import chosen_for
 
 SHAPES = (
     ((1024, 16, 256, 256), "float32"),
@@ -92,7 +93,8 @@ def cell_entries(
     for label, method in methods.items():
         run = lambda params, xs, method=method: scan(cell, params, xs, method=method)[1]  # noqa: E731
         rounds = ROUNDS if method == "newton" else None
-        cost = train_cost(run, params, xs, target, open_trips=rounds)
+        with chosen_for(platform_of(target)):
+            cost = train_cost(run, params, xs, target, open_trips=rounds)
         group = f"{name} {time}, {batch}, {features} {dtype}"
         yield Entry(group, label, cost, 0.0, 2 * tree_bytes((params, xs)))
 
