@@ -92,7 +92,16 @@ def sequence_gradient(
     Source: Williams and Zipser 1989 (Neural Computation 1).
     """
     stream = opened_stream(
-        learner, params, xs, targets, carry, influence, key, lengths=lengths, mask=mask, resets=resets
+        learner,
+        params,
+        xs,
+        targets,
+        carry,
+        influence,
+        key,
+        lengths=lengths,
+        mask=mask,
+        resets=resets,
     )
     return run_steps(learner, params, loss, stream.carry, stream.influence, stream.steps)
 

@@ -152,8 +152,7 @@ def eprop(cell: Cell, *, layerwise: bool = True, limit: int = LIMIT) -> Learner:
 
     Args:
       cell: gated, linear or matrix-valued cells, layers without a state, and stacks of these.
-      layerwise: as for `rtrl`; the loss of a step reaches lower layers through the upper ones at the
-        same step.
+      layerwise: as for `rtrl`.
       limit: as for `rtrl`.
 
     Returns:
@@ -169,8 +168,8 @@ def eprop(cell: Cell, *, layerwise: bool = True, limit: int = LIMIT) -> Learner:
       >>> learner = sj.online.eprop(sj.lstm(4))
       >>> params = learner.cell.init(jax.random.key(0), 3)
       >>> influence = learner.init(params, jnp.ones(3))
-      >>> [block.shape for block in influence.blocks]          # hidden and cell of each unit
-      [(4, 2, 32)]
+      >>> [block.shape for block in influence.blocks]     # of 4 units: h alone, or h and c
+      [(4, 1, 8), (4, 2, 24)]
 
     Source: Bellec et al. 2020 (Nature Communications 11), doi:10.1038/s41467-020-17236-y.
     """
@@ -228,8 +227,9 @@ class _Sparse:
             f"{self.call}: expected an influence of at most {self.limit / 1e9:.2g} GB; that of "
             f"{weights:,} parameters on a state of {state:,} numbers has {pattern.size:,} "
             f"numbers, {size / 1e9:.2g} GB for a sequence and {size * rows / 1e9:.2g} GB for the "
-            f"batch of {rows}. Use snap(cell, 1), eprop or uoro, a cell that is linear in its state, "
-            f"a smaller one or fewer sequences; or raise `limit`, now {self.limit:,} bytes."
+            f"batch of {rows}. Use snap(cell, 1), eprop or uoro, a cell that is linear in its "
+            "state, a smaller one or fewer sequences; or raise `limit`, now "
+            f"{self.limit:,} bytes."
         )
 
     def fresh(self, params: Params, influence: SparseInfluence) -> SparseInfluence:

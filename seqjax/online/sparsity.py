@@ -86,9 +86,7 @@ def sparsity_of(
 
 
 @functools.lru_cache(maxsize=128)
-def _sparsity_of(
-    cell: Cell, step: StepFn, leaves: tuple, tree: Any, steps: int | None
-) -> Sparsity:
+def _sparsity_of(cell: Cell, step: StepFn, leaves: tuple, tree: Any, steps: int | None) -> Sparsity:
     made_for = cell, step, leaves, tree, steps
     like = [jax.ShapeDtypeStruct(*leaf) for leaf in leaves]
     # Known while a program that uses it is traced.
@@ -151,9 +149,7 @@ def _bundled(columns: np.ndarray, kind: np.ndarray) -> tuple[tuple[Bundle, ...],
     return tuple(bundles), place
 
 
-def _reached(
-    columns: np.ndarray, slopes: np.ndarray, steps: int | None
-) -> tuple[np.ndarray, bool]:
+def _reached(columns: np.ndarray, slopes: np.ndarray, steps: int | None) -> tuple[np.ndarray, bool]:
     """What parameters reach in some steps, and whether they ever reach more."""
     onward = slopes.astype(np.float32)
     done = 1

@@ -1,4 +1,4 @@
-"""One step of a sequence as a map of vectors: its Jacobians by rows, for the state and parameters."""
+"""One step of a sequence as a map of vectors, and rows of its Jacobians."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -103,4 +103,3 @@ def one_row(tree: PyTree) -> PyTree:
         return jnp.full(leaf.shape, 0.5 if is_float(leaf) else 0, leaf.dtype)
 
     return jax.tree.map(fill, tree)
-
