@@ -14,6 +14,7 @@ import pytest
 import seqjax as sj
 from seqjax.engines.methods import METHODS
 from tests.parameters import drawn
+from tests.rows import thorough_but
 from tests.table import CELLS, IN_FEATURES, ROWS
 
 
@@ -170,9 +171,11 @@ TRAINED = (
     "all_together", "bidirectional_sum",
 )  # fmt: skip
 """One of each engine, of each kind of state and of each decay."""
+OFTEN_TRAINED = ("lstm", "minimal_gru", "slstm", "kimi_delta_attention", "attentive_feeding")
+"""One of each engine."""
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", thorough_but(OFTEN_TRAINED, TRAINED))
 def test_cells_train_in_bfloat16(name):
     cell = CELLS[name]
     params = sj.cast(cell.init(jax.random.key(0), IN_FEATURES), jnp.bfloat16)

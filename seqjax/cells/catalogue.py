@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from seqjax.cells.attentive import AttentiveParameters, AttentiveState, attend_to, attentive
 from seqjax.cells.clocks import ClockworkState, PhasedLSTMState, clockwork, phased_lstm
+from seqjax.cells.comba import comba
 from seqjax.cells.convolutional import (
     ConvLSTMState,
     conv_gru,
@@ -27,6 +28,8 @@ from seqjax.cells.delta import (
 )
 from seqjax.cells.differential_equations import CoRNNState, LEMState, antisymmetric, cornn, lem
 from seqjax.cells.elman import elman
+from seqjax.cells.gated_delta_net2 import gated_delta_net2
+from seqjax.cells.gated_delta_product import gated_delta_product
 from seqjax.cells.griffin import griffin_block, rg_lru
 from seqjax.cells.gru import gru
 from seqjax.cells.latent_attention import latent_attention
@@ -36,6 +39,7 @@ from seqjax.cells.lmu import LegendreState, lmu
 from seqjax.cells.lstm import LSTMState, lstm
 from seqjax.cells.mamba import mamba, mamba_block, s6
 from seqjax.cells.mamba2 import mamba2, mamba2_block
+from seqjax.cells.mamba3 import mamba3
 from seqjax.cells.minimal import minimal_gru, minimal_gru_block, minimal_lstm
 from seqjax.cells.minimal_gated import minimal_gated
 from seqjax.cells.mlstm import mlstm, mlstm_block
@@ -154,9 +158,13 @@ CATALOGUE = (
     Entry(hgrn2, "matrix", timed=_with_heads),
     Entry(retention, "matrix", timed=_with_heads),
     Entry(mamba2, "matrix", timed=_as_it_is),
+    Entry(mamba3, "matrix"),
     Entry(delta_net, "matrix", timed=_with_heads),
     Entry(gated_delta_net, "matrix", timed=_with_heads),
     Entry(kimi_delta_attention, "matrix", timed=_with_heads),
+    Entry(gated_delta_product, "matrix"),
+    Entry(gated_delta_net2, "matrix"),
+    Entry(comba, "matrix"),
     Entry(mlstm, "matrix", timed=_with_heads),
     Entry(mlstm_layer, "matrix", timed=_as_it_is),
     Entry(rwkv6_time_mix, "matrix", timed=_as_it_is),

@@ -7,6 +7,7 @@ import pytest
 
 import seqjax as sj
 from tests.parameters import drawn
+from tests.rows import thorough_but
 from tests.table import IN_FEATURES, LINEAR, MATRIX, ROWS, TABLE
 
 FAR = 100.0
@@ -40,10 +41,12 @@ def largest(tree):
 
 # Of these the recurrence is a row of its own.
 BLOCKS = {"griffin_block", "mamba_block", "minimal_gru_block", "mlstm_block", "rwkv4_block"}
+OFTEN = ("minimal_gru_logarithmic", "rg_lru", "mamba", "retention", "kimi_delta_attention", "mlstm")
+"""Logarithms, a square root, step sizes, decays of each form, a running maximum."""
 FAR_AWAY = [row.name for row in TABLE if row.methods in (LINEAR, MATRIX) and row.name not in BLOCKS]
 
 
-@pytest.mark.parametrize("name", FAR_AWAY)
+@pytest.mark.parametrize("name", thorough_but(OFTEN, FAR_AWAY))
 def test_one_array_of_parameters_far_away(name):
     """Values and gradients, in float32: they are finite unless float64 too finds them large."""
     cell = ROWS[name].cell

@@ -416,6 +416,29 @@ def kimi_delta_attention(p):
     return sj.kimi_delta_attention(F, heads=H), params
 
 
+def corrected(make, p, **options):
+    cell = make(F, heads=H, convolution_bias=False, **options)
+    others = ("xs", "ys", "end", "direction", "d_xs", "project", "kernel")
+    params = {
+        "project": {"weights": p["project"]},
+        "convolve": ConvolutionParameters(p["kernel"], None),
+        "memory": {name: weight for name, weight in p.items() if name not in others},
+    }
+    return cell, params, lambda carry: {"end": carry["memory"].memory}
+
+
+def gated_delta_product(p):
+    return corrected(sj.gated_delta_product, p, key_width=2, value_width=2)
+
+
+def gated_delta_net2(p):
+    return corrected(sj.gated_delta_net2, p, gate_bias=False)
+
+
+def comba(p):
+    return corrected(sj.comba, p, key_width=2, value_width=2)
+
+
 def rwkv4_time_mix(p):
     mixed = {
         "mu": np.stack([p[f"time_mix_{n}"].ravel() for n in ("receptance", "key", "value")]),

@@ -83,12 +83,17 @@ def test_a_learned_start_gets_its_gradient_at_every_reset(name, x64):
 @pytest.mark.parametrize(
     ("name", "method"),
     [
-        ("lstm", sj.Store(tile=3)),
         ("gru", sj.Recompute(tile=3)),
         ("minimal_gru", sj.Chunked(tile=3, inside="steps")),
-        ("lru", sj.Chunked(chunk=2, tile=5)),
-        ("slstm_linear", sj.Chunked(tile=3, inside="steps")),
-        ("slstm_linear", sj.Chunked(chunk=2, tile=5)),
+        *(
+            pytest.param(*row, marks=pytest.mark.thorough)
+            for row in (
+                ("lstm", sj.Store(tile=3)),
+                ("lru", sj.Chunked(chunk=2, tile=5)),
+                ("slstm_linear", sj.Chunked(tile=3, inside="steps")),
+                ("slstm_linear", sj.Chunked(chunk=2, tile=5)),
+            )
+        ),
     ],
     ids=str,
 )

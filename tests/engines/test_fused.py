@@ -19,13 +19,18 @@ from seqjax.engines.fused.linear_pair import linear_pair
 from seqjax.testing import check_cell
 from tests.matrix_cells import FORMS, form
 from tests.parameters import drawn
+from tests.rows import thorough_but
 from tests.table import CELLS, IN_FEATURES
 
 FUSED = sj.Fused(tile=4, block=2)
 
 
 @pytest.mark.parametrize(
-    "name", ["lstm_heads", "gru_reset_before", "slstm", "lstm_projection", "minimal_gru", "lru"]
+    "name",
+    thorough_but(
+        ("lstm_heads", "slstm", "lru"),
+        ("lstm_heads", "gru_reset_before", "slstm", "lstm_projection", "minimal_gru", "lru"),
+    ),
 )
 def test_laws(name):
     """Weights in blocks, a modulated state, several states, a product that is not of gates; and

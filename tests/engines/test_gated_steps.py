@@ -255,7 +255,7 @@ NETS = {
         ("lstm", AxisType.Auto, True),
         ("lstm", AxisType.Explicit, True),
         ("deep", AxisType.Auto, True),
-        ("deep", AxisType.Explicit, False),
+        pytest.param("deep", AxisType.Explicit, False, marks=pytest.mark.thorough),
     ],
 )
 def test_one_all_reduce_outside_all_loops(name, kind, context):
@@ -316,8 +316,15 @@ def test_the_plain_path_sums_over_devices_at_every_step():
 # Sums over time.
 
 
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("name", ["lstm", "all_together"])
+@pytest.mark.parametrize(
+    ("name", "reverse"),
+    [
+        ("lstm", False),
+        ("all_together", True),
+        pytest.param("lstm", True, marks=pytest.mark.thorough),
+        pytest.param("all_together", False, marks=pytest.mark.thorough),
+    ],
+)
 def test_scan_sum(name, reverse, x64):
     """Equal to the sum over the outputs of a scan, gradients too, also of what it closes over."""
     cell = CELLS[name]

@@ -515,17 +515,88 @@ def delta_net():
 
     def function(xs):
         made, rate = (xs @ w["project"]).split([3 * FEATURES, HEADS], -1)
-        made = torch.nn.functional.conv1d(
-            made.transpose(1, 2), w["kernel"].T[:, None], padding=3, groups=3 * FEATURES
-        )[..., :TIME]
-        q, k, v = torch.nn.functional.silu(made).unflatten(1, (3, HEADS, 2)).unbind(1)
-        q, k, v = (part.transpose(2, 3) for part in (q, k, v))
-        q, k = (part / (part.square().sum(-1, keepdim=True) + 1e-6).sqrt() for part in (q, k))
+        q, k, v = convolved(made, w["kernel"]).unflatten(2, (3, HEADS, 2)).unbind(2)
+        q, k, v = (part.transpose(1, 2) for part in (unit(q), unit(k), v))
         o, end = attend(q, k, v, torch.sigmoid(rate).transpose(1, 2))
         o = torch.nn.functional.rms_norm(o, (2,), w["norm_gain"], 1e-5)
         return o.transpose(1, 2).flatten(2) @ w["output"], {"end": end}
 
     return INPUTS, function, w
+
+
+def convolved(made, kernel):
+    import torch
+
+    channels = kernel.shape[1]
+    made = torch.nn.functional.conv1d(
+        made.transpose(1, 2), kernel.T[:, None], padding=3, groups=channels
+    )
+    return torch.nn.functional.silu(made[..., :TIME]).transpose(1, 2)
+
+
+def unit(part):
+    return part / (part.square().sum(-1, keepdim=True) + 1e-6).sqrt()
+
+
+def corrected(rates: int, gate: str, attend: Callable, *, writes: int = 1, **own: tuple[int, ...]):
+    """A layer around one of the package's memories, `attend(w, q, k, v, rates, decay)`, with
+    heads of two keys and two values. With `decay_up` in `own`, decays and the gate have a rank."""
+    import torch
+
+    first, low = (1 + 2 * writes) * FEATURES, "decay_up" in own
+    widths = (first, rates, 2, 2) if low else (first, rates, HEADS, FEATURES)
+    w = drawn(
+        project=(INPUTS, sum(widths)), kernel=(4, first), norm_gain=(2,),
+        output=(FEATURES, FEATURES), A_log=(HEADS,), **own,
+    )  # fmt: skip
+
+    def function(xs):
+        made, rates, a, g = (xs @ w["project"]).split(widths, -1)
+        q, k, v = convolved(made, w["kernel"]).split(
+            [FEATURES, writes * FEATURES, writes * FEATURES], -1
+        )
+        q, k, v = (part.unflatten(-1, (-1, HEADS, 2)) for part in (q, k, v))
+        q, k, v = (part.flatten(1, 2) for part in (unit(q), unit(k), v))
+        a, g = (a @ w["decay_up"], g @ w["gate_up"]) if low else (a, g)
+        a = torch.nn.functional.softplus(a + w["decay_bias"]).unflatten(-1, (HEADS, -1))
+        decay = -w["A_log"].exp()[:, None] * a
+        o, end = attend(w, q, k, v, rates, decay)
+        o = torch.nn.functional.rms_norm(o, (2,), w["norm_gain"], 1e-5).flatten(2)
+        return (o * getattr(torch.nn.functional, gate)(g)) @ w["output"], {"end": end}
+
+    return INPUTS, function, w
+
+
+def gated_delta_product():
+    loop = naive("gated_delta_product/naive").naive_recurrent_gated_delta_product
+
+    def attend(w, q, k, v, rates, decay):
+        beta = 2 * rates.sigmoid().unflatten(-1, (2, HEADS)).flatten(1, 2)
+        return loop(q, k, v, decay[..., 0], beta, 2**-0.5, num_householder=2)
+
+    return corrected(2 * HEADS, "silu", attend, writes=2, decay_bias=(HEADS,))
+
+
+def gated_delta_net2():
+    loop = naive("gdn2/naive").naive_recurrent_gdn2
+
+    def attend(w, q, k, v, rates, decay):
+        b, write = rates.sigmoid().unflatten(-1, (2, HEADS, 2)).unbind(2)
+        return loop(q, k, v, decay, b, write, output_final_state=True)
+
+    own = {"decay_up": (2, FEATURES), "decay_bias": (FEATURES,), "gate_up": (2, FEATURES)}
+    return corrected(2 * FEATURES, "sigmoid", attend, **own)
+
+
+def comba():
+    loop = naive("comba/naive").naive_recurrent_comba
+
+    def attend(w, q, k, v, rates, decay):
+        q, p = q - w["output_feedback"][:, None] * k, w["state_feedback"].sigmoid()[:, None] * k
+        return loop(q, k, v, p, rates.sigmoid(), decay[..., 0], output_final_state=True)
+
+    own = {name: (HEADS,) for name in ("decay_bias", "state_feedback", "output_feedback")}
+    return corrected(HEADS, "sigmoid", attend, **own)
 
 
 def rwkv4(part: str):
@@ -763,6 +834,9 @@ CASES = {
     "gated_delta_net": functools.partial(gated_delta_net, linear_allow_neg_eigval=False),
     "gated_delta_net_negative": functools.partial(gated_delta_net, linear_allow_neg_eigval=True),
     "kimi_delta_attention": kimi_delta_attention,
+    "gated_delta_product": gated_delta_product,
+    "gated_delta_net2": gated_delta_net2,
+    "comba": comba,
     "rwkv4_time_mix": functools.partial(rwkv4, "RwkvSelfAttention"),
     "rwkv4_channel_mix": functools.partial(rwkv4, "RwkvFeedForward"),
     "rwkv6_block": rwkv6_block,

@@ -304,7 +304,7 @@ FAULTS = (
         "engines",
         "LARGEST_EXPONENT = 60.0",
         "LARGEST_EXPONENT = 6000.0",
-        f"{CHUNKWISE} tests/cells/real_sizes.py -k 'extreme or strong or mild'",
+        f"{CHUNKWISE} tests/cells/test_real_sizes.py -k 'extreme or strong or mild'",
     ),
     Fault(
         "the inverse of a triangular matrix multiplies in the wrong order",

@@ -23,7 +23,7 @@ COPIED = ("seqjax", "tests", "docs/measured", "conftest.py", "pyproject.toml")
 LIMIT = 600
 """Seconds that the tests of one fault may take."""
 
-PYTEST = ("-n0", "-q", "-p", "no:cacheprovider", "--no-header", "--tb=no", "-rfE")
+PYTEST = ("-n0", "-m", "", "-q", "-p", "no:cacheprovider", "--no-header", "--tb=no", "-rfE")
 
 
 class Outcome(NamedTuple):

@@ -117,8 +117,8 @@ FAULTS = (
     Fault(
         "each process makes the first rows of a batch",
         "data",
-        "own = [examples[row] for row in rows if row < len(examples)]",
-        "own = examples[: len(rows)]",
+        "own = [examples[chosen[row]] for row in rows if row < len(chosen)]",
+        "own = [examples[place] for place in chosen[: len(rows)]]",
         "tests/data/test_batching.py -k made_apart",
     ),
     Fault(

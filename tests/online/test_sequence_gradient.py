@@ -10,6 +10,7 @@ import pytest
 import seqjax as sj
 from seqjax.core.trees import floats
 from tests.online.backwards import backwards, example, forwards, loss
+from tests.rows import thorough_but
 from tests.table import CELLS
 
 EVERY_KIND = [
@@ -17,10 +18,12 @@ EVERY_KIND = [
     "learned_initial_carry", "all_together",
 ]  # fmt: skip
 """Dense and in blocks; with a counter; linear, complex and with exponents; a matrix; a first state
-that is learned; layers. `rtrl_rows.py` has all cells."""
+that is learned; layers. The other cells of the table run with `pytest -m thorough`."""
+
+CAUSAL = [name for name, cell in CELLS.items() if cell.causal]
 
 
-@pytest.mark.parametrize("name", EVERY_KIND)
+@pytest.mark.parametrize("name", thorough_but(EVERY_KIND, CAUSAL))
 def test_rtrl_is_backpropagation_through_all_steps(name, x64):
     cell = CELLS[name]
     params, xs, targets, mask, resets = example(cell)

@@ -19,6 +19,7 @@ from seqjax.train.migrations import match_arrays
 from seqjax.train.run_folder import load_run
 from seqjax.train.saved_arrays import digest_of_all
 from seqjax.train.tasks import CONFIGS, TASKS
+from tests.rows import thorough_but
 
 SAVED = Path(__file__).parent / "saved_runs"
 
@@ -30,7 +31,7 @@ def unpack(arrays):
     }
 
 
-@pytest.fixture(params=list(TASKS))
+@pytest.fixture(params=thorough_but(("lm", "tag"), TASKS))
 def saved(request, tmp_path, monkeypatch):
     """A run as it lay on the disk, beside its data."""
     monkeypatch.chdir(tmp_path)

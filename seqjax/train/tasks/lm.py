@@ -18,7 +18,8 @@ from seqjax.core.device_axis import is_bound
 from seqjax.core.errors import InputError
 from seqjax.core.noise import seed_carry
 from seqjax.core.types import Array, DTypeLike
-from seqjax.data.examples import Example
+from seqjax.data.documents import text_files
+from seqjax.data.held_out import NamedPieces
 from seqjax.data.streams import check_length, start_positions, window
 from seqjax.data.tokenizer import Tokenizer, decoded
 from seqjax.decode.sampling import check_sampling, generate
@@ -38,14 +39,13 @@ from seqjax.train.devices import (
     put_rows,
     put_whole,
 )
-from seqjax.train.example_files import Data
 from seqjax.train.online_task import OnlineConfig, Steps
 from seqjax.train.recipe import LanguageModelConfig, Recipe
 from seqjax.train.run_folder import SavedRun, load_model, load_run
 from seqjax.train.saved_config import differences
 from seqjax.train.task import Criterion
 from seqjax.train.text_evaluator import BATCH, Evaluator, is_scored
-from seqjax.train.texts import TextConfig, documents_in, find_texts, texts_to_score
+from seqjax.train.texts import TextConfig, find_texts, named_pieces, texts_to_score
 
 
 @dataclasses.dataclass(frozen=True)
@@ -326,18 +326,16 @@ def continued(run: SavedRun) -> LanguageConfig:
     )
 
 
-def examples(config: LanguageConfig, log: Log) -> Data:
-    """The documents of the user's files, each as an example."""
-    documents = documents_in(config.data.text, config.data.suffixes)
-    found = [Example(text, None, name) for name, text in documents]
-    return Data(", ".join(map(str, config.data.text)), found, None, [])
+def documents(config: LanguageConfig) -> NamedPieces:
+    """The documents of the user's files, in pieces."""
+    return named_pieces(text_files(config.data.text, config.data.suffixes))
 
 
 LM = TaskCommands(
     LanguageTask.kind,
     LanguageConfig,
     prepare=LanguageTask,
-    load=examples,
+    documents=documents,
     evaluate=evaluate,
     evaluate_options=frozenset({"text"}),
     generate=write,

@@ -11,6 +11,8 @@ import pytest
 
 import seqjax as sj
 
+pytestmark = pytest.mark.thorough
+
 FEATURES = 64
 
 AS_USERS_DO = {"xla_backend_optimization_level": 3}

@@ -1,4 +1,4 @@
-"""Newton's method over every gated cell of the table: beside the tests, for there are many."""
+"""Newton's method over every gated cell of the table."""
 
 import chex
 import jax
@@ -11,6 +11,8 @@ from seqjax.core.recurrence import Recurrence
 from seqjax.testing import check_state_blocks
 from tests.parameters import drawn
 from tests.table import GATED, IN_FEATURES, ROWS
+
+pytestmark = pytest.mark.thorough
 
 CELLS = [name for name, row in ROWS.items() if row.methods == GATED]
 
