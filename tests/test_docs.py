@@ -21,6 +21,7 @@ MODULES = tuple(
         "decode.sampling", "decode.prompts", "decode.ctc", "decode.crf", "decode.tag_schemes",
         "data.examples",
         "data.vocabulary", "data.padding", "data.bucketing", "data.packing", "data.batching",
+        "data.on_demand",
         "data.windows", "data.synthetic_tasks", "data.drawn", "data.datasets", "data.pairs",
         "data.documents", "data.streams", "data.formats", "interop.operations",
     )
