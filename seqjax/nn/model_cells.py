@@ -46,7 +46,7 @@ def model_cell(features: int, *, input_ndim: int = 1) -> Cell:
 
     return Cell(
         init=init,
-        initial_carry=lambda model, batch_shape=(): model.initial_carry(batch_shape),
+        initial_carry=lambda params, batch_shape=(): params.initial_carry(batch_shape),
         step=lambda model, carry, x: model.step(carry, x),
         features=features,
         input_ndim=input_ndim,

@@ -156,5 +156,6 @@ def loss_forward(
 
 def learned_by(task: Task, config: RunConfig) -> Any:
     """The task as the algorithm of the configuration learns it."""
-    online = isinstance(config, OnlineConfig) and config.algorithm != "bptt"
-    return OnlineTask(task, config) if online else task
+    if isinstance(config, OnlineConfig) and config.algorithm != "bptt":
+        return OnlineTask(task, config)
+    return task

@@ -9,6 +9,7 @@ import pytest
 
 import seqjax as sj
 from seqjax.core.trees import floats
+from seqjax.engines.memory_report import temporary_bytes
 from tests.online.backwards import backwards, example, forwards, loss
 from tests.rows import thorough_but
 from tests.table import CELLS
@@ -85,7 +86,8 @@ def test_snap_1_of_an_elman_cell_by_hand(x64):
     carry, influence = cell.initial_carry(params), learner.init(params, xs[0])
 
     def body(state, x):
-        return learner.step(params, *state, x)[:2], None
+        carry, influence = state
+        return learner.step(params, carry, influence, x)[:2], None
 
     (carry, influence), _ = jax.lax.scan(body, (carry, influence), xs)
     got = learner.gradient(params, influence, jnp.ones(3))
@@ -181,9 +183,9 @@ def test_memory_does_not_grow_with_time():
             learner, params, xs, targets, loss
         )
         shapes = (jax.ShapeDtypeStruct((time, width), jnp.float32) for width in (2, 3))
-        return jax.jit(run).lower(*shapes).compile().memory_analysis().temp_size_in_bytes
+        return temporary_bytes(jax.jit(run).lower(*shapes).compile()) or 0
 
-    assert taken(2000) <= taken(20) + 2000
+    assert 0 < taken(2000) <= taken(20) + 2000
 
 
 def test_updates_along_a_stream_are_those_of_a_loop():
