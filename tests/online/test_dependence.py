@@ -16,7 +16,8 @@ def test_what_a_selection_does_not_let_through_now_counts():
         off = jax.nn.relu(-1 - jnp.square(x[0]))
         branch = jnp.where(x[1] > 10, x[2], x[3])
         zero = 0 * x[4]
-        loop = jax.lax.fori_loop(0, 2, lambda _, carry: carry * x[5], x[6])
+        factor = x[5]
+        loop = jax.lax.fori_loop(0, 2, lambda _, carry: carry * factor, x[6])
         alone = jax.lax.stop_gradient(x[0]) * x[3]
         return jnp.stack([off, branch, zero, loop, alone])
 
