@@ -53,11 +53,7 @@ MADE = {
 def cells():
     """Every row that is affine in its state, and more composites, by name."""
     affine = {row.name: row.cell for row in TABLE if row.methods in (LINEAR, MATRIX, ANY)}
-    return {name: cell for name, cell in (affine | MADE).items() if "attention" not in name} | {
-        name: cell
-        for name, cell in affine.items()
-        if name.endswith(("linear_attention", "delta_attention"))
-    }
+    return affine | MADE
 
 
 def case(cell, flags):
