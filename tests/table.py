@@ -115,6 +115,9 @@ TABLE = [
     Row("antisymmetric", sj.antisymmetric(4), methods=ANY_STEP),
     Row("cfc", sj.cfc(4, backbone=3), methods=ANY_STEP),
     Row("ltc", sj.ltc(4, unfolds=2), methods=ANY_STEP),
+    Row("para_gru", sj.para_gru(4)),
+    Row("para_lstm", sj.para_lstm(4)),
+    Row("m2rnn", sj.m2rnn(4, heads=2, keys=3, convolution=2)),
     Row("not_gated", _decayed_average(), methods=PLAIN),
     Row("token_shift", sj.token_shift(IN_FEATURES), methods=ANY),
     Row(
@@ -143,6 +146,12 @@ TABLE = [
     Row("lru_skip", sj.lru(3), methods=LINEAR),
     Row("s4d", sj.s4d(3, state=4), methods=LINEAR),
     Row("s5", sj.s5(4, state=4), methods=LINEAR),
+    Row("linoss", sj.linoss(4, state=2), methods=LINEAR),
+    Row(
+        "linoss_implicit",
+        sj.linoss(3, state=3, discretization="implicit", nonnegative="square"),
+        methods=LINEAR,
+    ),
     Row("rg_lru", sj.rg_lru(3), methods=LINEAR),
     Row("rg_lru_plain", sj.rg_lru(3, blocks=3, first_step="plain"), methods=LINEAR),
     Row("s6", sj.s6(3, state=2), methods=LINEAR),

@@ -21,6 +21,7 @@ def gated(
     parameters: Mapping[str, Initializer] | None = None,
     recurrent_bias: bool = False,
     blocks: int = 1,
+    recurrent_limit: float | None = None,
     modulate: Callable[..., Array] | None = None,
     modulated: int = 0,
     projection: int | None = None,
@@ -61,6 +62,8 @@ def gated(
       blocks: number of equal diagonal blocks (heads) of the recurrent weights, which are
         then `(blocks, features / blocks, gates, features / blocks)`. `blocks=features` is
         a diagonal recurrence.
+      recurrent_limit: bound of `recurrent`: larger weights act as if they were this large, and
+        their gradient is 0. Without it there is none.
       modulate: `(state, x, r) -> (*batch, features)` (and `p`, as for `update`): what the
         last `modulated` gates see in place of `h`; here `r` holds the gates before them.
         The GRU of the paper applies its reset gate this way.
@@ -109,6 +112,7 @@ def gated(
         parameters=tuple((parameters or {}).items()),
         recurrent_bias=recurrent_bias,
         blocks=positive_int("gated", "blocks", blocks),
+        recurrent_limit=recurrent_limit,
         modulate=modulate,
         modulated=modulated,
         projection=None if projection is None else positive_int("gated", "projection", projection),

@@ -44,6 +44,7 @@ class Gated:
     parameters: tuple[tuple[str, Initializer], ...]
     recurrent_bias: bool
     blocks: int
+    recurrent_limit: float | None
     modulate: Callable[..., Array] | None
     modulated: int
     projection: int | None
@@ -78,6 +79,10 @@ class Gated:
                 "gated: `modulate` and `modulated` go together: pass the function and how many "
                 f"of the {self.gates} gates it feeds; got modulate={self.modulate}, "
                 f"modulated={self.modulated}."
+            )
+        if self.recurrent_limit is not None and not self.recurrent_limit > 0:
+            raise ValueError(
+                f"gated: `recurrent_limit` must be above 0, got {self.recurrent_limit}."
             )
         for name, given in (("blocks", self.blocks > 1), ("modulate", self.modulated > 0)):
             if given and self.projection is not None:
@@ -215,6 +220,8 @@ class Gated:
             params["recurrent"],
             params["recurrent_bias" if self.recurrent_bias else "bias"],
         )
+        if self.recurrent_limit is not None:
+            weights = jnp.clip(weights, -self.recurrent_limit, self.recurrent_limit)
         if bias.shape[0] != self.gates:
             raise ValueError(
                 f"{self}: expected parameters with {self.gates} gates, got {bias.shape[0]}: they "

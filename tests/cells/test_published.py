@@ -125,6 +125,30 @@ def star(p):
     return sj.star(F), params
 
 
+def diagonal_weights(p, *gates):
+    """Input weights, biases and recurrent weights of pararnn-torch, gate by gate."""
+    order = {"z": 0, "r": 1, "n": 2} if "n" in gates else {"f": 0, "z": 1, "o": 2}
+    take = [order[gate] for gate in gates]
+    return {
+        "input": p["W_x.weight"].reshape(3, F, -1)[take].transpose(2, 0, 1),
+        "recurrent": np.stack([p[f"a_{gate}"] for gate in gates], -1)[:, None, :, None],
+        "bias": p["W_x.bias"].reshape(3, F)[take],
+    }
+
+
+def para_gru(p):
+    params = diagonal_weights(p, "r", "z", "n")
+    # The package's z is our 1 - z; gates are the last axis but one.
+    sign = np.array([[1.0], [-1.0], [1.0]])
+    return sj.para_gru(F), {name: sign * leaf for name, leaf in params.items()}
+
+
+def para_lstm(p):
+    params = diagonal_weights(p, "f", "z", "o")
+    params |= {"peephole_forget": p["c_f"], "peephole_output": p["c_o"]}
+    return sj.para_lstm(F), params, lambda carry: {"end": carry.cell}
+
+
 def multiplicative_lstm(p):
     # The package stores the product with h apart from those with m.
     recurrent = np.concatenate([p["weight_hh"], p["weight_mh"]]).reshape(5, F, F)

@@ -54,6 +54,19 @@ def test_rounds_grow_with_the_exponent_and_the_result_is_right(gain, rounds, x64
     assert np.isfinite(got).all()
 
 
+@pytest.mark.parametrize("make", [sj.para_gru, sj.para_lstm])
+def test_diagonal_recurrences_take_few_rounds(make):
+    """Even with all recurrent weights at their bound, and in blocks of one unit."""
+    cell = make(16)
+    params = drawn(cell, 3, scale=10.0)
+    params["input"], params["bias"] = 0.1 * params["input"], 0.1 * params["bias"]
+    xs = jax.random.normal(jax.random.key(0), (1, 512, 3))
+    report = sj.newton_report(cell, params, xs)
+    assert report.iterations[0] <= 6 and bool(report.converged[0])
+    check_state_blocks(cell, IN_FEATURES)
+    assert cell.structure.state_blocks == 16
+
+
 def test_every_state_follows_from_the_one_before():
     """Also where the rounds did not suffice: of each step, what the cell makes of its carry."""
     cell, params, xs = recurrence(4.0)

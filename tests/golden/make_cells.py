@@ -1,11 +1,11 @@
 """Writes the golden files of the cells: what published packages compute, in float64.
 
     pip install -r tests/golden/requirements.txt
-    pip install --no-deps torchscale==0.3.0
+    pip install --no-deps torchscale==0.3.0 pararnn-torch==0.17.4
     python -m tests.golden.make_cells [case ...]
 
-in an environment of its own, on a CPU; torchscale asks for packages that its retention does not
-use. Every case imports its own package, so a name or two make one file or two. With `--check`
+in an environment of its own, on a CPU; both ask for packages that what is used of them does not
+need. Every case imports its own package, so a name or two make one file or two. With `--check`
 nothing is written: the files must hold what the packages compute now, which CI asks.
 
 Where a package rounds to float32 inside, `torch.float32` names float64 while it runs.
@@ -168,6 +168,28 @@ def torch_recurrent(name: str, states: int = 1, **options):
             state = (state,) if states == 1 else state
             ys.append(state[0])
         return torch.stack(ys, 1), {"end": state[1]} if states == 2 else {}
+
+    return INPUTS, function, cell
+
+
+def pararnn(name: str, file: str, states: int = 1):
+    """A cell of pararnn-torch from its file: the package itself imports Triton."""
+    import torch
+
+    root = next(Path(folder) / "pararnn" for folder in sys.path if Path(folder, "pararnn").is_dir())
+    for package, path in (("pararnn", root), ("pararnn.cells", root / "cells")):
+        sys.modules[package] = types.ModuleType(package)
+        sys.modules[package].__path__ = [str(path)]
+    cell = getattr(importlib.import_module(f"pararnn.cells.{file}"), name)(INPUTS, FEATURES)
+    cell.double()
+
+    def function(xs):
+        shape = (FEATURES,) if states == 1 else (states, FEATURES)
+        state, ys = torch.zeros(BATCH, *shape), []
+        for x in xs.unbind(1):
+            state = cell.step(state, x)
+            ys.append(state if states == 1 else state[..., 1, :])
+        return torch.stack(ys, 1), {} if states == 1 else {"end": state[..., 0, :]}
 
     return INPUTS, function, cell
 
@@ -814,6 +836,8 @@ CASES = {
     "antisymmetric_gated": functools.partial(
         torch_recurrent, "GatedAntisymmetricRNNCell", epsilon=0.3, gamma=0.2
     ),
+    "para_gru": functools.partial(pararnn, "ParaGRU", "para_gru"),
+    "para_lstm": functools.partial(pararnn, "ParaLSTM", "para_lstm", 2),
     "cfc": cfc,
     "ltc": ltc,
     "lru": lru,
