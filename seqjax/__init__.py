@@ -1,6 +1,6 @@
 """seqjax: write the gate equations as one pure function; get everything else."""
 
-from seqjax import interop, nn
+from seqjax import interop, nn, online
 from seqjax.cells import catalogue
 from seqjax.cells.block_stack import block_stack
 from seqjax.cells.catalogue import *  # noqa: F403
@@ -105,6 +105,7 @@ __all__ = [
     "newton_report",
     "nn",
     "on_slice",
+    "online",
     "parameter_kinds",
     "parameter_specs",
     "pointwise",

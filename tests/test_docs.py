@@ -11,7 +11,8 @@ from seqjax.cells.catalogue import CATALOGUE
 
 DOCS = Path(__file__).parent.parent / "docs"
 PACKAGES = (
-    "seqjax", "seqjax.nn", "seqjax.interop", "seqjax.gradients", "seqjax.plots", "seqjax.metrics",
+    "seqjax", "seqjax.nn", "seqjax.interop", "seqjax.gradients", "seqjax.online", "seqjax.plots",
+    "seqjax.metrics",
 )  # fmt: skip
 MODULES = tuple(
     f"seqjax.{name}"

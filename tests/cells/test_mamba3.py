@@ -36,7 +36,7 @@ def mamba3(p, xs, *, heads, states, groups=1, inputs=1, turning=0.5):
     cuts = np.cumsum([keys, inner, heads, heads, keys, heads, inner])
     ys, S = [], np.zeros((heads, states, P))
     before = np.zeros((heads, inputs, states)), np.zeros((heads, inputs, P))
-    angles = np.zeros((heads, pairs))
+    angles, last = np.zeros((heads, pairs)), np.zeros_like(S)
     by_input = {name: m.get(name, np.ones((1, heads, P))) for name in "PQR"}
     for x in xs:
         B, u, share, d, C, a, z, t = np.split(x @ p["project"]["weights"], cuts)
@@ -56,7 +56,8 @@ def mamba3(p, xs, *, heads, states, groups=1, inputs=1, turning=0.5):
                 v[h, j] = u[h * P : (h + 1) * P] * by_input["P"][j, h]
             S[h] = alpha[h] * S[h]
             S[h] += alpha[h] * (1 - share[h]) * d[h] * before[0][h].T @ before[1][h]
-            S[h] += share[h] * d[h] * b[h].T @ v[h]
+            last[h] = share[h] * d[h] * b[h].T @ v[h]
+            S[h] += last[h]
             y = 0
             for j in range(inputs):
                 zj = z[h * P : (h + 1) * P] * by_input["Q"][j, h]
@@ -65,7 +66,7 @@ def mamba3(p, xs, *, heads, states, groups=1, inputs=1, turning=0.5):
             o.append(y)
         before = b, v
         ys.append(np.concatenate(o) @ m["output"])
-    return np.array(ys), S - np.einsum("h,hjk,hjv->hkv", share * d, b, v), angles
+    return np.array(ys), S - last, angles
 
 
 CASES = {

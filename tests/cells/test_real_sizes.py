@@ -26,9 +26,12 @@ CELLS = (
     sj.retention,
     sj.gated_linear_attention,
     sj.mamba2,
+    sj.mamba3,
     sj.mlstm,
     sj.delta_net,
     sj.kimi_delta_attention,
+    sj.gated_delta_net2,
+    sj.gated_delta_product,
     sj.rwkv6_time_mix,
     sj.rwkv7_time_mix,
 )
