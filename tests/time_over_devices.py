@@ -46,6 +46,8 @@ MADE = {
     "learned_mlstm": sj.learned_initial_carry(sj.mlstm(4, heads=2)),
     "learned_logarithmic": sj.learned_initial_carry(sj.minimal_lstm(2, logarithmic=True)),
     "learned_convolution": sj.learned_initial_carry(sj.short_convolution(3)),
+    # Longer than a stretch.
+    "wide_window": sj.sliding_window_attention(4, window=7, heads=2),
     "dropout_variational": sj.dropout(sj.minimal_gru(2), 0.4, variational=True),
 }
 

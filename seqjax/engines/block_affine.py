@@ -1,19 +1,21 @@
 """Affine recurrences of blocks of numbers, all steps at once, and their transpose."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
 from seqjax.core.types import Array
+from seqjax.engines import sizes
 
-WRITTEN_OUT = 4
-"""Blocks of up to so many numbers are multiplied entry by entry: devices keep the last two axes of
-an array in tiles, of which a small matrix fills next to nothing."""
+Row = list[Array]
+Rows = list[Row]
 
 
 def multiply_blocks(matrices: Array, vectors: Array) -> Array:
     """Each block's matrix `(..., blocks, n, n)` times its vector `(..., blocks, n)`."""
-    if matrices.shape[-1] <= WRITTEN_OUT:
-        return jnp.stack(_times(_entries(matrices), _numbers(vectors)), axis=-1)
+    if matrices.shape[-1] == 1:
+        return matrices[..., 0] * vectors
     highest = jax.lax.Precision.HIGHEST
     return jnp.einsum("...ij,...j->...i", matrices, vectors, precision=highest)
 
@@ -53,31 +55,31 @@ def solve_blocks(jacobians: Array, added: Array) -> Array:
 
 
 def _all_steps(matrices: Array, added: Array, *, reverse: bool) -> Array:
-    def join(first, second):
-        (a, r), (b, s) = first, second
-        return jnp.matmul(b, a, precision="highest"), multiply_blocks(b, r) + s
-
-    def join_entries(first, second):
-        (a, r), (b, s) = first, second
-        columns = [_times(b, column) for column in zip(*a, strict=True)]
-        both = [added + own for added, own in zip(_times(b, r), s, strict=True)]
-        return list(map(list, zip(*columns, strict=True))), both
-
-    if matrices.shape[-1] > WRITTEN_OUT:
-        return jax.lax.associative_scan(join, (matrices, added), reverse=reverse)[1]
-    apart = _entries(matrices), _numbers(added)
-    return jnp.stack(jax.lax.associative_scan(join_entries, apart, reverse=reverse)[1], axis=-1)
+    if matrices.shape[-1] > sizes.ENTRIES_APART.here:
+        return jax.lax.associative_scan(_join, (matrices, added), reverse=reverse)[1]
+    rows = [_numbers(matrices[..., row, :]) for row in range(matrices.shape[-2])]
+    apart = rows, _numbers(added)
+    solved = jax.lax.associative_scan(_join_entries, apart, reverse=reverse)[1]
+    return jnp.stack(solved, axis=-1)
 
 
-def _entries(matrices: Array) -> list[list[Array]]:
-    """The entries of matrices, rows of columns, each an array."""
-    return [_numbers(matrices[..., row, :]) for row in range(matrices.shape[-2])]
+def _join(first: tuple[Array, Array], second: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Two stretches in a row."""
+    (a, r), (b, s) = first, second
+    return jnp.matmul(b, a, precision="highest"), multiply_blocks(b, r) + s
 
 
-def _numbers(vectors: Array) -> list[Array]:
+def _join_entries(first: tuple[Rows, Row], second: tuple[Rows, Row]) -> tuple[Rows, Row]:
+    """The same of matrices and vectors whose entries are arrays of their own."""
+    (a, r), (b, s) = first, second
+    columns = [_times(b, column) for column in zip(*a, strict=True)]
+    value = [made + own for made, own in zip(_times(b, r), s, strict=True)]
+    return list(map(list, zip(*columns, strict=True))), value
+
+
+def _times(matrix: Rows, vector: Sequence[Array]) -> Row:
+    return [jnp.asarray(sum(e * v for e, v in zip(row, vector, strict=True))) for row in matrix]
+
+
+def _numbers(vectors: Array) -> Row:
     return [vectors[..., n] for n in range(vectors.shape[-1])]
-
-
-def _times(matrix: list, vector: list) -> list:
-    """A matrix times a vector, entry by entry."""
-    return [sum(entry * v for entry, v in zip(row, vector, strict=True)) for row in matrix]

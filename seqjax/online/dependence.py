@@ -22,9 +22,9 @@ from seqjax.core.types import Array
 _CARRY_NAN = {
     "add", "add_any", "sub", "neg", "mul", "div", "dot_general", "conv_general_dilated",
     "reduce_sum", "cumsum", "broadcast_in_dim", "reshape", "squeeze", "expand_dims", "transpose",
-    "concatenate", "pad", "slice", "rev", "split", "convert_element_type", "copy", "copy_p",
-    "reduce_precision", "real", "imag", "complex", "conj", "optimization_barrier",
-    "sharding_constraint", "pvary", "pcast",
+    "concatenate", "stack", "unstack", "pad", "slice", "rev", "split", "convert_element_type",
+    "copy", "copy_p", "reduce_precision", "real", "imag", "complex", "conj",
+    "optimization_barrier", "sharding_constraint", "pvary", "pcast",
 }  # fmt: skip
 """Linear primitives whose results have NaN wherever an entry that is NaN goes in."""
 

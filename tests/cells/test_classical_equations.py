@@ -82,7 +82,7 @@ def para_lstm(p, state, x):
 
 
 def star(p, h, x):
-    k = sigmoid(x @ p["input"][:, 0] + h @ p["recurrent"] + p["bias"][0])
+    k = sigmoid(x @ p["input"][:, 0] + h @ p["recurrent"][:, 0] + p["bias"][0])
     z = np.tanh(x @ p["input"][:, 1] + p["bias"][1])
     h = np.tanh((1 - k) * h + k * z)
     return h, h

@@ -119,7 +119,7 @@ def star(p):
     bias = p["bias_ih"].reshape(2, F)
     params = {
         "input": p["weight_ih"].reshape(2, F, -1)[::-1].transpose(2, 0, 1),
-        "recurrent": p["weight_hh"].T,
+        "recurrent": p["weight_hh"].T[:, None],
         "bias": np.stack([bias[1] + p["bias_hh"], bias[0]]),
     }
     return sj.star(F), params

@@ -8,6 +8,7 @@ import pytest
 
 import seqjax as sj
 from seqjax.engines.block_affine import solve_blocks
+from seqjax.engines.sizes import chosen_for
 from seqjax.testing import check_cell, check_state_blocks
 from tests.parameters import drawn
 from tests.table import IN_FEATURES, ROWS
@@ -103,9 +104,11 @@ def test_in_bfloat16():
     np.testing.assert_allclose(np.float32(got), np.float32(wanted), atol=0.05)
 
 
-def test_the_solution_of_an_affine_recurrence_and_its_transpose(x64):
+@pytest.mark.parametrize(("width", "platform"), [(1, "cpu"), (3, "cpu"), (3, "tpu")])
+def test_the_solution_of_an_affine_recurrence_and_its_transpose(width, platform, x64):
+    """Of numbers, of matrices, and of matrices entry by entry."""
     random = np.random.default_rng(0)
-    for width in (1, 3):
+    with chosen_for(platform):
         slopes, added = (
             random.standard_normal((5, 2, width, width)),
             random.standard_normal((5, 2, width)),

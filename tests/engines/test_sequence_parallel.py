@@ -20,14 +20,14 @@ ONE_OF_A_KIND = {
     "gated_delta_net": "reversed",
     "learned_mlstm": "masked",
     "stack_linear": "masked",
-    "sliding_window_attention": "masked",
+    "wide_window": "masked",
 }
 """Real, complex and log-scaled states; memories that add, correct and scale; windows, rings,
 counts, noise."""
 
 
 @pytest.mark.parametrize(
-    "name", thorough_but(("lru", "gated_delta_net", "sliding_window_attention"), ONE_OF_A_KIND)
+    "name", thorough_but(("lru", "gated_delta_net", "wide_window"), ONE_OF_A_KIND)
 )
 def test_values_and_gradients_are_those_of_one_device(x64, name):
     check((CELLS | MADE)[name], FLAGS[ONE_OF_A_KIND[name]], devices=[4])
