@@ -1,6 +1,7 @@
 """The influence itself, as far as it is not zero and not left out."""
 
 import dataclasses
+import functools
 import math
 from functools import partial
 from typing import Any
@@ -41,10 +42,14 @@ class SparseInfluence:
     sparsity: Sparsity = dataclasses.field(metadata={"static": True})
 
 
+@functools.lru_cache(maxsize=256)
 def sparse_learner(
     cell: Cell, step: StepFn, observed: StepFn, steps: int | None, limit: int, call: str
 ) -> Learner:
-    """The learner of a step, whose Jacobians make the influence, and of a pattern."""
+    """The learner of a step, whose Jacobians make the influence, and of a pattern.
+
+    Equal calls return the same one, so that nothing is compiled twice.
+    """
     own = _Sparse(cell, step, steps, limit, call)
     return Learner(cell, own.make, own.fresh, own.advance, own.pull, observed, call)
 
