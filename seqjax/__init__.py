@@ -1,11 +1,11 @@
 """seqjax: write the gate equations as one pure function; get everything else."""
 
-from seqjax import interop, nn
+from seqjax import interop, nn, online
 from seqjax.cells import catalogue
 from seqjax.cells.block_stack import block_stack
 from seqjax.cells.catalogue import *  # noqa: F403
 from seqjax.core import initializers
-from seqjax.core.affine import Complex, LogScaled, log_scaled
+from seqjax.core.affine import Complex, Coupled, Coupling, LogScaled, log_scaled
 from seqjax.core.bidirectional import BidirectionalState, bidirectional
 from seqjax.core.blocks import checkpointed, on_slice, prenorm, product
 from seqjax.core.cell import Cell, factory
@@ -62,6 +62,8 @@ __all__ = [
     "Cell",
     "Chunked",
     "Complex",
+    "Coupled",
+    "Coupling",
     "DropoutState",
     "Fused",
     "Gates",
@@ -103,6 +105,7 @@ __all__ = [
     "newton_report",
     "nn",
     "on_slice",
+    "online",
     "parameter_kinds",
     "parameter_specs",
     "pointwise",

@@ -266,7 +266,10 @@ def _check(arguments: Sequence[str]) -> int:
     from seqjax.train.tasks import TASKS
 
     if arguments[:1] in (["-h"], ["--help"]):
-        print(USAGE.format(tasks=_join(kind for kind, task in TASKS.items() if task.load)), end="")
+        print(
+            USAGE.format(tasks=_join(kind for kind, task in TASKS.items() if task.reads_files)),
+            end="",
+        )
         return 0
     task, arguments = as_training(arguments, TASKS)
     config = parse(task.config, arguments, f"check {task.name}")

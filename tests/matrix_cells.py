@@ -16,7 +16,7 @@ def form(decay="none", write="add", *, bonus=False, stabilized=False, bounded=Fa
 
     Args:
       decay: "none", "head" or "channel".
-      write: "add", "delta" or "low_rank".
+      write: "add", "delta", "erase" or "low_rank".
       bonus: read before the write.
       stabilized: exponential input gates, and a normaliser.
       bounded: decays stay above a bound that the engine knows.
@@ -39,6 +39,7 @@ def form(decay="none", write="add", *, bonus=False, stabilized=False, bounded=Fa
             value=v,
             log_decay={"none": None, "head": g[..., 0], "channel": g}[decay],
             rate=2 * jax.nn.sigmoid(rate) if write == "delta" else None,
+            erase=k * 2 * jax.nn.sigmoid(rates) if write == "erase" else None,
             low_rank=(-k, k * jax.nn.sigmoid(rates)) if write == "low_rank" else None,
             bonus=u if bonus else None,
             log_input=rate if stabilized else None,
@@ -73,6 +74,7 @@ FORMS = {
     "delta": dict(write="delta"),
     "head-delta": dict(decay="head", write="delta"),
     "channel-delta": dict(decay="channel", write="delta"),
+    "channel-erase": dict(decay="channel", write="erase"),
     "low_rank": dict(write="low_rank"),
     "head-low_rank-before": dict(decay="head", write="low_rank", bonus=True),
     "channel-low_rank": dict(decay="channel", write="low_rank"),
@@ -89,7 +91,12 @@ CELLS = {
     "delta_net": sj.delta_net(4, heads=2, convolution=2, negative_eigenvalues=True),
     "gated_delta_net": sj.gated_delta_net(4, heads=2, convolution=2, key_width=2),
     "kimi_delta_attention": sj.kimi_delta_attention(4, heads=2, convolution=2),
+    "gated_delta_product": sj.gated_delta_product(4, heads=2, convolution=2, key_width=2),
+    "gated_delta_net2": sj.gated_delta_net2(4, heads=2, convolution=2),
+    "comba": sj.comba(4, heads=2, convolution=2, key_width=2),
     "mamba2": sj.mamba2(4, heads=4, groups=2, states=2, convolution=2),
+    "mamba3": sj.mamba3(4, heads=2, states=4),
+    "mamba3_inputs": sj.mamba3(4, heads=4, groups=2, states=2, inputs=2, turning=1.0),
     "mlstm": sj.mlstm(4, heads=2),
     "mlstm_sigmoid": sj.mlstm(4, heads=2, input_gate="sigmoid", soft_cap=15.0),
     "mlstm_layer": sj.stack(sj.dense(4), sj.mlstm_layer(4, heads=2, block=2, convolution=2)),

@@ -11,7 +11,8 @@ from seqjax.cells.catalogue import CATALOGUE
 
 DOCS = Path(__file__).parent.parent / "docs"
 PACKAGES = (
-    "seqjax", "seqjax.nn", "seqjax.interop", "seqjax.gradients", "seqjax.plots", "seqjax.metrics",
+    "seqjax", "seqjax.nn", "seqjax.interop", "seqjax.gradients", "seqjax.online", "seqjax.plots",
+    "seqjax.metrics",
 )  # fmt: skip
 MODULES = tuple(
     f"seqjax.{name}"
@@ -20,6 +21,7 @@ MODULES = tuple(
         "decode.sampling", "decode.prompts", "decode.ctc", "decode.crf", "decode.tag_schemes",
         "data.examples",
         "data.vocabulary", "data.padding", "data.bucketing", "data.packing", "data.batching",
+        "data.on_demand",
         "data.windows", "data.synthetic_tasks", "data.drawn", "data.datasets", "data.pairs",
         "data.documents", "data.streams", "data.formats", "interop.operations",
     )

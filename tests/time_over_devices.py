@@ -46,6 +46,8 @@ MADE = {
     "learned_mlstm": sj.learned_initial_carry(sj.mlstm(4, heads=2)),
     "learned_logarithmic": sj.learned_initial_carry(sj.minimal_lstm(2, logarithmic=True)),
     "learned_convolution": sj.learned_initial_carry(sj.short_convolution(3)),
+    # Longer than a stretch.
+    "wide_window": sj.sliding_window_attention(4, window=7, heads=2),
     "dropout_variational": sj.dropout(sj.minimal_gru(2), 0.4, variational=True),
 }
 
@@ -53,11 +55,7 @@ MADE = {
 def cells():
     """Every row that is affine in its state, and more composites, by name."""
     affine = {row.name: row.cell for row in TABLE if row.methods in (LINEAR, MATRIX, ANY)}
-    return {name: cell for name, cell in (affine | MADE).items() if "attention" not in name} | {
-        name: cell
-        for name, cell in affine.items()
-        if name.endswith(("linear_attention", "delta_attention"))
-    }
+    return affine | MADE
 
 
 def case(cell, flags):

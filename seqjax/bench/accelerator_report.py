@@ -14,9 +14,11 @@ from seqjax.bench import libraries
 from seqjax.bench.accelerators import CHIPS, Cost, Target, platform_of, train_cost
 from seqjax.bench.layer import Layer
 from seqjax.bench.timed import CELLS
+from seqjax.core.recurrence import Recurrence
 from seqjax.core.trees import cast, tree_bytes
 from seqjax.engines.methods import Auto, Method
 from seqjax.engines.scan import scan
+from seqjax.engines.sizes import chosen_for
 
 SHAPES = (
     ((1024, 16, 256, 256), "float32"),
@@ -27,6 +29,9 @@ SHAPES = (
 
 LENGTHS = ((2048, 8),)
 """Time and batch of cells."""
+
+ROUNDS = 3
+"""Of Newton's method."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +78,8 @@ def layer_entries(
 def cell_entries(
     name: str, time: int, batch: int, features: int, dtype: str, target: Target
 ) -> Iterable[Entry]:
-    """One cell, by the methods `auto` and `plain`."""
+    """One cell, by the methods `auto` and `plain`; a gated one of units that see
+    none but themselves also by some rounds of `newton`."""
     cell = CELLS[name](features)
     params = jax.eval_shape(lambda: cast(cell.init(jax.random.key(0), features), dtype))
     xs = jax.ShapeDtypeStruct((batch, time, features), dtype)
@@ -81,9 +87,14 @@ def cell_entries(
         "auto": Auto(platforms=(platform_of(target),)),
         "plain": "plain",
     }
+    parts = cell.structure
+    if isinstance(parts, Recurrence) and parts.state_blocks == cell.features:
+        methods[f"newton {ROUNDS}"] = "newton"
     for label, method in methods.items():
         run = lambda params, xs, method=method: scan(cell, params, xs, method=method)[1]  # noqa: E731
-        cost = train_cost(run, params, xs, target)
+        rounds = ROUNDS if method == "newton" else None
+        with chosen_for(platform_of(target)):
+            cost = train_cost(run, params, xs, target, open_trips=rounds)
         group = f"{name} {time}, {batch}, {features} {dtype}"
         yield Entry(group, label, cost, 0.0, 2 * tree_bytes((params, xs)))
 

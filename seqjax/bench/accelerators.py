@@ -98,23 +98,40 @@ def platform_of(target: Target) -> str:
     return "cuda" if target == "h100" else "tpu"
 
 
-def train_cost(run: Callable[[Any, Array], Array], params: Any, xs: Any, target: Target) -> Cost:
+def train_cost(
+    run: Callable[[Any, Array], Array],
+    params: Any,
+    xs: Any,
+    target: Target,
+    *,
+    open_trips: int | None = None,
+) -> Cost:
     """Of the value and the gradients of `mean(run(params, xs) ** 2)`, weights and inputs.
 
     Args:
       run: `(params, xs) -> ys`.
       params, xs: arrays, or their shapes.
       target: the chip.
+      open_trips: as for `cost`.
     """
 
     def loss(params, xs):
         return jnp.mean(jnp.square(run(params, xs).astype(jnp.float32)))
 
-    return cost(jax.value_and_grad(loss, (0, 1)), params, xs, target=target)
+    gradient = jax.value_and_grad(loss, (0, 1))
+    return cost(gradient, params, xs, target=target, open_trips=open_trips)
 
 
-def cost(function: Callable[..., Any], *arguments: Any, target: Target) -> Cost:
+def cost(
+    function: Callable[..., Any], *arguments: Any, target: Target, open_trips: int | None = None
+) -> Cost:
     """Of a function of arrays, or of their shapes, on one chip.
+
+    Args:
+      function, *arguments: what is called with what.
+      target: the chip.
+      open_trips: how often loops run that end where numbers tell, such as the rounds of Newton's
+        method; by default as often as they can.
 
     Raises:
       InputError: if the compiler is not installed.
@@ -125,7 +142,7 @@ def cost(function: Callable[..., Any], *arguments: Any, target: Target) -> Cost:
     start = time.perf_counter()
     compiled = lowered.compile()
     seconds = time.perf_counter() - start
-    program = CompiledProgram(compiled.as_text() or "")
+    program = CompiledProgram(compiled.as_text() or "", open_trips)
     temporary = temporary_bytes(compiled) or 0
     if target == "h100":
         launches = int(program.total(_launches))

@@ -16,9 +16,16 @@ class Operation(NamedTuple):
 
 
 class CompiledProgram:
-    """Operations by the computation that they stand in, and how often each runs."""
+    """Operations by the computation that they stand in, and how often each runs.
 
-    def __init__(self, text: str):
+    Args:
+      text: the program.
+      open_trips: how often loops run that end where numbers tell, such as the rounds of Newton's
+        method; by default as often as they can.
+    """
+
+    def __init__(self, text: str, open_trips: int | None = None):
+        self.open_trips = open_trips
         self.computations: dict[str, list[Operation]] = {}
         self.entry, name = "", ""
         for line in text.splitlines():
@@ -57,6 +64,8 @@ class CompiledProgram:
         known = re.search(r'"known_trip_count":\{"n":"(\d+)"', line)
         if known:
             return int(known.group(1))
+        if self.open_trips is not None:
+            return self.open_trips
         lines = (operation.line for operation in self.computations.get(condition, []))
         constants = re.findall(r"= s32\[\]\S* constant\((-?\d+)\)", "\n".join(lines))
         return max((abs(int(value)) for value in constants), default=1)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from seqjax.cells.attentive import AttentiveParameters, AttentiveState, attend_to, attentive
 from seqjax.cells.clocks import ClockworkState, PhasedLSTMState, clockwork, phased_lstm
+from seqjax.cells.comba import comba
 from seqjax.cells.convolutional import (
     ConvLSTMState,
     conv_gru,
@@ -27,6 +28,8 @@ from seqjax.cells.delta import (
 )
 from seqjax.cells.differential_equations import CoRNNState, LEMState, antisymmetric, cornn, lem
 from seqjax.cells.elman import elman
+from seqjax.cells.gated_delta_net2 import gated_delta_net2
+from seqjax.cells.gated_delta_product import gated_delta_product
 from seqjax.cells.griffin import griffin_block, rg_lru
 from seqjax.cells.gru import gru
 from seqjax.cells.latent_attention import latent_attention
@@ -34,13 +37,17 @@ from seqjax.cells.linear_attention import gated_linear_attention, hgrn2, linear_
 from seqjax.cells.liquid import cfc, ltc
 from seqjax.cells.lmu import LegendreState, lmu
 from seqjax.cells.lstm import LSTMState, lstm
+from seqjax.cells.m2rnn import m2rnn
 from seqjax.cells.mamba import mamba, mamba_block, s6
 from seqjax.cells.mamba2 import mamba2, mamba2_block
+from seqjax.cells.mamba3 import mamba3
 from seqjax.cells.minimal import minimal_gru, minimal_gru_block, minimal_lstm
 from seqjax.cells.minimal_gated import minimal_gated
 from seqjax.cells.mlstm import mlstm, mlstm_block
 from seqjax.cells.mlstm_layer import mlstm_layer
 from seqjax.cells.multiplicative import multiplicative_lstm
+from seqjax.cells.oscillators import linoss
+from seqjax.cells.para_rnn import para_gru, para_lstm
 from seqjax.cells.qrnn import indrnn, qrnn, sru
 from seqjax.cells.retention import retention, retention_block
 from seqjax.cells.rwkv import rwkv4_block, rwkv4_channel_mix, rwkv4_time_mix
@@ -129,8 +136,11 @@ CATALOGUE = (
     Entry(antisymmetric, "gated"),
     Entry(cfc, "gated"),
     Entry(ltc, "gated"),
+    Entry(para_gru, "gated", timed=_as_it_is),
+    Entry(para_lstm, "gated", timed=_as_it_is),
     Entry(slstm, "gated", beside=(SLSTMState,), timed=_with_heads),
     Entry(slstm_layer, "gated"),
+    Entry(m2rnn, "gated", timed=_with_heads),
     Entry(minimal_gru, "linear", timed=_as_it_is),
     Entry(minimal_lstm, "linear", timed=_as_it_is),
     Entry(qrnn, "linear", timed=_as_it_is),
@@ -138,6 +148,7 @@ CATALOGUE = (
     Entry(lru, "linear", timed=_as_it_is),
     Entry(s4d, "linear", timed=lambda features: {"state": 16}),
     Entry(s5, "linear", timed=_as_it_is),
+    Entry(linoss, "linear", timed=_as_it_is),
     Entry(rg_lru, "linear", timed=_as_it_is),
     Entry(s6, "linear"),
     Entry(mamba, "linear", timed=_as_it_is),
@@ -154,9 +165,13 @@ CATALOGUE = (
     Entry(hgrn2, "matrix", timed=_with_heads),
     Entry(retention, "matrix", timed=_with_heads),
     Entry(mamba2, "matrix", timed=_as_it_is),
+    Entry(mamba3, "matrix"),
     Entry(delta_net, "matrix", timed=_with_heads),
     Entry(gated_delta_net, "matrix", timed=_with_heads),
     Entry(kimi_delta_attention, "matrix", timed=_with_heads),
+    Entry(gated_delta_product, "matrix"),
+    Entry(gated_delta_net2, "matrix"),
+    Entry(comba, "matrix"),
     Entry(mlstm, "matrix", timed=_with_heads),
     Entry(mlstm_layer, "matrix", timed=_as_it_is),
     Entry(rwkv6_time_mix, "matrix", timed=_as_it_is),

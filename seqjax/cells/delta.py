@@ -4,18 +4,19 @@ from typing import Any
 
 import jax
 
-from seqjax.cells.decay import log_decay
-from seqjax.cells.delta_rule import delta_rule_layer
+from seqjax.cells.delta_rule import (
+    at_one_rate,
+    decays_of_channels,
+    decays_of_heads,
+    delta_rule_layer,
+)
 from seqjax.core import initializers
 from seqjax.core.blocks import prenorm
 from seqjax.core.cell import Cell, factory, positive_int
-from seqjax.core.gates import like_features
 from seqjax.core.heads import head_width
 from seqjax.core.layers import feed_forward
 from seqjax.core.stack import stack
-from seqjax.core.types import Array, Initializer, Params
-
-ZERO = initializers.Constant(0.0)
+from seqjax.core.types import Initializer
 
 
 @factory
@@ -70,9 +71,10 @@ def delta_net(
         values=width,
         convolution=convolution,
         convolution_bias=convolution_bias,
-        negative_eigenvalues=negative_eigenvalues,
         epsilon=epsilon,
         weight_init=weight_init,
+        rates=heads,
+        **at_one_rate(negative_eigenvalues=negative_eigenvalues),
     )
 
 
@@ -138,11 +140,6 @@ def gated_delta_net(
         key_width = max(1, 3 * width // 4)
     keys = positive_int("gated_delta_net", "key_width", key_width)
     values = 2 * keys if value_width is None else value_width
-
-    def decay(p: Params, a: Array) -> Array:
-        size = jax.nn.softplus(a + like_features(p["decay_bias"], a))
-        return log_decay(like_features(p["A_log"], size), size)
-
     return delta_rule_layer(
         features,
         heads=heads,
@@ -151,16 +148,12 @@ def gated_delta_net(
         values=values,
         convolution=convolution,
         convolution_bias=convolution_bias,
-        negative_eigenvalues=negative_eigenvalues,
         epsilon=epsilon,
         weight_init=weight_init,
-        decay=decay,
-        decay_width=heads,
-        own=(
-            ("A_log", (initializers.LogUniform(1.0, 16.0), (heads,))),
-            ("decay_bias", (initializers.TimeStep(), (heads,))),
-        ),
+        rates=heads,
         gate=jax.nn.silu,
+        **at_one_rate(negative_eigenvalues=negative_eigenvalues),
+        **decays_of_heads(heads),
     )
 
 
@@ -217,12 +210,12 @@ def kimi_delta_attention(
         width = head_width("kimi_delta_attention", "features", features, heads)
     width = positive_int("kimi_delta_attention", "width", width)
     inner = heads * width
-
-    def decay(p: Params, a: Array) -> Array:
-        a = a @ p["decay_up"]
-        a = (a + like_features(p["decay_bias"], a)).reshape(*a.shape[:-1], heads, width)
-        return log_decay(like_features(p["A_log"][:, None], a), jax.nn.softplus(a))
-
+    decays = decays_of_channels(heads, width, width, weight_init)
+    own = (
+        *decays.pop("own"),
+        ("gate_up", (weight_init, (width, inner))),
+        *((("gate_bias", (initializers.Constant(0.0), (inner,))),) if gate_bias else ()),
+    )
     return delta_rule_layer(
         features,
         heads=heads,
@@ -230,20 +223,14 @@ def kimi_delta_attention(
         values=width,
         convolution=convolution,
         convolution_bias=convolution_bias,
-        negative_eigenvalues=negative_eigenvalues,
         epsilon=epsilon,
         weight_init=weight_init,
-        decay=decay,
-        decay_width=width,
-        own=(
-            ("A_log", (initializers.LogUniform(1.0, 16.0), (heads,))),
-            ("decay_bias", (initializers.TimeStep(), (inner,))),
-            ("decay_up", (weight_init, (width, inner))),
-            ("gate_up", (weight_init, (width, inner))),
-            *((("gate_bias", (ZERO, (inner,))),) if gate_bias else ()),
-        ),
+        rates=heads,
+        own=own,
         gate=jax.nn.sigmoid,
         gate_width=width,
+        **at_one_rate(negative_eigenvalues=negative_eigenvalues),
+        **decays,
     )
 
 

@@ -18,6 +18,7 @@ def gru(
     *,
     reset: Literal["after", "before"] = "after",
     blocks: int = 1,
+    recurrent_limit: float | None = None,
     layer_norm: bool = False,
     input_init: Initializer = initializers.Glorot(),
     recurrent_init: Initializer = initializers.Orthogonal(),
@@ -40,6 +41,7 @@ def gru(
         and Keras (one product per step), or before it, as in the paper (two, one after the other).
         These are different functions, and weights do not carry over.
       blocks: diagonal blocks (heads) of U, see `sj.gated`.
+      recurrent_limit: bound of the entries of U, see `sj.gated`.
       layer_norm: normalise `W x` and `U h`, see `sj.gated`.
       input_init: initializer of each gate's W.
       recurrent_init: initializer of each gate's U.
@@ -88,6 +90,7 @@ def gru(
         modulate=None if after else reset_hidden,
         modulated=0 if after else 1,
         blocks=blocks,
+        recurrent_limit=recurrent_limit,
         layer_norm=layer_norm,
         input_init=input_init,
         recurrent_init=recurrent_init,

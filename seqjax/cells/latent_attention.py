@@ -17,6 +17,7 @@ from seqjax.core.key_ring import (
     written,
 )
 from seqjax.core.layers import draw, scale_to_one
+from seqjax.core.ring_stretch import RingStretch
 from seqjax.core.rotary import rotate
 from seqjax.core.steps import Run, is_symbolic, time_of
 from seqjax.core.trees import floats
@@ -181,7 +182,7 @@ def latent_attention(
         ys = found.order.put_back(from_heads(reading) @ params["output"])
         return Run(after(carry, initial, (past,), (made,), found), ys, None)
 
-    cell = Cell(init, initial_carry, step, features, sequence=sequence)
+    cell = Cell(init, initial_carry, step, features, sequence=sequence, structure=RingStretch())
     return cell
 
 

@@ -1,8 +1,10 @@
 """Long short-term memory and its variants."""
 
 import dataclasses
+from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import named_scope
 from jax.nn import sigmoid
@@ -32,9 +34,11 @@ def lstm(
     coupled: bool = False,
     projection: int | None = None,
     blocks: int = 1,
+    recurrent_limit: float | None = None,
     layer_norm: bool = False,
     input_init: Initializer = initializers.Glorot(),
     recurrent_init: Initializer = initializers.Orthogonal(),
+    peephole_init: Initializer = initializers.Constant(0.0),
 ) -> Cell:
     """Long short-term memory.
 
@@ -56,10 +60,12 @@ def lstm(
       coupled: one gate for both, `i = 1 - f`.
       projection: width of a projected hidden state, `h = (o * tanh(c)) P`.
       blocks: diagonal blocks (heads) of U, see `sj.gated`.
+      recurrent_limit: bound of the entries of U and of the peepholes, see `sj.gated`.
       layer_norm: normalise `W x` and `U h` (over all gates) and the new cell state on its
         way to `h`; adds `cell_gain` and `cell_bias`.
       input_init: initializer of each gate's W (and of P).
       recurrent_init: initializer of each gate's U.
+      peephole_init: initializer of each peephole.
 
     Returns:
       A cell whose carry is `LSTMState(hidden, cell)`.
@@ -89,8 +95,9 @@ def lstm(
 
     parameters: dict[str, Initializer] = {}
     if peepholes:
-        names = ("forget", "output") if coupled else ("input", "forget", "output")
-        parameters |= {f"peephole_{name}": initializers.Constant(0.0) for name in names}
+        gates = ("forget", "output") if coupled else ("input", "forget", "output")
+        parameters |= {f"peephole_{gate}": peephole_init for gate in gates}
+    peephole_names = tuple(parameters)
     if layer_norm:
         parameters["cell_gain"] = initializers.Constant(1.0)
         parameters["cell_bias"] = initializers.Constant(0.0)
@@ -98,6 +105,10 @@ def lstm(
     # `p` holds the extra parameters; without any, `update` is called without it.
     def update(state, x, r, p: Any = None):
         c = state.cell
+        if peephole_names and recurrent_limit is not None:
+            weights = {name: getattr(p, name) for name in peephole_names}
+            limited = partial(jnp.clip, min=-recurrent_limit, max=recurrent_limit)
+            p = p._replace(**jax.tree.map(limited, weights))
         if coupled:
             f, g, o = x + r
             f = named_scope("forget")(sigmoid)(f + p.peephole_forget * c if peepholes else f)
@@ -120,6 +131,7 @@ def lstm(
         parameters=parameters,
         projection=projection,
         blocks=blocks,
+        recurrent_limit=recurrent_limit,
         layer_norm=layer_norm,
         input_init=input_init,
         recurrent_init=recurrent_init,

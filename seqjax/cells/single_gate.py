@@ -6,10 +6,8 @@ from jax import named_scope
 from jax.nn import sigmoid
 
 from seqjax.core import initializers
-from seqjax.core.cell import Cell, expect_inputs, expect_real, factory, positive_int
+from seqjax.core.cell import Cell, factory
 from seqjax.core.gated import gated
-from seqjax.core.gates import add_bias, initialize_gates, project
-from seqjax.core.recurrence import AnyStep
 from seqjax.core.types import Activation, Initializer
 
 
@@ -262,6 +260,7 @@ def fast_grnn(
 def star(
     features: int,
     *,
+    blocks: int = 1,
     input_init: Initializer = initializers.Orthogonal(),
     recurrent_init: Initializer = initializers.Orthogonal(),
 ) -> Cell:
@@ -275,12 +274,12 @@ def star(
 
     Args:
       features: width of the hidden state `h` and of the output.
+      blocks: diagonal blocks of U, see `sj.gated`.
       input_init: initializer of each gate's W.
       recurrent_init: initializer of U.
 
     Returns:
-      A cell whose carry is `h`, `(*batch, features)`. Parameters: `input` `(in_features, 2,
-      features)`, `recurrent` `(features, features)`, `bias` `(2, features)`.
+      A gated cell whose carry is `h`, `(*batch, features)`.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -294,31 +293,19 @@ def star(
     code. torchrecurrent has two biases of k, of which this has the sum, and the gates the other
     way around.
     """
-    features = positive_int("star", "features", features)
 
-    def init(key, in_features):
-        in_features = positive_int("init", "in_features", in_features)
-        dtype = jnp.result_type(float)
-        keys = jax.random.split(key)
-        return {
-            "input": initialize_gates(keys[0], input_init, (in_features, 2, features), dtype),
-            "recurrent": recurrent_init(keys[1], (features, features), dtype),
-            "bias": jnp.zeros((2, features), dtype).at[0].set(1.0),
-        }
+    def update(h, x, r):
+        gate = named_scope("update")(sigmoid)(x[0] + r[0])
+        candidate = named_scope("candidate")(jnp.tanh)(x[1])
+        return named_scope("hidden")(jnp.tanh)((1 - gate) * h + gate * candidate)
 
-    def initial_carry(params, batch_shape=()):
-        return jnp.zeros((*batch_shape, features), params["recurrent"].dtype)
-
-    def step(params, carry, x):
-        expect_inputs("star", params["input"].shape[0], x)
-        expect_real("star", x, params)
-        h = carry
-        gate, candidate = add_bias(project(x, params["input"]), params["bias"])
-        gate = named_scope("update")(sigmoid)(gate + h @ params["recurrent"])
-        candidate = named_scope("candidate")(jnp.tanh)(candidate)
-        new = named_scope("hidden")(jnp.tanh)((1 - gate) * h + gate * candidate).astype(h.dtype)
-        return new, new
-
-    return Cell(
-        init, initial_carry, step, features, output=lambda carry: carry, structure=AnyStep()
+    return gated(
+        update,
+        features=features,
+        gates=2,
+        input_gates=1,
+        blocks=blocks,
+        input_init=input_init,
+        recurrent_init=recurrent_init,
+        bias_init=initializers.GateBias(0, 1.0),
     )

@@ -20,6 +20,7 @@ from seqjax.core.key_ring import (
     written,
 )
 from seqjax.core.layers import draw, feed_forward, rms_norm, scale_to_one
+from seqjax.core.ring_stretch import RingStretch
 from seqjax.core.rotary import rotate
 from seqjax.core.stack import stack
 from seqjax.core.steps import Run, is_symbolic, time_of
@@ -197,7 +198,7 @@ def sliding_window_attention(
         ys = found.order.put_back(read_out(params, reading, x))
         return Run(after(carry, initial, past, (key, value), found), ys, None)
 
-    cell = Cell(init, initial_carry, step, features, sequence=sequence)
+    cell = Cell(init, initial_carry, step, features, sequence=sequence, structure=RingStretch())
     return cell
 
 

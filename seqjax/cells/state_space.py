@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax.cells.decay import bounded_exp, log_decay
-from seqjax.core import initializers
+from seqjax.cells.skip import add_skip, start_skip
 from seqjax.core.affine import Complex
 from seqjax.core.cell import (
     Cell,
@@ -90,7 +90,7 @@ def lru(
             "b_imaginary": b.imaginary,
             "c_real": c.real,
             "c_imaginary": c.imaginary,
-            "skip": _skip(skip_key, in_features, features, dtype),
+            "skip": start_skip(skip_key, in_features, features, dtype),
         }
 
     def decay_of(params):
@@ -205,7 +205,7 @@ def s4d(
         in_features=features,
         project=lambda params, x: widen(x),
         read=read,
-        output=lambda params, values, x: _add_skip(params, values, x),
+        output=lambda params, values, x: add_skip(params, values, x),
     )
 
 
@@ -289,7 +289,7 @@ def s5(
             - jnp.asarray(out.imag, dtype) @ c.imaginary,
             "c_imaginary": jnp.asarray(out.real, dtype) @ c.imaginary
             + jnp.asarray(out.imag, dtype) @ c.real,
-            "skip": _skip(skip_key, in_features, features, dtype),
+            "skip": start_skip(skip_key, in_features, features, dtype),
         }
 
     def held(params):
@@ -355,19 +355,7 @@ def _read_out(params: Params, s: Complex, x: Array, factor: float, features: int
     """`factor * Re(C s)` and the skip, in the dtype of the inputs."""
     expect_outputs("diagonal", features, params["c_real"].shape)
     c_real, c_imaginary = (widen(params[name]) for name in ("c_real", "c_imaginary"))
-    return _add_skip(params, factor * (s.real @ c_real - s.imaginary @ c_imaginary), x)
-
-
-def _add_skip(params: Params, values: Array, x: Array) -> Array:
-    skip = params["skip"]
-    direct = like_features(skip, x) * x if skip.ndim == 1 else x @ skip
-    return (values + direct).astype(direct.dtype)
-
-
-def _skip(key: PRNGKeyArray, in_features: int, features: int, dtype: Any) -> Array:
-    if in_features == features:
-        return jax.random.normal(key, (features,), dtype)
-    return initializers.Glorot()(key, (in_features, features), dtype)
+    return add_skip(params, factor * (s.real @ c_real - s.imaginary @ c_imaginary), x)
 
 
 def _no_modes(like: Any, batch_shape: tuple[int, ...]) -> Complex:

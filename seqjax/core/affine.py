@@ -1,4 +1,4 @@
-"""States of recurrences that are linear in them: real, complex, and with a scale apart.
+"""States of recurrences that are linear in them: real, complex, in pairs, and with a scale apart.
 
 One step is `state = decay * state + value`, where `*` and `+` depend on the kind of state:
 
@@ -6,6 +6,7 @@ One step is `state = decay * state + value`, where `*` and `+` depend on the kin
 |------------------------------|------------------|--------------------|-----------------------|
 | an array                     | an array         | product            | sum                   |
 | `Complex(real, imaginary)`   | a `Complex`      | product            | sum                   |
+| `Coupled(first, second)`     | a `Coupling`     | product            | sum                   |
 | `LogScaled(values, maximum)` | log of the decay | added to `maximum` | sum at the larger one |
 
 Two steps in a row are one step again, so all of them can be combined in any order:
@@ -30,6 +31,28 @@ class Complex(NamedTuple):
 
     real: Array
     imaginary: Array
+
+
+@exportable
+class Coupled(NamedTuple):
+    """Two real arrays of the same shape, of which a step mixes what stands at the same place."""
+
+    first: Array
+    second: Array
+
+
+class Coupling(NamedTuple):
+    """The decay of a `Coupled` state, a matrix of 2 x 2 for each unit.
+
+        first, second = a * first + b * second, c * first + d * second
+
+    Unlike a complex number, it can be any matrix: one with a single eigenvector too.
+    """
+
+    a: Array
+    b: Array
+    c: Array
+    d: Array
 
 
 @exportable
@@ -99,6 +122,9 @@ def no_update(like: Update) -> Update:
         decay = jnp.zeros_like(like.decay)
     elif isinstance(like.value, Complex):
         decay = Complex(jnp.ones_like(like.decay.real), jnp.zeros_like(like.decay.imaginary))
+    elif isinstance(like.decay, Coupling):
+        one, zero = jnp.ones_like(like.decay.a), jnp.zeros_like(like.decay.a)
+        decay = Coupling(one, zero, zero, one)
     else:
         decay = jnp.ones_like(like.decay)
     return Update(decay, empty(like.value))
@@ -121,6 +147,15 @@ def _scale(decay: Any, state: Any) -> Any:
             decay.real * state.real - decay.imaginary * state.imaginary,
             decay.real * state.imaginary + decay.imaginary * state.real,
         )
+    if isinstance(state, Coupled):
+        return Coupled(
+            decay.a * state.first + decay.b * state.second,
+            decay.c * state.first + decay.d * state.second,
+        )
+    if isinstance(state, Coupling):
+        left, right = Coupled(state.a, state.c), Coupled(state.b, state.d)
+        (a, c), (b, d) = _scale(decay, left), _scale(decay, right)
+        return Coupling(a, b, c, d)
     return decay * state
 
 

@@ -21,8 +21,10 @@ def gated(
     parameters: Mapping[str, Initializer] | None = None,
     recurrent_bias: bool = False,
     blocks: int = 1,
+    recurrent_limit: float | None = None,
     modulate: Callable[..., Array] | None = None,
     modulated: int = 0,
+    input_gates: int = 0,
     projection: int | None = None,
     layer_norm: bool = False,
     input_weights: bool = True,
@@ -35,7 +37,7 @@ def gated(
     At each step, with `h` the hidden state:
 
         x_g = input[:, g] x + bias[g]         for every gate g
-        r_g = recurrent[:, g] h
+        r_g = recurrent[:, g] h               but for the last `input_gates`
         state = update(state, x, r)
         y = hidden leaf of the new state
 
@@ -61,10 +63,14 @@ def gated(
       blocks: number of equal diagonal blocks (heads) of the recurrent weights, which are
         then `(blocks, features / blocks, gates, features / blocks)`. `blocks=features` is
         a diagonal recurrence.
+      recurrent_limit: bound of `recurrent`: larger weights act as if they were this large, and
+        their gradient is 0. Without it there is none.
       modulate: `(state, x, r) -> (*batch, features)` (and `p`, as for `update`): what the
         last `modulated` gates see in place of `h`; here `r` holds the gates before them.
         The GRU of the paper applies its reset gate this way.
-      modulated: how many gates, the last ones, take the product with `modulate`'s result.
+      modulated: how many gates, the last ones of `r`, take the product with `modulate`'s result.
+      input_gates: how many gates, the last ones of `x`, are of the input alone: `r` and the
+        recurrent parameters have none for them.
       projection: width of a projected hidden state: the hidden leaf that `update` returns
         is multiplied by `projection` `(features, projection)`, and `recurrent` is
         `(projection, gates, features)`.
@@ -109,8 +115,10 @@ def gated(
         parameters=tuple((parameters or {}).items()),
         recurrent_bias=recurrent_bias,
         blocks=positive_int("gated", "blocks", blocks),
+        recurrent_limit=recurrent_limit,
         modulate=modulate,
         modulated=modulated,
+        input_gates=input_gates,
         projection=None if projection is None else positive_int("gated", "projection", projection),
         layer_norm=layer_norm,
         input_weights=input_weights,

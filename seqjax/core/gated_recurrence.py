@@ -44,8 +44,10 @@ class Gated:
     parameters: tuple[tuple[str, Initializer], ...]
     recurrent_bias: bool
     blocks: int
+    recurrent_limit: float | None
     modulate: Callable[..., Array] | None
     modulated: int
+    input_gates: int
     projection: int | None
     layer_norm: bool
     input_weights: bool
@@ -71,13 +73,22 @@ class Gated:
         if self.features % self.blocks:
             sizes = f"`blocks={self.blocks}` does not divide `features={self.features}`"
             raise ValueError(f"gated: {sizes}.")
-        if not 0 <= self.modulated <= self.gates or (self.modulate is None) != (
+        if not 0 <= self.input_gates < self.gates:
+            raise ValueError(
+                f"gated: `input_gates` must be fewer than `gates={self.gates}`, and not negative; "
+                f"got {self.input_gates}."
+            )
+        if not 0 <= self.modulated <= self.recurrent_gates or (self.modulate is None) != (
             self.modulated == 0
         ):
             raise ValueError(
                 "gated: `modulate` and `modulated` go together: pass the function and how many "
-                f"of the {self.gates} gates it feeds; got modulate={self.modulate}, "
+                f"of the {self.recurrent_gates} gates it feeds; got modulate={self.modulate}, "
                 f"modulated={self.modulated}."
+            )
+        if self.recurrent_limit is not None and not self.recurrent_limit > 0:
+            raise ValueError(
+                f"gated: `recurrent_limit` must be above 0, got {self.recurrent_limit}."
             )
         for name, given in (("blocks", self.blocks > 1), ("modulate", self.modulated > 0)):
             if given and self.projection is not None:
@@ -91,6 +102,11 @@ class Gated:
     def hidden_features(self) -> int:
         """Width of the hidden state and of the output."""
         return self.features if self.projection is None else self.projection
+
+    @property
+    def recurrent_gates(self) -> int:
+        """How many gates see the hidden state."""
+        return self.gates - self.input_gates
 
     @property
     def hidden_field(self) -> str | None:
@@ -133,23 +149,25 @@ class Gated:
         """What a trace of the update tells: the sums it makes, and what it closes over."""
 
         def see(carry, x, r, extra):
-            early = Gates(r[: self.gates - self.modulated])
+            early = Gates(r[: self.recurrent_gates - self.modulated])
             modulated = self.modulate and self.modulate(carry, Gates(x), early, *extra)
             return modulated, self.update(carry, Gates(x), Gates(r), *extra)
 
         in_features = 1 if self.input_weights else self.gates * self.features
         params = jax.eval_shape(lambda: self.init(jax.random.key(0), in_features))
         unit = jax.ShapeDtypeStruct((self.features,), params["bias"].dtype)
-        gates = [unit] * self.gates
+        gates, recurrent = [unit] * self.gates, [unit] * self.recurrent_gates
         carry = jax.eval_shape(self.initial_carry, params)
         extra = jax.eval_shape(lambda p: self._extra(p, jnp.zeros(unit.shape)), params)
-        program = jax.make_jaxpr(see)(carry, gates, gates, extra)
+        program = jax.make_jaxpr(see)(carry, gates, recurrent, extra)
         jaxpr = program.jaxpr
         first = len(jax.tree.leaves(carry))
         x = jaxpr.invars[first : first + self.gates]
-        r = jaxpr.invars[first + self.gates : first + 2 * self.gates]
+        r = jaxpr.invars[first + self.gates : first + self.gates + self.recurrent_gates]
         summed = frozenset(
-            gate for gate, pair in enumerate(zip(x, r, strict=True)) if only_summed(jaxpr, *pair)
+            gate
+            for gate, pair in enumerate(zip(x[: len(r)], r, strict=True))
+            if only_summed(jaxpr, *pair)
         )
         return summed, any(map(is_traced, program.consts))
 
@@ -159,10 +177,11 @@ class Gated:
         keys = iter(jax.random.split(key, 4 + len(self.parameters)))
         block = self.hidden_features // self.blocks
         unit = self.features // self.blocks
-        recurrent_shape = (block, self.gates, unit)
+        recurrent_shape = (block, self.recurrent_gates, unit)
         if self.blocks > 1:
             recurrent_shape = (self.blocks, *recurrent_shape)
         gate_shape = (self.gates, self.features)
+        recurrent_gates = (self.recurrent_gates, self.features)
         input_key = next(keys)
         params = {
             "recurrent": initialize_gates(next(keys), self.recurrent_init, recurrent_shape, dtype),
@@ -178,13 +197,13 @@ class Gated:
             )
         projection_key = next(keys)
         if self.recurrent_bias:
-            params["recurrent_bias"] = jnp.zeros(gate_shape, dtype)
+            params["recurrent_bias"] = jnp.zeros(recurrent_gates, dtype)
         if self.projection is not None:
             shape = (self.features, self.projection)
             params["projection"] = self.input_init(projection_key, shape, dtype)
         if self.layer_norm:
             params["input_gain"] = jnp.ones(gate_shape, dtype)
-            params["recurrent_gain"] = jnp.ones(gate_shape, dtype)
+            params["recurrent_gain"] = jnp.ones(recurrent_gates, dtype)
         for name, initializer in self.parameters:
             params[name] = initializer(next(keys), (self.features,), dtype)
         return params
@@ -209,12 +228,11 @@ class Gated:
 
     def flat(self, params: Params) -> Params:
         """`input` and, for each recurrent product, `recurrent` as a `Projection` takes them."""
-        early = self.gates - self.modulated
-        parts = [slice(0, early), slice(early, self.gates)][: 1 + bool(self.modulated)]
-        weights, bias = (
-            params["recurrent"],
-            params["recurrent_bias" if self.recurrent_bias else "bias"],
-        )
+        early = self.recurrent_gates - self.modulated
+        parts = [slice(0, early), slice(early, self.recurrent_gates)][: 1 + bool(self.modulated)]
+        weights, bias = params["recurrent"], params["bias"]
+        if self.recurrent_limit is not None:
+            weights = jnp.clip(weights, -self.recurrent_limit, self.recurrent_limit)
         if bias.shape[0] != self.gates:
             raise ValueError(
                 f"{self}: expected parameters with {self.gates} gates, got {bias.shape[0]}: they "
@@ -250,13 +268,13 @@ class Gated:
         self, params: Params, carry: Carry, x: Gates, multiply: Callable[..., Any] = multiply
     ) -> tuple[Carry, Array]:
         """One step from the input part of the gates."""
-        early = self.gates - self.modulated
+        early = self.recurrent_gates - self.modulated
         hidden = self.output(carry)
         extra = self._extra(params, x[0])
         r = self._recur(params, hidden, slice(0, early), multiply)
         if self.modulate is not None:
             modulated = self.modulate(carry, x, r, *extra)
-            late = self._recur(params, modulated, slice(early, self.gates), multiply)
+            late = self._recur(params, modulated, slice(early, self.recurrent_gates), multiply)
             r = Gates([*r, *late])
         state = self.update(carry, x, r, *extra)
         if self.projection is not None:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core import initializers
-from seqjax.core.affine import Complex, LogScaled, Update, apply, empty
+from seqjax.core.affine import Complex, Coupled, Coupling, LogScaled, Update, apply, empty
 from seqjax.core.cell import (
     Cell,
     InitFn,
@@ -99,10 +99,10 @@ def diagonal(
         y = output(params, read(params, state, inputs), x)
 
     `*` and `+` are those of the kind of state (`seqjax.core.affine`): an array; a
-    `Complex(real, imaginary)`; or a `LogScaled(values, maximum)`, for which `decay` is the
-    logarithm of the decay. Such a cell runs in chunks of time, or all steps at once: see
-    `method` of `sj.scan`. `sj.linear` is shorter if the only weights are those of a projection
-    of the input.
+    `Complex(real, imaginary)`; a `Coupled(first, second)`, with a decay that is a `Coupling`; or a
+    `LogScaled(values, maximum)`, for which `decay` is the logarithm of the decay. Such a cell
+    runs in chunks of time, or all steps at once: see `method` of `sj.scan`. `sj.linear` is
+    shorter if the only weights are those of a projection of the input.
 
     All functions take any number of batch dimensions, of which time may be one. Products with
     weights belong in `project` and `output`, which see many steps at once; `coefficients` and
@@ -337,7 +337,7 @@ _REPEAT = "For one number everywhere write jnp.full_like(x[0], number)."
 
 def _checked(made: Any, dtype: Any) -> tuple[Any, Any]:
     """A decay and a value of one kind, as arrays that fit into a state of that dtype."""
-    pair = isinstance(made, tuple) and not isinstance(made, Complex | LogScaled)
+    pair = isinstance(made, tuple) and not isinstance(made, Complex | Coupled | LogScaled)
     if not pair or len(made) != 2:
         raise ValueError(
             "`coefficients` must return two things, (decay, value), for "
@@ -352,12 +352,16 @@ def _checked(made: Any, dtype: Any) -> tuple[Any, Any]:
                 f"Write sj.Complex({name}.real, {name}.imag) for both the decay and the value."
             )
     like = value.maximum if isinstance(value, LogScaled) else value
-    if jax.tree.structure(decay) != jax.tree.structure(like):
+    fits = jax.tree.structure(decay) == jax.tree.structure(like)
+    if isinstance(value, Coupled):
+        fits = isinstance(decay, Coupling)
+    if not fits:
         shapes = (jax.tree.map(jnp.shape, tree) for tree in (like, decay))
         raise ValueError(
             "The decay that `coefficients` returns must be of the kind of its value: both "
-            "arrays, or both sj.Complex(real, imaginary); beside sj.log_scaled(values, exponent) "
-            "an array. For the shape {} it returned {}.".format(*shapes)
+            "arrays, or both sj.Complex(real, imaginary); beside sj.Coupled(first, second) an "
+            "sj.Coupling, beside sj.log_scaled(values, exponent) an array. For the shape {} it "
+            "returned {}.".format(*shapes)
         )
     return decay, value
 

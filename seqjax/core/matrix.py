@@ -201,6 +201,7 @@ class MatrixRecurrence:
             "key": (access.key, key),
             "value": (access.value, (*head, self.values)),
             "rate": (access.rate, head),
+            "erase": (access.erase, key),
             "low_rank[0]": (a, key),
             "low_rank[1]": (b, key),
             "bonus": (access.bonus, key),
@@ -231,22 +232,27 @@ class MatrixRecurrence:
 
     def _check_rule(self, access: Access, key: tuple[int, ...]) -> None:
         """Raises if fields do not go together."""
-        if access.rate is not None and access.low_rank is not None:
-            raise ValueError(f"{self}: give `rate` or `low_rank`, not both.")
-        if access.rate is not None and access.bonus is not None:
-            raise ValueError(f"{self}: a `bonus` does not go with a `rate`.")
+        named = ("rate", "erase", "low_rank")
+        given = [name for name in named if getattr(access, name) is not None]
+        if len(given) > 1:
+            raise ValueError(
+                f"{self}: give {' or '.join(f'`{name}`' for name in given)}, not both."
+            )
+        if access.bonus is not None and given and given != ["low_rank"]:
+            article = "an" if given == ["erase"] else "a"
+            raise ValueError(f"{self}: a `bonus` does not go with {article} `{given[0]}`.")
         if (access.log_input is not None) != self.stabilized:
             raise ValueError(
                 f"{self}: `log_input` needs matrix_state(..., stabilized=True), and only then it "
                 f"is given; got stabilized={self.stabilized} and log_input={access.log_input}."
             )
         per_channel = access.log_decay is not None and access.log_decay.shape == key
-        others = (access.rate, access.low_rank, access.bonus)
+        others = (access.rate, access.erase, access.low_rank, access.bonus)
         if self.stabilized and (per_channel or any(other is not None for other in others)):
             raise ValueError(
                 f"{self}: `log_input` goes with additive writes that are read afterwards and "
-                "with one decay for each head; leave out rate, low_rank, bonus and decays per "
-                "channel."
+                "with one decay for each head; leave out rate, erase, low_rank, bonus and decays "
+                "per channel."
             )
 
     def output(self, params: Params, reading: Any, access: Access, x: Any) -> PyTree:

@@ -17,12 +17,13 @@ class Access(NamedTuple):
         S = D S                                         forget
         S = S + key value'                              write: add
         S = S + rate key (value - S' key)'              with a `rate`: correct, the delta rule
+        S = S + key (value - S' erase)'                 with an `erase`: a key of its own to erase
         S = D S_before + b (S_before' a)' + key value'  with `low_rank=(a, b)`
         o = S' query                                    read
         o = S_before' (query) + (query . bonus key) value     with a `bonus`: before the write
 
-    Fields that are None leave their line out. A prime transposes; `S_before` is the memory before
-    the step, also before it forgets.
+    Fields that are None leave their line out, and at most one of `rate`, `erase` and `low_rank` is
+    given. A prime transposes; `S_before` is the memory before the step, also before it forgets.
 
     Args:
       query: `(*batch, heads, keys)`.
@@ -32,8 +33,10 @@ class Access(NamedTuple):
       log_decay: at most 0, or the memory grows; `(*batch, heads)` for one factor per head,
         `(*batch, heads, keys)` for one per channel, None to forget nothing.
       rate: `(*batch, heads)`; None to add.
-      low_rank: a pair of `(*batch, heads, keys)`, or None. Not with `rate`.
-      bonus: `(*batch, heads, keys)`, or None to read after the write. Not with `rate`.
+      erase: `(*batch, heads, keys)`, or None. With `erase = rate key` and `rate value` in place of
+        the value it is the delta rule.
+      low_rank: a pair of `(*batch, heads, keys)`, or None.
+      bonus: `(*batch, heads, keys)`, or None to read after the write. Not with `rate` or `erase`.
       log_input: `(*batch, heads)`, the logarithm of a factor of the write, any size; or None.
         For cells with `stabilized=True`, and only with additive writes, one decay per head and
         no bonus.
@@ -47,6 +50,7 @@ class Access(NamedTuple):
     value: Array
     log_decay: Array | None = None
     rate: Array | None = None
+    erase: Array | None = None
     low_rank: tuple[Array, Array] | None = None
     bonus: Array | None = None
     log_input: Array | None = None
@@ -72,6 +76,7 @@ class Access(NamedTuple):
             value(self.value),
             log_decay=if_any(key if self.decays_per_channel else head, self.log_decay),
             rate=if_any(head, self.rate),
+            erase=if_any(key, self.erase),
             low_rank=None if pair is None else (key(pair[0]), key(pair[1])),
             bonus=if_any(key, self.bonus),
             log_input=if_any(head, self.log_input),
@@ -146,7 +151,7 @@ def advance_spread(
     Returns:
       The state and the reading in the same form.
     """
-    query, key, value, log_decay, rate, low_rank, bonus, log_input = access
+    query, key, value, log_decay, rate, erase, low_rank, bonus, log_input = access
     if log_input is not None:
         return _advance_stabilized(state, access, sum_over_keys)
     before = memory = state.memory
@@ -157,6 +162,8 @@ def advance_spread(
         memory = memory + b * sum_over_keys(before, a)
     if rate is not None:
         value = rate * (value - sum_over_keys(memory, key))
+    if erase is not None:
+        value = value - sum_over_keys(memory, erase)
     memory = memory + key * value
     if bonus is None:
         return MatrixState(memory), sum_over_keys(memory, query)

@@ -1,7 +1,7 @@
 """Batches of few distinct shapes: shuffled for training, in order for prediction."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from seqjax.core.errors import InputError
 from seqjax.core.extras import extra_module
 from seqjax.data.bucketing import bucket_lengths, bucket_of
+from seqjax.data.on_demand import Lengths, OnDemand
 from seqjax.data.packing import pack
 from seqjax.data.padding import INPUTS, Encoded, Truncation, pad, steps_of, truncate
 
@@ -38,7 +39,7 @@ class Batches:
     in mid-epoch too, by asking for the next step; there is no other state to checkpoint.
 
     Args:
-      examples: encoded, each a dict of arrays.
+      examples: encoded, each a dict of arrays; of an `OnDemand`, a batch encodes those in its rows.
       batch_size: examples in a batch.
       seed: of the shuffling.
       bucket_lengths: the lengths to pad to, ascending; None pads everything to the longest.
@@ -85,13 +86,11 @@ class Batches:
             raise InputError("There is no example to make batches of.")
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
-        if sequences or targets:
-            steps = [longest_of(example, sequences, targets) for example in examples]
-        else:
-            steps = [0] * len(examples)
-        lengths = _check_lengths(bucket_lengths or [max(1, *steps)])
+        sizes = Lengths.of(examples, sequences, targets)
+        steps = sizes.longest
+        lengths = _check_lengths(bucket_lengths or [max(1, steps.max())])
         members: list[list[int]] = [[] for _ in lengths]
-        for index, count in enumerate(steps):
+        for index, count in enumerate(steps.tolist()):
             members[bucket_of(count, lengths)].append(index)
         filled = [(length, own) for length, own in zip(lengths, members, strict=True) if own]
 
@@ -100,13 +99,12 @@ class Batches:
         last_seed, *seeds = np.random.SeedSequence(seed).generate_state(len(filled) + 1).tolist()
 
         def dataset(length: int, indices: list[int], seed: int) -> Any:
-            to = {name: max(len(examples[i][name]) for i in indices) for name in targets}
+            to = {name: int(sizes.targets[name][indices].max()) for name in targets}
             if targets:
-                length = max(1, *(steps_of(examples[i], sequences) for i in indices))
+                length = max(1, int(sizes.steps[indices].max()))
 
             def collate(chosen: Sequence[int]) -> Batch:
-                found = [examples[i] for i in chosen]
-                return _pad_rows(found, own, length, sequences=sequences, targets=to)
+                return _pad_rows(examples, chosen, own, length, sequences=sequences, targets=to)
 
             ordered = grain.MapDataset.source(indices)
             shuffled = ordered.shuffle(seed) if shuffle else ordered
@@ -139,17 +137,17 @@ class Batches:
 
 
 def _pad_rows(
-    examples: Sequence[Encoded], rows: Sequence[int], length: int, **options: Any
+    examples: Sequence[Encoded] | Mapping[int, Encoded],
+    chosen: Sequence[int],
+    rows: Sequence[int],
+    length: int,
+    **options: Any,
 ) -> Batch:
-    """These rows, ascending, of a batch that begins with the examples; arguments as for `pad`."""
-    own = [examples[row] for row in rows if row < len(examples)]
-    batch = pad(own or examples[:1], length, batch_size=len(rows), **options)
+    """These rows, ascending, of a batch that begins with the chosen examples; no others are asked
+    for. Arguments as for `pad`."""
+    own = [examples[chosen[row]] for row in rows if row < len(chosen)]
+    batch = pad(own or [examples[chosen[0]]], length, batch_size=len(rows), **options)
     return batch if own else {name: np.zeros_like(value) for name, value in batch.items()}
-
-
-def longest_of(example: Encoded, sequences: Sequence[str], targets: Sequence[str]) -> int:
-    """The length of the inputs or of the longest target, whichever is longer."""
-    return max(steps_of(example, sequences), *(len(example[name]) for name in targets), 0)
 
 
 def in_order(
@@ -168,7 +166,8 @@ def in_order(
     window is padded with empty sequences. `restore_order` brings results back into order.
 
     Args:
-      examples: encoded; read at most one window ahead.
+      examples: encoded; read at most one window ahead. Of an `OnDemand`, a batch encodes those in
+        its rows.
       batch_size: sequences in a batch.
       bucket_lengths: the lengths to pad to, ascending. An example longer than all of them gets
         the last one doubled as often as needed. By default, powers of two.
@@ -182,23 +181,33 @@ def in_order(
     """
     lengths = _check_lengths(bucket_lengths or [SHORTEST])
     own = range(batch_size) if rows is None else rows
-    stream = enumerate(examples)
-    while taken := list(itertools.islice(stream, batch_size * window)):
-        groups: dict[int, list[tuple[int, Encoded]]] = {}
-        for position, example in taken:
-            groups.setdefault(_rounded(steps_of(example, sequences), lengths), []).append(
-                (position, example)
-            )
-        left: list[tuple[int, Encoded]] = []
+    for found, steps in _windows(examples, batch_size * window, sequences):
+        groups: dict[int, list[int]] = {}
+        for position, count in steps.items():
+            groups.setdefault(_rounded(count, lengths), []).append(position)
+        left: list[int] = []
         for length in sorted(groups):
             # The remainder comes first, so that no example is postponed again and again.
             left += groups[length]
             last = length == max(groups)
             while len(left) >= batch_size or (last and left):
                 chosen, left = left[:batch_size], left[batch_size:]
-                found = [example for _, example in chosen]
-                batch = _pad_rows(found, own, length, sequences=sequences)
-                yield np.array([position for position, _ in chosen], np.int64), batch
+                batch = _pad_rows(found, chosen, own, length, sequences=sequences)
+                yield np.array(chosen, np.int64), batch
+
+
+def _windows(
+    examples: Iterable[Encoded], size: int, sequences: Sequence[str]
+) -> Iterator[tuple[Sequence[Encoded] | Mapping[int, Encoded], dict[int, int]]]:
+    """Examples by their positions, and the steps of those that are next, by position."""
+    if isinstance(examples, OnDemand):
+        for start in range(0, len(examples), size):
+            steps = examples.lengths.steps[start : start + size].tolist()
+            yield examples, dict(enumerate(steps, start))
+        return
+    stream = enumerate(examples)
+    while taken := dict(itertools.islice(stream, size)):
+        yield taken, {place: steps_of(example, sequences) for place, example in taken.items()}
 
 
 def restore_order(results: Iterable[tuple[int, Item]]) -> Iterator[Item]:

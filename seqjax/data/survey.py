@@ -19,6 +19,9 @@ SENTINELS = (-99, -999, -9999, -99999, -999999, -99.9, -999.9, -32768, 999, 9999
 SHOWN = 8
 """Number of labels that are listed."""
 
+SAMPLE = 40
+"""At most this many characters of a text are shown."""
+
 
 class Survey:
     """Counts examples as they go by, in bounded memory.
@@ -56,15 +59,32 @@ class Survey:
         self._add_inputs(inputs)
         self._add_target(example.target)
         content = inputs.tobytes() if isinstance(inputs, np.ndarray) else repr(inputs).encode()
+        sample = _short(inputs) if isinstance(inputs, str) else example.where
         key = hashlib.blake2b(content, digest_size=12).digest()
+        self._compare(key, repr(example.target), sample)
+
+    def add_document(self, pieces: Iterable[str]) -> None:
+        """Counts a text without a target, which comes in pieces and need not fit into memory."""
+        self.count += 1
+        self._add_target(None)
+        found, length, start = hashlib.blake2b(digest_size=12), 0, ""
+        for piece in pieces:
+            found.update(piece.encode(errors="surrogatepass"))
+            length += len(piece)
+            start += piece[: SAMPLE + 1 - len(start)]
+        self.unit = "characters"
+        self.lengths.append(length)
+        self._compare(found.digest(), repr(None), _short(start))
+
+    def _compare(self, key: bytes, target: str, sample: str) -> None:
         if key in self._seen:
             self.repeated += 1
-            other = repr(example.target) != self._seen[key]
+            other = target != self._seen[key]
             self.contradicted += other
             if other or not self._repeated_sample:
-                self._repeated_sample = _short(inputs) if isinstance(inputs, str) else example.where
+                self._repeated_sample = sample
         elif len(self._seen) < REMEMBERED:
-            self._seen[key] = repr(example.target)
+            self._seen[key] = target
 
     def _add_inputs(self, inputs: Any) -> None:
         if isinstance(inputs, str):
@@ -207,4 +227,4 @@ def _are_numbers(names: Iterable[str]) -> bool:
 
 
 def _short(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:37] + "...")
+    return repr(text if len(text) <= SAMPLE else text[: SAMPLE - 3] + "...")

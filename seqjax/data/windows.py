@@ -1,10 +1,11 @@
 """Sliding windows over long series: a history and the future to forecast."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, overload
+from typing import NamedTuple
 
 import numpy as np
 
+from seqjax.data.on_demand import Lengths, OnDemand
 from seqjax.data.padding import Encoded
 
 ROUNDING = 1e-14
@@ -30,8 +31,8 @@ class Series(NamedTuple):
     past: np.ndarray
 
 
-class Windows(Sequence[Encoded]):
-    """All windows of some series, cut lazily.
+class Windows(OnDemand):
+    """All windows of some series, cut when they are asked for.
 
     A window is `history` `(history, targets)`, `future` `(horizon, targets)` and `naive_error`
     `(targets,)`, scaled; `covariates` `(history + horizon, covariates)` and `past`
@@ -76,9 +77,8 @@ class Windows(Sequence[Encoded]):
             for number in range(len(series))
             for step in range(max(1, first[number]), last[number] - horizon + 1, stride)
         ]
-
-    def __len__(self) -> int:
-        return len(self.origins)
+        # All are equally long, and nothing is padded.
+        super().__init__(self._window, Lengths(np.zeros(len(self.origins), int), {}))
 
     @property
     def whole(self) -> list[Encoded]:
@@ -95,18 +95,8 @@ class Windows(Sequence[Encoded]):
         ]
         return [*named, {"origins": np.array(self.origins, np.int64).reshape(-1, 2)}]
 
-    @overload
-    def __getitem__(self, index: int) -> Encoded: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Encoded]: ...
-
-    def __getitem__(self, index: int | slice) -> Encoded | Sequence[Encoded]:
-        if isinstance(index, slice):
-            return [self._window(*origin) for origin in self.origins[index]]
-        return self._window(*self.origins[index])
-
-    def _window(self, number: int, step: int) -> Encoded:
+    def _window(self, index: int) -> Encoded:
+        number, step = self.origins[index]
         return cut(self.series[number], step, self.history, self.horizon)
 
 

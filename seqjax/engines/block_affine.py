@@ -1,9 +1,15 @@
 """Affine recurrences of blocks of numbers, all steps at once, and their transpose."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
 from seqjax.core.types import Array
+from seqjax.engines import sizes
+
+Row = list[Array]
+Rows = list[Row]
 
 
 def multiply_blocks(matrices: Array, vectors: Array) -> Array:
@@ -49,9 +55,31 @@ def solve_blocks(jacobians: Array, added: Array) -> Array:
 
 
 def _all_steps(matrices: Array, added: Array, *, reverse: bool) -> Array:
-    def join(first, second):
-        (a, r), (b, s) = first, second
-        product = b * a if a.shape[-1] == 1 else jnp.matmul(b, a, precision="highest")
-        return product, multiply_blocks(b, r) + s
+    if matrices.shape[-1] > sizes.ENTRIES_APART.here:
+        return jax.lax.associative_scan(_join, (matrices, added), reverse=reverse)[1]
+    rows = [_numbers(matrices[..., row, :]) for row in range(matrices.shape[-2])]
+    apart = rows, _numbers(added)
+    solved = jax.lax.associative_scan(_join_entries, apart, reverse=reverse)[1]
+    return jnp.stack(solved, axis=-1)
 
-    return jax.lax.associative_scan(join, (matrices, added), reverse=reverse)[1]
+
+def _join(first: tuple[Array, Array], second: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Two stretches in a row."""
+    (a, r), (b, s) = first, second
+    return jnp.matmul(b, a, precision="highest"), multiply_blocks(b, r) + s
+
+
+def _join_entries(first: tuple[Rows, Row], second: tuple[Rows, Row]) -> tuple[Rows, Row]:
+    """The same of matrices and vectors whose entries are arrays of their own."""
+    (a, r), (b, s) = first, second
+    columns = [_times(b, column) for column in zip(*a, strict=True)]
+    value = [made + own for made, own in zip(_times(b, r), s, strict=True)]
+    return list(map(list, zip(*columns, strict=True))), value
+
+
+def _times(matrix: Rows, vector: Sequence[Array]) -> Row:
+    return [jnp.asarray(sum(e * v for e, v in zip(row, vector, strict=True))) for row in matrix]
+
+
+def _numbers(vectors: Array) -> Row:
+    return [vectors[..., n] for n in range(vectors.shape[-1])]

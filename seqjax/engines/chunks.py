@@ -7,11 +7,11 @@ Over a chunk of C steps the memory and the readings are affine in the memory S a
 
 Rows of Q, K, V, A, B are the queries, keys, values and the low-rank pair of the C steps, `P(L, R)`
 the scores `L_i . R_j` with the decay between the steps, for the pairs in which i sees j; a bar
-over a matrix is its rows with the decay from the start of the chunk (queries, A) or until its end
-(keys, B).
+over a matrix is its rows with the decay from the start of the chunk (queries, E, A) or until its
+end (keys, B).
 
     add          outputs = P(Q, K) V                readers = Q~         added = K~' V
-    delta rule   (I + rate P(K, K)) [U, W] = rate [V, K~]
+    delta rule   (I + P(E, K)) [U, W] = [V, E~]     E = rate K, V = rate V, or an E of its own
                  outputs = P(Q, K) U                readers = Q~ - P(Q, K) W
                  added = K~' U                      turned = -K~' W
     low rank     (I - P(A, B)) [U, W] = [P(A, K) V, A~]
@@ -58,7 +58,9 @@ def summarize(access: Access, decays: Decays, last: Array | None) -> Chunk:
       decays: between the steps.
       last: `(..., C)` bool, the steps of the last segment; None if there is only one.
     """
-    query, key, value, _, rate, low_rank, bonus, _ = access
+    query, key, value, _, rate, erase, low_rank, bonus, _ = access
+    if rate is not None:
+        erase, value = rate[..., None] * key, rate[..., None] * value
     before = bonus is not None
     weights = decays.scores(query, key, before=before)
     if bonus is not None:
@@ -74,10 +76,9 @@ def summarize(access: Access, decays: Decays, last: Array | None) -> Chunk:
     total = decays.since_start(before=False)
     kept = None if total is None else jnp.exp(total[..., -1, :])[..., None]
     turned = None
-    if rate is not None:
-        system = rate[..., None] * jnp.tril(decays.scores(key, key, before=False), -1)
-        keys_since = _decayed(key, decays.since_start(before=False))
-        written, seen = solve(system, rate[..., None] * value, rate[..., None] * keys_since)
+    if erase is not None:
+        system = jnp.tril(decays.scores(erase, key, before=False), -1)
+        written, seen = solve(system, value, _decayed(erase, total))
         outputs = weights @ written
         readers = readers - weights @ seen
         ends = to_end(key)

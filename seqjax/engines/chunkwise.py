@@ -146,7 +146,8 @@ def chunk_size(method: Chunked, recurrence: MatrixRecurrence, steps: int) -> int
 
 def steps_are_faster(recurrence: MatrixRecurrence, access: Access, carry: MatrixState) -> bool:
     """Whether one step after the other is; measured in `docs/measured/bench.md`."""
-    dear = access.decays_per_channel or access.rate is not None or access.low_rank is not None
+    corrects = any(a is not None for a in (access.rate, access.erase, access.low_rank))
+    dear = access.decays_per_channel or corrects
     small_head = recurrence.keys * recurrence.values <= sizes.SMALL_HEAD.here
     return small_head or (dear and carry.memory.size <= sizes.SMALL_MEMORY.here)
 

@@ -26,7 +26,7 @@ from seqjax.engines.decays import exact
 def matrix_stretch(recurrence: MatrixRecurrence, params: Params, xs: Inputs) -> Composition:
     """How stretches of a cell with this memory compose."""
     access = jax.eval_shape(recurrence.checked_access, params, xs)
-    corrects = access.rate is not None or access.low_rank is not None
+    corrects = any(a is not None for a in (access.rate, access.erase, access.low_rank))
     return (CorrectingStretch if corrects else AddingStretch)(recurrence)
 
 

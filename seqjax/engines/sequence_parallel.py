@@ -21,6 +21,7 @@ from seqjax.core.device_axis import before_here, is_bound, of_last, place_of
 from seqjax.core.linear import Diagonal
 from seqjax.core.matrix import MatrixRecurrence
 from seqjax.core.noise import with_keys_of, without_keys
+from seqjax.core.ring_stretch import RingStretch
 from seqjax.core.steps import Run, ScanFn, Steps, batch_shape_of, time_of
 from seqjax.core.types import Carry, Inputs, Params
 from seqjax.engines.diagonal_stretch import diagonal_stretch
@@ -113,7 +114,7 @@ def sequence_parallel(
     local = dataclasses.replace(steps, time_axis=None)
     if not sum(leaf.size for leaf in jax.tree.leaves(without_keys(carry))) or not time_of(xs):
         return inside(cell, params, carry, initial, xs, local)
-    composition = _composition_of(cell, params, carry, xs)
+    composition = _composition_of(method.axis, cell, params, carry, xs, local)
     if composition is None:
         return _in_parts(method, again, cell, params, carry, initial, xs, steps)
     start = _start(method.axis, composition, inside, cell, params, carry, initial, xs, local)
@@ -122,13 +123,17 @@ def sequence_parallel(
     return run._replace(carry=with_keys_of(end, carry))
 
 
-def _composition_of(cell: Cell, params: Params, carry: Carry, xs: Inputs) -> Composition | None:
+def _composition_of(
+    axis: str, cell: Cell, params: Params, carry: Any, xs: Any, steps: Steps
+) -> Composition | None:
     """How stretches of the cell compose, None if that is not known."""
     structure = cell.structure
     if isinstance(structure, Diagonal):
         return diagonal_stretch(structure, carry)
     if isinstance(structure, MatrixRecurrence):
         return matrix_stretch(structure, params, xs)
+    if isinstance(structure, RingStretch):
+        return structure.placed(axis, carry, xs, steps)
     return structure if isinstance(structure, Composition) else None
 
 

@@ -185,6 +185,15 @@ times as slow, 394 ms in place of 1286 for rwkv7_time_mix at 4096, 1."""
 INVERSE_ROWS = 8
 """Triangular matrices up to this size are inverted row by row."""
 
+# Newton's method: `block_affine.py`.
+
+ENTRIES_APART = Size(cpu=1, gpu=4, tpu=4)
+"""Numbers of the blocks of a Jacobian, at most, whose entries are arrays of their own. A TPU keeps
+the last two axes of an array in tiles, of which a small matrix fills next to nothing: a round of
+para_lstm at 16384, 1, 64, 64 takes 1.1 million cycles so, 7.4 with the matrices' axes in front of
+the batch, and as products of matrices of 2 x 2 did not compile in ten minutes. On a CPU a train
+step of 1024 steps compiles in 4 s as products of matrices, in 15 s by entries, no faster."""
+
 # Attention over a window: `banded.py`.
 
 FEWEST_QUERIES = Size(cpu=64, gpu=64, tpu=128)

@@ -8,6 +8,7 @@ from seqjax.nn.encoder_decoder import EncoderDecoder
 from seqjax.nn.flax_cells import FlaxCell, from_flax
 from seqjax.nn.forecaster import DirectForecaster
 from seqjax.nn.language_model import LanguageModel
+from seqjax.nn.model_cells import model_cell
 from seqjax.nn.outputs import Gaussian, Quantiles, Regression, Sigmoid, Softmax
 from seqjax.nn.pooling import AttentionPooling
 from seqjax.nn.recursive_forecaster import RecursiveForecaster
@@ -39,4 +40,5 @@ __all__ = [
     "VectorEncoder",
     "WordEmbedding",
     "from_flax",
+    "model_cell",
 ]

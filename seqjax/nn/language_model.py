@@ -105,22 +105,24 @@ class LanguageModel(nnx.Module):
         Returns:
           `(carry, logits)`, logits `(*batch, time, vocabulary_size)`.
         """
-        carry, ys = self.rnn(self._embed(tokens), carry, key=key, **options)
-        return carry, self._logits(ys)
+        carry, ys = self.rnn(self.embed(tokens), carry, key=key, **options)
+        return carry, self.logits(ys)
 
     def step(self, carry: Carry, token: Array) -> tuple[Carry, Array]:
         """One token `(*batch,)` in, the logits of the next `(*batch, vocabulary_size)` out."""
-        carry, y = self.rnn.step(carry, self._embed(token))
-        return carry, self._logits(y)
+        carry, y = self.rnn.step(carry, self.embed(token))
+        return carry, self.logits(y)
 
     def initial_carry(self, batch_shape: tuple[int, ...] = ()) -> Carry:
         """The carry before the first token."""
         return self.rnn.initial_carry(batch_shape)
 
-    def _embed(self, tokens: Array) -> Array:
+    def embed(self, tokens: Array) -> Array:
+        """What goes into the cell, `(*tokens.shape, embedding_size)`."""
         return self.embedding(tokens) * self.embedding_scale
 
-    def _logits(self, ys: Array) -> Array:
+    def logits(self, ys: Array) -> Array:
+        """The logits of what the cell puts out."""
         if not self.tied:
             logits = self.head(ys)
         else:

@@ -39,7 +39,7 @@ def as_training(
     Raises:
       InputError: if no file is named, no task takes all the options, or the file cannot be read.
     """
-    tasks = {name: task for name, task in tasks.items() if task.load is not None}
+    tasks = {name: task for name, task in tasks.items() if task.reads_files}
     named = arguments[0] if arguments and arguments[0] in tasks else None
     rest = list(arguments if named is None else arguments[1:])
     files = list(itertools.takewhile(lambda word: not word.startswith("-"), rest))
@@ -94,7 +94,9 @@ def given_options(options: Sequence[str]) -> dict[str, list[str]]:
 def tasks_with(names: Iterable[str], tasks: Mapping[str, TaskCommands]) -> list[str]:
     """The tasks that take all of some options."""
     return [
-        kind for kind, task in tasks.items() if task.load and _options(task.config) >= set(names)
+        kind
+        for kind, task in tasks.items()
+        if task.reads_files and _options(task.config) >= set(names)
     ]
 
 
@@ -119,7 +121,6 @@ def check(task: TaskCommands, arguments: Sequence[str], config: Any, log: Log) -
     Raises:
       InputError: if they cannot be read, or no example can.
     """
-    assert task.load is not None
     log(f"{'task':11} {task.name}, as in: seqjax train {task.name} {shlex.join(arguments)}")
     first = ""
     if hasattr(config, "files"):
@@ -132,10 +133,14 @@ def check(task: TaskCommands, arguments: Sequence[str], config: Any, log: Log) -
             log(f"{'file':11} {first}: {found.name}")
             for line in _columns(found.describe(first, config.columns.fields)):
                 log(line)
-    data = task.load(config, lambda line: log(line.removeprefix(f"{first}: ")))
-    survey = Survey()
-    for example in data.train:
-        survey.add(example)
+    survey, data = Survey(), None
+    if task.documents is not None:
+        for _, pieces in task.documents(config):
+            survey.add_document(pieces)
+    if task.load is not None:
+        data = task.load(config, lambda line: log(line.removeprefix(f"{first}: ")))
+        for example in data.train:
+            survey.add(example)
     for line in survey.lines():
         log(line)
     odd = list(survey.odd())

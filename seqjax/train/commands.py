@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seqjax.core.errors import InputError
+from seqjax.data.held_out import NamedPieces
 from seqjax.train.bounds import PositiveInt, check_bounds
 from seqjax.train.config import RunConfig
 from seqjax.train.run_folder import SavedRun
@@ -117,6 +118,8 @@ class TaskCommands:
         looked at, None for a new one.
       load: `(config, log) -> Data`, the examples of the files that the options name; None if it
         reads none.
+      documents: `config -> (name, pieces) of each`, the texts of the files that the options name,
+        which need not fit into memory; None if it reads none.
       fit: `(data, config, log) -> (task, split)`, fitted to these; None if there is nothing to fit.
       evaluate: `(run, config, log) -> report`.
       evaluate_options: fields of `EvaluateConfig` that it takes, besides run and checkpoint.
@@ -133,6 +136,7 @@ class TaskCommands:
     prepare: Callable[[Any, Log, SavedRun | None], Task]
     evaluate: Callable[[SavedRun, EvaluateConfig, Log], Report]
     load: Callable[[Any, Log], Any] | None = None
+    documents: Callable[[Any], NamedPieces] | None = None
     fit: Callable[[Any, Any, Log], Any] | None = None
     evaluate_options: frozenset[str] = frozenset()
     predict: Callable[[SavedRun, PredictConfig, Log], int] | None = None
@@ -140,3 +144,8 @@ class TaskCommands:
     generate: Callable[[SavedRun, GenerateConfig], Iterator[str]] | None = None
     continued: Callable[[SavedRun], RunConfig] | None = None
     has_test_data: Callable[[Any], bool] = lambda config: True
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether there are files that `seqjax check` can look into."""
+        return self.load is not None or self.documents is not None

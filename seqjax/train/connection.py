@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 from jax._src import distributed
+from jax._src.clusters import ClusterEnv
 
 from seqjax.core.errors import InputError
 from seqjax.train.bounds import NonNegativeInt, PositiveInt, check_bounds
@@ -83,11 +84,10 @@ def connect(config: ProcessesConfig) -> None:
     """
     if not config.distributed or is_connected():
         return
-    bind, end_service = None, lambda: None
-    if config.coordinator is not None and config.process == 0:
-        end_service = start_coordinator(
-            int(config.coordinator.rpartition(":")[2]), config.processes or 1
-        )
+    coordinator, processes, process = _found(config)
+    bind, end_service = os.environ.get("JAX_COORDINATOR_BIND_ADDRESS"), lambda: None
+    if process == 0 and bind is None:
+        end_service = start_coordinator(int(coordinator.rpartition(":")[2]), processes)
         # The service that JAX starts in this process has nothing to do.
         bind = "127.0.0.1:0"
     # Its handler of SIGTERM would replace ours.
@@ -96,18 +96,13 @@ def connect(config: ProcessesConfig) -> None:
     threading.Thread(target=_wait_for_others, args=(together,), daemon=True).start()
     try:
         jax.distributed.initialize(
-            config.coordinator,
-            config.processes,
-            config.process,
+            coordinator,
+            processes,
+            process,
             initialization_timeout=2 * CONNECTION,
             heartbeat_timeout_seconds=HEARTBEAT,
             coordinator_bind_address=bind,
         )
-    except ValueError as error:
-        raise InputError(
-            f"--distributed: no SLURM, Open MPI, Kubernetes or TPU pod was found ({error}). Give "
-            "--coordinator HOST:PORT --processes N --process I."
-        ) from None
     finally:
         together.set()
     watch = Watch(client(), process_number())
@@ -119,6 +114,24 @@ def connect(config: ProcessesConfig) -> None:
         end_service()
 
     atexit.register(disconnect)
+
+
+def _found(config: ProcessesConfig) -> tuple[str, int, int]:
+    """The address of process 0, the number of processes and that of this one, from the options or
+    from what has started them."""
+    given = config.coordinator, config.processes, config.process
+    if None in given:
+        address = config.coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
+        given = ClusterEnv.auto_detect_unset_distributed_params(
+            address, config.processes, config.process, None, None, CONNECTION
+        )[:3]
+    coordinator, processes, process = given
+    if coordinator is None or processes is None or process is None:
+        raise InputError(
+            "--distributed: no SLURM, Open MPI, Kubernetes or TPU pod was found. Give "
+            "--coordinator HOST:PORT --processes N --process I."
+        )
+    return coordinator, processes, process
 
 
 def is_connected() -> bool:

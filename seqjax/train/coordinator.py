@@ -44,8 +44,9 @@ def start_coordinator(port: int, processes: int) -> Callable[[], None]:
     assert service.stdout is not None
     if service.stdout.readline() != READY:
         raise InputError(
-            f"--coordinator: the port {port} of this machine is not free. After a process 0 that "
-            f"was killed it is free in {OUTLIVES['']:.0f} seconds; or take another port."
+            f"--distributed: the port {port} of this machine is not free. After a process 0 that "
+            f"was killed it is free in {OUTLIVES['']:.0f} seconds; or take another one, by "
+            "--coordinator, or by JAX_COORDINATOR_PORT for what a launcher starts."
         )
     return lambda: print("done", end="", file=service.stdin, flush=True)
 

@@ -22,7 +22,7 @@ from seqjax.train.devices import make_mesh, multiple_of_processes, put_whole
 from seqjax.train.example_task import ExampleTask, as_in_training, encode_all
 from seqjax.train.example_training import prepare
 from seqjax.train.predictor import Predictor, lengths_of
-from seqjax.train.processes import is_first
+from seqjax.train.processes import from_first, is_first
 from seqjax.train.run_folder import SavedRun, load_model
 from seqjax.train.unknown_tokens import UnknownTokens
 
@@ -77,7 +77,8 @@ def evaluate(
     start = time.perf_counter()
     outputs = list(predictor(placed, encoded))
     rate = len(encoded) / (time.perf_counter() - start)
-    scores = task.scores(encoded, outputs)
+    # Only there are all examples encoded.
+    scores = from_first(lambda: task.scores(encoded, outputs))
     return Report(
         scores,
         f"{len(encoded):,} examples of {where}",

@@ -17,6 +17,7 @@ from seqjax.data.padding import Encoded, truncate
 from seqjax.data.tokenizer import Tokenizer
 from seqjax.train.commands import EvaluateConfig, Log
 from seqjax.train.config import RunConfig
+from seqjax.train.encoded_parts import Learnable, encode_part
 from seqjax.train.example_files import Data, find_data, hold_out, read_examples
 from seqjax.train.paired_files import pairs, parallel
 from seqjax.train.short_runs import notes_on_groups
@@ -200,15 +201,11 @@ class ExampleTask(abc.ABC):
         parts = {"validation": validation, "test": data.test}
         for part, examples in parts.items():
             report_unseen(task, examples, part, log)
-        encoded = [
-            task.truncated([task.encode(example) for example in examples], part, log)
-            for part, examples in (
-                ("training", train),
-                ("validation", validation),
-                ("test", data.test),
-            )
-        ]
-        return task, Split(task.learnable(encoded[0], log), *encoded[1:])
+        learnable = task.learnable()
+        return task, Split(
+            encode_part(task, train, "training", log, learnable=learnable),
+            *(encode_part(task, examples, part, log) for part, examples in parts.items()),
+        )
 
     def baseline(self, split: Split) -> float | None:
         """The criterion of one answer for all inputs, in validation; None if it is not known."""
@@ -227,24 +224,20 @@ class ExampleTask(abc.ABC):
         """The vocabulary of `inputs`; None if they are no tokens."""
         return None
 
-    def learnable(self, examples: list[Encoded], log: Log) -> list[Encoded]:
-        """The training examples whose targets the model can give a probability above zero."""
-        return examples
+    def learnable(self) -> Learnable | None:
+        """Which training examples the model can give a probability above zero; None for all."""
+        return None
 
-    def truncated(self, examples: list[Encoded], part: str, log: Log) -> list[Encoded]:
-        """Examples of at most `--max-length` steps; `part` names them in the report."""
-        config = self.config.sequences
-        if not config.max_length:
-            return examples
-        kept, report = truncate(
-            examples, config.max_length, config.truncate_side, sequences=self.sequences
-        )
-        if report.summary():
-            log(f"{part}: {report.summary()}")
-        return list(kept)
+    def truncated(self, example: Encoded) -> Encoded:
+        """An example of at most `--max-length` steps."""
+        limits = self.config.sequences
+        if not limits.max_length:
+            return example
+        side, sequences = limits.truncate_side, self.sequences
+        return truncate([example], limits.max_length, side, sequences=sequences)[0][0]
 
     def digested(self, examples: Any) -> Iterable[Encoded]:
-        """What the digest of the data is made of: examples, or series that examples share."""
+        """What older runs made their digest of: examples, or series that examples share."""
         return examples
 
     def summary(self) -> list[tuple[str, str]]:
@@ -269,15 +262,11 @@ class ExampleTask(abc.ABC):
     ) -> Sequence[Encoded]:
         """Examples of files, encoded for evaluation."""
         report_unseen(self, examples, "input", log)
-        encoded = [arrays for _, arrays in encode_all(self.encode, examples, malformed)]
-        return self.truncated(encoded, "input", log)
+        return encode_part(self, examples, "input", log, malformed=malformed)
 
     def encode_input(self, example: Example) -> Encoded:
         """An example without its target, encoded for prediction."""
-        (encoded,) = self.truncated(
-            [self.encode(example, with_target=False)], "input", lambda line: None
-        )
-        return encoded
+        return self.truncated(self.encode(example, with_target=False))
 
     def write(self, writer: Writer, example: Example, prediction: Mapping[str, Any]) -> None:
         """Writes an example with its prediction; `writer` is that of the file's format."""
@@ -317,28 +306,6 @@ def encode_all(
             malformed.report(example.where, str(error).removeprefix(f"{example.where}: "))
         else:
             yield example, arrays
-
-
-def keep_learnable(
-    examples: list[Encoded],
-    possible: Callable[[Encoded], bool],
-    flaw: str,
-    advice: str,
-    log: Log,
-) -> list[Encoded]:
-    """The training examples for which `possible` holds; the others are reported.
-
-    Raises:
-      InputError: if none is left; `flaw` says what is wrong with the others.
-    """
-    kept = [example for example in examples if possible(example)]
-    left_out = len(examples) - len(kept)
-    report = f"{left_out:,} of {len(examples):,} training sequences have {flaw}"
-    if not kept:
-        raise InputError(f"{report}: nothing is left to learn from. {advice}")
-    if left_out:
-        log(f"{report}; they are left out. {advice}")
-    return kept
 
 
 def as_in_training(fields: Fields, preprocessing: Mapping[str, Any]) -> Fields:

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,14 @@ from jax.sharding import Mesh
 from seqjax.core.precision import Precision
 from seqjax.core.types import DTypeLike, PyTree
 from seqjax.data.batching import Batches
+from seqjax.data.on_demand import without
 from seqjax.data.survey import Survey
 from seqjax.train.commands import Log
 from seqjax.train.devices import own_rows, put_rows
+from seqjax.train.example_files import Data
 from seqjax.train.example_task import ExampleTask, Split
-from seqjax.train.predictor import Predictor, lengths_of, without
+from seqjax.train.predictor import Predictor, lengths_of
+from seqjax.train.processes import from_first, is_first, require_same
 from seqjax.train.run_folder import SavedRun
 from seqjax.train.short_runs import notes_on_examples
 from seqjax.train.task import Criterion
@@ -29,19 +32,25 @@ def prepare(
     """The task with its data, as the configuration says; its preprocessing follows from the data,
     so that of a `run` is not needed."""
     data = task.load(config, log)
+    content = _content_of(data)
+    require_same({f"the digest of {data.name}": content[:12]})
     fitted, split = task.prepare(data, config, log)
-    survey = Survey()
-    for example in data.train:
-        survey.add(example)
-    for line in (*survey.lines(), *survey.odd()):
-        log(line)
+    if is_first():
+        survey = Survey()
+        for example in data.train:
+            survey.add(example)
+        for line in (*survey.lines(), *survey.odd()):
+            log(line)
     for line in notes_on_examples(config, len(split.train), len(split.validation)):
         log(line)
     # Hashed with the data: other keys would make older runs look as if their data had changed.
     preprocessing = {"problem": fitted.preprocessing(), "values": data.values}
     if data.roles:
         preprocessing["roles"] = dict(data.roles)
-    return ExampleTraining(fitted, split, data.name, preprocessing)
+    found = ExampleTraining(fitted, split, data.name, preprocessing, f"{FORM}{content}")
+    if run is not None and not run.data["sha256"].startswith(FORM):
+        found.digest = _older_digest(found)
+    return found
 
 
 @dataclasses.dataclass
@@ -53,12 +62,14 @@ class ExampleTraining:
       split: the examples.
       data_name: which data it is.
       preprocessing: what a trained model needs besides the configuration, as JSON.
+      digest: of the data.
     """
 
     task: ExampleTask
     split: Split
     data_name: str
     preprocessing: dict[str, Any]
+    digest: str
     unit = "example"
     begin_with = None
     splits_time = False
@@ -66,12 +77,10 @@ class ExampleTraining:
     def __post_init__(self):
         self.kind, self.config = self.task.name, self.task.config
         self.batch_size = self.units = self.config.batch
-        self.digest = self._digest()
         self.lengths = lengths_of(self.split.train, self.task, self.task.buckets)
-
-    @property
-    def criterion(self) -> Criterion:
-        return self.task.criterion._replace(baseline=self.task.baseline(self.split))
+        self.criterion: Criterion = self.task.criterion._replace(
+            baseline=self.task.baseline(self.split)
+        )
 
     def model(self, seed: int) -> nnx.Module:
         return self.task.model(seed)
@@ -84,11 +93,15 @@ class ExampleTraining:
         return ()
 
     def batches(self, first: int, mesh: Mesh) -> Iterator[PyTree]:
-        hidden = self.task.evaluation_only
-        train = self.split.train
         rows = own_rows(mesh, self.batch_size).tolist()
-        batches = Batches(
-            [without(example, hidden) for example in train] if hidden else train,
+        for step, batch in enumerate(self.own_batches(rows).iterate(first), first):
+            batch["progress"] = np.full(len(rows), step / self.config.steps, np.float32)
+            yield put_rows(batch, mesh, self.batch_size)
+
+    def own_batches(self, rows: Sequence[int]) -> Batches:
+        """These rows of every batch."""
+        return Batches(
+            without(self.split.train, self.task.evaluation_only),
             batch_size=self.batch_size,
             seed=self.config.seed,
             bucket_lengths=self.lengths,
@@ -96,9 +109,6 @@ class ExampleTraining:
             targets=self.task.targets,
             rows=rows,
         )
-        for step, batch in enumerate(batches.iterate(first), first):
-            batch["progress"] = np.full(len(rows), step / self.config.steps, np.float32)
-            yield put_rows(batch, mesh, self.batch_size)
 
     def loss(self, model, memory, batch, keys):
         return *self.task.loss(model, batch, keys), memory
@@ -115,7 +125,13 @@ class ExampleTraining:
             dtype=self.config.dtype,
         )
         examples = self.split.validation
-        return lambda model: self.task.scores(examples, list(predict(model, examples)))
+
+        def score(model: Any) -> dict[str, float]:
+            outputs = list(predict(model, examples))
+            # Only there are all examples encoded.
+            return from_first(lambda: self.task.scores(examples, outputs))
+
+        return score
 
     def verdict(self, scores: dict[str, float]) -> list[str]:
         return self.task.verdict(scores)
@@ -129,13 +145,32 @@ class ExampleTraining:
         )
         return [("data", f"{self.data_name}: {counts}"), *self.task.summary()]
 
-    def _digest(self) -> str:
-        """A hash that changes when anything in the data does, its words and labels included."""
-        found = hashlib.sha256(json.dumps(self.preprocessing, sort_keys=True).encode())
-        for part in self.split:
-            found.update(b"part")
-            for example in self.task.digested(part):
-                for name in sorted(example):
-                    value = np.asarray(example[name])
-                    found.update(f"{name}{value.dtype.str}{value.shape}".encode() + value.tobytes())
-        return found.hexdigest()
+
+FORM = "content "
+"""How digests begin that are made of what was read; older runs made theirs of all arrays."""
+
+
+def _content_of(data: Data) -> str:
+    """A hash that changes when any input or target does."""
+    found = hashlib.sha256()
+    for part in (data.train, data.validation or (), data.test):
+        found.update(b"part")
+        for example in part:
+            for value in (example.inputs, example.target):
+                if isinstance(value, np.ndarray):
+                    found.update(f"{value.dtype.str}{value.shape}".encode() + value.tobytes())
+                else:
+                    found.update(repr(value).encode())
+    return found.hexdigest()
+
+
+def _older_digest(training: ExampleTraining) -> str:
+    """That of older runs: every process encodes all examples for it."""
+    found = hashlib.sha256(json.dumps(training.preprocessing, sort_keys=True).encode())
+    for part in training.split:
+        found.update(b"part")
+        for example in training.task.digested(part):
+            for name in sorted(example):
+                value = np.asarray(example[name])
+                found.update(f"{name}{value.dtype.str}{value.shape}".encode() + value.tobytes())
+    return found.hexdigest()

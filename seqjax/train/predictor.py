@@ -9,8 +9,9 @@ from jax.sharding import Mesh
 
 from seqjax.core.precision import Precision
 from seqjax.core.types import DTypeLike
-from seqjax.data.batching import in_order, longest_of, restore_order
+from seqjax.data.batching import in_order, restore_order
 from seqjax.data.bucketing import bucket_lengths
+from seqjax.data.on_demand import Lengths, OnDemand, without
 from seqjax.data.padding import Encoded
 from seqjax.train.devices import AXIS, own_rows, put_rows, replicated
 from seqjax.train.example_task import ExampleTask
@@ -52,7 +53,10 @@ class Predictor:
     def _unordered(self, model, examples) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         size, rows = self.batch_size, own_rows(self.mesh, self.batch_size).tolist()
         hidden = (*self.task.targets, *self.task.evaluation_only)
-        inputs = (without(example, hidden) for example in examples)
+        if isinstance(examples, OnDemand):
+            inputs = without(examples, hidden)
+        else:
+            inputs = (without([example], hidden)[0] for example in examples)
         batches = in_order(inputs, size, self.lengths, sequences=self.task.sequences, rows=rows)
         for places, batch in batches:
             outputs = self._run(model, put_rows(batch, self.mesh, size))
@@ -61,14 +65,8 @@ class Predictor:
                 yield place, {name: value[row] for name, value in outputs.items()}
 
 
-def without(example: Encoded, names: Sequence[str]) -> Encoded:
-    """An example without these entries."""
-    return {name: value for name, value in example.items() if name not in names}
-
-
 def lengths_of(examples: Sequence[Encoded], task: ExampleTask, buckets: int) -> list[int]:
     """The lengths to which batches of these examples are padded, at most `buckets`."""
     if not (task.sequences or task.targets):
         return [1]
-    steps = [longest_of(example, task.sequences, task.targets) for example in examples]
-    return bucket_lengths(steps, buckets)
+    return bucket_lengths(Lengths.of(examples, task.sequences, task.targets).longest, buckets)

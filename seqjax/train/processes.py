@@ -18,6 +18,7 @@ from seqjax.train.connection import client, is_connected, process_count, process
 from seqjax.train.signals import StopSignals
 
 Result = TypeVar("Result")
+Failure = TypeVar("Failure", bound=BaseException)
 
 
 def begins(step: int) -> None:
@@ -85,25 +86,82 @@ def together(work: Callable[[], Result]) -> Result:
     Raises:
       InputError: with the number of the process in which it failed and its error.
     """
+    return _with_those_of_all(work, lambda result: "")[0]
+
+
+def spread(count: int, work: Callable[[int], Any]) -> list[Any]:
+    """What some work gives for each of the numbers below `count`, as JSON has it.
+
+    Each process does its share of the work, and all have all results; they must call it together,
+    with the same numbers.
+
+    Raises:
+      InputError: in all processes, where the work fails in one, or counts differ.
+    """
+    own, processes = process_number(), process_count()
+    if processes == 1:
+        return [work(number) for number in range(count)]
+
+    def share() -> list[Any]:
+        return [count, *(work(number) for number in range(own, count, processes))]
+
+    _, said = _with_those_of_all(share, json.dumps)
+    found: list[Any] = [None] * count
+    for process, text in enumerate(said):
+        other, *results = json.loads(text)
+        if other != count:
+            # All find that some are not as many as their own.
+            raise _known(
+                InputError(
+                    f"Process {process} has {other:,} examples, and process {own} {count:,}. All "
+                    "processes need the same data."
+                )
+            )
+        found[process::processes] = results
+    return found
+
+
+def _with_those_of_all(
+    work: Callable[[], Result], told: Callable[[Result], str]
+) -> tuple[Result, list[str]]:
+    """The result of some work, and what each process tells of its own; where it fails in one, it
+    fails in all.
+
+    Work may have parts that all do together: an error that all know of is not told again.
+    """
     if not is_connected():
-        return work()
+        result = work()
+        return result, [told(result)]
     try:
         result = work()
     except BaseException as error:
-        said_by_all("it ended" if isinstance(error, SystemExit) else str(error) or repr(error))
+        if not getattr(error, KNOWN, False):
+            ended = "it ended" if isinstance(error, SystemExit) else str(error) or repr(error)
+            said_by_all(f"{FAILED}{ended}")
+        _known(error)
         raise
-    for process, problem in enumerate(said_by_all("")):
-        if problem:
-            raise InputError(f"In process {process}: {problem}")
-    return result
+    said = said_by_all(told(result))
+    for process, text in enumerate(said):
+        if text.startswith(FAILED):
+            raise _known(InputError(f"In process {process}: {text.removeprefix(FAILED)}"))
+    return result, said
+
+
+KNOWN, FAILED = "is_known_to_all", "failed: "
+"""The mark of an error that all processes know of, and how it is told to them."""
+
+
+def _known(error: Failure) -> Failure:
+    setattr(error, KNOWN, True)
+    return error
 
 
 def from_first(work: Callable[[], Result]) -> Result:
     """The result, as JSON has it, of some work that the first process does, in all of them."""
     if not is_connected():
         return work()
-    found = together(lambda: json.dumps(work() if is_first() else None))
-    return json.loads(said_by_all(found)[0])
+    _, said = _with_those_of_all(lambda: work() if is_first() else None, json.dumps)
+    return json.loads(said[0])
 
 
 def require_same(facts: Mapping[str, Any]) -> None:

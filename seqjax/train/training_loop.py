@@ -22,6 +22,7 @@ from seqjax.train.devices import AXIS, make_mesh, on_one_device
 from seqjax.train.diagnosis import Diagnose, sample_of, scalars, write_flow
 from seqjax.train.logs import Logs
 from seqjax.train.model import build_optimizer
+from seqjax.train.online_task import learned_by
 from seqjax.train.processes import (
     begins,
     from_first,
@@ -66,8 +67,9 @@ def train(task: Task, config: RunConfig, log: Callable[[str], None] = say) -> Ou
     require_same({f"the digest of {task.data_name}": content[:12]})
     mesh = _mesh(task, config)
     optimizer = build_optimizer(config.optimization, config.steps)
+    learned = learned_by(task, config)
     state = start(
-        task,
+        learned,
         optimizer,
         seed=config.seed,
         dtype=config.dtype,
@@ -96,7 +98,7 @@ def train(task: Task, config: RunConfig, log: Callable[[str], None] = say) -> Ou
     logs = Logs(folder, int(state.step))
     loop = _Loop(task, config, folder, checkpoints, logs, stopping, task.evaluator(mesh))
     step = make_train_step(
-        task,
+        learned,
         optimizer,
         mesh,
         seed=config.seed,

@@ -23,6 +23,7 @@ from seqjax.train.config import CellConfig
 from seqjax.train.example_task import ExampleTask, Split
 from seqjax.train.model import build_cell
 from seqjax.train.pictures import token_name
+from seqjax.train.processes import spread
 from seqjax.train.task import Criterion
 from seqjax.train.tokens import (
     TokenKind,
@@ -147,7 +148,7 @@ class Writing(ExampleTask):
             raise InputError("--input-feeding needs attention: without it there is no context.")
         texts = [text for example in examples for text in references_of(example)]
         vocabulary = vocabulary_of(texts, kind, size)
-        longest = max(len(vocabulary.encode(text)) for text in texts)
+        longest = max(spread(len(texts), lambda place: len(vocabulary.encode(texts[place]))))
         # Room for the end.
         return cls(config, reading, vocabulary, longest + 1)
 

@@ -44,6 +44,7 @@ def test_loops_multiply_and_the_dearest_branch_counts():
     program = CompiledProgram(PROGRAM)
     assert program.total(_cycles) == 3 * (100 + 10 * 7) + 80 + 1000
     assert program.total(_launches) == 3 * (1 + 10) + 2 + 1
+    assert CompiledProgram(PROGRAM, open_trips=2).total(_cycles) == 3 * (100 + 2 * 7) + 80 + 1000
 
 
 def test_a_compiler_that_is_not_installed_is_named(monkeypatch):

@@ -58,8 +58,31 @@ def fast_grnn(p, h, x):
     return h, h
 
 
+def limited(p):
+    """Recurrent weights and peepholes as they act, one for each gate and unit."""
+    u = np.clip(p["recurrent"][:, 0, :, 0].T, -0.5, 0.5)
+    return u, [np.clip(p.get(f"peephole_{gate}", 0.0), -0.5, 0.5) for gate in ("forget", "output")]
+
+
+def para_gru(p, h, x):
+    u, _ = limited(p)
+    r, z, n = (x @ p["input"][:, g] + p["bias"][g] for g in range(3))
+    z, r = sigmoid(z + u[1] * h), sigmoid(r + u[0] * h)
+    h = z * h + (1 - z) * np.tanh(n + u[2] * (r * h))
+    return h, h
+
+
+def para_lstm(p, state, x):
+    (h, c), (u, (p_f, p_o)) = state, limited(p)
+    f, g, o = (x @ p["input"][:, n] + p["bias"][n] + u[n] * h for n in range(3))
+    f = sigmoid(f + p_f * c)
+    c = f * c + (1 - f) * np.tanh(g)
+    h = sigmoid(o + p_o * c) * np.tanh(c)
+    return (h, c), h
+
+
 def star(p, h, x):
-    k = sigmoid(x @ p["input"][:, 0] + h @ p["recurrent"] + p["bias"][0])
+    k = sigmoid(x @ p["input"][:, 0] + h @ p["recurrent"][:, 0] + p["bias"][0])
     z = np.tanh(x @ p["input"][:, 1] + p["bias"][1])
     h = np.tanh((1 - k) * h + k * z)
     return h, h
@@ -169,6 +192,8 @@ CASES = {
     "li_gru": (sj.li_gru(F), li_gru),
     "fast_grnn": (sj.fast_grnn(F), fast_grnn),
     "star": (sj.star(F), star),
+    "para_gru": (sj.para_gru(F), para_gru),
+    "para_lstm": (sj.para_lstm(F), para_lstm),
     "multiplicative_lstm": (sj.multiplicative_lstm(F), multiplicative_lstm),
     "phased_lstm": (phased(), phased_lstm),
     "phased_lstm timed": (phased(timed=True), phased_lstm),
@@ -235,6 +260,8 @@ def test_starts():
         "phased_lstm": (sj.phased_lstm(50, shortest=2.0, longest=8.0), "log_period", "shift"),
         "ltc": (sj.ltc(20), "capacitance", "weight", "reversal"),
         "lem": (sj.lem(25), "recurrent"),
+        "para_gru": (sj.para_gru(500), "bias", "recurrent"),
+        "para_lstm": (sj.para_lstm(500), "bias", "peephole_output"),
     }
 
     @jax.jit
@@ -256,3 +283,8 @@ def test_starts():
     assert 0.001 <= weight.min() < 0.1 and 0.9 < weight.max() <= 1
     assert set(np.unique(reversal)) == {-1, 1} and 0.6 < (reversal > 0).mean() < 0.73
     assert 0.15 < np.abs(found["lem"][0]).max() <= 0.2
+    # Their z is our 1 - z.
+    for name, gate, last in (("para_gru", 1, 1.0), ("para_lstm", 0, -1.0)):
+        bias, small = found[name]
+        np.testing.assert_allclose(bias[gate], np.linspace(0, last, 500), atol=1e-6)
+        assert not np.delete(bias, gate, 0).any() and 0.03 < small.std() < 0.05

@@ -115,6 +115,28 @@ def s5(p, xs):
     return ys
 
 
+def linoss(p, xs, implicit=False):
+    """The equations of the paper, implicit ones solved as they stand."""
+    A = p["stiffness"] ** 2 if implicit else np.maximum(p["stiffness"], 0)
+    d, ys = sigmoid(p["step_size"]), []
+    B, C = (p[f"{name}_real"] + 1j * p[f"{name}_imaginary"] for name in "bc")
+    v = s = np.zeros(len(A), complex)
+    for x in xs:
+        right = v + d * (x @ B), s
+        if implicit:
+            solved = [
+                np.linalg.solve([[1, d[n] * A[n]], [-d[n], 1]], [right[0][n], right[1][n]])
+                for n in range(len(A))
+            ]
+            v, s = np.transpose(solved)
+        else:
+            v = right[0] - d * A * s
+            s = s + d * v
+        skip = p["skip"]
+        ys.append((s @ C).real + (skip * x if skip.ndim == 1 else x @ skip))
+    return ys
+
+
 def rg_lru(p, xs, *, plain=False):
     p = p["memory"] if plain else p
     blocks, block = p["input"].shape[:2]
@@ -274,6 +296,12 @@ CASES = {
         sj.s4d(IN, state=6, spectrum="inverse"), s4d, {},
     ),
     "s5": (sj.s5(F, state=8, blocks=2), s5, {}),
+    "linoss": (sj.linoss(F, state=5), linoss, {}),
+    "linoss implicit": (
+        sj.linoss(IN, state=5, discretization="implicit", nonnegative="square"),
+        linoss,
+        {"implicit": True},
+    ),
     "rg-lru": (sj.rg_lru(IN), rg_lru, {}),
     "rg-lru plain": (sj.rg_lru(IN, first_step="plain"), rg_lru, {"plain": True}),
     "rg-lru blocks": (sj.rg_lru(IN, blocks=3), rg_lru, {}),

@@ -90,6 +90,34 @@ def test_s5():
     assert abs(params["c_imaginary"].var() * 64 - 1) < 0.02
 
 
+def test_oscillators():
+    """As in the authors' code."""
+    params = sj.linoss(3, state=400).init(key, 3)
+    for name, low, high in (
+        ("stiffness", 0.0, 1.0),
+        ("step_size", 0.0, 1.0),
+        ("b_imaginary", -(3**-0.5), 3**-0.5),
+        ("c_real", -0.05, 0.05),
+    ):
+        spread = high - low
+        assert low <= params[name].min() < low + 0.1 * spread
+        assert high - 0.1 * spread < params[name].max() <= high
+
+
+@pytest.mark.parametrize(
+    ("discretization", "kept"), [("mixed", (0.3, 3.0)), ("implicit", (0, 0.01))]
+)
+def test_energy_of_oscillators(discretization, kept):
+    """One way keeps it, the other loses it."""
+    cell = sj.linoss(3, state=8, discretization=discretization)
+    params = cell.init(key, 3)
+    start = sj.Coupled(jnp.ones((2, 8)), jnp.ones((2, 8)))
+    (speed, place), _ = sj.scan(cell, params, jnp.zeros((2000, 3)), start)
+    stiffness = np.asarray(params["stiffness"])
+    ratio = (np.square(speed) + stiffness * np.square(place)) / (1 + stiffness)
+    assert kept[0] <= ratio.min() and ratio.max() <= kept[1]
+
+
 def test_decays_of_rwkv4():
     params = sj.rwkv4_time_mix(5).init(key, 5)["memory"]
     np.testing.assert_allclose(
@@ -203,6 +231,10 @@ def test_arguments():
         sj.retention(4, heads=2, forgetting=(0.1, 0.2, 0.3))
     with pytest.raises(ValueError, match="soft_cap"):
         sj.mlstm(4, heads=2, soft_cap=0.0)
+    with pytest.raises(ValueError, match="must be 'implicit' or 'mixed', got 'explicit'"):
+        sj.linoss(3, discretization="explicit")
+    with pytest.raises(ValueError, match="must be 'relu' or 'square', got 'abs'"):
+        sj.linoss(3, nonnegative="abs")
     with pytest.raises(ValueError, match="hidden"):
         sj.feed_forward(4, hidden=0)
     for build in (sj.rwkv4_block, sj.rwkv6_block, sj.rwkv7_block, sj.slstm_block):
@@ -225,6 +257,7 @@ WIDE = {
     "s5": sj.s5(4, state=4),
     "s6": sj.s6(3),
     "mamba": sj.mamba(3),
+    "linoss": sj.linoss(4, state=2),
     "rg_lru": sj.rg_lru(3),
     "lmu": sj.lmu(4, memory=3, window=5),
     "sru": sj.sru(4),

@@ -119,10 +119,34 @@ def star(p):
     bias = p["bias_ih"].reshape(2, F)
     params = {
         "input": p["weight_ih"].reshape(2, F, -1)[::-1].transpose(2, 0, 1),
-        "recurrent": p["weight_hh"].T,
+        "recurrent": p["weight_hh"].T[:, None],
         "bias": np.stack([bias[1] + p["bias_hh"], bias[0]]),
     }
     return sj.star(F), params
+
+
+def diagonal_weights(p, *gates):
+    """Input weights, biases and recurrent weights of pararnn-torch, gate by gate."""
+    order = {"z": 0, "r": 1, "n": 2} if "n" in gates else {"f": 0, "z": 1, "o": 2}
+    take = [order[gate] for gate in gates]
+    return {
+        "input": p["W_x.weight"].reshape(3, F, -1)[take].transpose(2, 0, 1),
+        "recurrent": np.stack([p[f"a_{gate}"] for gate in gates], -1)[:, None, :, None],
+        "bias": p["W_x.bias"].reshape(3, F)[take],
+    }
+
+
+def para_gru(p):
+    params = diagonal_weights(p, "r", "z", "n")
+    # The package's z is our 1 - z; gates are the last axis but one.
+    sign = np.array([[1.0], [-1.0], [1.0]])
+    return sj.para_gru(F), {name: sign * leaf for name, leaf in params.items()}
+
+
+def para_lstm(p):
+    params = diagonal_weights(p, "f", "z", "o")
+    params |= {"peephole_forget": p["c_f"], "peephole_output": p["c_o"]}
+    return sj.para_lstm(F), params, lambda carry: {"end": carry.cell}
 
 
 def multiplicative_lstm(p):
@@ -414,6 +438,29 @@ def kimi_delta_attention(p):
     names = ("q_proj", "k_proj", "v_proj", "b_proj", "forget_gate.f_a_proj", "g_a_proj")
     params = {"project": joined(p, *names), "convolve": convolution(p), "memory": memory}
     return sj.kimi_delta_attention(F, heads=H), params
+
+
+def corrected(make, p, **options):
+    cell = make(F, heads=H, convolution_bias=False, **options)
+    others = ("xs", "ys", "end", "direction", "d_xs", "project", "kernel")
+    params = {
+        "project": {"weights": p["project"]},
+        "convolve": ConvolutionParameters(p["kernel"], None),
+        "memory": {name: weight for name, weight in p.items() if name not in others},
+    }
+    return cell, params, lambda carry: {"end": carry["memory"].memory}
+
+
+def gated_delta_product(p):
+    return corrected(sj.gated_delta_product, p, key_width=2, value_width=2)
+
+
+def gated_delta_net2(p):
+    return corrected(sj.gated_delta_net2, p, gate_bias=False)
+
+
+def comba(p):
+    return corrected(sj.comba, p, key_width=2, value_width=2)
 
 
 def rwkv4_time_mix(p):

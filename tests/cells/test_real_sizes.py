@@ -19,16 +19,20 @@ AS_USERS_DO = {"xla_backend_optimization_level": 3}
 if jaxlib.__version__.startswith("0.10."):
     AS_USERS_DO["xla_cpu_use_fusion_emitters"] = True
 
-DIAGONAL = (sj.minimal_gru, sj.lru, sj.mamba, sj.rwkv4_time_mix)
+DIAGONAL = (sj.minimal_gru, sj.lru, sj.linoss, sj.mamba, sj.rwkv4_time_mix)
 CELLS = (
     *DIAGONAL,
+    sj.m2rnn,
     sj.linear_attention,
     sj.retention,
     sj.gated_linear_attention,
     sj.mamba2,
+    sj.mamba3,
     sj.mlstm,
     sj.delta_net,
     sj.kimi_delta_attention,
+    sj.gated_delta_net2,
+    sj.gated_delta_product,
     sj.rwkv6_time_mix,
     sj.rwkv7_time_mix,
 )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import seqjax as sj
-from seqjax.core.affine import Update, apply, combine
+from seqjax.core.affine import Coupled, Coupling, Update, apply, combine, no_update
 
 
 def number(state):
@@ -48,3 +48,18 @@ def test_a_scaled_state_has_the_gradient_of_its_number(scaled, plain, size, x64)
     got, wanted = (jax.value_and_grad(f, places)(*arguments) for f in (scaled, plain))
     np.testing.assert_allclose(got[0], wanted[0], rtol=1e-12)
     np.testing.assert_allclose(got[1], wanted[1], rtol=1e-12)
+
+
+def test_coupled_states_are_vectors_and_their_decays_matrices(x64):
+    numbers = iter(np.random.default_rng(0).standard_normal((14, 3)))
+    draw = lambda kind: kind(*(next(numbers) for _ in kind._fields))  # noqa: E731
+    start, updates = draw(Coupled), [Update(draw(Coupling), draw(Coupled)) for _ in range(2)]
+    state, matrices = np.stack(start), []
+    for decay, value in updates:
+        matrices.append(np.reshape(decay, (2, 2, 3)))
+        state = np.einsum("ijn,jn->in", matrices[-1], state) + np.stack(value)
+    both = combine(*updates)
+    np.testing.assert_allclose(np.stack(apply(both, start)), state, rtol=1e-12)
+    wanted = np.einsum("ijn,jkn->ikn", matrices[1], matrices[0])
+    np.testing.assert_allclose(np.reshape(both.decay, (2, 2, 3)), wanted, rtol=1e-12)
+    np.testing.assert_array_equal(np.stack(apply(no_update(both), start)), np.stack(start))

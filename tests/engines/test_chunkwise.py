@@ -316,6 +316,7 @@ MISTAKES = {
         dict(rate=jnp.ones(2), low_rank=(jnp.ones((2, 2)), jnp.ones((2, 2)))),
         "`rate` or `low_rank`, not both",
     ),
+    "erase": (dict(erase=jnp.ones((2, 3))), "`erase` of the Access must have shape .2, 2."),
     "bonus": (dict(rate=jnp.ones(2), bonus=jnp.ones((2, 2))), "does not go with a `rate`"),
     "stabilized": (dict(log_input=jnp.ones(2)), "stabilized=True"),
 }

@@ -175,6 +175,14 @@ MISTAKES = {
         lambda: sj.gated(lambda h, x, r: h, features=2, gates=1, modulated=1), ValueError,
         "go together",
     ),
+    "gates of the input alone": (
+        lambda: sj.gated(lambda h, x, r: h, features=2, gates=1, input_gates=1), ValueError,
+        "`input_gates` must be fewer than `gates=1`, and not negative; got 1",
+    ),
+    "no room for recurrent weights": (
+        lambda: sj.gru(2, recurrent_limit=0.0), ValueError,
+        "`recurrent_limit` must be above 0, got 0.0",
+    ),
     "taken name": (
         lambda: sj.gated(
             lambda h, x, r, p: h, features=2, gates=1,

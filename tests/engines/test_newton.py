@@ -8,6 +8,7 @@ import pytest
 
 import seqjax as sj
 from seqjax.engines.block_affine import solve_blocks
+from seqjax.engines.sizes import chosen_for
 from seqjax.testing import check_cell, check_state_blocks
 from tests.parameters import drawn
 from tests.table import IN_FEATURES, ROWS
@@ -54,6 +55,19 @@ def test_rounds_grow_with_the_exponent_and_the_result_is_right(gain, rounds, x64
     assert np.isfinite(got).all()
 
 
+@pytest.mark.parametrize("make", [sj.para_gru, sj.para_lstm])
+def test_diagonal_recurrences_take_few_rounds(make):
+    """Even with all recurrent weights at their bound, and in blocks of one unit."""
+    cell = make(16)
+    params = drawn(cell, 3, scale=10.0)
+    params["input"], params["bias"] = 0.1 * params["input"], 0.1 * params["bias"]
+    xs = jax.random.normal(jax.random.key(0), (1, 512, 3))
+    report = sj.newton_report(cell, params, xs)
+    assert report.iterations[0] <= 6 and bool(report.converged[0])
+    check_state_blocks(cell, IN_FEATURES)
+    assert cell.structure.state_blocks == 16
+
+
 def test_every_state_follows_from_the_one_before():
     """Also where the rounds did not suffice: of each step, what the cell makes of its carry."""
     cell, params, xs = recurrence(4.0)
@@ -90,9 +104,11 @@ def test_in_bfloat16():
     np.testing.assert_allclose(np.float32(got), np.float32(wanted), atol=0.05)
 
 
-def test_the_solution_of_an_affine_recurrence_and_its_transpose(x64):
+@pytest.mark.parametrize(("width", "platform"), [(1, "cpu"), (3, "cpu"), (3, "tpu")])
+def test_the_solution_of_an_affine_recurrence_and_its_transpose(width, platform, x64):
+    """Of numbers, of matrices, and of matrices entry by entry."""
     random = np.random.default_rng(0)
-    for width in (1, 3):
+    with chosen_for(platform):
         slopes, added = (
             random.standard_normal((5, 2, width, width)),
             random.standard_normal((5, 2, width)),

@@ -1,11 +1,11 @@
 """Writes the golden files of the cells: what published packages compute, in float64.
 
     pip install -r tests/golden/requirements.txt
-    pip install --no-deps torchscale==0.3.0
+    pip install --no-deps torchscale==0.3.0 pararnn-torch==0.17.4
     python -m tests.golden.make_cells [case ...]
 
-in an environment of its own, on a CPU; torchscale asks for packages that its retention does not
-use. Every case imports its own package, so a name or two make one file or two. With `--check`
+in an environment of its own, on a CPU; both ask for packages that what is used of them does not
+need. Every case imports its own package, so a name or two make one file or two. With `--check`
 nothing is written: the files must hold what the packages compute now, which CI asks.
 
 Where a package rounds to float32 inside, `torch.float32` names float64 while it runs.
@@ -168,6 +168,28 @@ def torch_recurrent(name: str, states: int = 1, **options):
             state = (state,) if states == 1 else state
             ys.append(state[0])
         return torch.stack(ys, 1), {"end": state[1]} if states == 2 else {}
+
+    return INPUTS, function, cell
+
+
+def pararnn(name: str, file: str, states: int = 1):
+    """A cell of pararnn-torch from its file: the package itself imports Triton."""
+    import torch
+
+    root = next(Path(folder) / "pararnn" for folder in sys.path if Path(folder, "pararnn").is_dir())
+    for package, path in (("pararnn", root), ("pararnn.cells", root / "cells")):
+        sys.modules[package] = types.ModuleType(package)
+        sys.modules[package].__path__ = [str(path)]
+    cell = getattr(importlib.import_module(f"pararnn.cells.{file}"), name)(INPUTS, FEATURES)
+    cell.double()
+
+    def function(xs):
+        shape = (FEATURES,) if states == 1 else (states, FEATURES)
+        state, ys = torch.zeros(BATCH, *shape), []
+        for x in xs.unbind(1):
+            state = cell.step(state, x)
+            ys.append(state if states == 1 else state[..., 1, :])
+        return torch.stack(ys, 1), {} if states == 1 else {"end": state[..., 0, :]}
 
     return INPUTS, function, cell
 
@@ -515,17 +537,88 @@ def delta_net():
 
     def function(xs):
         made, rate = (xs @ w["project"]).split([3 * FEATURES, HEADS], -1)
-        made = torch.nn.functional.conv1d(
-            made.transpose(1, 2), w["kernel"].T[:, None], padding=3, groups=3 * FEATURES
-        )[..., :TIME]
-        q, k, v = torch.nn.functional.silu(made).unflatten(1, (3, HEADS, 2)).unbind(1)
-        q, k, v = (part.transpose(2, 3) for part in (q, k, v))
-        q, k = (part / (part.square().sum(-1, keepdim=True) + 1e-6).sqrt() for part in (q, k))
+        q, k, v = convolved(made, w["kernel"]).unflatten(2, (3, HEADS, 2)).unbind(2)
+        q, k, v = (part.transpose(1, 2) for part in (unit(q), unit(k), v))
         o, end = attend(q, k, v, torch.sigmoid(rate).transpose(1, 2))
         o = torch.nn.functional.rms_norm(o, (2,), w["norm_gain"], 1e-5)
         return o.transpose(1, 2).flatten(2) @ w["output"], {"end": end}
 
     return INPUTS, function, w
+
+
+def convolved(made, kernel):
+    import torch
+
+    channels = kernel.shape[1]
+    made = torch.nn.functional.conv1d(
+        made.transpose(1, 2), kernel.T[:, None], padding=3, groups=channels
+    )
+    return torch.nn.functional.silu(made[..., :TIME]).transpose(1, 2)
+
+
+def unit(part):
+    return part / (part.square().sum(-1, keepdim=True) + 1e-6).sqrt()
+
+
+def corrected(rates: int, gate: str, attend: Callable, *, writes: int = 1, **own: tuple[int, ...]):
+    """A layer around one of the package's memories, `attend(w, q, k, v, rates, decay)`, with
+    heads of two keys and two values. With `decay_up` in `own`, decays and the gate have a rank."""
+    import torch
+
+    first, low = (1 + 2 * writes) * FEATURES, "decay_up" in own
+    widths = (first, rates, 2, 2) if low else (first, rates, HEADS, FEATURES)
+    w = drawn(
+        project=(INPUTS, sum(widths)), kernel=(4, first), norm_gain=(2,),
+        output=(FEATURES, FEATURES), A_log=(HEADS,), **own,
+    )  # fmt: skip
+
+    def function(xs):
+        made, rates, a, g = (xs @ w["project"]).split(widths, -1)
+        q, k, v = convolved(made, w["kernel"]).split(
+            [FEATURES, writes * FEATURES, writes * FEATURES], -1
+        )
+        q, k, v = (part.unflatten(-1, (-1, HEADS, 2)) for part in (q, k, v))
+        q, k, v = (part.flatten(1, 2) for part in (unit(q), unit(k), v))
+        a, g = (a @ w["decay_up"], g @ w["gate_up"]) if low else (a, g)
+        a = torch.nn.functional.softplus(a + w["decay_bias"]).unflatten(-1, (HEADS, -1))
+        decay = -w["A_log"].exp()[:, None] * a
+        o, end = attend(w, q, k, v, rates, decay)
+        o = torch.nn.functional.rms_norm(o, (2,), w["norm_gain"], 1e-5).flatten(2)
+        return (o * getattr(torch.nn.functional, gate)(g)) @ w["output"], {"end": end}
+
+    return INPUTS, function, w
+
+
+def gated_delta_product():
+    loop = naive("gated_delta_product/naive").naive_recurrent_gated_delta_product
+
+    def attend(w, q, k, v, rates, decay):
+        beta = 2 * rates.sigmoid().unflatten(-1, (2, HEADS)).flatten(1, 2)
+        return loop(q, k, v, decay[..., 0], beta, 2**-0.5, num_householder=2)
+
+    return corrected(2 * HEADS, "silu", attend, writes=2, decay_bias=(HEADS,))
+
+
+def gated_delta_net2():
+    loop = naive("gdn2/naive").naive_recurrent_gdn2
+
+    def attend(w, q, k, v, rates, decay):
+        b, write = rates.sigmoid().unflatten(-1, (2, HEADS, 2)).unbind(2)
+        return loop(q, k, v, decay, b, write, output_final_state=True)
+
+    own = {"decay_up": (2, FEATURES), "decay_bias": (FEATURES,), "gate_up": (2, FEATURES)}
+    return corrected(2 * FEATURES, "sigmoid", attend, **own)
+
+
+def comba():
+    loop = naive("comba/naive").naive_recurrent_comba
+
+    def attend(w, q, k, v, rates, decay):
+        q, p = q - w["output_feedback"][:, None] * k, w["state_feedback"].sigmoid()[:, None] * k
+        return loop(q, k, v, p, rates.sigmoid(), decay[..., 0], output_final_state=True)
+
+    own = {name: (HEADS,) for name in ("decay_bias", "state_feedback", "output_feedback")}
+    return corrected(HEADS, "sigmoid", attend, **own)
 
 
 def rwkv4(part: str):
@@ -743,6 +836,8 @@ CASES = {
     "antisymmetric_gated": functools.partial(
         torch_recurrent, "GatedAntisymmetricRNNCell", epsilon=0.3, gamma=0.2
     ),
+    "para_gru": functools.partial(pararnn, "ParaGRU", "para_gru"),
+    "para_lstm": functools.partial(pararnn, "ParaLSTM", "para_lstm", 2),
     "cfc": cfc,
     "ltc": ltc,
     "lru": lru,
@@ -763,6 +858,9 @@ CASES = {
     "gated_delta_net": functools.partial(gated_delta_net, linear_allow_neg_eigval=False),
     "gated_delta_net_negative": functools.partial(gated_delta_net, linear_allow_neg_eigval=True),
     "kimi_delta_attention": kimi_delta_attention,
+    "gated_delta_product": gated_delta_product,
+    "gated_delta_net2": gated_delta_net2,
+    "comba": comba,
     "rwkv4_time_mix": functools.partial(rwkv4, "RwkvSelfAttention"),
     "rwkv4_channel_mix": functools.partial(rwkv4, "RwkvFeedForward"),
     "rwkv6_block": rwkv6_block,

@@ -7,6 +7,7 @@ CLASSICAL = "tests/cells/test_classical_equations.py"
 LINEAR = "tests/cells/test_linear_equations.py"
 MATRIX = "tests/cells/test_matrix_equations.py"
 PUBLISHED = "tests/cells/test_published.py"
+CORRECTING = "tests/cells/test_correcting_memories.py"
 
 FAULTS = (
     Fault(
@@ -50,6 +51,41 @@ FAULTS = (
         "modulate=remember,",
         "modulate=lambda state, x, r: state.memory,",
         f"{CLASSICAL} -k lem",
+    ),
+    Fault(
+        "diagonal GRU: recurrent weights have a bound on one side only",
+        "core",
+        "jnp.clip(weights, -self.recurrent_limit, self.recurrent_limit)",
+        "jnp.minimum(weights, self.recurrent_limit)",
+        f"{CLASSICAL} -k para_gru",
+    ),
+    Fault(
+        "linoss: the position moves with the velocity of the step before",
+        "cells",
+        "like_features(d, drive) * pushed)",
+        "like_features(d, drive) * drive)",
+        f"{LINEAR} -k linoss",
+    ),
+    Fault(
+        "linoss: two steps of a coupled state join in the wrong order",
+        "core",
+        "(a, c), (b, d) = _scale(decay, left), _scale(decay, right)",
+        "(a, b), (c, d) = _scale(decay, left), _scale(decay, right)",
+        "tests/core/test_affine.py -k coupled",
+    ),
+    Fault(
+        "m2rnn: what is kept and what is written change places",
+        "cells",
+        "new = f * carry + (1 - f) * jnp.tanh(added + r)",
+        "new = (1 - f) * carry + f * jnp.tanh(added + r)",
+        "tests/cells/test_m2rnn.py -k equations",
+    ),
+    Fault(
+        "m2rnn: the bound of the gradient bounds the state as well",
+        "core",
+        "    return x\n\n\n@bounded_gradient.defjvp",
+        "    return jnp.clip(x, -bound, bound)\n\n\n@bounded_gradient.defjvp",
+        "tests/cells/test_m2rnn.py -k bound",
     ),
     Fault(
         "clockwork: slow modules see fast ones",
@@ -163,6 +199,41 @@ FAULTS = (
         "2.0 if negative_eigenvalues else 1.0",
         "1.0 if negative_eigenvalues else 1.0",
         f"{MATRIX} {PUBLISHED} -k delta",
+    ),
+    Fault(
+        "gated_delta_net2: all channels of a key are erased",
+        "cells",
+        "erase=largest * erase * key, value=write * value",
+        "erase=largest * key, value=write * value",
+        f"{CORRECTING} -k net2",
+    ),
+    Fault(
+        "chunks solve for what is erased at the keys that are written",
+        "engines/chunks.py",
+        "decays.scores(erase, key, before=False)",
+        "decays.scores(key, erase, before=False)",
+        f"{CORRECTING} -k net2",
+    ),
+    Fault(
+        "several writes: the state starts anew before each of them",
+        "core/several_writes.py",
+        "flags[:, None] & (first | (not once))",
+        "flags[:, None] & (first | True)",
+        "tests/test_laws.py -k gated_delta_product",
+    ),
+    Fault(
+        "several writes: in reverse the last of them comes first",
+        "core/several_writes.py",
+        "jnp.flip(leaf, 1) if steps.reverse else leaf",
+        "leaf",
+        "tests/test_laws.py -k gated_delta_product",
+    ),
+    Fault(
+        "mamba3: the start of an interval counts for nothing",
+        "cells",
+        "+ (1 - jax.nn.sigmoid(share)) * step",
+        "+ 0 * (1 - jax.nn.sigmoid(share)) * step",
+        "tests/cells/test_mamba3.py",
     ),
     Fault(
         "mlstm: the normaliser keeps its sign",

@@ -77,6 +77,13 @@ FAULTS = (
         "tests/engines/test_sequence_parallel.py -k 'one_device and learned_mlstm'",
     ),
     Fault(
+        "a stretch overwrites one slot more of a ring than it has steps",
+        "core",
+        "return (age < count) | _anew",
+        "return (age <= count) | _anew",
+        "tests/engines/test_sequence_parallel.py -k 'one_device and wide_window'",
+    ),
+    Fault(
         "truncation counts masked steps",
         "core",
         "count = before + jax.lax.cumsum(valid.astype(jnp.int32)",

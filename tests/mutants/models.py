@@ -1,8 +1,9 @@
-"""Faults in losses, metrics, decoding, models, and in looking at gradients."""
+"""Faults in losses, metrics, decoding, models, in looking at gradients and in learning online."""
 
 from tests.mutants.fault import Fault
 
 CRF = "tests/decode/test_crf.py"
+ONLINE = "tests/online/test_sequence_gradient.py"
 
 FAULTS = (
     Fault(
@@ -200,5 +201,40 @@ FAULTS = (
         "(flags & counts).sum() / counts.sum()",
         "flags.sum() / counts.sum()",
         "tests/gradients/test_activations.py",
+    ),
+    Fault(
+        "parameters keep their influence across a reset",
+        "online",
+        "anew = jax.tree.map(partial(select, flags.resets), fresh, influence)",
+        "anew = influence",
+        ONLINE,
+    ),
+    Fault(
+        "an influence changes at masked steps",
+        "online",
+        "carry, influence = flags.hold(new, carry), flags.hold(after, influence)",
+        "carry, influence = flags.hold(new, carry), after",
+        ONLINE,
+    ),
+    Fault(
+        "a selection hides what a number depends on",
+        "online",
+        "return [sum(values[2:], start=values[1])], [True]",
+        "return [values[1]], [True]",
+        "tests/online/test_dependence.py",
+    ),
+    Fault(
+        "random signs are the same at every step",
+        "online",
+        "key, own = jax.random.split(influence.key)",
+        "key = own = influence.key",
+        f"{ONLINE} -k uoro",
+    ),
+    Fault(
+        "e-prop follows the recurrent weights",
+        "online",
+        "operand = operand if gates is None else jax.lax.stop_gradient(operand)",
+        "operand = operand",
+        f"{ONLINE} -k e_prop",
     ),
 )

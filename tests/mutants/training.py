@@ -117,9 +117,23 @@ FAULTS = (
     Fault(
         "each process makes the first rows of a batch",
         "data",
-        "own = [examples[row] for row in rows if row < len(examples)]",
-        "own = examples[: len(rows)]",
+        "own = [examples[chosen[row]] for row in rows if row < len(chosen)]",
+        "own = [examples[place] for place in chosen[: len(rows)]]",
         "tests/data/test_batching.py -k made_apart",
+    ),
+    Fault(
+        "each process encodes the rows of all",
+        "data",
+        "own = [examples[chosen[row]] for row in rows if row < len(chosen)]",
+        "own = [[examples[place] for place in chosen][row] for row in rows if row < len(chosen)]",
+        "tests/train/test_encoded_parts.py -k share",
+    ),
+    Fault(
+        "the shares of processes stand one after the other",
+        "train",
+        "found[process::processes] = results",
+        "found[process : process + len(results)] = results",
+        "tests/train/test_encoded_parts.py -k share",
     ),
     Fault(
         "who is done is taken for lost",
@@ -145,8 +159,8 @@ FAULTS = (
     Fault(
         "only the first split is part of the digest of the data",
         "train",
-        "for part in self.split:",
-        "for part in self.split[:1]:",
+        "for part in (data.train, data.validation or (), data.test):",
+        "for part in (data.train,):",
         f"{SUPERVISED} -k several_seeds",
     ),
     Fault(

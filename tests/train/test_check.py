@@ -1,6 +1,7 @@
 """`seqjax check`: what it says of a file, and that it reads it as the training does."""
 
 import shlex
+import tracemalloc
 from types import SimpleNamespace
 from typing import Any
 
@@ -261,3 +262,19 @@ def test_a_tie_with_the_naive_forecast_is_none_to_warn_of(error, naive):
     (line,) = Forecasting.verdict(task, scores)
     assert f"is better: {naive} against {error}." in line
     assert Forecasting.verdict(task, scores | {"seasonal_naive": error}) == []
+
+
+def test_a_large_text_goes_by_in_pieces(capsys, tmp_path):
+    """Its parts are counted and compared as the whole would be."""
+    piece = "one line\n" * 500_000
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(6 * piece)
+    tracemalloc.start()
+    assert main(["check", "lm", str(tmp_path)]) == 0
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    found = capsys.readouterr().out
+    assert "examples    2: 27,000,000 characters" in found
+    assert "1 of 2 inputs stand there more than once: 'one line" in found
+    # A file has 27 MB, and is read in pieces of 4.
+    assert peak < 27e6, peak

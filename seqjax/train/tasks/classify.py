@@ -29,6 +29,7 @@ from seqjax.train.example_files import Data
 from seqjax.train.example_task import ExampleTask, Split
 from seqjax.train.model import build_cell, build_video_cell
 from seqjax.train.paired_files import one_text, series_of
+from seqjax.train.processes import spread
 from seqjax.train.scaling import Standardizer, check_space, rows_of_picture, space_of
 from seqjax.train.task import Criterion
 from seqjax.train.tokens import (
@@ -126,12 +127,12 @@ class Classification(ExampleTask):
 
     def baseline(self, split: Split) -> float:
         """That of the most frequent class, of no label, or of the mean."""
-        targets = [example["target"] for example in split.validation]
+        targets = _targets_of(split.validation)
         if self.target == "number":
             return self.target_scale * float(np.sqrt(np.mean(np.square(targets))))
         if self.target == "labels":
             return 0.0
-        counts = np.bincount([int(example["target"]) for example in split.train])
+        counts = np.bincount(_targets_of(split.train))
         return float(np.mean(np.equal(targets, counts.argmax())))
 
     @cached_property
@@ -315,6 +316,11 @@ class Classification(ExampleTask):
             weights = np.asarray(model.weights(values[None]))[0]
             figures["attention"] = plots.attention_over_series(values, weights)
         return figures
+
+
+def _targets_of(examples: Sequence[Encoded]) -> np.ndarray:
+    """Their targets, `(examples, ...)`."""
+    return np.array(spread(len(examples), lambda place: examples[place]["target"].tolist()))
 
 
 # Each is one program: compiled on their own, its small parts would take most of a short validation.

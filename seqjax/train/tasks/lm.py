@@ -10,13 +10,16 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import Mesh, NamedSharding
 
+from seqjax.core.cell import Cell
 from seqjax.core.device_axis import is_bound
 from seqjax.core.errors import InputError
 from seqjax.core.noise import seed_carry
 from seqjax.core.types import Array, DTypeLike
-from seqjax.data.examples import Example
+from seqjax.data.documents import text_files
+from seqjax.data.held_out import NamedPieces
 from seqjax.data.streams import check_length, start_positions, window
 from seqjax.data.tokenizer import Tokenizer, decoded
 from seqjax.decode.sampling import check_sampling, generate
@@ -24,9 +27,10 @@ from seqjax.engines.methods import SequenceParallel
 from seqjax.losses import cross_entropy
 from seqjax.metrics import bits_per_character, compressed_bits_per_character
 from seqjax.nn.language_model import LanguageModel
+from seqjax.nn.model_cells import model_cell
 from seqjax.train.bounds import NonNegativeInt, PositiveInt
 from seqjax.train.commands import EvaluateConfig, GenerateConfig, Log, Report, TaskCommands
-from seqjax.train.config import RunConfig, option
+from seqjax.train.config import option
 from seqjax.train.devices import (
     TIME_AXIS,
     make_mesh,
@@ -35,17 +39,17 @@ from seqjax.train.devices import (
     put_rows,
     put_whole,
 )
-from seqjax.train.example_files import Data
+from seqjax.train.online_task import OnlineConfig, Steps
 from seqjax.train.recipe import LanguageModelConfig, Recipe
 from seqjax.train.run_folder import SavedRun, load_model, load_run
 from seqjax.train.saved_config import differences
 from seqjax.train.task import Criterion
 from seqjax.train.text_evaluator import BATCH, Evaluator, is_scored
-from seqjax.train.texts import TextConfig, documents_in, find_texts, texts_to_score
+from seqjax.train.texts import TextConfig, find_texts, named_pieces, texts_to_score
 
 
 @dataclasses.dataclass(frozen=True)
-class LanguageConfig(RunConfig):
+class LanguageConfig(OnlineConfig):
     """Trains a character language model by truncated backpropagation through time.
 
     Each sequence of a batch is a stream through a part of the text of its own.
@@ -78,6 +82,7 @@ class LanguageTask:
 
     kind = "lm"
     splits_time = True
+    goes_on = True
 
     def __init__(self, config: LanguageConfig, log: Log, run: SavedRun | None = None):
         self.config = config
@@ -142,19 +147,33 @@ class LanguageTask:
             tokens = window(self.train.tokens, own, self.config.data.time, step)
             yield put_rows(tokens, mesh, self.batch_size)
 
+    @property
+    def model_as_cell(self) -> Cell:
+        return model_cell(len(self.tokenizer), input_ndim=0)
+
+    def example_input(self) -> Array:
+        return jnp.zeros((self.batch_size,), jnp.int32)
+
+    def steps(self, batch: Array) -> Steps:
+        inputs, targets = batch[:, :-1].astype(jnp.int32), batch[:, 1:].astype(jnp.int32)
+        resets = inputs == self.tokenizer.boundary
+        return Steps(inputs, targets, jnp.float32(targets.size), resets)
+
+    def step_loss(self, y: Array, target: Array) -> Array:
+        wide = y.astype(jnp.promote_types(y.dtype, jnp.float32))
+        return optax.softmax_cross_entropy_with_integer_labels(wide, target)
+
     def loss(self, model, memory, batch, keys):
         split = is_bound(TIME_AXIS)
-        batch = _stretch(batch) if split else batch
-        inputs, targets = batch[:, :-1].astype(jnp.int32), batch[:, 1:].astype(jnp.int32)
+        inputs, targets, weight, resets = self.steps(_stretch(batch) if split else batch)
         options = {"method": SequenceParallel(TIME_AXIS)} if split else {}
-        resets = inputs == self.tokenizer.boundary
         try:
             carry, logits = model(inputs, memory.carry, resets=resets, **options)
         except ValueError as error:
             if split and "stretches of time compose" in str(error):
                 raise InputError(f"--time-devices: {error}") from None
             raise
-        return cross_entropy(logits, targets), jnp.float32(targets.size), Streams(carry)
+        return cross_entropy(logits, targets), weight, Streams(carry)
 
     def training_metrics(self, loss: float) -> dict[str, float]:
         bits = bits_per_character(loss, 1) * self.tokens_per_character
@@ -307,18 +326,16 @@ def continued(run: SavedRun) -> LanguageConfig:
     )
 
 
-def examples(config: LanguageConfig, log: Log) -> Data:
-    """The documents of the user's files, each as an example."""
-    documents = documents_in(config.data.text, config.data.suffixes)
-    found = [Example(text, None, name) for name, text in documents]
-    return Data(", ".join(map(str, config.data.text)), found, None, [])
+def documents(config: LanguageConfig) -> NamedPieces:
+    """The documents of the user's files, in pieces."""
+    return named_pieces(text_files(config.data.text, config.data.suffixes))
 
 
 LM = TaskCommands(
     LanguageTask.kind,
     LanguageConfig,
     prepare=LanguageTask,
-    load=examples,
+    documents=documents,
     evaluate=evaluate,
     evaluate_options=frozenset({"text"}),
     generate=write,

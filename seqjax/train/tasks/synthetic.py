@@ -8,9 +8,11 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
+from seqjax.core.cell import Cell
 from seqjax.core.errors import InputError
 from seqjax.core.layers import dense
 from seqjax.core.precision import Precision
@@ -18,12 +20,14 @@ from seqjax.core.stack import stack
 from seqjax.core.types import Array, DTypeLike
 from seqjax.data import synthetic_tasks
 from seqjax.losses import cross_entropy, squared_error
+from seqjax.nn.model_cells import model_cell
 from seqjax.nn.rnn import RNN
 from seqjax.train.bounds import PositiveInt, ProbabilityBelowOne
 from seqjax.train.commands import EvaluateConfig, Log, Report, TaskCommands
-from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig, parse_options
+from seqjax.train.config import CellConfig, OptimizerConfig, parse_options
 from seqjax.train.devices import AXIS, make_mesh, put_whole, replicated
 from seqjax.train.model import build_cell
+from seqjax.train.online_task import OnlineConfig, Steps
 from seqjax.train.run_folder import SavedRun, load_model
 from seqjax.train.task import Criterion
 
@@ -66,7 +70,7 @@ class CellOnTaskConfig(CellConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class SyntheticConfig(RunConfig):
+class SyntheticConfig(OnlineConfig):
     """Trains any cell on a synthetic task, such as parity, copying or recall.
 
     Every step draws new examples. `seqjax evaluate` tests on longer sequences than those of the
@@ -156,6 +160,7 @@ class SyntheticTask:
     unit = "step"
     begin_with = None
     splits_time = False
+    goes_on = False
     digest = "drawn anew in every step"
 
     def __init__(self, config: SyntheticConfig, log: Log, run: SavedRun | None = None):
@@ -191,6 +196,26 @@ class SyntheticTask:
             batch = draw(self.config, self.config.trained, self.batch_size, TRAIN, step)
             yield put_whole(arrays(batch), by_row)
             step += 1
+
+    @property
+    def model_as_cell(self) -> Cell:
+        return model_cell(self.first.classes or 1)
+
+    def example_input(self) -> Array:
+        return jnp.zeros_like(arrays(self.first)["inputs"][:, 0])
+
+    def steps(self, batch: dict[str, Array]) -> Steps:
+        targets = batch["targets"], batch["mask"]
+        return Steps(batch["inputs"], targets, jnp.float32(batch["mask"].sum()))
+
+    def step_loss(self, y: Array, target: tuple[Array, Array]) -> Array:
+        wide = y.astype(jnp.promote_types(y.dtype, jnp.float32))
+        right, counts = target
+        if self.first.classes:
+            terms = optax.softmax_cross_entropy_with_integer_labels(wide, right)
+        else:
+            terms = optax.squared_error(wide[..., 0], right)
+        return jnp.where(counts, terms, 0.0)
 
     def loss(self, model, memory, batch, keys):
         _, outputs = model(batch["inputs"], key=keys)

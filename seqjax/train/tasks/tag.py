@@ -25,10 +25,10 @@ from seqjax.decode.tag_conversion import WrittenScheme
 from seqjax.decode.tag_schemes import Scheme, allowed_transitions
 from seqjax.nn.embedding import WordEmbedding
 from seqjax.nn.tagger import CRFTagger, Tagger
-from seqjax.train.commands import Log
+from seqjax.train.encoded_parts import Learnable
 from seqjax.train.example_commands import example_commands
 from seqjax.train.example_files import Data
-from seqjax.train.example_task import ExampleTask, keep_learnable
+from seqjax.train.example_task import ExampleTask
 from seqjax.train.model import build_cell, build_video_cell
 from seqjax.train.paired_files import one_text
 from seqjax.train.pictures import to_range
@@ -207,17 +207,15 @@ class Tagging(ExampleTask):
             )
         return Tagger(cell, width, len(self.tags), embedding=embedding, rngs=rngs)
 
-    def learnable(self, examples: list[Encoded], log: Log) -> list[Encoded]:
+    def learnable(self) -> Learnable | None:
         """Those whose tags the scheme allows: under the CRF, others have no probability."""
         if not self.config.model.crf:
-            return examples
+            return None
         legal = allowed_transitions(self.tags, self.scheme)
-        return keep_learnable(
-            examples,
+        return Learnable(
             lambda example: _is_legal(example["tags"], legal),
             f"tags that {self.scheme} forbids",
             "--no-crf learns any tags.",
-            log,
         )
 
     def _emissions(self, model, batch, keys=None):

@@ -19,11 +19,11 @@ from seqjax.data.vocabulary import PAD, Vocabulary
 from seqjax.nn.transcriber import BLANK, Transcriber
 from seqjax.train.audio_options import AudioFields
 from seqjax.train.bounds import PositiveInt, ProbabilityBelowOne
-from seqjax.train.commands import Log
 from seqjax.train.config import CellConfig, OptimizerConfig, RunConfig
+from seqjax.train.encoded_parts import Learnable
 from seqjax.train.example_commands import example_commands
 from seqjax.train.example_files import Data, FilesConfig, SequenceConfig
-from seqjax.train.example_task import ExampleTask, Split, keep_learnable
+from seqjax.train.example_task import ExampleTask, Split
 from seqjax.train.model import build_cell
 from seqjax.train.pictures import token_name
 from seqjax.train.scaling import Standardizer
@@ -174,7 +174,7 @@ class Transcription(ExampleTask):
             raise InputError(f"{example.where}: there is no transcript to compare with.")
         return encoded | {"labels": self.vocabulary.encode(_text(example)).astype(np.int32)}
 
-    def learnable(self, examples: list[Encoded], log: Log) -> list[Encoded]:
+    def learnable(self) -> Learnable:
         """Those with enough steps for their labels: others have no alignment."""
 
         def has_alignment(example: Encoded) -> bool:
@@ -183,7 +183,7 @@ class Transcription(ExampleTask):
             return needed <= len(example["inputs"])
 
         flaw = "fewer steps than their transcript needs"
-        return keep_learnable(examples, has_alignment, flaw, "Is a step too long?", log)
+        return Learnable(has_alignment, flaw, "Is a step too long?")
 
     def model(self, seed: int) -> Transcriber:
         config = self.config.model
