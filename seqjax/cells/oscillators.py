@@ -95,8 +95,7 @@ def linoss(
 
     def initial_carry(params, batch_shape=()):
         dtype = jnp.promote_types(params["stiffness"].dtype, jnp.float32)
-        nothing = jnp.zeros((*batch_shape, 2, state), dtype)
-        return Coupled(nothing, nothing)
+        return Coupled(*(jnp.zeros((*batch_shape, 2, state), dtype) for _ in range(2)))
 
     def coefficients(params, drive):
         raw, d = widen(params["stiffness"]), jax.nn.sigmoid(widen(params["step_size"]))

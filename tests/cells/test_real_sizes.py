@@ -19,9 +19,10 @@ AS_USERS_DO = {"xla_backend_optimization_level": 3}
 if jaxlib.__version__.startswith("0.10."):
     AS_USERS_DO["xla_cpu_use_fusion_emitters"] = True
 
-DIAGONAL = (sj.minimal_gru, sj.lru, sj.mamba, sj.rwkv4_time_mix)
+DIAGONAL = (sj.minimal_gru, sj.lru, sj.linoss, sj.mamba, sj.rwkv4_time_mix)
 CELLS = (
     *DIAGONAL,
+    sj.m2rnn,
     sj.linear_attention,
     sj.retention,
     sj.gated_linear_attention,
