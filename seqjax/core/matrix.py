@@ -19,7 +19,7 @@ from seqjax.core.trees import floats
 from seqjax.core.types import Array, Carry, Initializer, Params, PRNGKeyArray, PyTree
 
 
-def _flat(params: Params, o: Array, x: Array) -> Array:
+def _flat(params: Params, o: Array, x: Any) -> Array:
     return from_heads(o)
 
 

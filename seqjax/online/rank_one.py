@@ -1,6 +1,7 @@
 """UORO: an unbiased estimate of the influence, of the size of one state and one gradient."""
 
 import dataclasses
+import functools
 from functools import partial
 from typing import Any
 
@@ -72,6 +73,12 @@ def uoro(cell: Cell) -> Learner:
     Source: Tallec and Ollivier 2017, arXiv:1702.05043.
     """
     expect_cell("uoro", cell)
+    return _learner(cell)
+
+
+@functools.lru_cache(maxsize=256)
+def _learner(cell: Cell) -> Learner:
+    """One for each cell, so that nothing is compiled twice."""
     own = _RankOne(cell)
     return Learner(cell, own.make, own.fresh, own.advance, own.pull, cell.step, f"uoro({cell})")
 

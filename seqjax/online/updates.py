@@ -1,5 +1,6 @@
 """Weights that are updated while a stream goes on: at every step, or after every few."""
 
+import math
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from seqjax.core.cell import positive_int
+from seqjax.core.steps import batch_shape_of, time_of
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
 from seqjax.online.learner import Influence, Learner, batch_of
 from seqjax.online.sequence_gradient import Loss, opened_stream, run_steps
@@ -108,7 +110,7 @@ def learn(
         learner, state.params, xs, targets, state.carry, state.influence, None,
         mask=mask, resets=resets,
     )  # fmt: skip
-    time = jax.tree.leaves(stream.steps)[0].shape[0]
+    time = time_of(stream.steps[0])
     if time % every:
         raise ValueError(
             f"learn: `every` must divide the steps of xs, {time}; got {every}. Cut the stream into "
@@ -129,11 +131,10 @@ def _update(
     """One update from the steps of one window."""
     params, memory, carry, influence = state
     found = run_steps(learner, params, loss, carry, influence, steps)
-    _, target, valid, _ = steps
-    count = jax.tree.leaves(target)[0].shape[0] if valid is None else valid.sum()
-    if valid is None:
-        for size in batch_of(learner.cell, jax.tree.map(lambda leaf: leaf[0], steps[0])):
-            count *= size
+    xs, _, valid, _ = steps
+    # With time in front, and then the batch.
+    sizes = time_of(xs), *batch_shape_of(learner.cell, xs)
+    count = math.prod(sizes) if valid is None else valid.sum()
     share = 1 / jnp.maximum(count, 1).astype(found.loss.dtype)
     gradient = jax.tree.map(lambda leaf: (leaf * share).astype(leaf.dtype), found.gradient)
     change, memory = optimizer.update(gradient, memory, params)

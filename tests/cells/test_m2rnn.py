@@ -73,8 +73,10 @@ def test_a_bound_for_the_gradient(x64):
         sj.scan(cell, params, xs, method=method)[1]
     ).sum()
     run = jax.jit(jax.value_and_grad(loss), static_argnums=(1, 2))
-    got, same = (run(params, bounded, method) for method in ("plain", "recompute"))
-    chex.assert_trees_all_close(got, same, rtol=1e-10, atol=1e-12)
+    ways = ("plain", "recompute", sj.Fused(tile=3, block=3))
+    got, *others = (run(params, bounded, method) for method in ways)
+    for same in others:
+        chex.assert_trees_all_close(got, same, rtol=1e-10, atol=1e-12)
     value, gradient = run(params, free, "plain")
     np.testing.assert_allclose(got[0], value, rtol=1e-12)
     clipped, whole = (np.abs(g["memory"]["recurrent"]).sum() for g in (got[1], gradient))

@@ -207,14 +207,14 @@ FAULTS = (
         "online",
         "anew = jax.tree.map(partial(select, flags.resets), fresh, influence)",
         "anew = influence",
-        ONLINE,
+        f"{ONLINE} -k lstm_heads",
     ),
     Fault(
         "an influence changes at masked steps",
         "online",
         "carry, influence = flags.hold(new, carry), flags.hold(after, influence)",
         "carry, influence = flags.hold(new, carry), after",
-        ONLINE,
+        f"{ONLINE} -k lstm_heads",
     ),
     Fault(
         "a selection hides what a number depends on",

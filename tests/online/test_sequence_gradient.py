@@ -174,6 +174,12 @@ def test_what_is_kept_is_no_larger_than_it_must_be():
         assert size == each * weights
 
 
+def test_equal_calls_make_one_learner():
+    for make in (sj.online.rtrl, sj.online.snap, sj.online.eprop, sj.online.uoro):
+        assert make(sj.gru(3)) is make(sj.gru(3))
+    assert sj.online.rtrl(sj.gru(3)) != sj.online.rtrl(sj.gru(3), layerwise=True)
+
+
 def test_memory_does_not_grow_with_time():
     learner = sj.online.rtrl(sj.gru(3))
     params = learner.cell.init(jax.random.key(0), 2)

@@ -50,7 +50,7 @@ from seqjax.train.texts import TextConfig, find_texts, named_pieces, texts_to_sc
 
 @dataclasses.dataclass(frozen=True)
 class LanguageConfig(OnlineConfig):
-    """Trains a character language model by truncated backpropagation through time.
+    """Trains a character language model by truncated backpropagation through time, or online.
 
     Each sequence of a batch is a stream through a part of the text of its own.
     """
