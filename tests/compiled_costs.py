@@ -70,6 +70,7 @@ PROGRAMS = {
     "lstm, projection": row(sj.lstm, 1024, 16, 256, projection=128),
     "slstm": row(sj.slstm, 1024, 16, 256),
     "a user's cell": row(own, 1024, 16, 256),
+    "lstm, kernels": row(sj.lstm, 1024, 16, 256, method=AUTO),
     "minimal_gru": row(sj.minimal_gru, 128, 8, 256, method=AUTO),
     "linear_attention": row(sj.linear_attention, 256, 8, 256, method=AUTO),
 }
@@ -85,6 +86,11 @@ def cost(row: Row) -> Cost:
     return train_cost(run, params, xs, "v5e")
 
 
+def all_cycles(cost: Cost) -> float:
+    """With those of its kernels."""
+    return cost.cycles + cost.kernel_cycles
+
+
 def complaints(found: dict[str, Cost], recorded: dict[str, dict[str, str]]) -> list[str]:
     """One line for each program that costs more than it did."""
     lines = []
@@ -94,7 +100,7 @@ def complaints(found: dict[str, Cost], recorded: dict[str, dict[str, str]]) -> l
             continue
         was = recorded[name]
         pairs = (
-            ("cycles", now.cycles or 0.0, 0.0),
+            ("cycles", all_cycles(now), 0.0),
             ("temporary_bytes", float(now.temporary_bytes), float(SLACK_BYTES)),
         )
         for what, value, slack in pairs:
@@ -109,12 +115,12 @@ def record(found: dict[str, Cost]) -> None:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["program", "cycles", "temporary_bytes"])
         for name, now in found.items():
-            table.writerow([name, int(now.cycles or 0), now.temporary_bytes])
+            table.writerow([name, int(all_cycles(now)), now.temporary_bytes])
     lines = ["| train step | time, batch, inputs, features | million cycles | temporaries |\n"]
     lines.append("|---|---|---|---|\n")
     for name, now in found.items():
         shape = ", ".join(map(str, PROGRAMS[name].shape))
-        millions, megabytes = (now.cycles or 0) / 1e6, now.temporary_bytes / 1e6
+        millions, megabytes = all_cycles(now) / 1e6, now.temporary_bytes / 1e6
         lines.append(f"| {name} | {shape} | {millions:.2f} | {megabytes:.1f} MB |\n")
     before, rest = PAGE.read_text().split(START)
     after = rest.split(END)[1]
@@ -127,7 +133,7 @@ def main(arguments: list[str]) -> int:
     for name, program in PROGRAMS.items():
         found[name] = now = cost(program)
         print(
-            f"{name:<18} {(now.cycles or 0) / 1e6:8.2f} Mcycles "
+            f"{name:<18} {all_cycles(now) / 1e6:8.2f} Mcycles "
             f"{now.temporary_bytes / 1e6:8.1f} MB {now.compile_seconds:6.1f} s",
             flush=True,
         )

@@ -24,7 +24,7 @@ NOTEBOOKS = (ROOT / "notebooks").glob("*.md")
 PAGES = sorted({ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS, *NOTEBOOKS})
 COMMANDS = {f"train {name}": task.config for name, task in TASKS.items()} | {
     "import": ImportConfig,
-    **{f"check {name}": task.config for name, task in TASKS.items() if task.load is not None},
+    **{f"check {name}": task.config for name, task in TASKS.items() if task.reads_files},
     "generate": GenerateConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,

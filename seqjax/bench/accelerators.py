@@ -1,17 +1,19 @@
 """What programs cost on a TPU or a GPU, by the compilers of these alone: no device is needed.
 
 The compiler for TPUs writes into the scheduled program how many cycles it expects each operation to
-take; loops multiply them. XLA's compiler for GPUs tells nothing of time, but each operation that
-is left is a launch. Both say how much temporary memory a program takes. All but the seconds of
-compilation is the same on every machine, however busy, so programs can be compared and pinned.
+take; loops multiply them. Kernels have schedules of their own. XLA's compiler for GPUs tells
+nothing of time, but each operation that is left is a launch. Both say how much temporary memory a
+program takes. All but the seconds of compilation is the same on every machine, however busy, so
+programs can be compared and pinned.
 """
 
 import dataclasses
+import math
 import os
 import re
 import time
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal
 
 import jax
@@ -19,6 +21,14 @@ import jax.numpy as jnp
 from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 
+from seqjax.bench.compiled_program import CompiledProgram, Operation
+from seqjax.bench.kernel_schedules import (
+    is_kernel,
+    kernel_cycles,
+    schedule_folder,
+    take_schedules,
+)
+from seqjax.bench.moved_bytes import MovedBytes
 from seqjax.core.errors import InputError
 from seqjax.core.types import Array
 from seqjax.engines.memory_report import temporary_bytes
@@ -58,23 +68,29 @@ registers_per_block_limit: 65536
 class Cost:
     """Of one program.
 
-    `cycles` (TPU) leave out waits for memory inside an operation and what kernels, of which
-    `kernels` are called, take; `launches` (GPU) count every operation as often as it runs.
+    On a TPU: `cycles` leave out waits for memory and what the `kernels` that are called take, which
+    is `kernel_cycles` (NaN where it is unknown); `moved_bytes` go between the memories of the chip
+    and of its core. On a GPU: `launches` count every operation as often as it runs.
     """
 
-    cycles: float | None
-    launches: int | None
-    kernels: int
     temporary_bytes: int
     compile_seconds: float
+    cycles: float = 0.0
+    kernel_cycles: float = 0.0
+    kernels: int = 0
+    moved_bytes: float = 0.0
+    launches: int = 0
 
-    def ratio(self, ours: "Cost") -> float:
-        """How many times ours this one is; NaN where cycles leave out kernels."""
-        if ours.launches and self.launches:
-            return self.launches / ours.launches
-        if self.kernels or ours.kernels or not ours.cycles:
-            return float("nan")
-        return (self.cycles or 0.0) / ours.cycles
+    def seconds(self, chip: Chip) -> float:
+        """The larger of the time to compute and the time to move bytes."""
+        computing = (self.cycles + self.kernel_cycles) / chip.hertz
+        return computing if math.isnan(computing) else max(computing, self.moved_bytes / chip.bytes)
+
+    def ratio(self, ours: "Cost", target: Target) -> float:
+        """How many times ours this one takes: launches on a GPU, seconds on a TPU."""
+        if target not in CHIPS:
+            return self.launches / max(ours.launches, 1)
+        return self.seconds(CHIPS[target]) / (ours.seconds(CHIPS[target]) or math.nan)
 
 
 def platform_of(target: Target) -> str:
@@ -120,25 +136,35 @@ def cost(
     Raises:
       InputError: if the compiler is not installed.
     """
-    there = SingleDeviceSharding(_devices(target)[0])
+    there = SingleDeviceSharding(devices_of(target)[0])
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), arguments)
     lowered = jax.jit(function, in_shardings=there, out_shardings=there).lower(*shapes)
     start = time.perf_counter()
     compiled = lowered.compile()
     seconds = time.perf_counter() - start
     program = CompiledProgram(compiled.as_text() or "", open_trips)
-    on_gpu = target == "h100"
+    temporary = temporary_bytes(compiled) or 0
+    if target == "h100":
+        launches = int(program.total(_launches))
+        return Cost(temporary_bytes=temporary, compile_seconds=seconds, launches=launches)
+    bundles = take_schedules()
     return Cost(
-        cycles=None if on_gpu else program.total(_cycles),
-        launches=int(program.total(_launches)) if on_gpu else None,
-        kernels=int(program.total(_kernels)),
-        temporary_bytes=temporary_bytes(compiled) or 0,
+        temporary_bytes=temporary,
         compile_seconds=seconds,
+        cycles=program.total(_cycles),
+        kernel_cycles=program.total(partial(kernel_cycles, bundles=bundles)),
+        kernels=int(program.total(is_kernel)),
+        moved_bytes=program.total(MovedBytes(program)),
     )
 
 
 @cache
-def _devices(target: Target) -> Any:
+def devices_of(target: Target) -> Any:
+    """Devices that are not here, for their compiler.
+
+    Raises:
+      InputError: if the compiler is not installed.
+    """
     if target == "h100":
         described = f'gpu_device_info {{ {_H100} }} platform_name: "CUDA"'
         options: dict[str, Any] = {"topology": "1x1x1", "target_config": described}
@@ -150,6 +176,7 @@ def _devices(target: Target) -> Any:
         os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
         os.environ.setdefault("TPU_WORKER_ID", "0")
         os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "true")
+        schedule_folder()
         options = {"topology_name": CHIPS[target].topology}
         package, platform = "jax[tpu]", "tpu"
     try:
@@ -161,75 +188,17 @@ def _devices(target: Target) -> Any:
         ) from reason
 
 
-class CompiledProgram:
-    """A compiled program as text: its computations, and how often each runs.
-
-    Args:
-      text: the program.
-      open_trips: as for `cost`.
-    """
-
-    def __init__(self, text: str, open_trips: int | None = None):
-        self.open_trips = open_trips
-        self.computations: dict[str, list[str]] = {}
-        self.entry, name = "", ""
-        for line in text.splitlines():
-            begins = re.match(r"(ENTRY )?%?([\w.\-<>]+) \(.*\) -> .* \{$", line)
-            if begins:
-                name = begins.group(2)
-                self.computations[name] = []
-                self.entry = name if begins.group(1) else self.entry
-            elif line == "}":
-                name = ""
-            elif name:
-                self.computations[name].append(line)
-
-    def total(self, of_line: Callable[[str], float], name: str | None = None) -> float:
-        """The sum over all operations, as often as they run; of branches the dearest counts."""
-        total = 0.0
-        for line in self.computations.get(name or self.entry, ()):
-            total += of_line(line)
-            loop = re.search(r" while\(.*condition=%?([\w.\-]+), body=%?([\w.\-]+)", line)
-            if loop:
-                total += self.trips(line, loop.group(1)) * self.total(of_line, loop.group(2))
-            if " conditional(" in line:
-                branches = re.search(r"branch_computations=\{([^}]*)\}", line)
-                names = branches.group(1) if branches else " ".join(_BRANCHES.findall(line))
-                found = re.findall(r"[\w.\-]+", names)
-                total += max((self.total(of_line, branch) for branch in found), default=0.0)
-            if called := re.search(r" call\(.*to_apply=%?([\w.\-]+)", line):
-                total += self.total(of_line, called.group(1))
-        return total
-
-    def trips(self, line: str, condition: str) -> int:
-        """How often a loop runs: as the compiler says, or as its condition compares."""
-        known = re.search(r'"known_trip_count":\{"n":"(\d+)"', line)
-        if known:
-            return int(known.group(1))
-        if self.open_trips is not None:
-            return self.open_trips
-        lines = self.computations.get(condition, [])
-        constants = dict(
-            re.findall(r"%([\w.\-]+) = s32\[\]\S* constant\((-?\d+)\)", "\n".join(lines))
-        )
-        return max((abs(int(value)) for value in constants.values()), default=1)
+_LAUNCHED = {
+    "fusion", "custom-call", "copy", "dynamic-slice", "dynamic-update-slice", "transpose", "reduce",
+    "sort", "scatter", "convert", "select", "broadcast", "concatenate", "pad", "triangular-solve",
+    "cholesky",
+}  # fmt: skip
 
 
-_BRANCHES = re.compile(r"(?:true|false)_computation=%?([\w.\-]+)")
-_LAUNCHED = re.compile(
-    r" (fusion|custom-call|copy|dynamic-slice|dynamic-update-slice|transpose|reduce|sort|scatter|"
-    r"convert|select|broadcast|concatenate|pad|triangular-solve|cholesky)\("
-)
-
-
-def _cycles(line: str) -> float:
-    found = re.search(r'"estimated_cycles":"(\d+)"', line)
+def _cycles(operation: Operation) -> float:
+    found = re.search(r'"estimated_cycles":"(\d+)"', operation.line)
     return float(found.group(1)) if found else 0.0
 
 
-def _launches(line: str) -> float:
-    return float(bool(_LAUNCHED.search(line)))
-
-
-def _kernels(line: str) -> float:
-    return float('custom_call_target="tpu_custom_call"' in line)
+def _launches(operation: Operation) -> float:
+    return float(operation.kind in _LAUNCHED)

@@ -164,7 +164,8 @@ def run_steps(
 ) -> SequenceGradient:
     """`sequence_gradient` of steps that are opened already."""
     wide = [jnp.zeros_like(widen(leaf)) for leaf in floats(params)]
-    total = jnp.zeros((), jnp.result_type(jnp.float32, *wide))
+    # Without parameters it is the inputs that say in which dtype the loss is.
+    total = jnp.zeros((), jnp.result_type(jnp.float32, *wide, *floats(steps[0])))
     body = partial(_step, learner, params, loss)
     start = carry, influence, total, wide
     (carry, influence, total, found), _ = jax.lax.scan(body, start, steps)

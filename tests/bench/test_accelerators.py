@@ -1,13 +1,15 @@
 """Costs by compilers: what is read out of a compiled program, and what is pinned."""
 
-import dataclasses
 import math
 
 import pytest
 from jax.experimental import topologies
 
 from seqjax.bench.accelerator_report import Entry, bound, table
-from seqjax.bench.accelerators import CompiledProgram, Cost, _cycles, _launches, cost
+from seqjax.bench.accelerators import CHIPS, Cost, _cycles, _launches, cost
+from seqjax.bench.compiled_program import CompiledProgram
+from seqjax.bench.kernel_schedules import is_kernel, kernel_cycles
+from seqjax.bench.moved_bytes import MovedBytes
 from seqjax.core.errors import InputError
 from tests import compiled_costs
 
@@ -55,7 +57,7 @@ def test_a_compiler_that_is_not_installed_is_named(monkeypatch):
 
 
 def costs(cycles: float, temporary: int = 0) -> Cost:
-    return Cost(cycles, None, 0, temporary, 1.0)
+    return Cost(temporary, 1.0, cycles=cycles)
 
 
 def test_a_table_compares_with_the_first_of_each_group():
@@ -64,20 +66,70 @@ def test_a_table_compares_with_the_first_of_each_group():
         Entry("lstm", "haiku", costs(5e6), 197e12, 0.0),
         Entry("gru", "seqjax", costs(1e6), 0.0, 819e9),
     ]
-    lines = [line.split()[:3] for line in table(entries, "v5e").splitlines()]
-    assert [line for line in lines if line and line[0] in ("bound", "seqjax", "haiku")] == [
-        ["bound", "1500.00", "million"],
-        ["seqjax", "2.00", "1.00x"],
-        ["haiku", "5.00", "2.50x"],
-        ["bound", "1500.00", "million"],
-        ["seqjax", "1.00", "1.00x"],
+    lines = [line.split() for line in table(entries, "v5e").splitlines()]
+    assert [line[1] for line in lines if line and line[0] == "bound"] == ["1500.00"] * 2
+    assert [line[:6] for line in lines if line and line[0] in ("seqjax", "haiku")] == [
+        ["seqjax", "2.00", "0.00", "0.0", "1.33", "1.00x"],
+        ["haiku", "5.00", "0.00", "0.0", "3.33", "2.50x"],
+        ["seqjax", "1.00", "0.00", "0.0", "0.67", "1.00x"],
     ]
     assert bound(entries[2], "v5e") == 1.5e9
 
 
-def test_cycles_without_those_of_kernels_are_not_compared():
-    assert costs(4.0).ratio(costs(2.0)) == 2.0
-    assert math.isnan(costs(4.0).ratio(dataclasses.replace(costs(2.0), kernels=1)))
+MOVES = """
+%in_parts (p.0: f32[100,8], p.1: s32[], p.2: f32[100,8], p.3: f32[8]) -> f32[100,8] {
+  %p.0 = f32[100,8]{1,0:T(8,128)} parameter(0)
+  %p.1 = s32[]{:T(128)} parameter(1)
+  %p.2 = f32[100,8]{1,0:T(8,128)} parameter(2)
+  %p.3 = f32[8]{0:T(128)S(1)} parameter(3)
+  %b = f32[100,1,8]{2,1,0:T(8,128)} bitcast(%p.0)
+  %slice = f32[1,1,8]{2,1,0} dynamic-slice(%b, %p.1), dynamic_slice_sizes={1,1,8}
+  %sum = f32[1,8]{1,0} add(%slice, %p.3)
+  ROOT %put = f32[100,8]{1,0:T(8,128)} dynamic-update-slice(%p.2, %sum, %p.1)
+}
+ENTRY %main (x: f32[100,8]) -> f32[100,8] {
+  %x = f32[100,8]{1,0:T(8,128)} parameter(0)
+  %near = bf16[100,8]{1,0:T(8,128)S(1)} convert(%x)
+  %start = (f32[100,8]{1,0:T(8,128)S(1)}, f32[100,8]{1,0:T(8,128)}, u32[]{:S(2)}) copy-start(%x)
+  %held = f32[100,8]{1,0:T(8,128)S(1)} copy-done(%start)
+  %i = s32[]{:T(128)S(6)} constant(0)
+  %small = f32[8]{0:T(128)S(1)} broadcast(%i), dimensions={}
+  %f = f32[100,8]{1,0:T(8,128)} fusion(%x, %i, %x, %small), kind=kLoop, calls=%in_parts
+  ROOT %all = f32[100,8]{1,0:T(8,128)} add(%f, %held)
+}
+"""
+
+
+def test_bytes_between_the_memories():
+    """Slices by their own size, what stays in the core not at all, a copy once."""
+    program = CompiledProgram(MOVES)
+    moved = MovedBytes(program)
+    by_name = {operation.name: moved(operation) for operation in program.computations["main"]}
+    whole = 4 * 100 * 8
+    assert {name: size for name, size in by_name.items() if size} == {
+        "near": whole, "start": whole, "f": 2 * 4 * 8, "all": 2 * whole,
+    }  # fmt: skip
+    assert program.total(moved) == 4 * whole + 2 * 4 * 8
+
+
+def test_a_kernel_takes_its_schedule_once_a_step():
+    line = '%scan.1 = f32[8] custom-call(%x), custom_call_target="tpu_custom_call"'
+    named = f'{line}, frontend_attributes={{kernel_metadata={{\n"steps":"20"\n}}}}'
+    program = CompiledProgram(f"ENTRY %main (x: f32[8]) -> f32[8] {{\n  {named}\n}}")
+    (kernel,) = program.computations["main"]
+    assert program.total(is_kernel) == 1
+    assert kernel_cycles(kernel, {"scan.1": 70}) == 20 * 70
+    assert math.isnan(kernel_cycles(kernel, {}))
+    assert math.isnan(kernel_cycles(kernel._replace(line=line), {"scan.1": 70}))
+
+
+def test_the_larger_of_both_times_counts():
+    chip = CHIPS["v5e"]
+    one = Cost(0, 1.0, cycles=chip.hertz, kernel_cycles=chip.hertz, moved_bytes=chip.bytes)
+    assert one.seconds(chip) == 2.0
+    assert one.ratio(Cost(0, 1.0, cycles=1.0, moved_bytes=4 * chip.bytes), "v5e") == 0.5
+    assert Cost(0, 1.0, launches=30).ratio(Cost(0, 1.0, launches=10), "h100") == 3.0
+    assert math.isnan(costs(4.0).ratio(Cost(0, 1.0, kernel_cycles=math.nan), "v5e"))
 
 
 def test_what_costs_more_than_recorded_is_told():

@@ -160,6 +160,7 @@ class Pullback:
             ),
             interpret=interpret,
             name="scan_back",
+            metadata={"steps": str(self.time)},
         )(*operands)
 
     def _moving(self, leaf: Any) -> pl.BlockSpec:

@@ -118,6 +118,7 @@ class Kernel:
             ),
             interpret=interpret,
             name="scan",
+            metadata={"steps": str(self.time)},
         )(*invariants, *carry, *xs)
 
     def _moving(self, leaf: Any, entries: int | None = None) -> pl.BlockSpec:
