@@ -58,9 +58,10 @@ FAMILIES = {
         "lru", "s4d", "s5",
     ),
     "linear, one matrix per head": (
-        "linear_attention", "retention", "gated_linear_attention", "hgrn2", "mamba2", "mlstm",
-        "mlstm_layer", "rwkv6_time_mix", "delta_net", "gated_delta_net", "gated_delta_net2",
-        "gated_delta_product", "kimi_delta_attention", "rwkv7_time_mix",
+        "linear_attention", "retention", "gated_linear_attention", "hgrn2", "mamba2", "mamba3",
+        "mlstm", "mlstm_layer", "rwkv6_time_mix", "delta_net", "gated_delta_net",
+        "gated_delta_net2", "gated_delta_product", "comba", "kimi_delta_attention",
+        "rwkv7_time_mix",
     ),
 }  # fmt: skip
 """The order of the tables."""
