@@ -26,7 +26,7 @@ def bounded_gradient(x: Array, bound: float) -> Array:
 
 
 @bounded_gradient.defjvp
-def _jvp(bound: float, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+def _jvp(bound: float, primals: tuple, tangents: tuple) -> tuple:
     return primals[0], _tangent.bind(tangents[0], bound=bound)
 
 
