@@ -51,11 +51,12 @@ RECIPE = ("width {}", "batch {}", "{:,} steps")
 
 FAMILIES = {
     "nonlinear in the state": (
-        "elman", "indrnn", "minimal_gated", "gru", "lstm", "slstm", "sru", "lmu",
+        "elman", "indrnn", "minimal_gated", "gru", "lstm", "slstm", "sru", "lmu", "m2rnn",
+        "para_gru", "para_lstm",
     ),
     "linear, diagonal": (
         "minimal_gru", "minimal_lstm", "qrnn", "rg_lru", "mamba", "rwkv4_time_mix",
-        "lru", "s4d", "s5",
+        "lru", "s4d", "s5", "linoss",
     ),
     "linear, one matrix per head": (
         "linear_attention", "retention", "gated_linear_attention", "hgrn2", "mamba2", "mamba3",
