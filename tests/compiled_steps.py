@@ -30,9 +30,8 @@ CELLS = {
     "lstm": "bfloat16",
     "minimal_gru": "float32",
     "mlstm": "bfloat16",
-    "rwkv7_time_mix": "float32",
 }
-"""Gates, a diagonal state, memories that add and that correct; and what the model computes in."""
+"""Gates, a diagonal state, a memory; and what the model computes in."""
 STREAMS, TIME, FEATURES, LAYERS, DEVICES = 16, 64, 256, 2, 4
 DOCUMENTS = [
     Document(str(i), f"document {i} is about {'abcdefgh'[i % 8] * 40}. ") for i in range(64)
