@@ -199,6 +199,7 @@ class LanguageTask:
             length=self.config.sample,
             boundary=self.tokenizer.boundary,
             stop=self.tokenizer.stop,
+            suppressed=self.tokenizer.suppressed,
             begin=False,
             temperature=0.8,
         )
@@ -306,6 +307,7 @@ def write(run: SavedRun, config: GenerateConfig) -> Iterator[str]:
         length=config.length,
         boundary=tokenizer.boundary,
         stop=tokenizer.stop,
+        suppressed=tokenizer.suppressed,
         begin=False,
         temperature=config.temperature,
         top_k=config.top_k,
