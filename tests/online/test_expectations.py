@@ -1,5 +1,7 @@
 """What does not go with a learner gets one clear error, and a sequence may have no step."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,8 +11,11 @@ import pytest
 import seqjax as sj
 from seqjax.online import eprop, learn, rtrl, sequence_gradient, snap, start, uoro
 
-CELL, ADAM = sj.elman(2), optax.adam(1e-2)
-LEARNER = rtrl(CELL)
+# Wrong arguments are the point here.
+CELL: Any = sj.elman(2)
+ADAM: Any = optax.adam(1e-2)
+LEARNER: Any = rtrl(CELL)
+WORDS: Any = "2GB"
 PARAMS, XS = CELL.init(jax.random.key(0), 3), jnp.ones((2, 4, 3))
 TARGETS, CARRY = jnp.zeros((2, 4, 2)), jnp.zeros((2, 2))
 
@@ -19,7 +24,7 @@ def loss(y, target):
     return jnp.square(y - target).sum(-1)
 
 
-def gradient(learner=LEARNER, loss=loss, **options):
+def gradient(learner: Any = LEARNER, loss: Any = loss, **options):
     return jax.eval_shape(
         lambda xs: sequence_gradient(learner, PARAMS, xs, TARGETS, loss, **options), XS
     )
@@ -37,7 +42,7 @@ def going_on(state, optimizer=ADAM, learner=LEARNER):
     return lambda: learn(learner, optimizer, state(), XS, TARGETS, loss)
 
 
-def begun(learner=LEARNER, optimizer=ADAM):
+def begun(learner: Any = LEARNER, optimizer: Any = ADAM):
     return lambda: start(learner, optimizer, PARAMS, XS[:, 0])
 
 
@@ -49,7 +54,7 @@ MISTAKES = {
         "expected a causal cell.*bidirectional",
     ),
     "a limit below zero": (lambda: rtrl(CELL, limit=-1), "positive number of bytes, got -1"),
-    "a limit in words": (lambda: eprop(CELL, limit="2GB"), "number of bytes, got '2GB'"),
+    "a limit in words": (lambda: eprop(CELL, limit=WORDS), "number of bytes, got '2GB'"),
     "no loss": (lambda: gradient(loss=None), "must be a function .* got None"),
     "a loss of whole numbers": (
         lambda: gradient(loss=lambda y, _: y.argmax(-1)),
