@@ -13,6 +13,12 @@ from seqjax.core.trees import floats, put_floats, widen
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
 from seqjax.engines.boundaries import Boundaries
 from seqjax.engines.request import checked
+from seqjax.online.expectations import (
+    expect_influence,
+    expect_learner,
+    expect_loss,
+    expect_terms,
+)
 from seqjax.online.learner import Influence, Learner, batch_of, without_masked
 
 Loss = Callable[[PyTree, PyTree], Array]
@@ -72,8 +78,9 @@ def sequence_gradient(
       A `SequenceGradient`.
 
     Raises:
-      TypeError, ValueError: as `sj.scan`, and if only one of carry and influence is given, or the
-        loss is not one number for each sequence.
+      TypeError, ValueError: as `sj.scan`; if only one of carry and influence is given, or the
+        influence is of another learner or batch; if the loss is not one floating-point number for
+        each sequence.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -91,18 +98,12 @@ def sequence_gradient(
 
     Source: Williams and Zipser 1989 (Neural Computation 1).
     """
+    expect_learner("sequence_gradient", learner)
+    expect_loss(learner, loss)
     stream = opened_stream(
-        learner,
-        params,
-        xs,
-        targets,
-        carry,
-        influence,
-        key,
-        lengths=lengths,
-        mask=mask,
-        resets=resets,
-    )
+        learner, params, xs, targets, carry, influence, key,
+        lengths=lengths, mask=mask, resets=resets,
+    )  # fmt: skip
     return run_steps(learner, params, loss, stream.carry, stream.influence, stream.steps)
 
 
@@ -147,10 +148,13 @@ def opened_stream(
             f"{learner}: expected `targets` with the batch and time dimensions of xs, "
             f"{(*batch, time)}; got {jax.tree.map(jnp.shape, targets)}."
         )
+    # Only the shape counts, and there may be no first step.
+    first = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), steps[0])
     if influence is None:
-        first = jax.tree.map(lambda leaf: leaf[0], steps[0])
         carry = jax.tree.map(jnp.asarray, cell.initial_carry(params, batch))
         influence = learner.init(params, first, key)
+    else:
+        expect_influence(learner, params, first, influence)
     return Stream(carry, influence, steps)
 
 
@@ -187,12 +191,7 @@ def _step(
         own, at = put_floats(params, weights), put_floats(start, numbers)
         new, y = learner.observed(own, at, x)
         terms = loss(y, target)
-        batch = batch_of(learner.cell, x)
-        if jnp.shape(terms) != batch:
-            raise ValueError(
-                f"{learner}: `loss` must return one number for each sequence, {batch}; it returned "
-                f"{jnp.shape(terms)}."
-            )
+        expect_terms(learner, terms, batch_of(learner.cell, x))
         terms = terms if valid is None else select(valid, terms, jnp.zeros_like(terms))
         return terms.sum().astype(total.dtype), new
 

@@ -10,6 +10,7 @@ from seqjax.core.errors import InputError
 from seqjax.core.noise import seed_carry
 from seqjax.core.types import Array, BatchKeys, Carry, DTypeLike, PyTree
 from seqjax.online import Learner, eprop, rtrl, sequence_gradient, snap
+from seqjax.online.expectations import InfluenceSizeError
 from seqjax.online.learner import Influence
 from seqjax.online.sequence_gradient import Loss
 from seqjax.train.bounds import PositiveFloat
@@ -85,6 +86,12 @@ class OnlineTask:
                 f"--algorithm {config.algorithm}: the influence goes forward from step to step, so "
                 f"devices cannot share the time; leave out --time-devices {config.time_devices}."
             )
+        if config.model_devices > 1:
+            raise InputError(
+                f"--algorithm {config.algorithm}: each device keeps the influence of all "
+                "parameters, so devices cannot share these; leave out --model-devices "
+                f"{config.model_devices}."
+            )
         self.task, self.algorithm = task, config.algorithm
         self.begin_with, self.batch_size = task.begin_with, task.batch_size
         limit = int(config.influence_limit * 1e9)
@@ -105,11 +112,15 @@ class OnlineTask:
         memory = self.task.start(model, seed)
         try:
             influence = self.learner.init(model, self.task.example_input())
-        except ValueError as error:
+        except InfluenceSizeError as error:
             raise InputError(
-                f"--algorithm {self.algorithm}: {error} The limit is --influence-limit, the state "
-                "is as wide as --features says."
+                f"--algorithm {self.algorithm}: expected an influence of at most "
+                f"{error.limit / 1e9:g} GB, --influence-limit; {error.need}. Use --algorithm snap1 "
+                "or eprop, a cell that is linear in its state, fewer --features or a smaller "
+                "--batch, or raise --influence-limit."
             ) from None
+        except ValueError as error:
+            raise InputError(f"--algorithm {self.algorithm}: {error}") from None
         return Memory(memory.carry, influence) if self.task.goes_on else memory
 
     def loss(

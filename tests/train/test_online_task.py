@@ -101,11 +101,12 @@ def test_a_run_goes_on_with_its_influence(capsys):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--algorithm", "rtrl", "--influence-limit", "1e-6"], "raise `limit`"),
-        (["--algorithm", "eprop", "--cell", "cornn"], "show which products they make"),
+        (["--algorithm", "rtrl", "--influence-limit", "1e-6"], "or raise --influence-limit.\n"),
+        (["--algorithm", "eprop", "--cell", "cornn"], "Use rtrl or snap.\n"),
         (["--algorithm", "snap1", "--time-devices", "2"], "leave out --time-devices 2"),
+        (["--algorithm", "snap1", "--model-devices", "2"], "leave out --model-devices 2"),
     ],
-    ids=["too large", "a cell that shows no products", "time split"],
+    ids=["too large", "a cell that shows no products", "time split", "parameters split"],
 )
 def test_mistakes(argv, message, capsys):
     assert main(["train", "lm", "--text", "text.txt", *TINY, "--time", "4", *argv]) == 2
