@@ -156,8 +156,8 @@ def test_each_process_encodes_its_share_and_batches_are_those_of_one(
     monkeypatch.setattr(*encoder, group.counted(getattr(*encoder)))
     several = group.run(lambda number: prepared(kind, config))
     parts = [alone.split.train, alone.split.validation, alone.split.test]
-    # To know the lengths; a classifier looks once more, at how frequent classes are.
-    looks = {"forecast": 0, "classify": 2}.get(kind, 1)
+    # To know the lengths.
+    looks = 0 if kind == "forecast" else 1
     every = sum(map(len, parts))
     for number, one in enumerate(several):
         assert group.counts.pop(number, 0) <= looks * (every // PROCESSES + len(parts))
@@ -185,8 +185,8 @@ def test_each_process_reads_its_share_of_files(group, monkeypatch, kind):
     for module, name in ((audio, "log_mel"), (images, "_picture")):
         monkeypatch.setattr(module, name, group.counted(getattr(module, name)))
     several = group.run(lambda number: prepared(kind, config))
-    # To know what they are like, and how long they are; a classifier counts classes, too.
-    looks = {"classify": 3, "caption": 2}[kind]
+    # To know what they are like, and how long they are.
+    looks = 2
     for number, one in enumerate(several):
         assert 0 < group.counts.pop(number) <= looks * (20 // PROCESSES + 1)
         assert one.digest == alone.digest and one.lengths == alone.lengths
