@@ -100,7 +100,8 @@ class Classification(ExampleTask):
             raise InputError("Some files hold texts and others series of numbers; give one kind.")
         if kinds == {True}:
             columns = config.columns
-            texts = [example.inputs for example in examples]
+            # Of stored ones, one at a time is in memory.
+            texts = (example.inputs for example in examples)
             found["vocabulary"] = vocabulary_of(texts, columns.tokens, columns.vocabulary)
         else:
             series = [rows_of_picture(example) for example in examples]
