@@ -343,7 +343,8 @@ class NpzWriter:
         arrays = {}
         for name, found in self._found.items():
             dtype = np.result_type(*{value.dtype for value in found.values()})
-            shape = tuple(np.max([value.shape for value in found.values()], axis=0).astype(int))
+            shapes = np.array([list(value.shape) for value in found.values()])
+            shape = tuple(shapes.max(0).astype(int))
             empty = {"U": "", "f": np.nan}.get(dtype.kind, -1)
             array = np.full((self._rows, *shape), empty, dtype)
             for row, value in found.items():
