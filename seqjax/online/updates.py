@@ -87,7 +87,7 @@ def learn(
       xs: `(*batch, time, inputs)`.
       targets: a tree of arrays `(*batch, time, ...)`.
       loss: `(y, target) -> (*batch,)` of one step. What is lowered is its mean over the steps of an
-        update that count.
+        update that count. Calls with one and the same function are compiled once.
       every: k, which divides the number of steps.
       mask, resets: as for `sj.scan`. Masked steps have no loss.
 
@@ -125,9 +125,21 @@ def learn(
             f"learn: `every` must divide the steps of xs, {time}; got {every}. Cut the stream into "
             "pieces of such lengths; carry and influence go on from one to the next."
         )
-    cut = lambda leaf: leaf.reshape(time // every, every, *leaf.shape[1:])  # noqa: E731
-    body = partial(_update, learner, optimizer, loss)
-    return jax.lax.scan(body, state, jax.tree.map(cut, stream.steps))
+    return _updated(learner, optimizer, loss, every, state, stream.steps)
+
+
+@partial(jax.jit, static_argnames=("learner", "optimizer", "loss", "every"))
+def _updated(
+    learner: Learner,
+    optimizer: optax.GradientTransformation,
+    loss: Loss,
+    every: int,
+    state: OnlineState,
+    steps: tuple,
+) -> tuple[OnlineState, Array]:
+    """`learn` from steps that are opened already."""
+    cut = lambda leaf: leaf.reshape(len(leaf) // every, every, *leaf.shape[1:])  # noqa: E731
+    return jax.lax.scan(partial(_update, learner, optimizer, loss), state, jax.tree.map(cut, steps))
 
 
 def _update(

@@ -9,10 +9,10 @@ from seqjax.core.cell import Cell
 from seqjax.core.errors import InputError
 from seqjax.core.noise import seed_carry
 from seqjax.core.types import Array, BatchKeys, Carry, DTypeLike, PyTree
-from seqjax.online import Learner, eprop, rtrl, sequence_gradient, snap
+from seqjax.online import Learner, eprop, rtrl, snap
 from seqjax.online.expectations import InfluenceSizeError
 from seqjax.online.learner import Influence
-from seqjax.online.sequence_gradient import Loss
+from seqjax.online.sequence_gradient import Loss, opened_stream, run_steps
 from seqjax.train.bounds import PositiveFloat
 from seqjax.train.config import RunConfig
 from seqjax.train.task import Task
@@ -145,9 +145,11 @@ def loss_forward(
     carry and influence after the last step."""
 
     def run(model: Any) -> Any:
-        return sequence_gradient(
-            learner, model, steps.xs, steps.targets, loss, carry, influence, resets=steps.resets
+        stream = opened_stream(
+            learner, model, steps.xs, steps.targets, carry, influence, None, resets=steps.resets
         )
+        # The programs of `sequence_gradient` keep the loss, and with it a task and its data.
+        return run_steps(learner, model, loss, stream.carry, stream.influence, stream.steps)
 
     @jax.custom_vjp
     def value(model: Any) -> tuple[Array, tuple[Carry, Influence]]:
