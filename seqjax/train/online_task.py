@@ -8,6 +8,7 @@ import jax
 from seqjax.core.cell import Cell
 from seqjax.core.errors import InputError
 from seqjax.core.noise import seed_carry
+from seqjax.core.trees import tree_bytes
 from seqjax.core.types import Array, BatchKeys, Carry, DTypeLike, PyTree
 from seqjax.online import Learner, eprop, rtrl, snap
 from seqjax.online.expectations import InfluenceSizeError
@@ -107,6 +108,12 @@ class OnlineTask:
 
     def cast(self, model: Any, dtype: DTypeLike) -> Any:
         return self.task.cast(model, dtype)
+
+    def summary(self, model: Any) -> tuple[str, str]:
+        """A line for the user: the algorithm and what it takes."""
+        influence = jax.eval_shape(self.learner.init, model, self.task.example_input())
+        megabytes = tree_bytes(influence) / 1e6
+        return "algorithm", f"{self.algorithm}, an influence of {megabytes:.2g} MB for the batch"
 
     def start(self, model: Any, seed: int) -> PyTree:
         memory = self.task.start(model, seed)
