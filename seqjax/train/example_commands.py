@@ -125,7 +125,7 @@ def predict(task_type: type[ExampleTask], run: SavedRun, config: PredictConfig, 
     for line in description.lines():
         log(line)
     malformed = Malformed(config.skip_malformed)
-    examples = file_format.read(source, fields, malformed)
+    examples = file_format.index(source, fields, malformed)
     report = GridReport(fields.time or "")
     if fields.time is not None:
         examples = on_grid(examples, fields, malformed, report)
@@ -209,14 +209,15 @@ def _predictor(
         def inputs() -> Iterator[Encoded]:
             for example in examples:
                 try:
-                    encoded = task.encode_input(example)
+                    read = example.loaded()
+                    encoded = task.encode_input(read)
                 except InputError as error:
                     if not config.skip_malformed:
                         raise
                     waiting.append((str(error), {}, None))
                     continue
                 tokens = encoded.get("inputs")
-                looked = None if tokens is None else unknown.look(example.inputs, tokens)
+                looked = None if tokens is None else unknown.look(read.inputs, tokens)
                 waiting.append((None, encoded, looked))
                 yield encoded
 
