@@ -16,8 +16,8 @@ from seqjax.engines.request import checked
 from seqjax.online.expectations import (
     expect_influence,
     expect_learner,
-    expect_loss,
     expect_terms,
+    loss_function,
 )
 from seqjax.online.learner import Influence, Learner, batch_of, without_masked
 
@@ -100,7 +100,7 @@ def sequence_gradient(
     Source: Williams and Zipser 1989 (Neural Computation 1).
     """
     expect_learner("sequence_gradient", learner)
-    expect_loss(learner, loss)
+    loss = loss_function(learner, loss)
     stream = opened_stream(
         learner, params, xs, targets, carry, influence, key,
         lengths=lengths, mask=mask, resets=resets,
