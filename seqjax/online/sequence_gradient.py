@@ -13,6 +13,12 @@ from seqjax.core.trees import floats, put_floats, widen
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
 from seqjax.engines.boundaries import Boundaries
 from seqjax.engines.request import checked
+from seqjax.online.expectations import (
+    expect_influence,
+    expect_learner,
+    expect_loss,
+    expect_terms,
+)
 from seqjax.online.learner import Influence, Learner, batch_of, without_masked
 
 Loss = Callable[[PyTree, PyTree], Array]
@@ -63,7 +69,8 @@ def sequence_gradient(
       params: of its cell.
       xs: `(*batch, time, inputs)`, as for `sj.scan`.
       targets: a tree of arrays `(*batch, time, ...)`.
-      loss: `(y, target) -> (*batch,)` of one step.
+      loss: `(y, target) -> (*batch,)` of one step. Calls with one and the same function are
+        compiled once.
       carry, influence: before the first step, both or neither; by default the initial ones.
       lengths, mask, resets: as for `sj.scan`. Masked steps have no loss.
       key: for the influence of `uoro`, where there is none yet.
@@ -72,8 +79,9 @@ def sequence_gradient(
       A `SequenceGradient`.
 
     Raises:
-      TypeError, ValueError: as `sj.scan`, and if only one of carry and influence is given, or the
-        loss is not one number for each sequence.
+      TypeError, ValueError: as `sj.scan`; if only one of carry and influence is given, or the
+        influence is of another learner or batch; if the loss is not one floating-point number for
+        each sequence.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -91,19 +99,13 @@ def sequence_gradient(
 
     Source: Williams and Zipser 1989 (Neural Computation 1).
     """
+    expect_learner("sequence_gradient", learner)
+    expect_loss(learner, loss)
     stream = opened_stream(
-        learner,
-        params,
-        xs,
-        targets,
-        carry,
-        influence,
-        key,
-        lengths=lengths,
-        mask=mask,
-        resets=resets,
-    )
-    return run_steps(learner, params, loss, stream.carry, stream.influence, stream.steps)
+        learner, params, xs, targets, carry, influence, key,
+        lengths=lengths, mask=mask, resets=resets,
+    )  # fmt: skip
+    return _compiled_steps(learner, params, loss, stream.carry, stream.influence, stream.steps)
 
 
 class Stream(NamedTuple):
@@ -147,10 +149,13 @@ def opened_stream(
             f"{learner}: expected `targets` with the batch and time dimensions of xs, "
             f"{(*batch, time)}; got {jax.tree.map(jnp.shape, targets)}."
         )
+    # Only the shape counts, and there may be no first step.
+    first = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), steps[0])
     if influence is None:
-        first = jax.tree.map(lambda leaf: leaf[0], steps[0])
         carry = jax.tree.map(jnp.asarray, cell.initial_carry(params, batch))
         influence = learner.init(params, first, key)
+    else:
+        expect_influence(learner, params, first, influence)
     return Stream(carry, influence, steps)
 
 
@@ -174,6 +179,10 @@ def run_steps(
     return SequenceGradient(total, gradient, carry, influence)
 
 
+_compiled_steps = jax.jit(run_steps, static_argnames=("learner", "loss"))
+"""It keeps the function `loss` alive."""
+
+
 def _step(
     learner: Learner, params: Params, loss: Loss, state: tuple, now: tuple
 ) -> tuple[tuple, None]:
@@ -187,12 +196,7 @@ def _step(
         own, at = put_floats(params, weights), put_floats(start, numbers)
         new, y = learner.observed(own, at, x)
         terms = loss(y, target)
-        batch = batch_of(learner.cell, x)
-        if jnp.shape(terms) != batch:
-            raise ValueError(
-                f"{learner}: `loss` must return one number for each sequence, {batch}; it returned "
-                f"{jnp.shape(terms)}."
-            )
+        expect_terms(learner, terms, batch_of(learner.cell, x))
         terms = terms if valid is None else select(valid, terms, jnp.zeros_like(terms))
         return terms.sum().astype(total.dtype), new
 

@@ -40,7 +40,7 @@ class Sparsity:
     """Where an influence is not zero; equal if made for the same.
 
     Attributes:
-      made_for: the cell, the step and the shapes.
+      made_for: the cell, the step, how far it reaches, and the shapes of all that goes in.
       which: the floating-point leaves of the parameters that influence the state at all.
       bundles: the groups of parameters, of all those in these leaves.
       place: for each of these parameters where it is in the bundles, one after the other; one
@@ -87,7 +87,9 @@ def sparsity_of(
 
 @functools.lru_cache(maxsize=128)
 def _sparsity_of(cell: Cell, step: StepFn, leaves: tuple, tree: Any, steps: int | None) -> Sparsity:
-    made_for = cell, step, leaves, tree, steps
+    # Not the dtypes: no number more or less depends on a parameter in another precision.
+    shapes = tuple((shape, jnp.issubdtype(dtype, jnp.inexact)) for shape, dtype in leaves)
+    made_for = cell, step, steps, shapes, tree
     like = [jax.ShapeDtypeStruct(*leaf) for leaf in leaves]
     params, carry, x = jax.tree.unflatten(tree, like)
     weights, numbers = floats(params), floats(carry)

@@ -58,7 +58,7 @@ def encode_part(
 
     def look(place: int) -> list[Any]:
         try:
-            arrays = task.encode(examples[place])
+            arrays = task.encode(examples[place].loaded())
         except InputError as error:
             if malformed is None or not malformed.skip:
                 raise
@@ -87,7 +87,7 @@ def encode_part(
     # What only writers need is not kept.
     own = [examples[place]._replace(raw=None, times=()) for place in places]
     lengths = Lengths(sizes[:, 1], dict(zip(task.targets, sizes[:, 2:].T, strict=True)))
-    return OnDemand(lambda number: task.truncated(task.encode(own[number])), lengths)
+    return OnDemand(lambda number: task.truncated(task.encode(own[number].loaded())), lengths)
 
 
 def _report_truncation(task: "ExampleTask", sizes: np.ndarray, part: str, log: Log) -> None:

@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -291,21 +291,6 @@ def report_unseen(task: ExampleTask, examples: Sequence[Example], part: str, log
             "the right column?"
         )
     log(f"{what}: {count:,} of {len(examples):,} examples have such labels, which count as wrong")
-
-
-def encode_all(
-    encode: Callable[[Example], Encoded], examples: Iterable[Example], malformed: Malformed
-) -> Iterable[tuple[Example, Encoded]]:
-    """Examples with their arrays; those that do not fit the task count as malformed."""
-    for example in examples:
-        try:
-            arrays = encode(example)
-        except InputError as error:
-            if not malformed.skip:
-                raise
-            malformed.report(example.where, str(error).removeprefix(f"{example.where}: "))
-        else:
-            yield example, arrays
 
 
 def as_in_training(fields: Fields, preprocessing: Mapping[str, Any]) -> Fields:

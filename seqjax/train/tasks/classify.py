@@ -95,7 +95,7 @@ class Classification(ExampleTask):
         cls, config: ClassifyConfig, examples: Sequence[Example], held: Sequence[Example] = ()
     ) -> "Classification":
         found: dict[str, Any] = {"labels": labels_of(config.columns.target, [*examples, *held])}
-        kinds = {isinstance(example.inputs, str) for example in examples}
+        kinds = {example.shape is None for example in examples}
         if len(kinds) > 1:
             raise InputError("Some files hold texts and others series of numbers; give one kind.")
         if kinds == {True}:
