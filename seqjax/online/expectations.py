@@ -66,13 +66,18 @@ def expect_learner(owner: str, learner: Any) -> None:
         )
 
 
-def expect_loss(owner: Any, loss: Any) -> None:
-    """Raises unless `loss` can be called."""
+def loss_function(owner: Any, loss: Any) -> Any:
+    """The loss as a function that programs can be compiled for; raises unless it can be called."""
     if not callable(loss):
         raise TypeError(
             f"{owner}: `loss` must be a function (y, target) -> (*batch,) of one step, got "
             f"{spell_argument(loss)}."
         )
+    try:
+        hash(loss)
+    except TypeError:  # Compiled anew in every call, as what it holds may have changed.
+        return lambda y, target: loss(y, target)
+    return loss
 
 
 def expect_terms(owner: Any, terms: Any, batch: tuple[int, ...]) -> None:

@@ -16,8 +16,8 @@ from seqjax.engines.request import checked
 from seqjax.online.expectations import (
     expect_influence,
     expect_learner,
-    expect_loss,
     expect_terms,
+    loss_function,
 )
 from seqjax.online.learner import Influence, Learner, batch_of, without_masked
 
@@ -69,7 +69,8 @@ def sequence_gradient(
       params: of its cell.
       xs: `(*batch, time, inputs)`, as for `sj.scan`.
       targets: a tree of arrays `(*batch, time, ...)`.
-      loss: `(y, target) -> (*batch,)` of one step.
+      loss: `(y, target) -> (*batch,)` of one step. Calls with one and the same function are
+        compiled once.
       carry, influence: before the first step, both or neither; by default the initial ones.
       lengths, mask, resets: as for `sj.scan`. Masked steps have no loss.
       key: for the influence of `uoro`, where there is none yet.
@@ -99,12 +100,12 @@ def sequence_gradient(
     Source: Williams and Zipser 1989 (Neural Computation 1).
     """
     expect_learner("sequence_gradient", learner)
-    expect_loss(learner, loss)
+    loss = loss_function(learner, loss)
     stream = opened_stream(
         learner, params, xs, targets, carry, influence, key,
         lengths=lengths, mask=mask, resets=resets,
     )  # fmt: skip
-    return run_steps(learner, params, loss, stream.carry, stream.influence, stream.steps)
+    return _compiled_steps(learner, params, loss, stream.carry, stream.influence, stream.steps)
 
 
 class Stream(NamedTuple):
@@ -176,6 +177,10 @@ def run_steps(
     found = [leaf.astype(own.dtype) for leaf, own in zip(found, floats(params), strict=True)]
     gradient = put_floats(jax.tree.map(jnp.zeros_like, params), found)
     return SequenceGradient(total, gradient, carry, influence)
+
+
+_compiled_steps = jax.jit(run_steps, static_argnames=("learner", "loss"))
+"""It keeps the function `loss` alive."""
 
 
 def _step(

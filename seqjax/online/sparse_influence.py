@@ -69,7 +69,8 @@ class _Sparse:
         batch = batch_of(self.cell, x)
         carry = jax.eval_shape(lambda params: self.cell.initial_carry(params, ()), params)
         row = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf)[len(batch) :], leaf.dtype), x
+            lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf)[len(batch) :], jnp.result_type(leaf)),
+            x,
         )
         pattern = sparsity_of(self.cell, self.step, params, carry, row, self.steps)
         dtype = wide_dtype(carry)

@@ -12,7 +12,7 @@ from seqjax.core.cell import positive_int
 from seqjax.core.misfits import difference, spell_argument
 from seqjax.core.steps import batch_shape_of, time_of
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
-from seqjax.online.expectations import expect_learner, expect_loss
+from seqjax.online.expectations import expect_learner, loss_function
 from seqjax.online.learner import Influence, Learner, batch_of
 from seqjax.online.sequence_gradient import Loss, opened_stream, run_steps
 
@@ -82,12 +82,12 @@ def learn(
     optimizer; and on with the new weights, the carry and the influence.
 
     Args:
-      learner, optimizer: as for `start`.
+      learner, optimizer: as for `start`. The optimizer is told the mean loss, `value`.
       state: from `start`, or from the piece before.
       xs: `(*batch, time, inputs)`.
       targets: a tree of arrays `(*batch, time, ...)`.
       loss: `(y, target) -> (*batch,)` of one step. What is lowered is its mean over the steps of an
-        update that count.
+        update that count. Calls with one and the same function are compiled once.
       every: k, which divides the number of steps.
       mask, resets: as for `sj.scan`. Masked steps have no loss.
 
@@ -111,7 +111,7 @@ def learn(
       ((30,), True)
     """
     expect_learner("learn", learner)
-    expect_loss(learner, loss)
+    loss = loss_function(learner, loss)
     _expect_optimizer("learn", optimizer)
     _expect_state(optimizer, state)
     every = positive_int("learn", "every", every)
@@ -125,9 +125,21 @@ def learn(
             f"learn: `every` must divide the steps of xs, {time}; got {every}. Cut the stream into "
             "pieces of such lengths; carry and influence go on from one to the next."
         )
-    cut = lambda leaf: leaf.reshape(time // every, every, *leaf.shape[1:])  # noqa: E731
-    body = partial(_update, learner, optimizer, loss)
-    return jax.lax.scan(body, state, jax.tree.map(cut, stream.steps))
+    return _updated(learner, optimizer, loss, every, state, stream.steps)
+
+
+@partial(jax.jit, static_argnames=("learner", "optimizer", "loss", "every"))
+def _updated(
+    learner: Learner,
+    optimizer: optax.GradientTransformation,
+    loss: Loss,
+    every: int,
+    state: OnlineState,
+    steps: tuple,
+) -> tuple[OnlineState, Array]:
+    """`learn` from steps that are opened already."""
+    cut = lambda leaf: leaf.reshape(len(leaf) // every, every, *leaf.shape[1:])  # noqa: E731
+    return jax.lax.scan(partial(_update, learner, optimizer, loss), state, jax.tree.map(cut, steps))
 
 
 def _update(
@@ -146,9 +158,12 @@ def _update(
     count = math.prod(sizes) if valid is None else valid.sum()
     share = 1 / jnp.maximum(count, 1).astype(found.loss.dtype)
     gradient = jax.tree.map(lambda leaf: (leaf * share).astype(leaf.dtype), found.gradient)
-    change, memory = optimizer.update(gradient, memory, params)
+    mean = found.loss * share
+    # Some optimizers look at the loss.
+    update = optax.with_extra_args_support(optimizer).update
+    change, memory = update(gradient, memory, params, value=mean)
     params = optax.apply_updates(params, change)
-    return OnlineState(params, memory, found.carry, found.influence), found.loss * share
+    return OnlineState(params, memory, found.carry, found.influence), mean
 
 
 def _expect_optimizer(owner: str, optimizer: Any) -> None:

@@ -8,11 +8,12 @@ import jax
 from seqjax.core.cell import Cell
 from seqjax.core.errors import InputError
 from seqjax.core.noise import seed_carry
+from seqjax.core.trees import tree_bytes
 from seqjax.core.types import Array, BatchKeys, Carry, DTypeLike, PyTree
-from seqjax.online import Learner, eprop, rtrl, sequence_gradient, snap
+from seqjax.online import Learner, eprop, rtrl, snap
 from seqjax.online.expectations import InfluenceSizeError
 from seqjax.online.learner import Influence
-from seqjax.online.sequence_gradient import Loss
+from seqjax.online.sequence_gradient import Loss, opened_stream, run_steps
 from seqjax.train.bounds import PositiveFloat
 from seqjax.train.config import RunConfig
 from seqjax.train.task import Task
@@ -108,6 +109,12 @@ class OnlineTask:
     def cast(self, model: Any, dtype: DTypeLike) -> Any:
         return self.task.cast(model, dtype)
 
+    def summary(self, model: Any) -> tuple[str, str]:
+        """A line for the user: the algorithm and what it takes."""
+        influence = jax.eval_shape(self.learner.init, model, self.task.example_input())
+        megabytes = tree_bytes(influence) / 1e6
+        return "algorithm", f"{self.algorithm}, an influence of {megabytes:.2g} MB for the batch"
+
     def start(self, model: Any, seed: int) -> PyTree:
         memory = self.task.start(model, seed)
         try:
@@ -145,9 +152,11 @@ def loss_forward(
     carry and influence after the last step."""
 
     def run(model: Any) -> Any:
-        return sequence_gradient(
-            learner, model, steps.xs, steps.targets, loss, carry, influence, resets=steps.resets
+        stream = opened_stream(
+            learner, model, steps.xs, steps.targets, carry, influence, None, resets=steps.resets
         )
+        # The programs of `sequence_gradient` keep the loss, and with it a task and its data.
+        return run_steps(learner, model, loss, stream.carry, stream.influence, stream.steps)
 
     @jax.custom_vjp
     def value(model: Any) -> tuple[Array, tuple[Carry, Influence]]:

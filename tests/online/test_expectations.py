@@ -1,5 +1,6 @@
 """What does not go with a learner gets one clear error, and a sequence may have no step."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -132,3 +133,22 @@ def test_a_piece_without_steps_changes_nothing():
     after, losses = learn(LEARNER, ADAM, state, XS[:, :0], TARGETS[:, :0], loss, every=2)
     assert losses.shape == (0,)
     np.testing.assert_array_equal(after.params["bias"], PARAMS["bias"])
+
+
+def test_the_optimizer_may_look_at_the_loss():
+    """And a loss may be an object that has no hash."""
+
+    @dataclasses.dataclass
+    class Scaled:
+        by: float
+
+        def __call__(self, y, target):
+            return self.by * loss(y, target)
+
+    optimizer = optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau(patience=1))
+    state = start(LEARNER, optimizer, PARAMS, XS[:, 0])
+    state, losses = learn(LEARNER, optimizer, state, XS, TARGETS, Scaled(2.0), every=2)
+    kept: Any = state.optimizer[1]
+    np.testing.assert_allclose(kept.best_value, losses.min(), rtol=1e-6)
+    _, plain = learn(LEARNER, ADAM, begun()(), XS, TARGETS, loss, every=2)
+    np.testing.assert_allclose(losses[0], 2 * plain[0], rtol=1e-6)

@@ -88,6 +88,7 @@ def test_a_run_goes_on_with_its_influence(capsys):
         "run",
     ]
     assert main([*argv, "--algorithm", "eprop", "--cell", "lstm", "--layers", "2"]) == 0
+    assert "algorithm   eprop, an influence of " in capsys.readouterr().out
     checkpoints = Checkpoints(Path("run/checkpoints"), read_only=True)
     wanted = checkpoints.arrays(4)
     assert any("influence" in name for name in wanted)
