@@ -17,7 +17,7 @@ from PIL import Image
 from seqjax.core.errors import InputError
 from seqjax.data import windows
 from seqjax.data.formats import audio, folders, images
-from seqjax.data.on_demand import OnDemand
+from seqjax.data.on_demand import OnDemand, answers_of
 from seqjax.train import encoded_parts, example_training, processes, shares, stored_inputs
 from seqjax.train.options import parse
 from seqjax.train.tasks import TASKS
@@ -217,6 +217,15 @@ def test_each_process_reads_its_share_of_files(group, monkeypatch, kind):
         wanted_rows += int(wanted["weights"].sum())
     # Read in each step anew, each row by one process; one without a row looks at another's.
     assert wanted_rows <= group.counts.total() <= wanted_rows + step + 1
+    # For scores, the first process has the targets.
+    group.counts.clear()
+    task, part = several[0].task, several[0].split.validation
+    for wanted, found in zip(alone.split.validation, answers_of(part), strict=True):
+        assert found.keys() == wanted.keys() - {"inputs"}
+        for name, value in found.items():
+            np.testing.assert_array_equal(value, wanted[name])
+            assert value.dtype == wanted[name].dtype
+    assert group.counts.total() == 0 and task.inputs == ("inputs",)
 
 
 @pytest.mark.parametrize("skip", [False, True])
