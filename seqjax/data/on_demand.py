@@ -50,6 +50,7 @@ class OnDemand(Sequence[Encoded]):
     Args:
       encode: makes the example of a number.
       lengths: of all examples.
+      numbers: of all examples, `(examples,)`, by the name of an entry that is a single number.
 
     Example:
       >>> import numpy as np
@@ -61,8 +62,13 @@ class OnDemand(Sequence[Encoded]):
       (2, [97, 98, 99])
     """
 
-    def __init__(self, encode: Callable[[int], Encoded], lengths: Lengths):
-        self.encode, self.lengths = encode, lengths
+    def __init__(
+        self,
+        encode: Callable[[int], Encoded],
+        lengths: Lengths,
+        numbers: Mapping[str, np.ndarray] | None = None,
+    ):
+        self.encode, self.lengths, self.numbers = encode, lengths, numbers or {}
 
     def __len__(self) -> int:
         return len(self.lengths.steps)

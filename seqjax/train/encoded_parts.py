@@ -68,14 +68,15 @@ def encode_part(
             kept[place] = short
         steps = steps_of(arrays, task.sequences), steps_of(short, task.sequences)
         fits = learnable is None or bool(learnable.holds(short))
-        return [None, fits, *steps, *(len(short[name]) for name in task.targets)]
+        numbers = {name: value.item() for name, value in short.items() if np.ndim(value) == 0}
+        return [None, fits, numbers, *steps, *(len(short[name]) for name in task.targets)]
 
     found = spread(len(examples), look)
     for example, (flaw, *_) in zip(examples, found, strict=True):
         if flaw is not None and malformed is not None:
             malformed.report(example.where, flaw.removeprefix(f"{example.where}: "))
     places = [place for place, (flaw, *_) in enumerate(found) if flaw is None]
-    sizes = np.array([found[place][2:] for place in places], int)
+    sizes = np.array([found[place][3:] for place in places], int)
     sizes = sizes.reshape(len(places), 2 + len(task.targets))
     _report_truncation(task, sizes, part, log)
     if learnable is not None:
@@ -86,8 +87,13 @@ def encode_part(
         return [kept[place] for place in places]
     # What only writers need is not kept.
     own = [examples[place]._replace(raw=None, times=()) for place in places]
+    told = [found[place][2] for place in places]
+    names = set.intersection(*map(set, told)) if told else set()
     lengths = Lengths(sizes[:, 1], dict(zip(task.targets, sizes[:, 2:].T, strict=True)))
-    return OnDemand(lambda number: task.truncated(task.encode(own[number].loaded())), lengths)
+    numbers = {name: np.array([one[name] for one in told]) for name in names}
+    return OnDemand(
+        lambda number: task.truncated(task.encode(own[number].loaded())), lengths, numbers
+    )
 
 
 def _report_truncation(task: "ExampleTask", sizes: np.ndarray, part: str, log: Log) -> None:

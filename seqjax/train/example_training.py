@@ -159,20 +159,18 @@ def _content_of(data: Data, form: str = FORM) -> str:
         found.update(b"part")
         for example in part:
             about = example.stored and example.stored.about
-            if about and form == FORM:
-                found.update(about.digest.encode())
+            if form == WHOLE:
+                found.update(_bytes_of(example.inputs))
             else:
-                found.update(_bytes_of(example.inputs, form))
-            found.update(_bytes_of(example.target, form))
+                found.update((about.digest if about else digest_of(example.inputs)).encode())
+            found.update(_bytes_of(example.target))
     return found.hexdigest()
 
 
-def _bytes_of(value: Any, form: str) -> bytes:
-    if not isinstance(value, np.ndarray):
-        return repr(value).encode()
-    if form == FORM:
-        return digest_of(value).encode()
-    return f"{value.dtype.str}{value.shape}".encode() + value.tobytes()
+def _bytes_of(value: Any) -> bytes:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype.str}{value.shape}".encode() + value.tobytes()
+    return repr(value).encode()
 
 
 def _older_digest(training: ExampleTraining, data: Data, digest: str) -> str:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from seqjax.core.errors import InputError
 from seqjax.data import windows
-from seqjax.data.formats import audio, images
+from seqjax.data.formats import audio, folders, images
 from seqjax.data.on_demand import OnDemand
 from seqjax.train import encoded_parts, example_training, processes, shares, stored_inputs
 from seqjax.train.options import parse
@@ -47,9 +47,18 @@ def pictures(path):
     path.write_text("\n".join(lines))
 
 
+def reviews(path):
+    """A folder of texts for each label."""
+    for number in range(20):
+        folder = path / ("good" if number % 2 else "bad")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.txt").write_text("very " * (number % 4) + folder.name)
+
+
 STORED = {
     "classify": ("sounds", sounds, ["--train", "sounds", "--audio", "file", "--mel-bands", "4"]),
     "caption": ("pictures.jsonl", pictures, ["--train", "pictures.jsonl"]),
+    "texts": ("reviews", reviews, ["--train", "reviews", "--text", "text"]),
 }
 """Data whose inputs stay in files."""
 
@@ -131,11 +140,15 @@ def options_of(kind, *more, files=FILES):
     name, write, options = files[kind]
     if not Path(name).exists():
         write(Path(name))
-    return parse(TASKS[kind].config, [*options, "--batch", str(BATCH), *more], f"train {kind}")
+    return parse(task_of(kind).config, [*options, "--batch", str(BATCH), *more], f"train {kind}")
+
+
+def task_of(kind):
+    return TASKS["classify" if kind == "texts" else kind]
 
 
 def prepared(kind, config):
-    return TASKS[kind].prepare(config, lambda line: None, None)
+    return task_of(kind).prepare(config, lambda line: None, None)
 
 
 @pytest.mark.parametrize(
@@ -156,8 +169,8 @@ def test_each_process_encodes_its_share_and_batches_are_those_of_one(
     monkeypatch.setattr(*encoder, group.counted(getattr(*encoder)))
     several = group.run(lambda number: prepared(kind, config))
     parts = [alone.split.train, alone.split.validation, alone.split.test]
-    # To know the lengths; a classifier looks once more, at how frequent classes are.
-    looks = {"forecast": 0, "classify": 2}.get(kind, 1)
+    # To know the lengths.
+    looks = 0 if kind == "forecast" else 1
     every = sum(map(len, parts))
     for number, one in enumerate(several):
         assert group.counts.pop(number, 0) <= looks * (every // PROCESSES + len(parts))
@@ -182,13 +195,13 @@ def test_each_process_encodes_its_share_and_batches_are_those_of_one(
 def test_each_process_reads_its_share_of_files(group, monkeypatch, kind):
     config = options_of(kind, files=STORED)
     alone = prepared(kind, config)
-    for module, name in ((audio, "log_mel"), (images, "_picture")):
+    for module, name in ((audio, "log_mel"), (images, "_picture"), (folders, "_text")):
         monkeypatch.setattr(module, name, group.counted(getattr(module, name)))
     several = group.run(lambda number: prepared(kind, config))
-    # To know what they are like, and how long they are; a classifier counts classes, too.
-    looks = {"classify": 3, "caption": 2}[kind]
+    # To know what they are like, and how long they are; all read texts for their vocabulary.
+    most = 2 * (20 // PROCESSES + 1) + 20 * (kind == "texts")
     for number, one in enumerate(several):
-        assert 0 < group.counts.pop(number) <= looks * (20 // PROCESSES + 1)
+        assert 0 < group.counts.pop(number) <= most
         assert one.digest == alone.digest and one.lengths == alone.lengths
         assert one.preprocessing == several[0].preprocessing
         assert one.task.model(0) is not None
