@@ -114,7 +114,14 @@ class Example(_Fields):
 
 
 def digest_of(inputs: Any) -> str:
-    """A hash of an array, its shape and its dtype; or of a text or its tokens."""
+    """A hash of an array, its shape and its dtype; or of a text or its tokens.
+
+    Example:
+      >>> import numpy as np
+      >>> from seqjax.data.examples import digest_of
+      >>> digest_of(np.zeros(2)) == digest_of(np.zeros(2)), digest_of("a") == digest_of("b")
+      (True, False)
+    """
     if not isinstance(inputs, np.ndarray):
         return hashlib.blake2b(repr(inputs).encode(), digest_size=16).hexdigest()
     found = hashlib.blake2b(f"{inputs.dtype.str}{inputs.shape}".encode(), digest_size=16)

@@ -89,7 +89,14 @@ class OnDemand(Sequence[Encoded]):
 
 def answers_of(examples: Sequence[Encoded]) -> Sequence[Encoded]:
     """What scores look at: the examples, which need not be encoded for it if their answers are in
-    memory."""
+    memory.
+
+    Example:
+      >>> import numpy as np
+      >>> from seqjax.data.on_demand import answers_of
+      >>> answers_of([{"inputs": np.array([7]), "target": np.array(1)}])
+      [{'inputs': array([7]), 'target': array(1)}]
+    """
     answers = examples.answers if isinstance(examples, OnDemand) else None
     return examples if answers is None else answers
 

@@ -147,7 +147,14 @@ def location_and_scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def varying(location: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """The standard deviations of channels with these means, 1 for what never varies."""
+    """The standard deviations of channels with these means, 1 for what never varies.
+
+    Example:
+      >>> import numpy as np
+      >>> from seqjax.data.windows import varying
+      >>> varying(np.array([5.0, 5.0]), np.array([0.0, 2.0]))
+      array([1., 2.])
+    """
     return np.where(scale > ROUNDING * np.abs(location), scale, 1.0)
 
 
