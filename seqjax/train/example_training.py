@@ -14,7 +14,7 @@ from seqjax.core.precision import Precision
 from seqjax.core.types import DTypeLike, PyTree
 from seqjax.data.batching import Batches
 from seqjax.data.examples import digest_of
-from seqjax.data.on_demand import without
+from seqjax.data.on_demand import answers_of, without
 from seqjax.data.survey import Survey
 from seqjax.train.commands import Log
 from seqjax.train.devices import own_rows, put_rows
@@ -129,8 +129,7 @@ class ExampleTraining:
 
         def score(model: Any) -> dict[str, float]:
             outputs = list(predict(model, examples))
-            # Only there are all examples encoded.
-            return from_first(lambda: self.task.scores(examples, outputs))
+            return from_first(lambda: self.task.scores(answers_of(examples), outputs))
 
         return score
 

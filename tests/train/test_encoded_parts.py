@@ -17,7 +17,7 @@ from PIL import Image
 from seqjax.core.errors import InputError
 from seqjax.data import windows
 from seqjax.data.formats import audio, folders, images
-from seqjax.data.on_demand import OnDemand
+from seqjax.data.on_demand import OnDemand, answers_of
 from seqjax.train import encoded_parts, example_training, processes, shares, stored_inputs
 from seqjax.train.options import parse
 from seqjax.train.tasks import TASKS
@@ -70,6 +70,7 @@ class Group:
         self.number = threading.local()
         self.counts: collections.Counter = collections.Counter()
         self.store: dict[str, str] = {}
+        self.lock = threading.Lock()
         self.together = False
         own = {
             "is_connected": lambda: self.together,
@@ -92,6 +93,14 @@ class Group:
     def key_value_set(self, name, text):
         assert name not in self.store
         self.store[name] = text
+
+    def key_value_increment(self, name, step):
+        with self.lock:
+            self.store[name] = str(int(self.store.get(name, 0)) + step)
+            return int(self.store[name])
+
+    def key_value_try_get(self, name):
+        return self.store[name]
 
     def key_value_dir_get(self, folder):
         return [(name, self.store[name]) for name in [*self.store] if name.startswith(folder)]
@@ -217,6 +226,15 @@ def test_each_process_reads_its_share_of_files(group, monkeypatch, kind):
         wanted_rows += int(wanted["weights"].sum())
     # Read in each step anew, each row by one process; one without a row looks at another's.
     assert wanted_rows <= group.counts.total() <= wanted_rows + step + 1
+    # For scores, the first process has the targets.
+    group.counts.clear()
+    task, part = several[0].task, several[0].split.validation
+    for wanted, found in zip(alone.split.validation, answers_of(part), strict=True):
+        assert found.keys() == wanted.keys() - {"inputs"}
+        for name, value in found.items():
+            np.testing.assert_array_equal(value, wanted[name])
+            assert value.dtype == wanted[name].dtype
+    assert group.counts.total() == 0 and task.inputs == ("inputs",)
 
 
 @pytest.mark.parametrize("skip", [False, True])
@@ -271,8 +289,8 @@ def test_what_goes_by_is_worked_on_in_shares_and_used_in_order(group, count):
     # Of each three, the first process has the first and the last.
     assert looked[1] == [*range(1, count, 3)]
     assert sorted(looked[0] + looked[1]) == [*range(count)]
-    # What all have read is not kept.
-    assert len(group.store) == 2
+    # What all have read is not kept: there is the last turn alone.
+    assert len(group.store) == 3
 
 
 def test_an_error_in_the_use_of_what_goes_by_is_that_of_all(group):
