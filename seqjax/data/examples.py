@@ -12,16 +12,18 @@ from seqjax.data.moments import Moments
 
 
 class About(NamedTuple):
-    """What is known of an array without reading it again.
+    """What is known of an input without reading it again.
 
     Attributes:
-      shape: of the array.
+      shape: of an array; None if it is none.
+      length: of the input: steps, or characters.
       digest: of its content; see `digest_of`.
-      moments: of its channels, the last axis, or for a picture those of its rows; None in a
-        process that has not read it.
+      moments: of the channels of an array, the last axis, or for a picture those of its rows;
+        None in a process that has not read it.
     """
 
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] | None
+    length: int
     digest: str
     moments: Moments | None
 
@@ -37,7 +39,7 @@ class Stored:
       about: what a first look has found; None before it.
     """
 
-    def __init__(self, read: Callable[[], np.ndarray], size: int):
+    def __init__(self, read: Callable[[], Any], size: int):
         self.read, self.size = read, size
         self.about: About | None = None
 
@@ -49,7 +51,7 @@ class Stored:
             return inputs.reshape(len(inputs), -1)
 
         rows = Stored(read, self.size)
-        if self.about is not None:
+        if self.about is not None and self.about.shape is not None:
             height, *row = self.about.shape
             rows.about = self.about._replace(shape=(height, math.prod(row)))
         return rows
@@ -111,8 +113,10 @@ class Example(_Fields):
         return self if self.stored is None else self._replace(inputs=self.inputs)
 
 
-def digest_of(inputs: np.ndarray) -> str:
-    """A hash of an array, its shape and its dtype."""
+def digest_of(inputs: Any) -> str:
+    """A hash of an array, its shape and its dtype; or of a text or its tokens."""
+    if not isinstance(inputs, np.ndarray):
+        return hashlib.blake2b(repr(inputs).encode(), digest_size=16).hexdigest()
     found = hashlib.blake2b(f"{inputs.dtype.str}{inputs.shape}".encode(), digest_size=16)
     found.update(np.ascontiguousarray(inputs).data)
     return found.hexdigest()

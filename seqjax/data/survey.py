@@ -58,7 +58,7 @@ class Survey:
         self._add_target(example.target)
         about = example.stored and example.stored.about
         if about:
-            self._add_shape(about.shape)
+            self._add_shape(about.shape, about.length)
             self._compare(about.digest.encode(), repr(example.target), example.where)
             return
         inputs = example.inputs
@@ -93,21 +93,25 @@ class Survey:
 
     def _add_inputs(self, inputs: Any) -> None:
         if isinstance(inputs, np.ndarray):
-            self._add_shape(inputs.shape)
+            self._add_shape(inputs.shape, len(inputs))
             if inputs.ndim not in (1, 3):
                 self._add_values(inputs.reshape(-1, inputs.shape[-1]))
             return
         self.unit = "characters" if isinstance(inputs, str) else "tokens"
         self.lengths.append(len(inputs))
 
-    def _add_shape(self, shape: tuple[int, ...]) -> None:
+    def _add_shape(self, shape: tuple[int, ...] | None, length: int) -> None:
+        if shape is None:
+            self.unit = "characters"
+            self.lengths.append(length)
+            return
         if len(shape) in (1, 3):
             self.unit = "numbers"
             self.shapes[shape] += 1
             return
         self.unit = "steps" if len(shape) == 2 else "frames"
         self.shapes[shape[1:]] += 1
-        self.lengths.append(shape[0])
+        self.lengths.append(length)
 
     def _add_values(self, values: np.ndarray) -> None:
         known = ~np.isnan(values)

@@ -60,7 +60,9 @@ def dependence(function: Callable[..., Array], *args: Any) -> list[np.ndarray]:
         seeds = jnp.where(jnp.eye(after.size, dtype=bool), jnp.nan, jnp.zeros((), after.dtype))
         return jax.lax.map(row, seeds, batch_size=min(ROWS, max(1, after.size)))
 
-    return [np.asarray(leaf) for leaf in jax.jit(run).lower().compile()()]
+    # Also where a user looks at steps one by one, without compiling.
+    with jax.disable_jit(False):
+        return [np.asarray(leaf) for leaf in jax.jit(run).lower().compile()()]
 
 
 def _finite(const: Any) -> Any:

@@ -16,6 +16,7 @@ from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats import Writer, find_format
 from seqjax.data.formats.regular_series import GridReport, on_grid
+from seqjax.data.on_demand import answers_of
 from seqjax.data.padding import Encoded
 from seqjax.train.commands import EvaluateConfig, Log, PredictConfig, Report, TaskCommands
 from seqjax.train.connection import process_count
@@ -82,8 +83,7 @@ def evaluate(
     start = time.perf_counter()
     outputs = list(predictor(placed, encoded))
     rate = len(encoded) / (time.perf_counter() - start)
-    # Only there are all examples encoded.
-    scores = from_first(lambda: task.scores(encoded, outputs))
+    scores = from_first(lambda: task.scores(answers_of(encoded), outputs))
     return Report(
         scores,
         f"{len(encoded):,} examples of {where}",

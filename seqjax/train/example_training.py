@@ -14,7 +14,7 @@ from seqjax.core.precision import Precision
 from seqjax.core.types import DTypeLike, PyTree
 from seqjax.data.batching import Batches
 from seqjax.data.examples import digest_of
-from seqjax.data.on_demand import without
+from seqjax.data.on_demand import answers_of, without
 from seqjax.data.survey import Survey
 from seqjax.train.commands import Log
 from seqjax.train.devices import own_rows, put_rows
@@ -129,8 +129,7 @@ class ExampleTraining:
 
         def score(model: Any) -> dict[str, float]:
             outputs = list(predict(model, examples))
-            # Only there are all examples encoded.
-            return from_first(lambda: self.task.scores(examples, outputs))
+            return from_first(lambda: self.task.scores(answers_of(examples), outputs))
 
         return score
 
@@ -159,20 +158,18 @@ def _content_of(data: Data, form: str = FORM) -> str:
         found.update(b"part")
         for example in part:
             about = example.stored and example.stored.about
-            if about and form == FORM:
-                found.update(about.digest.encode())
+            if form == WHOLE:
+                found.update(_bytes_of(example.inputs))
             else:
-                found.update(_bytes_of(example.inputs, form))
-            found.update(_bytes_of(example.target, form))
+                found.update((about.digest if about else digest_of(example.inputs)).encode())
+            found.update(_bytes_of(example.target))
     return found.hexdigest()
 
 
-def _bytes_of(value: Any, form: str) -> bytes:
-    if not isinstance(value, np.ndarray):
-        return repr(value).encode()
-    if form == FORM:
-        return digest_of(value).encode()
-    return f"{value.dtype.str}{value.shape}".encode() + value.tobytes()
+def _bytes_of(value: Any) -> bytes:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype.str}{value.shape}".encode() + value.tobytes()
+    return repr(value).encode()
 
 
 def _older_digest(training: ExampleTraining, data: Data, digest: str) -> str:

@@ -49,9 +49,12 @@ def looked_at(examples: Iterable[Example], malformed: Malformed) -> Iterator[Exa
             if not malformed.skip:
                 raise
             return [str(flaw)]
-        rows = inputs.reshape(len(inputs), -1) if inputs.ndim == 3 else inputs
-        own[place] = Moments.of(rows.reshape(-1, rows.shape[-1]))
-        return [None, inputs.shape, digest_of(inputs)]
+        shape = None
+        if isinstance(inputs, np.ndarray):
+            shape = inputs.shape
+            rows = inputs.reshape(len(inputs), -1) if inputs.ndim == 3 else inputs
+            own[place] = Moments.of(rows.reshape(-1, rows.shape[-1]))
+        return [None, shape, len(inputs), digest_of(inputs)]
 
     own: dict[int, Moments] = {}
     found = iter(enumerate(spread(len(stored), look)))
@@ -63,8 +66,9 @@ def looked_at(examples: Iterable[Example], malformed: Malformed) -> Iterator[Exa
         if flaw is not None:
             malformed.report(example.where, flaw)
             continue
-        shape, digest = about
-        example.stored.about = About(tuple(shape), digest, own.get(place))
+        shape, length, digest = about
+        shape = None if shape is None else tuple(shape)
+        example.stored.about = About(shape, length, digest, own.get(place))
         yield example
 
 

@@ -16,8 +16,8 @@ from PIL import Image
 
 from seqjax.core.errors import InputError
 from seqjax.data import windows
-from seqjax.data.formats import audio, images
-from seqjax.data.on_demand import OnDemand
+from seqjax.data.formats import audio, folders, images
+from seqjax.data.on_demand import OnDemand, answers_of
 from seqjax.train import encoded_parts, example_training, processes, shares, stored_inputs
 from seqjax.train.options import parse
 from seqjax.train.tasks import TASKS
@@ -47,9 +47,18 @@ def pictures(path):
     path.write_text("\n".join(lines))
 
 
+def reviews(path):
+    """A folder of texts for each label."""
+    for number in range(20):
+        folder = path / ("good" if number % 2 else "bad")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.txt").write_text("very " * (number % 4) + folder.name)
+
+
 STORED = {
     "classify": ("sounds", sounds, ["--train", "sounds", "--audio", "file", "--mel-bands", "4"]),
     "caption": ("pictures.jsonl", pictures, ["--train", "pictures.jsonl"]),
+    "texts": ("reviews", reviews, ["--train", "reviews", "--text", "text"]),
 }
 """Data whose inputs stay in files."""
 
@@ -61,6 +70,7 @@ class Group:
         self.number = threading.local()
         self.counts: collections.Counter = collections.Counter()
         self.store: dict[str, str] = {}
+        self.lock = threading.Lock()
         self.together = False
         own = {
             "is_connected": lambda: self.together,
@@ -83,6 +93,14 @@ class Group:
     def key_value_set(self, name, text):
         assert name not in self.store
         self.store[name] = text
+
+    def key_value_increment(self, name, step):
+        with self.lock:
+            self.store[name] = str(int(self.store.get(name, 0)) + step)
+            return int(self.store[name])
+
+    def key_value_try_get(self, name):
+        return self.store[name]
 
     def key_value_dir_get(self, folder):
         return [(name, self.store[name]) for name in [*self.store] if name.startswith(folder)]
@@ -131,11 +149,15 @@ def options_of(kind, *more, files=FILES):
     name, write, options = files[kind]
     if not Path(name).exists():
         write(Path(name))
-    return parse(TASKS[kind].config, [*options, "--batch", str(BATCH), *more], f"train {kind}")
+    return parse(task_of(kind).config, [*options, "--batch", str(BATCH), *more], f"train {kind}")
+
+
+def task_of(kind):
+    return TASKS["classify" if kind == "texts" else kind]
 
 
 def prepared(kind, config):
-    return TASKS[kind].prepare(config, lambda line: None, None)
+    return task_of(kind).prepare(config, lambda line: None, None)
 
 
 @pytest.mark.parametrize(
@@ -156,8 +178,8 @@ def test_each_process_encodes_its_share_and_batches_are_those_of_one(
     monkeypatch.setattr(*encoder, group.counted(getattr(*encoder)))
     several = group.run(lambda number: prepared(kind, config))
     parts = [alone.split.train, alone.split.validation, alone.split.test]
-    # To know the lengths; a classifier looks once more, at how frequent classes are.
-    looks = {"forecast": 0, "classify": 2}.get(kind, 1)
+    # To know the lengths.
+    looks = 0 if kind == "forecast" else 1
     every = sum(map(len, parts))
     for number, one in enumerate(several):
         assert group.counts.pop(number, 0) <= looks * (every // PROCESSES + len(parts))
@@ -182,13 +204,13 @@ def test_each_process_encodes_its_share_and_batches_are_those_of_one(
 def test_each_process_reads_its_share_of_files(group, monkeypatch, kind):
     config = options_of(kind, files=STORED)
     alone = prepared(kind, config)
-    for module, name in ((audio, "log_mel"), (images, "_picture")):
+    for module, name in ((audio, "log_mel"), (images, "_picture"), (folders, "_text")):
         monkeypatch.setattr(module, name, group.counted(getattr(module, name)))
     several = group.run(lambda number: prepared(kind, config))
-    # To know what they are like, and how long they are; a classifier counts classes, too.
-    looks = {"classify": 3, "caption": 2}[kind]
+    # To know what they are like, and how long they are; all read texts for their vocabulary.
+    most = 2 * (20 // PROCESSES + 1) + 20 * (kind == "texts")
     for number, one in enumerate(several):
-        assert 0 < group.counts.pop(number) <= looks * (20 // PROCESSES + 1)
+        assert 0 < group.counts.pop(number) <= most
         assert one.digest == alone.digest and one.lengths == alone.lengths
         assert one.preprocessing == several[0].preprocessing
         assert one.task.model(0) is not None
@@ -204,6 +226,15 @@ def test_each_process_reads_its_share_of_files(group, monkeypatch, kind):
         wanted_rows += int(wanted["weights"].sum())
     # Read in each step anew, each row by one process; one without a row looks at another's.
     assert wanted_rows <= group.counts.total() <= wanted_rows + step + 1
+    # For scores, the first process has the targets.
+    group.counts.clear()
+    task, part = several[0].task, several[0].split.validation
+    for wanted, found in zip(alone.split.validation, answers_of(part), strict=True):
+        assert found.keys() == wanted.keys() - {"inputs"}
+        for name, value in found.items():
+            np.testing.assert_array_equal(value, wanted[name])
+            assert value.dtype == wanted[name].dtype
+    assert group.counts.total() == 0 and task.inputs == ("inputs",)
 
 
 @pytest.mark.parametrize("skip", [False, True])
@@ -258,8 +289,8 @@ def test_what_goes_by_is_worked_on_in_shares_and_used_in_order(group, count):
     # Of each three, the first process has the first and the last.
     assert looked[1] == [*range(1, count, 3)]
     assert sorted(looked[0] + looked[1]) == [*range(count)]
-    # What all have read is not kept.
-    assert len(group.store) == 2
+    # What all have read is not kept: there is the last turn alone.
+    assert len(group.store) == 3
 
 
 def test_an_error_in_the_use_of_what_goes_by_is_that_of_all(group):

@@ -6,8 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
-
+from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed, MalformedError, Stored
 from seqjax.data.formats.description import Description
 from seqjax.data.formats.fields import Fields
@@ -77,19 +76,21 @@ def loaded(examples: Iterable[Example], malformed: Malformed) -> Iterator[Exampl
             yield read
 
 
-def stored(where: str, path: Path, read: Callable[[], np.ndarray]) -> Stored:
+def stored(where: str, path: Path, read: Callable[[], Any]) -> Stored:
     """The input of an example in a file of its own.
 
     Args:
       where: of the example, for messages.
       path: of the file, or of a folder.
-      read: makes the input; `FlawError` if it cannot.
+      read: makes the input; `FlawError` or `InputError` if it cannot.
     """
 
-    def checked() -> np.ndarray:
+    def checked() -> Any:
         try:
             return read()
-        except FlawError as flaw:
-            raise MalformedError(f"{where}: {flaw}") from None
+        except (FlawError, InputError) as flaw:
+            reason = str(flaw).removesuffix(".")
+            known = reason.startswith(where)
+            raise MalformedError(reason if known else f"{where}: {reason}") from None
 
     return Stored(checked, len(list(path.iterdir())) if path.is_dir() else path.stat().st_size)

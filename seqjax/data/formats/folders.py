@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from io import TextIOBase
 from pathlib import Path
@@ -54,17 +54,21 @@ def read_folder(path: str | Path, fields: Fields, malformed: Malformed) -> Itera
             yield from _lines(file, label or file.stem, malformed)
             continue
         name = str(file.relative_to(path))
-        read = None
+        read: Callable[[], Any] = partial(_text, file)
         if fields.image is not None:
             read = partial(image_of, name, fields.image, path, fields.image_size)
         elif fields.audio is not None:
             read = partial(audio_of, name, dataclasses.replace(fields.audio, folder=None), path)
         try:
-            inputs = read_document(file).text if read is None else stored(str(file), file, read)
-        except (InputError, OSError) as error:
-            malformed.report(str(file), str(error).removesuffix("."))
+            inputs = stored(str(file), file, read)
+        except OSError as error:
+            malformed.report(str(file), f"cannot be read ({error.strerror or error})")
         else:
             yield Example(inputs, label, str(file), {"file": name})
+
+
+def _text(file: Path) -> str:
+    return read_document(file).text
 
 
 def _lines(file: Path, label: str, malformed: Malformed) -> Iterator[Example]:
