@@ -25,7 +25,9 @@ def single(tree):
     return jax.tree.map(lambda leaf: narrow(jnp.asarray(leaf)), tree)
 
 
-@pytest.mark.parametrize(("learner", "key"), [(rtrl(CELL), None), (uoro(CELL), KEYS)])
+@pytest.mark.parametrize(
+    ("learner", "key"), [(rtrl(CELL), None), (uoro(CELL), KEYS)], ids=["rtrl", "uoro"]
+)
 def test_updates_on_an_explicit_mesh(learner, key):
     """Where `jax.make_mesh` puts arrays unless told otherwise."""
     params, *arrays = single(example(CELL, time=4))
