@@ -30,8 +30,7 @@ def comba(
         q = q / |q|, k = k / |k|
         beta = sigmoid(w_b x)
         a = exp(-exp(A) softplus(w_a x + b_a))            one number for each head
-        S = a S
-        S = S + beta k (v - sigmoid(b) S' k)'             state feedback
+        S = a S + beta k (v - sigmoid(b) S' k)'           state feedback, before S is forgotten
         o = S' (q - d k) / sqrt(K)                        output feedback
         y = W_o (norm(o) * sigmoid(W_g x))                norm: RMS, head by head
 
@@ -63,7 +62,8 @@ def comba(
 
     Source: Hu et al. 2025, arXiv:2506.02475. b and d are one number for each head and start at 1,
     the others as in `sj.gated_delta_net`. The layer of fla brings q - d k and sigmoid(b) k to unit
-    length after the feedback, so that its b has no effect; here q and k have it before.
+    length after the feedback, so that its b has no effect; here q and k have it before. Its loop
+    for reference forgets before the feedback; the paper and its kernels do not.
     """
     width = head_width("comba", "features", features, heads)
     if key_width is None:
@@ -79,8 +79,8 @@ def comba(
         rate = jax.nn.sigmoid(rates)[..., None]
         return access._replace(
             query=query - output * key * keys**-0.5,
-            erase=rate * jax.nn.sigmoid(feedback) * key,
             value=rate * value,
+            low_rank=(key, -rate * jax.nn.sigmoid(feedback) * key),
         )
 
     decays = decays_of_heads(heads)

@@ -131,7 +131,8 @@ def gated_delta_net(
     of 0.001 to 0.1, as in Mamba. Fewer q and k than memories: Qwen3-Next.
     """
     heads = positive_int("gated_delta_net", "heads", heads)
-    if heads % positive_int("gated_delta_net", "key_heads", key_heads or heads):
+    key_heads = heads if key_heads is None else key_heads
+    if heads % positive_int("gated_delta_net", "key_heads", key_heads):
         raise ValueError(
             f"gated_delta_net: `key_heads={key_heads}` must divide `heads`, which is {heads}."
         )
@@ -143,7 +144,7 @@ def gated_delta_net(
     return delta_rule_layer(
         features,
         heads=heads,
-        key_heads=key_heads or heads,
+        key_heads=key_heads,
         keys=keys,
         values=values,
         convolution=convolution,

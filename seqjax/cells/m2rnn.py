@@ -89,7 +89,8 @@ def m2rnn(
     features = positive_int("m2rnn", "features", features)
     if keys is None or values is None:
         width = head_width("m2rnn", "features", features, heads)
-        keys, values = keys or width, values or width
+        keys = width if keys is None else keys
+        values = width if values is None else values
     memory = _Memory(
         features=features,
         heads=positive_int("m2rnn", "heads", heads),

@@ -12,7 +12,7 @@ from seqjax.core.affine import Complex
 from seqjax.core.blocks import checkpointed, on_slice
 from seqjax.core.cell import Cell, expect_real, factory, positive_int
 from seqjax.core.gates import like_features
-from seqjax.core.heads import from_heads, head_width, heads_of_64
+from seqjax.core.heads import from_heads, head_width, heads_of_64, inner_width
 from seqjax.core.layers import dense, draw, scale_to_one
 from seqjax.core.linear import diagonal
 from seqjax.core.matrix_step import Access
@@ -94,14 +94,14 @@ def mamba3(
     W_o that hybrid models have is left out.
     """
     named = "expansion * features" if inner is None else "inner"
-    inner = expansion * features if inner is None else inner
+    inner = inner_width("mamba3", features, expansion, inner)
     heads = heads_of_64(inner) if heads is None else heads
     width = head_width("mamba3", named, inner, heads)
     if heads % positive_int("mamba3", "groups", groups):
         raise ValueError(f"mamba3: `groups={groups}` must divide `heads`, which is {heads}.")
     states = positive_int("mamba3", "states", states)
-    pairs = int(states * turning) // 2
-    if not 0 < turning <= 1 or not pairs:
+    pairs = int(states * turning) // 2 if 0 < turning <= 1 else 0
+    if not pairs:
         raise ValueError(
             f"mamba3: `turning` must be a share of the states, in (0, 1], that holds a pair; got "
             f"{turning} of {states} states."

@@ -46,7 +46,8 @@ class StateBlocks:
         parts = []
         for leaf, shape in zip(jax.tree.leaves(state), self.shapes, strict=True):
             rows = leaf.shape[: leaf.ndim - len(shape)]
-            parts.append(leaf.astype(dtype).reshape(*rows, self.blocks, -1))
+            width = math.prod(shape) // self.blocks
+            parts.append(leaf.astype(dtype).reshape(*rows, self.blocks, width))
         return jnp.concatenate(parts, axis=-1)
 
     def unpack(self, packed: Array) -> Carry:
