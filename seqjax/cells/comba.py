@@ -1,5 +1,7 @@
 """Comba: the gated delta rule with feedback of its own strength, and a corrected query."""
 
+from typing import Any
+
 import jax
 
 from seqjax.cells.delta_rule import decays_of_heads, delta_rule_layer
@@ -8,6 +10,7 @@ from seqjax.core.cell import Cell, factory, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.heads import head_width
 from seqjax.core.matrix_step import Access
+from seqjax.core.mixer_block import mixer_block
 from seqjax.core.types import Array, Initializer, Params
 
 
@@ -104,3 +107,34 @@ def comba(
         gate=jax.nn.sigmoid,
         **decays,
     )
+
+
+@factory
+def comba_block(
+    features: int, *, hidden: int | None = None, norm_epsilon: float = 1e-6, **options: Any
+) -> Cell:
+    """One block of a Comba.
+
+        x = x + comba(norm(x))
+        y = x + feed_forward(norm(x))
+
+    Args:
+      features: width of the input and of the output.
+      hidden: of the feed-forward layer, see `sj.feed_forward`.
+      norm_epsilon: of the norms in front of both.
+      **options: further arguments of `sj.comba`, such as `heads`.
+
+    Returns:
+      A cell; `sj.block_stack("comba", 64, layers=6)` is the trunk of a language model.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.comba_block(8, heads=2)
+      >>> sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((5, 8)))[1].shape
+      (5, 8)
+
+    Source: Hu et al. 2025, arXiv:2506.02475.
+    """
+    mixer = comba(features, **options)
+    return mixer_block(mixer, hidden=hidden, norm_epsilon=norm_epsilon)

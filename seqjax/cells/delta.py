@@ -11,11 +11,9 @@ from seqjax.cells.delta_rule import (
     delta_rule_layer,
 )
 from seqjax.core import initializers
-from seqjax.core.blocks import prenorm
 from seqjax.core.cell import Cell, factory, positive_int
 from seqjax.core.heads import head_width
-from seqjax.core.layers import feed_forward
-from seqjax.core.stack import stack
+from seqjax.core.mixer_block import mixer_block
 from seqjax.core.types import Initializer
 
 
@@ -262,8 +260,5 @@ def gated_delta_net_block(
 
     Source: Yang et al. 2024, arXiv:2412.06464.
     """
-    memory = gated_delta_net(features, **options)
-    return stack(
-        time=prenorm(memory, epsilon=norm_epsilon),
-        channel=prenorm(feed_forward(features, hidden=hidden), epsilon=norm_epsilon),
-    )
+    mixer = gated_delta_net(features, **options)
+    return mixer_block(mixer, hidden=hidden, norm_epsilon=norm_epsilon)
