@@ -2,19 +2,12 @@
 
 import builtins
 import gc
-import importlib.metadata
 import os
 from pathlib import Path
 
-# Before JAX starts. Unoptimised code is compiled faster than optimised code saves; so are fusions
-# by the older of two ways, where jaxlib still has it: a third of the time. A program in one piece
-# saves another tenth.
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_backend_optimization_level=0"
-    + " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-    * importlib.metadata.version("jaxlib").startswith("0.10."),
-)
+# Before JAX starts.
+import tests.quick_compiling  # noqa: F401
+
 os.environ.setdefault("SEQJAX_FAST", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 

@@ -197,7 +197,7 @@ def _wait_for_a_moment(
 ) -> str:
     """Waits for a random moment: at the start, between two steps, or as a checkpoint is written."""
     before, until = _last(out), time.monotonic() + 180
-    # Who has not come together with the others yet is not missed: those wait for 5 minutes.
+    # Who has never come is not missed before --join-timeout.
     printed = out.parent / "0" / "out.txt"
     while time.monotonic() < until:
         if _last(out) != before or (attempt % 5 == 0 and "Rank" in printed.read_text()):

@@ -8,7 +8,8 @@ differs by more than 1e-5, or cannot be exported and is not listed in `WITHOUT`.
 
 import sys
 
-import jax
+import tests.quick_compiling  # noqa: F401  isort: skip
+
 import numpy as np
 
 import seqjax as sj
@@ -17,6 +18,7 @@ from seqjax.core.errors import InputError
 from seqjax.export.portable import CarryForm, Entry, Program
 from seqjax.export.program_files import load_onnx, write_onnx
 from tests.attention_cells import CELLS as ATTENTION_CELLS
+from tests.parameters import drawn
 from tests.table import CELLS, IN_FEATURES
 
 WITHOUT = ("conv_lstm", "conv_gru")
@@ -25,7 +27,7 @@ WITHOUT = ("conv_lstm", "conv_gru")
 
 def programs(cell: Cell) -> tuple[CarryForm, tuple[Program, ...]]:
     """Step and prefill of a new cell."""
-    params = cell.init(jax.random.key(0), IN_FEATURES)
+    params = drawn(cell, IN_FEATURES)
     form = CarryForm(cell.initial_carry(params))
 
     def step(arrays):

@@ -7,21 +7,17 @@ compiles seven programs for each cell, too much for the tests, of which
 `tests/engines/test_sequence_parallel.py` runs a handful.
 """
 
-import os
 import sys
 import time
 
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-    " --xla_cpu_parallel_codegen_split_count=1",
-)
+import tests.quick_compiling  # noqa: F401  isort: skip
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import seqjax as sj
+from tests.parameters import drawn
 from tests.table import ANY, IN_FEATURES, LINEAR, MATRIX, TABLE
 
 ROWS, TIME = 2, 16
@@ -60,7 +56,7 @@ def cells():
 
 def case(cell, flags):
     """Parameters, inputs, a carry to start from, and the flags, all at random."""
-    params = cell.init(jax.random.key(0), IN_FEATURES)
+    params = drawn(cell, IN_FEATURES)
     xs = jax.random.normal(jax.random.key(1), (ROWS, TIME, IN_FEATURES), jnp.float64)
     carry = sj.seed_carry(cell.initial_carry(params, (ROWS,)), jax.random.key(2))
     # A state that has seen something.

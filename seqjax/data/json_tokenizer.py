@@ -49,6 +49,7 @@ class JsonTokenizer:
     boundary: int
     stop: int | None = None
     kind = "tokenizer"
+    suppressed = ()
 
     def __post_init__(self):
         for name, token in (("boundary", self.boundary), ("stop", self.stop)):

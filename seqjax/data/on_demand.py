@@ -50,6 +50,8 @@ class OnDemand(Sequence[Encoded]):
     Args:
       encode: makes the example of a number.
       lengths: of all examples.
+      numbers: of all examples, `(examples,)`, by the name of an entry that is a single number.
+      answers: all examples without the entries that a model reads, if they are in memory.
 
     Example:
       >>> import numpy as np
@@ -61,8 +63,15 @@ class OnDemand(Sequence[Encoded]):
       (2, [97, 98, 99])
     """
 
-    def __init__(self, encode: Callable[[int], Encoded], lengths: Lengths):
-        self.encode, self.lengths = encode, lengths
+    def __init__(
+        self,
+        encode: Callable[[int], Encoded],
+        lengths: Lengths,
+        numbers: Mapping[str, np.ndarray] | None = None,
+        answers: Sequence[Encoded] | None = None,
+    ):
+        self.encode, self.lengths, self.numbers = encode, lengths, numbers or {}
+        self.answers = answers
 
     def __len__(self) -> int:
         return len(self.lengths.steps)
@@ -76,6 +85,13 @@ class OnDemand(Sequence[Encoded]):
     def __getitem__(self, index: int | slice) -> Encoded | Sequence[Encoded]:
         numbers = range(len(self))[index]
         return self.encode(numbers) if isinstance(numbers, int) else [*map(self.encode, numbers)]
+
+
+def answers_of(examples: Sequence[Encoded]) -> Sequence[Encoded]:
+    """What scores look at: the examples, which need not be encoded for it if their answers are in
+    memory."""
+    answers = examples.answers if isinstance(examples, OnDemand) else None
+    return examples if answers is None else answers
 
 
 def without(examples: Sequence[Encoded], names: Sequence[str]) -> Sequence[Encoded]:

@@ -48,6 +48,7 @@ class RWKVTokenizer:
     kind = "rwkv"
     boundary = 0
     stop = None
+    suppressed = ()
 
     def __post_init__(self):
         if len({token for token in self.tokens if len(token) == 1}) < 256:

@@ -21,7 +21,16 @@ from seqjax.data.token_arrays import (
     saved_fields,
     smallest_dtype,
 )
-from seqjax.data.vocabulary import BEGIN, BOUNDARY, END, PAD, SPECIAL, SPECIAL_TEXT, UNKNOWN
+from seqjax.data.vocabulary import (
+    BEGIN,
+    BOUNDARY,
+    END,
+    PAD,
+    SPECIAL,
+    SPECIAL_TEXT,
+    SUPPRESSED,
+    UNKNOWN,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +53,7 @@ class SubwordVocabulary:
     kind = "subwords"
     boundary = BOUNDARY
     stop = None
+    suppressed = SUPPRESSED
 
     @classmethod
     def of(cls, texts: Iterable[Text], size: int = 8000) -> "SubwordVocabulary":

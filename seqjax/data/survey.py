@@ -55,9 +55,14 @@ class Survey:
     def add(self, example: Example) -> None:
         """Counts an example."""
         self.count += 1
+        self._add_target(example.target)
+        about = example.stored and example.stored.about
+        if about:
+            self._add_shape(about.shape, about.length)
+            self._compare(about.digest.encode(), repr(example.target), example.where)
+            return
         inputs = example.inputs
         self._add_inputs(inputs)
-        self._add_target(example.target)
         content = inputs.tobytes() if isinstance(inputs, np.ndarray) else repr(inputs).encode()
         sample = _short(inputs) if isinstance(inputs, str) else example.where
         key = hashlib.blake2b(content, digest_size=12).digest()
@@ -87,19 +92,26 @@ class Survey:
             self._seen[key] = target
 
     def _add_inputs(self, inputs: Any) -> None:
-        if isinstance(inputs, str):
-            self.unit = "characters"
-        elif not isinstance(inputs, np.ndarray):
-            self.unit = "tokens"
-        elif inputs.ndim in (1, 3):
-            self.unit = "numbers"
-            self.shapes[inputs.shape] += 1
+        if isinstance(inputs, np.ndarray):
+            self._add_shape(inputs.shape, len(inputs))
+            if inputs.ndim not in (1, 3):
+                self._add_values(inputs.reshape(-1, inputs.shape[-1]))
             return
-        else:
-            self.unit = "steps" if inputs.ndim == 2 else "frames"
-            self.shapes[inputs.shape[1:]] += 1
-            self._add_values(inputs.reshape(-1, inputs.shape[-1]))
+        self.unit = "characters" if isinstance(inputs, str) else "tokens"
         self.lengths.append(len(inputs))
+
+    def _add_shape(self, shape: tuple[int, ...] | None, length: int) -> None:
+        if shape is None:
+            self.unit = "characters"
+            self.lengths.append(length)
+            return
+        if len(shape) in (1, 3):
+            self.unit = "numbers"
+            self.shapes[shape] += 1
+            return
+        self.unit = "steps" if len(shape) == 2 else "frames"
+        self.shapes[shape[1:]] += 1
+        self.lengths.append(length)
 
     def _add_values(self, values: np.ndarray) -> None:
         known = ~np.isnan(values)

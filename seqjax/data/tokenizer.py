@@ -35,6 +35,11 @@ class Tokenizer(Protocol):
         """The token that ends a document; None if it is the boundary of the next."""
         ...
 
+    @property
+    def suppressed(self) -> tuple[int, ...]:
+        """Tokens that stand for no text, which a model never writes, such as the unknown one."""
+        ...
+
     def __len__(self) -> int: ...
 
     @property

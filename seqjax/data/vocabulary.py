@@ -30,6 +30,10 @@ SPECIAL = 4
 BOUNDARY = BEGIN
 """The token before every document of a corpus, at which the state is reset."""
 
+SUPPRESSED = (PAD, UNKNOWN, END)
+"""Special tokens that a language model never writes: no corpus has them as text, and a share of the
+probability is theirs all the same."""
+
 WORD = re.compile(r"\w+|[^\w\s]")
 
 
@@ -71,6 +75,7 @@ class Vocabulary:
     tokens: tuple[str, ...] = ()
     boundary = BOUNDARY
     stop = None
+    suppressed = SUPPRESSED
 
     @classmethod
     def of(

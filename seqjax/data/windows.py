@@ -143,7 +143,12 @@ def location_and_scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     count = np.maximum(known.sum(0), 1)
     location = np.where(known, values, 0).sum(0) / count
     scale = np.sqrt(np.where(known, np.square(values - location), 0).sum(0) / count)
-    return location, np.where(scale > ROUNDING * np.abs(location), scale, 1.0)
+    return location, varying(location, scale)
+
+
+def varying(location: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """The standard deviations of channels with these means, 1 for what never varies."""
+    return np.where(scale > ROUNDING * np.abs(location), scale, 1.0)
 
 
 def seasonal_naive(history: np.ndarray, horizon: int, season: int) -> np.ndarray:

@@ -97,6 +97,7 @@ def generate(
     length: int,
     boundary: int,
     stop: int | None = None,
+    suppressed: tuple[int, ...] = (),
     begin: bool = True,
     temperature: float = 1.0,
     top_k: int | None = None,
@@ -112,6 +113,7 @@ def generate(
       length: number of tokens to sample.
       boundary: the token at which a document begins; the state is reset at it.
       stop: the token that ends a document, if that is another; a boundary comes in its place.
+      suppressed: tokens that are not written, see `seqjax.data.tokenizer.Tokenizer`.
       begin: whether to put a boundary before the prompt.
       temperature: see `sample`.
       top_k: see `sample`; None is no restriction.
@@ -143,13 +145,16 @@ def generate(
     token = jnp.int32(tokens[-1])
     for start in range(0, length, PIECE):
         key, piece_key = jax.random.split(key)
-        carry, token, drawn = _draw(model, carry, token, piece_key, options, boundary, stop)
+        carry, token, drawn = _draw(
+            model, carry, token, piece_key, options, boundary, stop, suppressed
+        )
         yield np.asarray(drawn)[: length - start]
 
 
-@partial(jax.jit, static_argnames=("boundary", "stop"))
-def _draw(model, carry, token, key, options, boundary, stop):
+@partial(jax.jit, static_argnames=("boundary", "stop", "suppressed"))
+def _draw(model, carry, token, key, options, boundary, stop, suppressed):
     initial = model.initial_carry()
+    never = np.array(suppressed, np.int32)
 
     def step(state, step_key):
         carry, token = state
@@ -157,7 +162,7 @@ def _draw(model, carry, token, key, options, boundary, stop):
             lambda start, now: jnp.where(token == boundary, start, now), initial, carry
         )
         carry, logits = model.step(carry, token)
-        token = sample(step_key, logits, *options)
+        token = sample(step_key, logits.at[..., never].set(-jnp.inf), *options)
         token = token if stop is None else jnp.where(token == stop, boundary, token)
         return (carry, token), token
 

@@ -8,6 +8,7 @@ import jax.flatten_util
 import jax.numpy as jnp
 
 from seqjax.core.cell import Cell
+from seqjax.core.double_precision import double_precision
 from seqjax.core.trees import cast, floats, put_floats
 from seqjax.core.types import Array, Carry, Inputs, Params, PRNGKeyArray, PyTree
 from seqjax.engines.methods import Method
@@ -45,7 +46,8 @@ def check_gradient(
         (loss(p + h u) - loss(p - h u)) / 2 h     beside    u . gradient
 
     Args:
-      cell, params, xs, carry: as for `sj.scan`; computed in float64 whatever their dtype.
+      cell, params, xs, carry: as for `sj.scan`; computed in float64 whatever their dtype, which a
+        TPU leaves to the CPU of its host.
       key: for the directions and, without a loss, its weights.
       loss: `(carry, ys) -> scalar`; by default a random weighted sum of the outputs.
       directions: number of random directions in the space of parameters, inputs and first carry.
@@ -64,7 +66,8 @@ def check_gradient(
       >>> found.finite_differences < 1e-8 and found.plain < 1e-12
       True
     """
-    with jax.enable_x64(True):
+    with double_precision() as place:
+        params, xs, carry, key = place((params, xs, carry, key))
         params, xs = cast((params, xs), jnp.float64)
         if carry is None:
             carry = cell.initial_carry(params, shape_of_batch(cell, xs)[0])

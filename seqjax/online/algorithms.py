@@ -1,13 +1,13 @@
 """RTRL, SnAp and e-prop: which derivatives of a step make the influence, and how much is kept."""
 
 from seqjax.core.cell import Cell, positive_int
-from seqjax.core.stack import expect_cell
 from seqjax.online.cut_step import cut_step
+from seqjax.online.expectations import expect_causal, expect_limit
 from seqjax.online.learner import Learner
 from seqjax.online.sparse_influence import LIMIT, sparse_learner
 
 
-def rtrl(cell: Cell, *, layerwise: bool = False, limit: int = LIMIT) -> Learner:
+def rtrl(cell: Cell, *, layerwise: bool = False, limit: float = LIMIT) -> Learner:
     """Real-time recurrent learning: the exact gradient, forward in time.
 
         P_t = J_t P_{t-1} + I_t
@@ -33,8 +33,8 @@ def rtrl(cell: Cell, *, layerwise: bool = False, limit: int = LIMIT) -> Learner:
       A `Learner`.
 
     Raises:
-      ValueError: from `init`, if the influence would be larger than `limit`, or the state is
-        complex.
+      ValueError: if the cell is not causal, or `limit` no positive number; from `init`, if the
+        influence would be larger than `limit`, or the state is complex.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -50,13 +50,14 @@ def rtrl(cell: Cell, *, layerwise: bool = False, limit: int = LIMIT) -> Learner:
     Source: Williams and Zipser 1989 (Neural Computation 1); diagonal cells: Mozer 1989 (Complex
     Systems 3), Zucchet et al. 2023, arXiv:2305.15947.
     """
-    expect_cell("rtrl", cell)
+    expect_causal("rtrl", cell)
+    expect_limit("rtrl", limit)
     call = f"rtrl({cell}{', layerwise=True' * layerwise})"
     step = cut_step(cell, inputs=True) if layerwise else cell.step
     return sparse_learner(cell, step, cell.step, None, limit, call)
 
 
-def snap(cell: Cell, steps: int = 1, *, layerwise: bool = False, limit: int = LIMIT) -> Learner:
+def snap(cell: Cell, steps: int = 1, *, layerwise: bool = False, limit: float = LIMIT) -> Learner:
     """Sparse n-step approximation of RTRL: parameters move what they reach in n steps.
 
         P_t = M * (J_t P_{t-1} + I_t)
@@ -91,14 +92,15 @@ def snap(cell: Cell, steps: int = 1, *, layerwise: bool = False, limit: int = LI
 
     Source: Menick et al. 2020, arXiv:2006.07232.
     """
-    expect_cell("snap", cell)
+    expect_causal("snap", cell)
+    expect_limit("snap", limit)
     steps = positive_int("snap", "steps", steps)
     call = f"snap({cell}, {steps}{', layerwise=True' * layerwise})"
     step = cut_step(cell, inputs=True) if layerwise else cell.step
     return sparse_learner(cell, step, cell.step, steps, limit, call)
 
 
-def eprop(cell: Cell, *, layerwise: bool = True, limit: int = LIMIT) -> Learner:
+def eprop(cell: Cell, *, layerwise: bool = True, limit: float = LIMIT) -> Learner:
     """Eligibility propagation: RTRL along the paths by which a unit remembers itself.
 
         P_t = D_t P_{t-1} + I_t
@@ -138,7 +140,8 @@ def eprop(cell: Cell, *, layerwise: bool = True, limit: int = LIMIT) -> Learner:
 
     Source: Bellec et al. 2020 (Nature Communications 11), doi:10.1038/s41467-020-17236-y.
     """
-    expect_cell("eprop", cell)
+    expect_causal("eprop", cell)
+    expect_limit("eprop", limit)
     call = f"eprop({cell}{', layerwise=False' * (not layerwise)})"
     step = cut_step(cell, inputs=layerwise, products=True)
     return sparse_learner(cell, step, cut_step(cell, products=True), None, limit, call)

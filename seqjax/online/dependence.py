@@ -18,6 +18,7 @@ from jax.extend.core import Literal
 
 from seqjax.core.trees import is_float
 from seqjax.core.types import Array
+from seqjax.online.transition import one_row
 
 _CARRY_NAN = {
     "add", "add_any", "sub", "neg", "mul", "div", "dot_general", "conv_general_dilated",
@@ -37,17 +38,18 @@ ROWS = 64
 def dependence(function: Callable[..., Array], *args: Any) -> list[np.ndarray]:
     """The entries of a Jacobian that may differ from zero.
 
+    One program finds them, compiled and run at once, also where another program is traced.
+
     Args:
       function: from lists of floating-point arrays to a vector `(n,)`.
-      *args: any values; the pattern holds for all.
+      *args: shapes and dtypes of these arrays; the pattern holds for any values.
 
     Returns:
       For every array of the arguments `(n, size)` bool.
     """
 
-    @jax.jit
-    def run(args: tuple) -> list[Array]:
-        after, pull = jax.vjp(function, *args)
+    def run() -> list[Array]:
+        after, pull = jax.vjp(function, *one_row(args))
         program = jax.make_jaxpr(pull)(after)
         consts = [_finite(const) for const in program.consts]
 
@@ -58,7 +60,9 @@ def dependence(function: Callable[..., Array], *args: Any) -> list[np.ndarray]:
         seeds = jnp.where(jnp.eye(after.size, dtype=bool), jnp.nan, jnp.zeros((), after.dtype))
         return jax.lax.map(row, seeds, batch_size=min(ROWS, max(1, after.size)))
 
-    return [np.asarray(leaf) for leaf in run(args)]
+    # Also where a user looks at steps one by one, without compiling.
+    with jax.disable_jit(False):
+        return [np.asarray(leaf) for leaf in jax.jit(run).lower().compile()()]
 
 
 def _finite(const: Any) -> Any:

@@ -14,6 +14,7 @@ from seqjax.core.noise import with_keys_of
 from seqjax.core.trees import floats, put_floats
 from seqjax.core.types import Array, Carry, Params, PyTree
 from seqjax.engines.boundaries import Boundaries
+from seqjax.online.expectations import expect_cotangent, expect_flags, expect_influence
 from seqjax.online.transition import expect_real_state, vector, wide_dtype
 
 Influence = PyTree
@@ -42,6 +43,7 @@ class Learner:
       observed: the step through which the loss of a step is differentiated, by default that of the
         cell.
       call: how the learner prints.
+      draws: whether `make` needs a key.
     """
 
     cell: Cell
@@ -51,6 +53,7 @@ class Learner:
     pull: Callable[[Params, Influence, Array], list[Array]]
     observed: StepFn
     call: str
+    draws: bool = False
 
     def init(self, params: Params, x: PyTree, key: Any = None) -> Influence:
         """The influence of the initial carry: zeros, unless that is learned.
@@ -60,6 +63,8 @@ class Learner:
           x: the input of one step `(*batch, ...)`; only its shape counts.
           key: for `uoro`, and only for it.
         """
+        if key is not None and not self.draws:
+            raise ValueError(f"{self}: expected no `key`, as it draws no numbers.")
         expect_real_state(self.call, self.cell.initial_carry(params, ()))
         return self.make(params, x, key)
 
@@ -85,6 +90,9 @@ class Learner:
         Returns:
           `(carry, influence, y)`.
         """
+        for name, value in (("mask", mask), ("reset", reset)):
+            expect_flags(self, name, value, batch_of(self.cell, x))
+        expect_influence(self, params, x, influence)
         flags, x = Boundaries(mask, reset), without_masked(x, mask)
         start, before = self.begun(params, carry, influence, flags)
         new, y = self.cell.step(params, start, x)
@@ -103,6 +111,7 @@ class Learner:
         Returns:
           A tree like the parameters; zeros for leaves that cannot be differentiated.
         """
+        expect_cotangent(self, self.cell.initial_carry(params, ()), cotangent)
         found = self.pull(params, influence, self.cotangents(params, cotangent))
         zeros = jax.tree.map(jnp.zeros_like, params)
         like = zip(found, floats(params), strict=True)

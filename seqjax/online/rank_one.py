@@ -9,10 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from seqjax.core.cell import Cell
-from seqjax.core.keys import batchable
-from seqjax.core.stack import expect_cell
 from seqjax.core.trees import floats
 from seqjax.core.types import Array, BatchKeys, Carry, Params, PyTree
+from seqjax.online.expectations import expect_causal, keys_of
 from seqjax.online.learner import Learner, batch_of, over_rows
 from seqjax.online.transition import (
     initial_state,
@@ -59,7 +58,8 @@ def uoro(cell: Cell) -> Learner:
       A `Learner`, whose `init` takes a key: one, or `(*batch,)` of them.
 
     Raises:
-      ValueError: from `init` without a key, or if the state is complex.
+      ValueError: if the cell is not causal; from `init` without a key, or if the state is
+        complex.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -72,15 +72,15 @@ def uoro(cell: Cell) -> Learner:
 
     Source: Tallec and Ollivier 2017, arXiv:1702.05043.
     """
-    expect_cell("uoro", cell)
+    expect_causal("uoro", cell)
     return _learner(cell)
 
 
 @functools.lru_cache(maxsize=256)
 def _learner(cell: Cell) -> Learner:
     """One for each cell, so that nothing is compiled twice."""
-    own = _RankOne(cell)
-    return Learner(cell, own.make, own.fresh, own.advance, own.pull, cell.step, f"uoro({cell})")
+    own, call = _RankOne(cell), f"uoro({cell})"
+    return Learner(cell, own.make, own.fresh, own.advance, own.pull, cell.step, call, draws=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,13 +90,8 @@ class _RankOne:
     cell: Cell
 
     def make(self, params: Params, x: PyTree, key: Any) -> RankOne:
-        if key is None:
-            raise ValueError(
-                f"uoro({self.cell}): expected a `key` for its random signs, got None. Pass "
-                "jax.random.key(0), or one key for each sequence."
-            )
-        batch, key = batch_of(self.cell, x), batchable(key)
-        keys = key if key.shape == batch and batch else jax.random.split(key, batch)
+        batch = batch_of(self.cell, x)
+        keys = keys_of(f"uoro({self.cell})", key, batch)
         carry = self.cell.initial_carry(params, ())
         dtype = wide_dtype(carry)
         sizes = (sum(leaf.size for leaf in floats(tree)) for tree in (carry, params))

@@ -12,8 +12,16 @@ from seqjax.core.steps import time_major
 from seqjax.core.trees import floats, put_floats, widen
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
 from seqjax.engines.boundaries import Boundaries
+from seqjax.engines.placement import all_varying, place_rows
 from seqjax.engines.request import checked
+from seqjax.online.expectations import (
+    expect_influence,
+    expect_learner,
+    expect_terms,
+    loss_function,
+)
 from seqjax.online.learner import Influence, Learner, batch_of, without_masked
+from seqjax.online.rows_on_devices import rows_apart
 
 Loss = Callable[[PyTree, PyTree], Array]
 """`(y, target) -> (*batch,)`: the loss of one step of each sequence."""
@@ -63,7 +71,8 @@ def sequence_gradient(
       params: of its cell.
       xs: `(*batch, time, inputs)`, as for `sj.scan`.
       targets: a tree of arrays `(*batch, time, ...)`.
-      loss: `(y, target) -> (*batch,)` of one step.
+      loss: `(y, target) -> (*batch,)` of one step. Calls with one and the same function are
+        compiled once.
       carry, influence: before the first step, both or neither; by default the initial ones.
       lengths, mask, resets: as for `sj.scan`. Masked steps have no loss.
       key: for the influence of `uoro`, where there is none yet.
@@ -72,8 +81,9 @@ def sequence_gradient(
       A `SequenceGradient`.
 
     Raises:
-      TypeError, ValueError: as `sj.scan`, and if only one of carry and influence is given, or the
-        loss is not one number for each sequence.
+      TypeError, ValueError: as `sj.scan`; if only one of carry and influence is given, or the
+        influence is of another learner or batch; if the loss is not one floating-point number for
+        each sequence.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -91,19 +101,13 @@ def sequence_gradient(
 
     Source: Williams and Zipser 1989 (Neural Computation 1).
     """
+    expect_learner("sequence_gradient", learner)
+    loss = loss_function(learner, loss)
     stream = opened_stream(
-        learner,
-        params,
-        xs,
-        targets,
-        carry,
-        influence,
-        key,
-        lengths=lengths,
-        mask=mask,
-        resets=resets,
-    )
-    return run_steps(learner, params, loss, stream.carry, stream.influence, stream.steps)
+        learner, params, xs, targets, carry, influence, key,
+        lengths=lengths, mask=mask, resets=resets,
+    )  # fmt: skip
+    return _compiled_steps(learner, params, loss, stream.carry, stream.influence, stream.steps)
 
 
 class Stream(NamedTuple):
@@ -147,10 +151,14 @@ def opened_stream(
             f"{learner}: expected `targets` with the batch and time dimensions of xs, "
             f"{(*batch, time)}; got {jax.tree.map(jnp.shape, targets)}."
         )
+    # Only the shape counts, and there may be no first step.
+    first = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), steps[0])
     if influence is None:
-        first = jax.tree.map(lambda leaf: leaf[0], steps[0])
         carry = jax.tree.map(jnp.asarray, cell.initial_carry(params, batch))
         influence = learner.init(params, first, key)
+    else:
+        expect_influence(learner, params, first, influence)
+    carry, influence = place_rows((carry, influence), steps[0], len(batch))
     return Stream(carry, influence, steps)
 
 
@@ -163,15 +171,27 @@ def run_steps(
     steps: tuple,
 ) -> SequenceGradient:
     """`sequence_gradient` of steps that are opened already."""
+    run = rows_apart(partial(_run, learner, loss), learner.cell, SequenceGradient)
+    return run(params, carry, influence, steps)
+
+
+def _run(
+    learner: Learner, loss: Loss, params: Params, carry: Carry, influence: Influence, steps: tuple
+) -> tuple[Array, Params, Carry, Influence]:
+    """What one device makes of the rows that it has."""
     wide = [jnp.zeros_like(widen(leaf)) for leaf in floats(params)]
     # Without parameters it is the inputs that say in which dtype the loss is.
     total = jnp.zeros((), jnp.result_type(jnp.float32, *wide, *floats(steps[0])))
     body = partial(_step, learner, params, loss)
-    start = carry, influence, total, wide
+    start = all_varying(((carry, influence, total, wide), steps))[0]
     (carry, influence, total, found), _ = jax.lax.scan(body, start, steps)
     found = [leaf.astype(own.dtype) for leaf, own in zip(found, floats(params), strict=True)]
     gradient = put_floats(jax.tree.map(jnp.zeros_like, params), found)
-    return SequenceGradient(total, gradient, carry, influence)
+    return total, gradient, carry, influence
+
+
+_compiled_steps = jax.jit(run_steps, static_argnames=("learner", "loss"))
+"""It keeps the function `loss` alive."""
 
 
 def _step(
@@ -187,12 +207,7 @@ def _step(
         own, at = put_floats(params, weights), put_floats(start, numbers)
         new, y = learner.observed(own, at, x)
         terms = loss(y, target)
-        batch = batch_of(learner.cell, x)
-        if jnp.shape(terms) != batch:
-            raise ValueError(
-                f"{learner}: `loss` must return one number for each sequence, {batch}; it returned "
-                f"{jnp.shape(terms)}."
-            )
+        expect_terms(learner, terms, batch_of(learner.cell, x))
         terms = terms if valid is None else select(valid, terms, jnp.zeros_like(terms))
         return terms.sum().astype(total.dtype), new
 

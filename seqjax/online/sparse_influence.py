@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from seqjax.core.cell import Cell, StepFn
 from seqjax.core.trees import floats
 from seqjax.core.types import Array, Carry, Params, PyTree
+from seqjax.online.expectations import InfluenceSizeError
 from seqjax.online.learner import Learner, batch_of, over_rows
 from seqjax.online.sparsity import Sparsity, sparsity_of
 from seqjax.online.transition import (
@@ -44,7 +45,7 @@ class SparseInfluence:
 
 @functools.lru_cache(maxsize=256)
 def sparse_learner(
-    cell: Cell, step: StepFn, observed: StepFn, steps: int | None, limit: int, call: str
+    cell: Cell, step: StepFn, observed: StepFn, steps: int | None, limit: float, call: str
 ) -> Learner:
     """The learner of a step, whose Jacobians make the influence, and of a pattern.
 
@@ -61,16 +62,15 @@ class _Sparse:
     cell: Cell
     step: StepFn
     steps: int | None
-    limit: int
+    limit: float
     call: str
 
     def make(self, params: Params, x: PyTree, key: Any) -> SparseInfluence:
-        if key is not None:
-            raise ValueError(f"{self.call}: expected no `key`, as it draws no numbers.")
         batch = batch_of(self.cell, x)
         carry = jax.eval_shape(lambda params: self.cell.initial_carry(params, ()), params)
         row = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf)[len(batch) :], leaf.dtype), x
+            lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf)[len(batch) :], jnp.result_type(leaf)),
+            x,
         )
         pattern = sparsity_of(self.cell, self.step, params, carry, row, self.steps)
         dtype = wide_dtype(carry)
@@ -87,13 +87,8 @@ class _Sparse:
             return
         weights = sum(leaf.size for leaf in floats(params))
         state = sum(leaf.size for leaf in floats(carry))
-        raise ValueError(
-            f"{self.call}: expected an influence of at most {self.limit / 1e9:.2g} GB; that of "
-            f"{weights:,} parameters on a state of {state:,} numbers has {pattern.size:,} "
-            f"numbers, {size / 1e9:.2g} GB for a sequence and {size * rows / 1e9:.2g} GB for the "
-            f"batch of {rows}. Use snap(cell, 1), eprop or uoro, a cell that is linear in its "
-            "state, a smaller one or fewer sequences; or raise `limit`, now "
-            f"{self.limit:,} bytes."
+        raise InfluenceSizeError(
+            self.call, limit=self.limit, weights=weights, state=state, size=size, rows=rows
         )
 
     def fresh(self, params: Params, influence: SparseInfluence) -> SparseInfluence:

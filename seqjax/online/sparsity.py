@@ -40,7 +40,7 @@ class Sparsity:
     """Where an influence is not zero; equal if made for the same.
 
     Attributes:
-      made_for: the cell, the step and the shapes.
+      made_for: the cell, the step, how far it reaches, and the shapes of all that goes in.
       which: the floating-point leaves of the parameters that influence the state at all.
       bundles: the groups of parameters, of all those in these leaves.
       place: for each of these parameters where it is in the bundles, one after the other; one
@@ -87,21 +87,25 @@ def sparsity_of(
 
 @functools.lru_cache(maxsize=128)
 def _sparsity_of(cell: Cell, step: StepFn, leaves: tuple, tree: Any, steps: int | None) -> Sparsity:
-    made_for = cell, step, leaves, tree, steps
+    # Not the dtypes: no number more or less depends on a parameter in another precision.
+    shapes = tuple((shape, jnp.issubdtype(dtype, jnp.inexact)) for shape, dtype in leaves)
+    made_for = cell, step, steps, shapes, tree
     like = [jax.ShapeDtypeStruct(*leaf) for leaf in leaves]
-    # Known while a program that uses it is traced.
-    with jax.ensure_compile_time_eval():
-        params, carry, x = one_row(jax.tree.unflatten(tree, like))
-        every = range(len(floats(params)))
-        move = state_after(step, params, every, carry, x)
-        first = initial_state(cell.initial_carry, params, every)
-        dtype = jnp.result_type(float)
-        weights, numbers = floats(params), floats(carry)
-        n = sum(leaf.size for leaf in numbers)
-        if not n or not weights:
-            return Sparsity(made_for, (), (), np.zeros(0, int), np.full(n, -1), True, False)
-        found = dependence(lambda *args: vector(move(*args), dtype), weights, numbers)
-        begun = dependence(lambda weights: vector(first(weights), dtype), weights)
+    params, carry, x = jax.tree.unflatten(tree, like)
+    weights, numbers = floats(params), floats(carry)
+    every, dtype = range(len(weights)), jnp.result_type(float)
+    n = sum(leaf.size for leaf in numbers)
+    if not n or not weights:
+        return Sparsity(made_for, (), (), np.zeros(0, int), np.full(n, -1), True, False)
+
+    def moved(weights: list[Array], numbers: list[Array]) -> Array:
+        move = state_after(step, one_row(params), every, one_row(carry), one_row(x))
+        return vector(move(weights, numbers), dtype)
+
+    def started(weights: list[Array]) -> Array:
+        return vector(initial_state(cell.initial_carry, one_row(params), every)(weights), dtype)
+
+    found, begun = dependence(moved, weights, numbers), dependence(started, weights)
     direct = [now | start for now, start in zip(found, begun, strict=False)]
     if not any(map(np.any, direct)):
         return Sparsity(made_for, (), (), np.zeros(0, int), np.full(n, -1), True, False)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax.core.cell import Cell
+from seqjax.core.double_precision import double_precision
 from seqjax.core.trees import is_float
 from seqjax.core.types import Inputs, Params, PRNGKeyArray
 from seqjax.engines.methods import Method
@@ -38,7 +39,7 @@ def check_cell(
     thorough: bool = True,
     seed: int = 0,
 ) -> None:
-    """Checks the laws of the contract on a cell, in float64.
+    """Checks the laws of the contract on a cell, in float64, which a TPU leaves to its host's CPU.
 
     The reference is a Python loop over `cell.step`, with its gradient accumulated by hand
     from the gradient of single steps; masked steps are skipped, not computed. The laws:
@@ -80,8 +81,8 @@ def check_cell(
       >>> from seqjax.testing import check_cell
       >>> check_cell(sj.minimal_gated(3), in_features=2)
     """
-    with jax.enable_x64(True):
-        case = make_case(cell, in_features, inputs, seed, params)
+    with double_precision() as place:
+        case = make_case(cell, in_features, inputs, seed, place(params))
         _check_step(case)
         weights = make_weights(case)
         reference = Reference(case)

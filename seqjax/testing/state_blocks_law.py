@@ -4,6 +4,7 @@ import jax
 import numpy as np
 
 from seqjax.core.cell import Cell
+from seqjax.core.double_precision import double_precision
 from seqjax.core.recurrence import Recurrence
 from seqjax.core.types import Inputs, Params
 from seqjax.engines.state_blocks import StateBlocks
@@ -48,8 +49,8 @@ number 0 of block 1.
     """
     if blocks is None:
         blocks = cell.structure.state_blocks if isinstance(cell.structure, Recurrence) else 1
-    with jax.enable_x64(True):
-        case = make_case(cell, in_features, inputs, seed, params)
+    with double_precision() as place:
+        case = make_case(cell, in_features, inputs, seed, place(params))
         one = lambda leaf: leaf[0]  # noqa: E731
         carry, x = jax.tree.map(one, case.carry), jax.tree.map(lambda leaf: leaf[0, 0], case.xs)
         layout = StateBlocks.of(f"check_state_blocks({cell})", carry, 0, blocks)

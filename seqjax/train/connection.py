@@ -3,10 +3,6 @@
 import atexit
 import dataclasses
 import os
-import socket
-import sys
-import threading
-import time
 from typing import Any
 
 import jax
@@ -16,11 +12,8 @@ from jax._src.clusters import ClusterEnv
 from seqjax.core.errors import InputError
 from seqjax.train.bounds import NonNegativeInt, PositiveInt, check_bounds
 from seqjax.train.coordinator import HEARTBEAT, start_coordinator
-from seqjax.train.lost_processes import ENDED_WITH_OTHERS, Watch
-
-CONNECTION, VANISHED = 300, 10
-"""Seconds in which all processes must have started, and for which process 0, once found, may not
-answer."""
+from seqjax.train.joining import join
+from seqjax.train.lost_processes import Watch
 
 watches: list[Watch] = []
 """The watch over the other processes, if there are any."""
@@ -39,6 +32,8 @@ class ProcessesConfig:
     """Number of processes; without --process, all of them are started on this machine."""
     process: NonNegativeInt | None = None
     """Number of this process, from 0."""
+    join_timeout: PositiveInt = 300
+    """Seconds in which all processes must have started."""
     restarts: NonNegativeInt = 0
     """Continue training at most this often after a process has ended or hangs."""
 
@@ -85,26 +80,23 @@ def connect(config: ProcessesConfig) -> None:
     if not config.distributed or is_connected():
         return
     coordinator, processes, process = _found(config)
-    bind, end_service = os.environ.get("JAX_COORDINATOR_BIND_ADDRESS"), lambda: None
-    if process == 0 and bind is None:
-        end_service = start_coordinator(int(coordinator.rpartition(":")[2]), processes)
-        # The service that JAX starts in this process has nothing to do.
-        bind = "127.0.0.1:0"
+    end_service = lambda: None  # noqa: E731
+    if process == 0:
+        own = os.environ.get("JAX_COORDINATOR_BIND_ADDRESS", coordinator)
+        port = int(own.rpartition(":")[2])
+        end_service = start_coordinator(port, processes, config.join_timeout)
+    joined = join(coordinator, processes, process, config.join_timeout)
     # Its handler of SIGTERM would replace ours.
     jax.config.update("jax_enable_preemption_service", False)
-    together = threading.Event()
-    threading.Thread(target=_wait_for_others, args=(together,), daemon=True).start()
-    try:
-        jax.distributed.initialize(
-            coordinator,
-            processes,
-            process,
-            initialization_timeout=2 * CONNECTION,
-            heartbeat_timeout_seconds=HEARTBEAT,
-            coordinator_bind_address=bind,
-        )
-    finally:
-        together.set()
+    jax.distributed.initialize(
+        coordinator,
+        processes,
+        process,
+        heartbeat_timeout_seconds=HEARTBEAT,
+        # The service that JAX starts in process 0 has nothing to do.
+        coordinator_bind_address="127.0.0.1:0" if process == 0 else None,
+    )
+    joined()
     watch = Watch(client(), process_number())
     watches.append(watch)
 
@@ -123,7 +115,7 @@ def _found(config: ProcessesConfig) -> tuple[str, int, int]:
     if None in given:
         address = config.coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
         given = ClusterEnv.auto_detect_unset_distributed_params(
-            address, config.processes, config.process, None, None, CONNECTION
+            address, config.processes, config.process, None, None, config.join_timeout
         )[:3]
     coordinator, processes, process = given
     if coordinator is None or processes is None or process is None:
@@ -152,35 +144,3 @@ def process_number() -> int:
 def process_count() -> int:
     """How many processes there are; needs no device."""
     return distributed.global_state.num_processes
-
-
-def _wait_for_others(together: threading.Event) -> None:
-    """Ends this process if the others do not come: JAX would abort it, without a word of use."""
-    start = time.monotonic()
-    last = None
-    while not together.wait(2.0):
-        now = time.monotonic()
-        address = distributed.global_state.coordinator_address or ""
-        problem = _no_answer(address)
-        last = now if problem is None else last
-        if now - start < CONNECTION and (last is None or now - last < VANISHED):
-            continue
-        if problem is None:
-            why = f"process 0 answers at {address}, but not all of the others have started"
-        else:
-            why = f"process 0 does not answer at {address} ({problem})"
-        text = f"error: --distributed: after {now - start:.0f} seconds {why}."
-        print(text, file=sys.stderr, flush=True)
-        os._exit(ENDED_WITH_OTHERS)
-
-
-def _no_answer(address: str) -> OSError | None:
-    host, _, port = address.rpartition(":")
-    if not port.isdigit():
-        # It is still being looked for.
-        return OSError("its address is not known")
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except OSError as error:
-        return error
-    return None

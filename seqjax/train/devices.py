@@ -88,6 +88,13 @@ def make_mesh(batch: int, devices: int | None, *, time: int = 1, model: int = 1)
     return jax.make_mesh(tuple(sizes.values()), tuple(sizes), axis_types=kinds, devices=chosen)
 
 
+def own_mesh(batch: int) -> Mesh:
+    """A mesh over devices of this process alone, as many as share a batch."""
+    own = jax.local_devices()
+    count = next(n for n in range(len(own), 0, -1) if batch % n == 0)
+    return jax.make_mesh((count,), (AXIS,), axis_types=(AxisType.Auto,), devices=own[:count])
+
+
 def multiple_of_processes(batch: int) -> int:
     """The batch, made larger where that is needed for all processes to take the same share."""
     processes = jax.process_count()

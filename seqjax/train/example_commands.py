@@ -3,8 +3,8 @@
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,20 +14,26 @@ from jax.sharding import NamedSharding
 
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
-from seqjax.data.formats import find_format
+from seqjax.data.formats import Writer, find_format
 from seqjax.data.formats.regular_series import GridReport, on_grid
+from seqjax.data.on_demand import answers_of
 from seqjax.data.padding import Encoded
 from seqjax.train.commands import EvaluateConfig, Log, PredictConfig, Report, TaskCommands
-from seqjax.train.devices import make_mesh, multiple_of_processes, put_whole
-from seqjax.train.example_task import ExampleTask, as_in_training, encode_all
+from seqjax.train.connection import process_count
+from seqjax.train.devices import make_mesh, multiple_of_processes, own_mesh, put_whole
+from seqjax.train.example_task import ExampleTask, as_in_training
 from seqjax.train.example_training import prepare
 from seqjax.train.predictor import Predictor, lengths_of
-from seqjax.train.processes import from_first, is_first
+from seqjax.train.processes import from_first, is_first, together
 from seqjax.train.run_folder import SavedRun, load_model
+from seqjax.train.shares import in_shares
 from seqjax.train.unknown_tokens import UnknownTokens
 
 PREDICTED_BATCH = 256
 """Sequences of a batch in prediction."""
+
+WINDOW = 16
+"""Batches of examples in prediction that are looked at together, at least."""
 
 EVALUATED_LENGTHS = 4
 """At most this many lengths of batches are compiled in evaluation."""
@@ -77,8 +83,7 @@ def evaluate(
     start = time.perf_counter()
     outputs = list(predictor(placed, encoded))
     rate = len(encoded) / (time.perf_counter() - start)
-    # Only there are all examples encoded.
-    scores = from_first(lambda: task.scores(encoded, outputs))
+    scores = from_first(lambda: task.scores(answers_of(encoded), outputs))
     return Report(
         scores,
         f"{len(encoded):,} examples of {where}",
@@ -120,19 +125,35 @@ def predict(task_type: type[ExampleTask], run: SavedRun, config: PredictConfig, 
     for line in description.lines():
         log(line)
     malformed = Malformed(config.skip_malformed)
-    examples = file_format.read(source, fields, malformed)
+    examples = file_format.index(source, fields, malformed)
     report = GridReport(fields.time or "")
     if fields.time is not None:
         examples = on_grid(examples, fields, malformed, report)
-    count, unknown = 0, UnknownTokens(task.input_vocabulary)
-    writing = file_format.writer(target, source, fields) if is_first() else nullcontext()
-    with writing as writer:
-        for example, prediction in _predictions(task, run, model, examples, malformed, unknown):
-            if not config.probability:
-                prediction.pop("probability", None)
-            if writer is not None:
-                task.write(writer, example, prediction)
+    unknown = UnknownTokens(task.input_vocabulary)
+    count = 0
+
+    with ExitStack() as stack:
+
+        def begin() -> Writer | None:
+            writing = file_format.writer(target, source, fields) if is_first() else nullcontext()
+            return stack.enter_context(writing)
+
+        def use(example: Example, found: Any) -> None:
+            nonlocal count
+            flaw, prediction, looked = found
+            if flaw is not None:
+                malformed.report(example.where, flaw.removeprefix(f"{example.where}: "))
+                return
+            if looked is not None:
+                unknown.add(looked)
+            assert writer is not None
+            task.write(writer, example, prediction)
             count += 1
+
+        writer = together(begin)
+        work = _predictor(task, run, model, config, unknown)
+        in_shares(examples, PREDICTED_BATCH * max(WINDOW, process_count()), work, use)
+        count = from_first(lambda: count)
         if not count:
             raise InputError(f"{source} holds nothing to predict. {malformed.summary()}".strip())
     if malformed.count:
@@ -168,28 +189,48 @@ def _trained(
     return task, *load_model(run, lambda: task.model(run.config.seed), config.checkpoint)
 
 
-def _predictions(
-    task: ExampleTask,
-    run: SavedRun,
-    model: Any,
-    examples: Iterator[Example],
-    malformed: Malformed,
-    unknown: UnknownTokens,
-) -> Iterator[tuple[Example, dict[str, Any]]]:
-    """Examples with their predictions, in order; only those on their way are held."""
-    waiting: deque[tuple[Example, Encoded]] = deque()
+def _predictor(
+    task: ExampleTask, run: SavedRun, model: Any, config: PredictConfig, unknown: UnknownTokens
+) -> Callable[[Iterator[Example]], Iterator[Any]]:
+    """Finds for each example `(flaw, prediction, unknown tokens)`, in order, where the flaw of one
+    that does not fit the task is all there is; only those on their way are held.
 
-    def inputs() -> Iterator[Encoded]:
-        for pair in encode_all(task.encode_input, examples, malformed):
-            waiting.append(pair)
-            if "inputs" in pair[1]:
-                unknown.add(pair[0].inputs, pair[1]["inputs"])
-            yield pair[1]
-
-    batch_size, dtype = multiple_of_processes(PREDICTED_BATCH), run.config.dtype
-    mesh = make_mesh(batch_size, None)
+    Each process predicts on its own devices: none waits for the batches of another one.
+    """
+    mesh = own_mesh(PREDICTED_BATCH)
     model = put_whole(model, NamedSharding(mesh, jax.P()))
-    predictor = Predictor(task, mesh, batch_size=batch_size, lengths=None, dtype=dtype)
-    for output in predictor(model, inputs()):
-        example, encoded = waiting.popleft()
-        yield example, task.prediction(output, encoded)
+    predictor = Predictor(
+        task, mesh, batch_size=PREDICTED_BATCH, lengths=None, dtype=run.config.dtype
+    )
+
+    def predict(examples: Iterator[Example]) -> Iterator[Any]:
+        waiting: deque[tuple[str | None, Encoded, list[Any] | None]] = deque()
+
+        def inputs() -> Iterator[Encoded]:
+            for example in examples:
+                try:
+                    read = example.loaded()
+                    encoded = task.encode_input(read)
+                except InputError as error:
+                    if not config.skip_malformed:
+                        raise
+                    waiting.append((str(error), {}, None))
+                    continue
+                tokens = encoded.get("inputs")
+                looked = None if tokens is None else unknown.look(read.inputs, tokens)
+                waiting.append((None, encoded, looked))
+                yield encoded
+
+        outputs = predictor(model, inputs())
+        # Asked for first: it fills what is waiting.
+        for output in outputs:
+            while waiting[0][0] is not None:
+                yield waiting.popleft()
+            _, encoded, looked = waiting.popleft()
+            prediction = task.prediction(output, encoded)
+            if not config.probability:
+                prediction.pop("probability", None)
+            yield None, prediction, looked
+        yield from waiting
+
+    return predict

@@ -14,6 +14,7 @@ from seqjax.data.formats.categories import find_categories
 from seqjax.data.formats.description import listed
 from seqjax.data.formats.regular_series import GridReport, on_grid
 from seqjax.train.bounds import Fraction, NonNegativeInt, PositiveInt
+from seqjax.train.stored_inputs import looked_at
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +61,14 @@ class Data(NamedTuple):
     test: list[Example]
     values: tuple[str, ...] | None = None
     roles: Mapping[str, Any] = {}
+
+    def loaded(self) -> "Data":
+        """The data with all inputs in memory."""
+        train, validation, test = (
+            part and [example.loaded() for example in part]
+            for part in (self.train, self.validation, self.test)
+        )
+        return self._replace(train=train or [], validation=validation, test=test or [])
 
 
 def find_data(config: Any, from_source: Callable[[str], Data], log: Callable[[str], None]) -> Data:
@@ -129,9 +138,11 @@ def read_examples(
     found: list[Example] = []
     for path in paths:
         before = len(found)
-        examples = find_format(path, fields).read(path, fields, malformed)
+        examples = find_format(path, fields).index(path, fields, malformed)
         report = GridReport(fields.time or "")
-        found += examples if fields.time is None else on_grid(examples, fields, malformed, report)
+        if fields.time is not None:
+            examples = on_grid(examples, fields, malformed, report)
+        found += looked_at(examples, malformed)
         for line in report.lines(path):
             log(line)
         if len(found) == before:

@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -47,6 +47,7 @@ class ExampleTask(abc.ABC):
       name: the word after `seqjax train`.
       config_type: the class of its options.
       config: its options.
+      inputs: entries of an encoded example that the model reads.
       sequences: entries of an encoded example with a leading time axis.
       targets: entries with a time axis of their own, which the model learns to write.
       evaluation_only: entries that only `scores` looks at.
@@ -57,6 +58,7 @@ class ExampleTask(abc.ABC):
     name: str
     config_type: type[RunConfig]
     config: Any
+    inputs: tuple[str, ...] = ("inputs",)
     targets: tuple[str, ...] = ()
     evaluation_only: tuple[str, ...] = ()
     evaluate_options: frozenset[str] = frozenset({"input", "pictures", "skip_malformed"})
@@ -130,7 +132,8 @@ class ExampleTask(abc.ABC):
 
     @abc.abstractmethod
     def scores(self, examples: Sequence[Encoded], outputs: Sequence[Encoded]) -> dict[str, float]:
-        """How good the outputs are, by name; the criterion first."""
+        """How good the outputs are, by name; the criterion first. Of an example, the entries that
+        are not among `inputs` are there."""
 
     def verdict(self, scores: dict[str, float]) -> list[str]:
         """What scores mean for the user, where a model is of no use."""
@@ -203,7 +206,7 @@ class ExampleTask(abc.ABC):
             report_unseen(task, examples, part, log)
         learnable = task.learnable()
         return task, Split(
-            encode_part(task, train, "training", log, learnable=learnable),
+            encode_part(task, train, "training", log, learnable=learnable, scored=False),
             *(encode_part(task, examples, part, log) for part, examples in parts.items()),
         )
 
@@ -291,21 +294,6 @@ def report_unseen(task: ExampleTask, examples: Sequence[Example], part: str, log
             "the right column?"
         )
     log(f"{what}: {count:,} of {len(examples):,} examples have such labels, which count as wrong")
-
-
-def encode_all(
-    encode: Callable[[Example], Encoded], examples: Iterable[Example], malformed: Malformed
-) -> Iterable[tuple[Example, Encoded]]:
-    """Examples with their arrays; those that do not fit the task count as malformed."""
-    for example in examples:
-        try:
-            arrays = encode(example)
-        except InputError as error:
-            if not malformed.skip:
-                raise
-            malformed.report(example.where, str(error).removeprefix(f"{example.where}: "))
-        else:
-            yield example, arrays
 
 
 def as_in_training(fields: Fields, preprocessing: Mapping[str, Any]) -> Fields:

@@ -13,7 +13,8 @@ from jax.sharding import Mesh
 from seqjax.core.precision import Precision
 from seqjax.core.types import DTypeLike, PyTree
 from seqjax.data.batching import Batches
-from seqjax.data.on_demand import without
+from seqjax.data.examples import digest_of
+from seqjax.data.on_demand import answers_of, without
 from seqjax.data.survey import Survey
 from seqjax.train.commands import Log
 from seqjax.train.devices import own_rows, put_rows
@@ -49,7 +50,7 @@ def prepare(
         preprocessing["roles"] = dict(data.roles)
     found = ExampleTraining(fitted, split, data.name, preprocessing, f"{FORM}{content}")
     if run is not None and not run.data["sha256"].startswith(FORM):
-        found.digest = _older_digest(found)
+        found.digest = _older_digest(found, data, run.data["sha256"])
     return found
 
 
@@ -128,8 +129,7 @@ class ExampleTraining:
 
         def score(model: Any) -> dict[str, float]:
             outputs = list(predict(model, examples))
-            # Only there are all examples encoded.
-            return from_first(lambda: self.task.scores(examples, outputs))
+            return from_first(lambda: self.task.scores(answers_of(examples), outputs))
 
         return score
 
@@ -146,26 +146,36 @@ class ExampleTraining:
         return [("data", f"{self.data_name}: {counts}"), *self.task.summary()]
 
 
-FORM = "content "
-"""How digests begin that are made of what was read; older runs made theirs of all arrays."""
+FORM, WHOLE = "inputs ", "content "
+"""How digests begin that are made of what was read, now and before; still older runs made theirs
+of all arrays."""
 
 
-def _content_of(data: Data) -> str:
+def _content_of(data: Data, form: str = FORM) -> str:
     """A hash that changes when any input or target does."""
     found = hashlib.sha256()
     for part in (data.train, data.validation or (), data.test):
         found.update(b"part")
         for example in part:
-            for value in (example.inputs, example.target):
-                if isinstance(value, np.ndarray):
-                    found.update(f"{value.dtype.str}{value.shape}".encode() + value.tobytes())
-                else:
-                    found.update(repr(value).encode())
+            about = example.stored and example.stored.about
+            if form == WHOLE:
+                found.update(_bytes_of(example.inputs))
+            else:
+                found.update((about.digest if about else digest_of(example.inputs)).encode())
+            found.update(_bytes_of(example.target))
     return found.hexdigest()
 
 
-def _older_digest(training: ExampleTraining) -> str:
-    """That of older runs: every process encodes all examples for it."""
+def _bytes_of(value: Any) -> bytes:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype.str}{value.shape}".encode() + value.tobytes()
+    return repr(value).encode()
+
+
+def _older_digest(training: ExampleTraining, data: Data, digest: str) -> str:
+    """That of older runs: every process reads all examples for it, or even encodes them."""
+    if digest.startswith(WHOLE):
+        return f"{WHOLE}{_content_of(data, WHOLE)}"
     found = hashlib.sha256(json.dumps(training.preprocessing, sort_keys=True).encode())
     for part in training.split:
         found.update(b"part")

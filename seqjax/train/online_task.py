@@ -8,10 +8,12 @@ import jax
 from seqjax.core.cell import Cell
 from seqjax.core.errors import InputError
 from seqjax.core.noise import seed_carry
+from seqjax.core.trees import tree_bytes
 from seqjax.core.types import Array, BatchKeys, Carry, DTypeLike, PyTree
-from seqjax.online import Learner, eprop, rtrl, sequence_gradient, snap
+from seqjax.online import Learner, eprop, rtrl, snap
+from seqjax.online.expectations import InfluenceSizeError
 from seqjax.online.learner import Influence
-from seqjax.online.sequence_gradient import Loss
+from seqjax.online.sequence_gradient import Loss, opened_stream, run_steps
 from seqjax.train.bounds import PositiveFloat
 from seqjax.train.config import RunConfig
 from seqjax.train.task import Task
@@ -85,6 +87,12 @@ class OnlineTask:
                 f"--algorithm {config.algorithm}: the influence goes forward from step to step, so "
                 f"devices cannot share the time; leave out --time-devices {config.time_devices}."
             )
+        if config.model_devices > 1:
+            raise InputError(
+                f"--algorithm {config.algorithm}: each device keeps the influence of all "
+                "parameters, so devices cannot share these; leave out --model-devices "
+                f"{config.model_devices}."
+            )
         self.task, self.algorithm = task, config.algorithm
         self.begin_with, self.batch_size = task.begin_with, task.batch_size
         limit = int(config.influence_limit * 1e9)
@@ -101,15 +109,25 @@ class OnlineTask:
     def cast(self, model: Any, dtype: DTypeLike) -> Any:
         return self.task.cast(model, dtype)
 
+    def summary(self, model: Any) -> tuple[str, str]:
+        """A line for the user: the algorithm and what it takes."""
+        influence = jax.eval_shape(self.learner.init, model, self.task.example_input())
+        megabytes = tree_bytes(influence) / 1e6
+        return "algorithm", f"{self.algorithm}, an influence of {megabytes:.2g} MB for the batch"
+
     def start(self, model: Any, seed: int) -> PyTree:
         memory = self.task.start(model, seed)
         try:
             influence = self.learner.init(model, self.task.example_input())
-        except ValueError as error:
+        except InfluenceSizeError as error:
             raise InputError(
-                f"--algorithm {self.algorithm}: {error} The limit is --influence-limit, the state "
-                "is as wide as --features says."
+                f"--algorithm {self.algorithm}: expected an influence of at most "
+                f"{error.limit / 1e9:g} GB, --influence-limit; {error.need}. Use --algorithm snap1 "
+                "or eprop, a cell that is linear in its state, fewer --features or a smaller "
+                "--batch, or raise --influence-limit."
             ) from None
+        except ValueError as error:
+            raise InputError(f"--algorithm {self.algorithm}: {error}") from None
         return Memory(memory.carry, influence) if self.task.goes_on else memory
 
     def loss(
@@ -134,9 +152,11 @@ def loss_forward(
     carry and influence after the last step."""
 
     def run(model: Any) -> Any:
-        return sequence_gradient(
-            learner, model, steps.xs, steps.targets, loss, carry, influence, resets=steps.resets
+        stream = opened_stream(
+            learner, model, steps.xs, steps.targets, carry, influence, None, resets=steps.resets
         )
+        # The programs of `sequence_gradient` keep the loss, and with it a task and its data.
+        return run_steps(learner, model, loss, stream.carry, stream.influence, stream.steps)
 
     @jax.custom_vjp
     def value(model: Any) -> tuple[Array, tuple[Carry, Influence]]:

@@ -69,15 +69,27 @@ def said_by_all(text: str) -> list[str]:
     """What every process says, in the order of their numbers; all must call it together."""
     if not is_connected():
         return [text]
-    store = client()
-    folder = f"seqjax/said/{next(_turns)}/"
-    store.key_value_set(f"{folder}{process_number()}", json.dumps(text))
-    pause = 0.001
-    while len(found := store.key_value_dir_get(folder)) < process_count():
+    store, turn, own = client(), next(_turns), process_number()
+    folder, count = "seqjax/said/{}/", "seqjax/speakers/{}"
+    store.key_value_set(f"{folder.format(turn)}{own}", json.dumps(text))
+    # What is said may be long, and is read once.
+    speakers, pause = store.key_value_increment(count.format(turn), 1), 0.001
+    while speakers < process_count():
         time.sleep(pause)
         pause = min(2 * pause, 0.5)
-    in_order = sorted(found, key=lambda entry: int(entry[0].rpartition("/")[2]))
-    return [json.loads(value) for _, value in in_order]
+        speakers = int(store.key_value_try_get(count.format(turn)))
+    found = store.key_value_dir_get(folder.format(turn))
+    if turn:
+        # Who speaks in this turn has read the one before.
+        store.key_value_delete(f"{folder.format(turn - 1)}{own}")
+        if own == 0:
+            store.key_value_delete(count.format(turn - 1))
+    return [json.loads(text) for text in said_in(found)]
+
+
+def said_in(folder: list[tuple[str, str]]) -> list[str]:
+    """What is in the entries of a folder of the store, each of which is named by a process."""
+    return [text for _, text in sorted(folder, key=lambda one: int(one[0].rpartition("/")[2]))]
 
 
 def together(work: Callable[[], Result]) -> Result:

@@ -8,7 +8,9 @@ import numpy as np
 
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example
-from seqjax.data.windows import location_and_scale
+from seqjax.data.moments import Moments
+from seqjax.data.windows import location_and_scale, varying
+from seqjax.train.stored_inputs import moments_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,15 +40,15 @@ class Standardizer:
           InputError: if the series differ in the number of channels, or one is no series.
         """
         first = examples[0]
+        channels = channels_of(first)
         for example in examples:
-            if not isinstance(example.inputs, np.ndarray):
-                raise InputError(f"{example.where}: expected a series of numbers, got a text.")
-            if example.inputs.shape[-1] != first.inputs.shape[-1]:
+            if channels_of(example) != channels:
                 raise InputError(
-                    f"{example.where}: expected {first.inputs.shape[-1]} channels as in "
-                    f"{first.where}, got {example.inputs.shape[-1]}."
+                    f"{example.where}: expected {channels} channels as in {first.where}, got "
+                    f"{channels_of(example)}."
                 )
-        channels = first.inputs.shape[-1]
+        if any(example.stored is not None for example in examples):
+            return cls.of_moments(moments_of(examples))
         return cls.of_values(
             np.concatenate([example.inputs.reshape(-1, channels) for example in examples])
         )
@@ -57,6 +59,14 @@ class Standardizer:
         values = values.astype(np.float64)
         location, scale = location_and_scale(values)
         masked = np.flatnonzero(np.isnan(values).any(0))
+        return cls(tuple(location.tolist()), tuple(scale.tolist()), tuple(masked.tolist()))
+
+    @classmethod
+    def of_moments(cls, moments: Moments) -> "Standardizer":
+        """As `of_values`, of values that are not in memory."""
+        count = np.maximum(moments.count, 1)
+        location, scale = moments.mean, varying(moments.mean, np.sqrt(moments.squares / count))
+        masked = np.flatnonzero(moments.missing)
         return cls(tuple(location.tolist()), tuple(scale.tolist()), tuple(masked.tolist()))
 
     @classmethod
@@ -75,12 +85,10 @@ class Standardizer:
         Raises:
           InputError: if it is no series, or has another number of channels.
         """
-        if not isinstance(example.inputs, np.ndarray):
-            raise InputError(f"{example.where}: expected a series of numbers, got a text.")
-        if example.inputs.shape[-1] != len(self.location):
+        if channels_of(example) != len(self.location):
             raise InputError(
                 f"{example.where}: expected {len(self.location)} channels as in training, got "
-                f"{example.inputs.shape[-1]}."
+                f"{channels_of(example)}."
             )
         return self.scaled(example.inputs)
 
@@ -97,10 +105,19 @@ class Standardizer:
 
 def rows_of_picture(example: Example) -> Example:
     """A picture `(height, width, channels)` as a series of its rows; others unchanged."""
-    inputs = example.inputs
-    if not isinstance(inputs, np.ndarray) or inputs.ndim != 3:
+    shape = example.shape
+    if shape is None or len(shape) != 3:
         return example
-    return example._replace(inputs=inputs.reshape(len(inputs), -1))
+    if example.stored is None:
+        return example._replace(inputs=example.inputs.reshape(len(example.inputs), -1))
+    return example._replace(inputs=example.stored.as_rows())
+
+
+def channels_of(example: Example) -> int:
+    """The number of channels of a series; `InputError` if it is a text."""
+    if example.shape is None:
+        raise InputError(f"{example.where}: expected a series of numbers, got a text.")
+    return example.shape[-1]
 
 
 def space_of(examples: Sequence[Example]) -> tuple[int, ...]:
@@ -109,7 +126,7 @@ def space_of(examples: Sequence[Example]) -> tuple[int, ...]:
     Raises:
       InputError: if it is neither, or not one for all.
     """
-    space = examples[0].inputs.shape[1:-1]
+    space = (examples[0].shape or ())[1:-1]
     for example in examples:
         check_space(example, space)
     return space
@@ -117,7 +134,7 @@ def space_of(examples: Sequence[Example]) -> tuple[int, ...]:
 
 def check_space(example: Example, space: tuple[int, ...]) -> None:
     """Raises `InputError` unless an example is `(time, *space, channels)`."""
-    shape = example.inputs.shape
+    shape = example.shape or ()
     if len(shape) not in (2, 4):
         raise InputError(
             f"{example.where}: expected a series (time, channels) or a clip (time, height, width, "

@@ -80,7 +80,8 @@ def _run(options: Sequence[str], config: ProcessesConfig, signals: StopSignals) 
     address = config.coordinator or f"127.0.0.1:{_free_port()}"
     children = {}
     for number in numbers:
-        shared = ["--distributed"] if config.distributed else []
+        timeout = ["--join-timeout", str(config.join_timeout)]
+        shared = ["--distributed", *timeout] if config.distributed else []
         if config.processes is not None:
             shared += ["--coordinator", address, "--processes", str(config.processes)]
             shared += ["--process", str(number)]

@@ -1,7 +1,7 @@
 """Vocabularies of texts: made of training data, and to and from what a run saves."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from seqjax.data.saved_tokenizers import tokenizer_from_json
@@ -12,7 +12,7 @@ from seqjax.data.vocabulary import Vocabulary
 TokenKind = Literal["characters", "words", "bytes", "subwords"]
 
 
-def vocabulary_of(texts: Sequence[str], kind: TokenKind, size: int) -> Tokenizer:
+def vocabulary_of(texts: Iterable[str], kind: TokenKind, size: int) -> Tokenizer:
     """The vocabulary of texts, of at most `size` tokens.
 
     Example:

@@ -22,7 +22,7 @@ from seqjax.train.devices import AXIS, make_mesh, on_one_device
 from seqjax.train.diagnosis import Diagnose, sample_of, scalars, write_flow
 from seqjax.train.logs import Logs
 from seqjax.train.model import build_optimizer
-from seqjax.train.online_task import learned_by
+from seqjax.train.online_task import OnlineTask, learned_by
 from seqjax.train.processes import (
     begins,
     from_first,
@@ -92,7 +92,7 @@ def train(task: Task, config: RunConfig, log: Callable[[str], None] = say) -> Ou
     if config.resume is not None:
         state, notes = _latest(checkpoints, state, log)
         stopping = stopping.replace(**notes)
-    log(_summary(task, config, folder, state, mesh))
+    log(_summary(task, config, folder, state, mesh, learned))
     for line in notes_on_steps(config):
         log(line)
     logs = Logs(folder, int(state.step))
@@ -298,7 +298,7 @@ class _Loop:
         )
 
 
-def _summary(task: Task, config: RunConfig, folder, state: TrainState, mesh) -> str:
+def _summary(task: Task, config: RunConfig, folder, state: TrainState, mesh, learned: Any) -> str:
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.model))
     device = mesh.devices.flat[0]
     hosts = f" of {jax.process_count()} processes" if is_connected() else ""
@@ -306,6 +306,7 @@ def _summary(task: Task, config: RunConfig, folder, state: TrainState, mesh) -> 
         ("run", folder),
         *task.summary(),
         ("model", f"{parameters:,} parameters, {config.dtype}"),
+        *([learned.summary(state.model)] if isinstance(learned, OnlineTask) else []),
         ("devices", f"{mesh.size} x {device.device_kind}{hosts}, batch {config.batch}"),
         ("steps", f"{int(state.step):,} of {config.steps:,} done"),
     ]

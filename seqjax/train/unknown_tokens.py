@@ -22,7 +22,7 @@ class UnknownTokens:
       >>> from seqjax.train.unknown_tokens import UnknownTokens
       >>> vocabulary = vocabulary_of(["a fine day"], "words", 10)
       >>> unknown = UnknownTokens(vocabulary)
-      >>> unknown.add("a poor day", vocabulary.encode("a poor day"))
+      >>> unknown.add(unknown.look("a poor day", vocabulary.encode("a poor day")))
       >>> print(unknown.line("b.txt"))
       b.txt: 1 of 3 words not in the vocabulary of the training data, as 'poor', are read as unknown
     """
@@ -31,16 +31,26 @@ class UnknownTokens:
         self._vocabulary = vocabulary
         self._count = self._tokens = 0
         self._names: dict[str, None] = {}
+        self._looked: set[str] = set()
 
-    def add(self, inputs: Any, numbers: np.ndarray) -> None:
-        """Counts those of an example, from its inputs and the numbers of its tokens."""
+    def look(self, inputs: Any, numbers: np.ndarray) -> list[Any]:
+        """The tokens of an example and the unknown ones among them, counted, and the names of these
+        as long as some are asked for; from its inputs and the numbers of its tokens."""
         if self._vocabulary is None:
-            return
+            return [0, 0, []]
         count = int((numbers == UNKNOWN).sum())
-        self._tokens += numbers.size
+        if not count or len(self._looked) >= SHOWN:
+            return [numbers.size, count, []]
+        names = list(dict.fromkeys(self._vocabulary.unknown(inputs)))
+        self._looked.update(names)
+        return [numbers.size, count, names]
+
+    def add(self, found: list[Any]) -> None:
+        """Counts what a look, here or in another process, has found in an example."""
+        tokens, count, names = found
+        self._tokens += tokens
         self._count += count
-        if count and len(self._names) < SHOWN:
-            self._names |= dict.fromkeys(self._vocabulary.unknown(inputs))
+        self._names |= dict.fromkeys(names)
 
     def line(self, where: object) -> str | None:
         """What the user should know; None if all tokens are known."""

@@ -110,6 +110,13 @@ def test_where_a_document_begins_and_ends(model):
         greedy(model, [], 1, begin=False)
 
 
+def test_a_suppressed_token_gives_way_to_the_next(model):
+    logits = logits_of(model, np.array([5], np.int32))[0]
+    best, second, third = (-logits).argsort()[:3].tolist()
+    assert greedy(model, [5], 1, begin=False, suppressed=(best,)).tolist() == [second]
+    assert greedy(model, [5], 1, begin=False, suppressed=(best, second)).tolist() == [third]
+
+
 def test_any_length_comes_out(model):
     for length in (1, PIECE, PIECE + 1):
         assert len(greedy(model, [1], length)) == length

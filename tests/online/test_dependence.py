@@ -47,3 +47,10 @@ def test_groups_hold_every_entry_and_colours_tell_them_apart():
     colours = _coloured(4, bundles)
     assert colours[0] != colours[1] and colours.max() == 1
     assert not _kinds(marks, slopes, 1)[2]
+
+
+def test_it_is_found_while_nothing_is_compiled():
+    """As one looks at the steps of a program one by one."""
+    with jax.disable_jit():
+        (found,) = dependence(lambda leaves: leaves[0][::-1], [jnp.ones(2)])
+    np.testing.assert_array_equal(found, [[False, True], [True, False]])

@@ -194,6 +194,40 @@ def test_memory_does_not_grow_with_time():
     assert 0 < taken(2000) <= taken(20) + 2000
 
 
+def test_nothing_is_traced_twice():
+    """Outside of jit, in a loop over pieces of a stream, from NumPy as it is."""
+    learner, optimizer, traces = sj.online.rtrl(sj.elman(2)), optax.sgd(0.1), []
+
+    def counted(y, target):
+        traces.append(0)
+        return loss(y, target)
+
+    params, xs, targets, _, _ = example(learner.cell, time=2)
+    state = sj.online.start(learner, optimizer, params, xs[:, 0])
+    for call in (
+        lambda state: sj.online.learn(learner, optimizer, state, xs, targets, counted)[0],
+        lambda state: state._replace(
+            params=sj.online.sequence_gradient(learner, state.params, xs, targets, counted).gradient
+        ),
+    ):
+        state, before = call(state), len(traces)
+        assert before
+        call(state)
+        assert len(traces) == before
+
+
+def test_a_loss_may_have_numbers_that_are_differentiated(x64):
+    """Of a program that is being traced around it."""
+    learner = sj.online.rtrl(sj.elman(2))
+    params, xs, targets, _, _ = example(learner.cell, time=2)
+
+    def total(scale):
+        part = lambda y, target: scale * loss(y, target)  # noqa: E731
+        return sj.online.sequence_gradient(learner, params, xs, targets, part).loss
+
+    np.testing.assert_allclose(jax.jit(jax.grad(total))(2.0), total(1.0), rtol=1e-12)
+
+
 def test_updates_along_a_stream_are_those_of_a_loop():
     learner, optimizer = sj.online.rtrl(sj.elman(2)), optax.adam(1e-2)
     params, xs, targets, _, resets = example(learner.cell, time=4)

@@ -77,6 +77,13 @@ def test_generate_streams_the_length_asked_for(run, capsys):
     assert main([*argv, "--seed", "1", "--temperature", "2", "--top-p", "0.99"]) == 0
 
 
+def test_all_that_is_written_is_text_of_the_training(run, capsys):
+    """Not the unknown token, which no training text has, though all tokens are as probable."""
+    assert main(["generate", "run", "--length", "300", "--temperature", "1e6"]) == 0
+    written = capsys.readouterr().out
+    assert set(written) <= set(TEXT) and len(set(written)) > 10
+
+
 @pytest.mark.parametrize(
     ("encoding", "written"), [("utf-8", "ł"), ("iso8859-2", "ł"), ("cp1252", "\\u0142")]
 )

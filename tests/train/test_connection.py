@@ -29,11 +29,12 @@ def test_the_service_of_a_launched_run_outlives_process_0(monkeypatch, process):
     monkeypatch.setattr(
         connection, "start_coordinator", lambda *where: started.append(where) or (lambda: None)
     )
+    monkeypatch.setattr(connection, "join", lambda *where: joined.append(where))
     with pytest.raises(InputError, match="far enough"):
         connect(ProcessesConfig(distributed=True))
-    assert started == ([(61440, 3)] if process == 0 else [])
-    bind = "127.0.0.1:0" if process == 0 else None
-    assert joined == [("node07:61440", 3, process, bind)]
+    assert started == ([(61440, 3, 300)] if process == 0 else [])
+    where, bind = ("node07:61440", 3, process), "127.0.0.1:0" if process == 0 else None
+    assert joined == [(*where, 300), (*where, bind)]
 
 
 def test_without_a_launcher_the_options_are_asked_for(monkeypatch):

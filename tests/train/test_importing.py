@@ -74,7 +74,7 @@ def test_the_score_is_that_of_the_whole_text(published, run, capsys):
     for name, value in wanted.items():
         (line,) = (line for line in printed.splitlines() if line.strip().startswith(name))
         assert float(line.split()[-1]) == pytest.approx(float(value), rel=2e-3)
-    assert f"{len(TEXT):,} characters in 1 documents" in printed
+    assert f"{len(TEXT):,} characters in 1 document" in printed
 
 
 def test_inspect(run, capsys, monkeypatch):
@@ -88,7 +88,7 @@ def test_training_further(published, run, capsys, tmp_path):
     argv = ["train", "lm", "--from", "run", "--text", "text.txt", "--out", "more", *FEW]
     assert main([*argv, "--learning-rate", "1", "--warmup", "0", "--sample", "5"]) == 0
     printed = capsys.readouterr().out
-    assert "step 0: bits per character" in printed and "tokens in 1 documents" in printed
+    assert "step 0: bits per character" in printed and "tokens in 1 document," in printed
     # Steps that large make it worse: the best is what it began with, in float32 now.
     checkpoints = Checkpoints(Path("more/checkpoints"), read_only=True)
     assert checkpoints.best == 0 and checkpoints.steps == [0, 2, 4]

@@ -88,6 +88,7 @@ def test_a_run_goes_on_with_its_influence(capsys):
         "run",
     ]
     assert main([*argv, "--algorithm", "eprop", "--cell", "lstm", "--layers", "2"]) == 0
+    assert "algorithm   eprop, an influence of " in capsys.readouterr().out
     checkpoints = Checkpoints(Path("run/checkpoints"), read_only=True)
     wanted = checkpoints.arrays(4)
     assert any("influence" in name for name in wanted)
@@ -101,11 +102,12 @@ def test_a_run_goes_on_with_its_influence(capsys):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--algorithm", "rtrl", "--influence-limit", "1e-6"], "raise `limit`"),
-        (["--algorithm", "eprop", "--cell", "cornn"], "show which products they make"),
+        (["--algorithm", "rtrl", "--influence-limit", "1e-6"], "or raise --influence-limit.\n"),
+        (["--algorithm", "eprop", "--cell", "cornn"], "Use rtrl or snap.\n"),
         (["--algorithm", "snap1", "--time-devices", "2"], "leave out --time-devices 2"),
+        (["--algorithm", "snap1", "--model-devices", "2"], "leave out --model-devices 2"),
     ],
-    ids=["too large", "a cell that shows no products", "time split"],
+    ids=["too large", "a cell that shows no products", "time split", "parameters split"],
 )
 def test_mistakes(argv, message, capsys):
     assert main(["train", "lm", "--text", "text.txt", *TINY, "--time", "4", *argv]) == 2

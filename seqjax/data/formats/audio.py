@@ -47,15 +47,7 @@ def audio_of(value: Any, audio: Audio, folder: Path) -> np.ndarray:
       FlawError: if it is no path, or cannot be read.
       ImportError: if soundfile is not installed.
     """
-    name = audio.column
-    if not isinstance(value, str) or not value.strip():
-        raise FlawError(f"{name!r}: expected the path of a file of sound, got {value!r}"[:200])
-    path = (folder if audio.folder is None else Path(audio.folder)) / value.strip()
-    if not path.is_file():
-        with_suffix = (path.with_name(path.name + suffix) for suffix in SOUNDS)
-        path = next((other for other in with_suffix if other.is_file()), path)
-    if not path.is_file():
-        raise FlawError(f"{name!r}: there is no file {path}")
+    path, name = sound_at(value, audio, folder), audio.column
     soundfile = extra_module("soundfile", "audio")
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
@@ -65,6 +57,20 @@ def audio_of(value: Any, audio: Audio, folder: Path) -> np.ndarray:
         raise FlawError(f"{name!r}: {path} has no samples")
     samples = resampled(samples.mean(1), rate, audio.sample_rate)
     return log_mel(samples, audio.sample_rate, audio.mel_bands)
+
+
+def sound_at(value: Any, audio: Audio, folder: Path) -> Path:
+    """The file of a sound; arguments and errors as for `audio_of`."""
+    name = audio.column
+    if not isinstance(value, str) or not value.strip():
+        raise FlawError(f"{name!r}: expected the path of a file of sound, got {value!r}"[:200])
+    path = (folder if audio.folder is None else Path(audio.folder)) / value.strip()
+    if not path.is_file():
+        with_suffix = (path.with_name(path.name + suffix) for suffix in SOUNDS)
+        path = next((other for other in with_suffix if other.is_file()), path)
+    if not path.is_file():
+        raise FlawError(f"{name!r}: there is no file {path}")
+    return path
 
 
 def resampled(samples: np.ndarray, rate: int, to: int) -> np.ndarray:

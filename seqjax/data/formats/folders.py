@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from io import TextIOBase
 from pathlib import Path
@@ -13,7 +13,7 @@ from seqjax.core.errors import InputError
 from seqjax.data.documents import SUFFIXES, read_document
 from seqjax.data.examples import Example, Malformed
 from seqjax.data.formats.audio import SOUNDS, audio_of
-from seqjax.data.formats.base import Format
+from seqjax.data.formats.base import Format, stored
 from seqjax.data.formats.description import Choice, Description, listed
 from seqjax.data.formats.fields import Fields
 from seqjax.data.formats.file_access import FlawError, check_text, lines_of, whole_file
@@ -54,17 +54,21 @@ def read_folder(path: str | Path, fields: Fields, malformed: Malformed) -> Itera
             yield from _lines(file, label or file.stem, malformed)
             continue
         name = str(file.relative_to(path))
+        read: Callable[[], Any] = partial(_text, file)
+        if fields.image is not None:
+            read = partial(image_of, name, fields.image, path, fields.image_size)
+        elif fields.audio is not None:
+            read = partial(audio_of, name, dataclasses.replace(fields.audio, folder=None), path)
         try:
-            if fields.image is not None:
-                inputs = image_of(name, fields.image, path, fields.image_size)
-            elif fields.audio is not None:
-                inputs = audio_of(name, dataclasses.replace(fields.audio, folder=None), path)
-            else:
-                inputs = read_document(file).text
-        except (InputError, FlawError) as error:
-            malformed.report(str(file), str(error).removesuffix("."))
+            inputs = stored(str(file), file, read)
+        except OSError as error:
+            malformed.report(str(file), f"cannot be read ({error.strerror or error})")
         else:
             yield Example(inputs, label, str(file), {"file": name})
+
+
+def _text(file: Path) -> str:
+    return read_document(file).text
 
 
 def _lines(file: Path, label: str, malformed: Malformed) -> Iterator[Example]:

@@ -33,7 +33,7 @@ def image_of(
       ImportError: if Pillow, a dependency of matplotlib, is not installed.
     """
     if isinstance(value, str):
-        found = _from_file(folder / value, name, size)
+        found = _from_file(image_at(value, name, folder), name, size)
     else:
         try:
             found = np.asarray(value, np.float32)
@@ -53,6 +53,14 @@ def image_of(
     return found
 
 
+def image_at(value: str, name: str, folder: Path) -> Path:
+    """The file or the folder that a path names; `FlawError` if there is none."""
+    path = folder / value
+    if not path.is_dir() and not path.is_file():
+        raise FlawError(f"{name!r}: there is no file {path}")
+    return path
+
+
 def _from_file(path: Path, name: str, size: tuple[int, int] | None) -> np.ndarray:
     if path.is_dir():
         frames = sorted(item for item in path.iterdir() if item.suffix.lower() in PICTURES)
@@ -63,8 +71,6 @@ def _from_file(path: Path, name: str, size: tuple[int, int] | None) -> np.ndarra
             raise FlawError(f"{name!r}: the pictures in {path} differ in size (--image-size)")
         channels = max(picture.shape[2] for picture in pictures)
         return np.stack([in_channels(picture, channels) for picture in pictures])
-    if not path.is_file():
-        raise FlawError(f"{name!r}: there is no file {path}")
     if path.suffix.lower() != ".npy":
         return _picture(path, name, size)
     try:

@@ -1,14 +1,16 @@
 """An array as NumPy's `.npy`: a row for each series."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
-from seqjax.data.formats.base import Format
+from seqjax.data.formats.base import Format, stored
 from seqjax.data.formats.fields import Fields
+from seqjax.data.formats.file_access import FlawError
 from seqjax.data.formats.json_lines import writer
 from seqjax.data.formats.values import LARGEST, numbers_in
 
@@ -66,15 +68,19 @@ def series_in(path: str | Path, fields: Fields, malformed: Malformed) -> Iterato
             f"{path}: expected numbers {wanted}, got {array.dtype} of the shape {array.shape}."
         )
     for number, row in enumerate([array] if fields.one_series else array):
-        where, series = f"{path}, row {number}", np.array(row, np.float64)
-        series[np.isin(series, list(numbers_in(fields.missing_names)))] = np.nan
-        known = ~np.isnan(series) if fields.missing else np.ones(series.shape, bool)
-        if not (np.abs(series[known]) <= LARGEST).all():
-            malformed.report(where, "expected finite numbers in float32")
-            continue
-        steps = tuple({"step": step} for step in range(len(series)))
+        where = f"{path}, row {number}"
+        steps = tuple({"step": step} for step in range(len(row)))
         raw = steps if fields.one_series else {"row": number}
-        yield Example(series if series.ndim == 2 else series[:, None], None, where, raw)
+        yield Example(stored(where, Path(path), partial(_series, row, fields)), None, where, raw)
+
+
+def _series(row: np.ndarray, fields: Fields) -> np.ndarray:
+    series = np.array(row, np.float64)
+    series[np.isin(series, list(numbers_in(fields.missing_names)))] = np.nan
+    known = ~np.isnan(series) if fields.missing else np.ones(series.shape, bool)
+    if not (np.abs(series[known]) <= LARGEST).all():
+        raise FlawError("expected finite numbers in float32")
+    return series if series.ndim == 2 else series[:, None]
 
 
 NPY = Format(".npy", (".npy",), series_in, writer, written_as=".jsonl")

@@ -3,9 +3,11 @@
 import contextlib
 import dataclasses
 import math
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +15,7 @@ import numpy as np
 
 from seqjax.core.errors import InputError
 from seqjax.data.examples import Example, Malformed
-from seqjax.data.formats.base import Format
+from seqjax.data.formats.base import Format, stored
 from seqjax.data.formats.description import listed
 from seqjax.data.formats.fields import FIND, Fields
 from seqjax.data.formats.file_access import FlawError, whole_file
@@ -47,7 +49,7 @@ def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Exa
     """
     with _archive(path) as archive, contextlib.ExitStack() as stack:
         columns = {
-            role: _Column(path, name, role, stack.enter_context(_member(archive, name)))
+            role: _Column(path, name, role, stack.enter_context(_member(archive, name)), archive)
             for role, name in _roles(path, _names(archive), fields).items()
         }
         counts = {column.name: column.rows for column in columns.values()}
@@ -60,7 +62,11 @@ def read(path: str | Path, fields: Fields, malformed: Malformed) -> Iterator[Exa
             where = f"{path}, row {number}"
             row = {role: column.next(number) for role, column in columns.items()}
             try:
-                example = Example(_inputs(row, fields), _target(row, fields), where, number)
+                # Later read where the array stands on the disk as it is in memory.
+                inputs = partial(_inputs, row, fields)
+                mapped = columns[_role_of_inputs(fields)].mapped is not None
+                inputs = stored(where, Path(path), inputs) if mapped else inputs()
+                example = Example(inputs, _target(row, fields), where, number)
             except FlawError as flaw:
                 malformed.report(where, str(flaw))
             else:
@@ -150,9 +156,20 @@ RANKS = {
 
 
 class _Column:
-    """An array of the archive, streamed row by row, because it may not fit into memory."""
+    """An array of the archive, streamed row by row, because it may not fit into memory.
 
-    def __init__(self, path: str | Path, name: str, role: str, stream: zipfile.ZipExtFile):
+    All of it is read once, and compared with its checksum. If it is an uncompressed one of inputs,
+    its rows stay on the disk all the same.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        name: str,
+        role: str,
+        stream: zipfile.ZipExtFile,
+        archive: zipfile.ZipFile,
+    ):
         self.path, self.name, self.stream = path, name, stream
         reading = {
             (1, 0): np.lib.format.read_array_header_1_0,
@@ -187,6 +204,13 @@ class _Column:
         self.shape = tuple(shape[1:])
         self.rows = next(iter(shape))
         self.size = math.prod(self.shape) * self.dtype.itemsize
+        self.mapped: np.ndarray | None = None
+        about = archive.getinfo(name + ".npy")
+        plain = about.compress_type == zipfile.ZIP_STORED and not about.flag_bits & ENCRYPTED
+        if role in (INPUTS, "image") and plain and self.size * self.rows:
+            begin = _begin_of(path, about) + stream.tell()
+            if begin + self.size * self.rows <= Path(path).stat().st_size:
+                self.mapped = np.memmap(path, self.dtype, "r", begin, shape)
 
     def next(self, row: int) -> np.ndarray:
         try:
@@ -200,7 +224,20 @@ class _Column:
                 f"{self.path}, row {row}: the array {self.name!r} ends too early; it should have "
                 f"{self.rows} rows."
             )
+        if self.mapped is not None:
+            return self.mapped[row]
         return np.frombuffer(content, self.dtype).reshape(self.shape)
+
+
+ENCRYPTED = 1
+"""The flag of an encrypted file in an archive."""
+
+
+def _begin_of(path: str | Path, about: zipfile.ZipInfo) -> int:
+    """Where the content of a file in an archive begins: behind its name and what follows that."""
+    with Path(path).open("rb") as file:
+        file.seek(about.header_offset + 26)
+        return about.header_offset + 30 + sum(struct.unpack("<HH", file.read(4)))
 
 
 def _inputs(row: Mapping[str, np.ndarray], fields: Fields) -> Any:
@@ -210,7 +247,7 @@ def _inputs(row: Mapping[str, np.ndarray], fields: Fields) -> Any:
             raise FlawError("expected a text, got an empty one")
         return text
     if "image" in row:
-        image = row["image"]
+        image = np.array(row["image"])
         if LENGTHS in row and image.ndim == 4:
             image = image[: int(row[LENGTHS])]
         return image_of(image, "image", Path())
@@ -265,7 +302,7 @@ def writer(path: str | Path, like: str | Path, fields: Fields) -> Iterator["NpzW
             iter(_roles(like, names, dataclasses.replace(fields, require_target=False)).values())
         )
         with _member(archive, source) as stream:
-            rows = _Column(like, source, _role_of_inputs(fields), stream).rows
+            rows = _Column(like, source, _role_of_inputs(fields), stream, archive).rows
         with whole_file(path, "wb") as file:
             writer = NpzWriter(rows)
             yield writer
@@ -306,7 +343,8 @@ class NpzWriter:
         arrays = {}
         for name, found in self._found.items():
             dtype = np.result_type(*{value.dtype for value in found.values()})
-            shape = tuple(np.max([value.shape for value in found.values()], axis=0).astype(int))
+            shapes = np.array([list(value.shape) for value in found.values()])
+            shape = tuple(shapes.max(0).astype(int))
             empty = {"U": "", "f": np.nan}.get(dtype.kind, -1)
             array = np.full((self._rows, *shape), empty, dtype)
             for row, value in found.items():

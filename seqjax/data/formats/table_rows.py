@@ -2,17 +2,19 @@
 
 import itertools
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from seqjax.data.examples import Example, Malformed
-from seqjax.data.formats.audio import audio_of
+from seqjax.data.examples import Example, Malformed, MalformedError, Stored
+from seqjax.data.formats.audio import audio_of, sound_at
+from seqjax.data.formats.base import stored
 from seqjax.data.formats.column_choice import first_rows, take_turns
 from seqjax.data.formats.fields import Fields
 from seqjax.data.formats.file_access import FlawError, check_text
-from seqjax.data.formats.images import image_of
+from seqjax.data.formats.images import image_at, image_of
 from seqjax.data.formats.values import (
     Row,
     channels_of,
@@ -50,16 +52,19 @@ def to_examples(lines: Iterable[Line], fields: Fields, malformed: Malformed) -> 
     for where, row, raw in lines:
         try:
             inputs = inputs_of(row, fields, where)
+            if fields.tag is not None and isinstance(inputs, Stored):
+                # The tags of a clip are one a frame.
+                inputs = inputs.read()
             stepwise = fields.tokens is not None or fields.image is not None
-            tokens = len(inputs) if stepwise else None
+            tokens = len(inputs) if stepwise and not isinstance(inputs, Stored) else None
             target = target_of(row, fields, tokens)
-            if isinstance(inputs, np.ndarray) and fields.image is None:
+            if isinstance(inputs, np.ndarray) and fields.image is None and fields.audio is None:
                 channels = channels or inputs.shape[1]
                 if inputs.shape[1] != channels:
                     raise FlawError(
                         f"expected {channels} channels, as in the first row, got {inputs.shape[1]}"
                     )
-        except FlawError as flaw:
+        except (FlawError, MalformedError) as flaw:
             malformed.report(where, str(flaw))
         else:
             yield Example(inputs, target, where, raw)
@@ -69,9 +74,15 @@ def inputs_of(row: Row, fields: Fields, where: str) -> Any:
     """The text, the tokens, the image, the sound or the numbers of a row."""
     folder = Path(where.rpartition(", line ")[0]).parent
     if fields.image is not None:
-        return image_of(row[fields.image], fields.image, folder, fields.image_size)
+        value, name = row[fields.image], fields.image
+        read = partial(image_of, value, name, folder, fields.image_size)
+        if not isinstance(value, str):
+            return read()
+        return stored(where, image_at(value, name, folder), read)
     if fields.audio is not None:
-        return audio_of(row[fields.audio.column], fields.audio, folder)
+        value = row[fields.audio.column]
+        read = partial(audio_of, value, fields.audio, folder)
+        return stored(where, sound_at(value, fields.audio, folder), read)
     if fields.tokens is not None:
         tokens = words_of(row[fields.tokens], fields.tokens)
         for token in tokens:

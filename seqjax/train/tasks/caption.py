@@ -162,14 +162,14 @@ def shape_of(example: Example) -> tuple[int, ...]:
     Raises:
       InputError: if it holds no vector, picture or clip.
     """
-    found = example.inputs
-    if not isinstance(found, np.ndarray) or found.ndim not in (1, 3, 4):
-        came = f"an array of shape {found.shape}" if isinstance(found, np.ndarray) else "a text"
+    shape = example.shape
+    if shape is None or len(shape) not in (1, 3, 4):
+        came = "a text" if shape is None else f"an array of shape {shape}"
         raise InputError(
             f"{example.where}: expected a vector, a picture (height, width, channels) or a clip "
             f"(time, height, width, channels), got {came}."
         )
-    return (0, *found.shape[1:]) if found.ndim == 4 else found.shape
+    return (0, *shape[1:]) if len(shape) == 4 else shape
 
 
 @dataclasses.dataclass(frozen=True)

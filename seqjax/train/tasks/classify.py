@@ -17,6 +17,7 @@ from seqjax.data.datasets import CLASSIFICATION, load_classification
 from seqjax.data.drawn import clips
 from seqjax.data.examples import Example
 from seqjax.data.formats.values import label_of, number_of
+from seqjax.data.on_demand import OnDemand
 from seqjax.data.padding import Encoded
 from seqjax.data.tokenizer import Tokenizer
 from seqjax.nn.classifier import Classifier
@@ -29,7 +30,6 @@ from seqjax.train.example_files import Data
 from seqjax.train.example_task import ExampleTask, Split
 from seqjax.train.model import build_cell, build_video_cell
 from seqjax.train.paired_files import one_text, series_of
-from seqjax.train.processes import spread
 from seqjax.train.scaling import Standardizer, check_space, rows_of_picture, space_of
 from seqjax.train.task import Criterion
 from seqjax.train.tokens import (
@@ -95,12 +95,13 @@ class Classification(ExampleTask):
         cls, config: ClassifyConfig, examples: Sequence[Example], held: Sequence[Example] = ()
     ) -> "Classification":
         found: dict[str, Any] = {"labels": labels_of(config.columns.target, [*examples, *held])}
-        kinds = {isinstance(example.inputs, str) for example in examples}
+        kinds = {example.shape is None for example in examples}
         if len(kinds) > 1:
             raise InputError("Some files hold texts and others series of numbers; give one kind.")
         if kinds == {True}:
             columns = config.columns
-            texts = [example.inputs for example in examples]
+            # Of stored ones, one at a time is in memory.
+            texts = (example.inputs for example in examples)
             found["vocabulary"] = vocabulary_of(texts, columns.tokens, columns.vocabulary)
         else:
             series = [rows_of_picture(example) for example in examples]
@@ -127,11 +128,11 @@ class Classification(ExampleTask):
 
     def baseline(self, split: Split) -> float:
         """That of the most frequent class, of no label, or of the mean."""
+        if self.target == "labels":
+            return 0.0
         targets = _targets_of(split.validation)
         if self.target == "number":
             return self.target_scale * float(np.sqrt(np.mean(np.square(targets))))
-        if self.target == "labels":
-            return 0.0
         counts = np.bincount(_targets_of(split.train))
         return float(np.mean(np.equal(targets, counts.argmax())))
 
@@ -319,8 +320,10 @@ class Classification(ExampleTask):
 
 
 def _targets_of(examples: Sequence[Encoded]) -> np.ndarray:
-    """Their targets, `(examples, ...)`."""
-    return np.array(spread(len(examples), lambda place: examples[place]["target"].tolist()))
+    """Their targets, `(examples,)`."""
+    if isinstance(examples, OnDemand):
+        return examples.numbers["target"]
+    return np.array([example["target"].item() for example in examples])
 
 
 # Each is one program: compiled on their own, its small parts would take most of a short validation.

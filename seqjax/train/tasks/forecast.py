@@ -208,7 +208,9 @@ class Forecasting(ExampleTask):
 
     @classmethod
     def prepare(cls, data: Data, config: ForecastConfig, log: Log) -> "tuple[Forecasting, Split]":
-        """Windows of the beginning, the middle and the end of each series."""
+        """Windows of the beginning, the middle and the end of each series, which all processes
+        hold whole."""
+        data = data.loaded()
         task = cls.fit(config, data.train, data=data)
         share = config.files.held_out
         return task, split_windows(

@@ -199,6 +199,7 @@ class LanguageTask:
             length=self.config.sample,
             boundary=self.tokenizer.boundary,
             stop=self.tokenizer.stop,
+            suppressed=self.tokenizer.suppressed,
             begin=False,
             temperature=0.8,
         )
@@ -213,11 +214,11 @@ class LanguageTask:
             (
                 "text",
                 f"{self.texts.name}: {len(train.tokens):,} {self.unit}s in "
-                f"{train.documents} documents, {len(self.tokenizer)} symbols",
+                f"{_documents(train)}, {len(self.tokenizer)} symbols",
             ),
             (
                 "held out",
-                held if len(held) < 200 else f"{held_out.documents} documents",
+                held if len(held) < 200 else _documents(held_out),
             ),
             (
                 "yardstick",
@@ -258,10 +259,14 @@ def evaluate(run: SavedRun, config: EvaluateConfig, log: Log) -> Report:
         scores["nats_per_token"] = score.nats / score.tokens
     return Report(
         scores | compressed_bits_per_character(corpus.excerpt),
-        f"{characters:,} characters in {corpus.documents} documents{where}",
+        f"{characters:,} characters in {_documents(corpus)}{where}",
         step,
         tuple(unknown_characters(tokenizer, texts.pieces(held_out=True), "the training text")),
     )
+
+
+def _documents(corpus: Any) -> str:
+    return f"{corpus.documents:,} document{'s' * (corpus.documents != 1)}"
 
 
 def unknown_characters(tokenizer: Tokenizer, pieces: Iterable[str], known: str) -> Iterator[str]:
@@ -306,6 +311,7 @@ def write(run: SavedRun, config: GenerateConfig) -> Iterator[str]:
         length=config.length,
         boundary=tokenizer.boundary,
         stop=tokenizer.stop,
+        suppressed=tokenizer.suppressed,
         begin=False,
         temperature=config.temperature,
         top_k=config.top_k,

@@ -63,6 +63,7 @@ class Tagging(ExampleTask):
     written: WrittenScheme | None = None
 
     name = "tag"
+    inputs = ("inputs", "characters")
     config_type = TagConfig
     evaluate_options = ExampleTask.evaluate_options | {"targets"}
 

@@ -7,22 +7,27 @@ import numpy as np
 import pytest
 
 from seqjax.core.errors import InputError
+from seqjax.data.examples import Malformed
 from seqjax.data.formats import Fields
+from seqjax.data.formats.npz import NPZ
 from tests.data.formats.table import complaint, read
 
+NONE = Malformed(skip=False)
 LABEL = Fields(label="labels")
 SERIES = np.arange(12.0).reshape(2, 3, 2)
 
 
-def write(tmp_path, **arrays):
+def write(tmp_path, save=np.savez_compressed, **arrays):
     path = tmp_path / "a.npz"
-    np.savez_compressed(path, **arrays)
+    save(path, **arrays)
     return path
 
 
-def test_series_with_lengths_labels_numbers_and_tags(tmp_path):
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_series_with_lengths_labels_numbers_and_tags(tmp_path, save):
     path = write(
         tmp_path,
+        save,
         inputs=SERIES,
         lengths=np.array([3, 1]),
         labels=np.array(["a", "bc"]),
@@ -63,12 +68,24 @@ def test_labels_that_need_not_be_there(tmp_path):
     assert [e.target for e in read(path, fields)[0]] == [None, None]
 
 
+def test_rows_of_an_uncompressed_array_stay_on_the_disk(tmp_path):
+    path = write(tmp_path, np.savez, inputs=SERIES, pictures=np.ones((2, 3, 4)), more=SERIES + 1)
+    for fields in (Fields(), Fields(values=("more",)), Fields(image="pictures")):
+        first, second = NPZ.index(path, fields, NONE)
+        assert first.stored is not None and second.stored is not None
+        np.testing.assert_array_equal(second.inputs, list(NPZ.read(path, fields, NONE))[1].inputs)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(np.float64(7).tobytes(), np.float64(9).tobytes(), 1))
+    with pytest.raises(InputError, match="the array 'inputs' is damaged"):
+        list(NPZ.index(path, Fields(), NONE))
+    compressed = write(tmp_path, inputs=SERIES)
+    assert all(one.stored is None for one in NPZ.index(compressed, Fields(), NONE))
+
+
 def test_rows_are_read_one_by_one(tmp_path):
     path = write(tmp_path, inputs=np.zeros((1000, 1000), np.float32))
     tracemalloc.start()
     count = 0
-    from seqjax.data.examples import Malformed
-    from seqjax.data.formats.npz import NPZ
 
     for _ in NPZ.read(path, Fields(), Malformed(skip=False)):
         count += 1
@@ -224,9 +241,6 @@ def test_files_that_are_no_archives(tmp_path, monkeypatch):
     path.unlink()
     path.mkdir()
     with pytest.raises(InputError, match="is a folder"):
-        from seqjax.data.examples import Malformed
-        from seqjax.data.formats.npz import NPZ
-
         list(NPZ.read(path, Fields(), Malformed(skip=False)))
 
 
