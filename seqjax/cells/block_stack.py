@@ -93,14 +93,15 @@ def block_stack(
     """The trunk of a language model: blocks of one family, or of several in turn, and a last norm.
 
     Args:
-      name: `"attention"`, `"gated_delta_net"`, `"hawk"` (Griffin without its local attention),
-        `"mamba"`, `"mamba2"`, `"minimal_gru"`, `"retnet"`; `"rwkv4"`, `"rwkv6"` or `"rwkv7"`, with
-        one more norm before the first block; `"xlstm"`, the paper's xLSTM[7:1]: one block in eight,
-        from the second on, is `sj.slstm_block`, the others are `sj.mlstm_layer` behind a norm; or
-        `"xlstm_7b"`, which has `sj.mlstm_block` throughout. A sequence is a pattern that is
-        repeated, of blocks by the names of their functions: `["griffin", "griffin", "attention"]`,
-        of `sj.griffin_block` and `sj.attention_block`, makes a Griffin. Its blocks start as if each
-        were alone, and the norms around them are those of the first.
+      name: `"attention"`, `"comba"`, `"gated_delta_net"`, `"gated_delta_net2"`,
+        `"gated_delta_product"`, `"hawk"` (Griffin without its local attention), `"m2rnn"`,
+        `"mamba"`, `"mamba2"`, `"mamba3"`, `"minimal_gru"`, `"retnet"`; `"rwkv4"`, `"rwkv6"` or
+        `"rwkv7"`, with one more norm before the first block; `"xlstm"`, the paper's xLSTM[7:1]: one
+        block in eight, from the second on, is `sj.slstm_block`, the others are `sj.mlstm_layer`
+        behind a norm; or `"xlstm_7b"`, which has `sj.mlstm_block` throughout. A sequence is a
+        pattern that is repeated, of blocks by the names of their functions: `["griffin", "griffin",
+        "attention"]`, of `sj.griffin_block` and `sj.attention_block`, makes a Griffin. Its blocks
+        start as if each were alone, and the norms around them are those of the first.
       features: width of the input, of the blocks and of the output.
       layers: number of blocks.
       norm_epsilon: of the norms in front of the parts of blocks, and of those around the blocks; by

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from seqjax.cells.attentive import AttentiveParameters, AttentiveState, attend_to, attentive
 from seqjax.cells.clocks import ClockworkState, PhasedLSTMState, clockwork, phased_lstm
-from seqjax.cells.comba import comba
+from seqjax.cells.comba import comba, comba_block
 from seqjax.cells.convolutional import (
     ConvLSTMState,
     conv_gru,
@@ -28,8 +28,8 @@ from seqjax.cells.delta import (
 )
 from seqjax.cells.differential_equations import CoRNNState, LEMState, antisymmetric, cornn, lem
 from seqjax.cells.elman import elman
-from seqjax.cells.gated_delta_net2 import gated_delta_net2
-from seqjax.cells.gated_delta_product import gated_delta_product
+from seqjax.cells.gated_delta_net2 import gated_delta_net2, gated_delta_net2_block
+from seqjax.cells.gated_delta_product import gated_delta_product, gated_delta_product_block
 from seqjax.cells.griffin import griffin_block, rg_lru
 from seqjax.cells.gru import gru
 from seqjax.cells.latent_attention import latent_attention
@@ -37,10 +37,10 @@ from seqjax.cells.linear_attention import gated_linear_attention, hgrn2, linear_
 from seqjax.cells.liquid import cfc, ltc
 from seqjax.cells.lmu import LegendreState, lmu
 from seqjax.cells.lstm import LSTMState, lstm
-from seqjax.cells.m2rnn import m2rnn
+from seqjax.cells.m2rnn import m2rnn, m2rnn_block
 from seqjax.cells.mamba import mamba, mamba_block, s6
 from seqjax.cells.mamba2 import mamba2, mamba2_block
-from seqjax.cells.mamba3 import mamba3
+from seqjax.cells.mamba3 import mamba3, mamba3_block
 from seqjax.cells.minimal import minimal_gru, minimal_gru_block, minimal_lstm
 from seqjax.cells.minimal_gated import minimal_gated
 from seqjax.cells.mlstm import mlstm, mlstm_block
@@ -196,6 +196,18 @@ CATALOGUE = (
     Entry(mamba2_block, "block", trunk=Trunk("mamba2"), inside=mamba2),
     Entry(retention_block, "block", trunk=Trunk("retnet", layer_norm), inside=retention),
     Entry(gated_delta_net_block, "block", trunk=Trunk("gated_delta_net"), inside=gated_delta_net),
+    Entry(
+        gated_delta_net2_block, "block", trunk=Trunk("gated_delta_net2"), inside=gated_delta_net2
+    ),
+    Entry(
+        gated_delta_product_block,
+        "block",
+        trunk=Trunk("gated_delta_product"),
+        inside=gated_delta_product,
+    ),
+    Entry(comba_block, "block", trunk=Trunk("comba"), inside=comba),
+    Entry(mamba3_block, "block", trunk=Trunk("mamba3"), inside=mamba3),
+    Entry(m2rnn_block, "block", trunk=Trunk("m2rnn"), inside=m2rnn),
     Entry(mlstm_block, "block", trunk=Trunk("xlstm_7b"), inside=mlstm),
     Entry(slstm_block, "block", inside=slstm_layer),
     Entry(rwkv4_block, "block", trunk=Trunk("rwkv4", layer_norm, first_norm=True)),

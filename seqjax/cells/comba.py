@@ -1,5 +1,7 @@
 """Comba: the gated delta rule with feedback of its own strength, and a corrected query."""
 
+from typing import Any
+
 import jax
 
 from seqjax.cells.delta_rule import decays_of_heads, delta_rule_layer
@@ -8,6 +10,7 @@ from seqjax.core.cell import Cell, factory, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.heads import head_width
 from seqjax.core.matrix_step import Access
+from seqjax.core.mixer_block import mixer_block
 from seqjax.core.types import Array, Initializer, Params
 
 
@@ -30,8 +33,7 @@ def comba(
         q = q / |q|, k = k / |k|
         beta = sigmoid(w_b x)
         a = exp(-exp(A) softplus(w_a x + b_a))            one number for each head
-        S = a S
-        S = S + beta k (v - sigmoid(b) S' k)'             state feedback
+        S = a S + beta k (v - sigmoid(b) S' k)'           state feedback, before S is forgotten
         o = S' (q - d k) / sqrt(K)                        output feedback
         y = W_o (norm(o) * sigmoid(W_g x))                norm: RMS, head by head
 
@@ -63,7 +65,8 @@ def comba(
 
     Source: Hu et al. 2025, arXiv:2506.02475. b and d are one number for each head and start at 1,
     the others as in `sj.gated_delta_net`. The layer of fla brings q - d k and sigmoid(b) k to unit
-    length after the feedback, so that its b has no effect; here q and k have it before.
+    length after the feedback, so that its b has no effect; here q and k have it before. Its loop
+    for reference forgets before the feedback; the paper and its kernels do not.
     """
     width = head_width("comba", "features", features, heads)
     if key_width is None:
@@ -79,8 +82,8 @@ def comba(
         rate = jax.nn.sigmoid(rates)[..., None]
         return access._replace(
             query=query - output * key * keys**-0.5,
-            erase=rate * jax.nn.sigmoid(feedback) * key,
             value=rate * value,
+            low_rank=(key, -rate * jax.nn.sigmoid(feedback) * key),
         )
 
     decays = decays_of_heads(heads)
@@ -104,3 +107,34 @@ def comba(
         gate=jax.nn.sigmoid,
         **decays,
     )
+
+
+@factory
+def comba_block(
+    features: int, *, hidden: int | None = None, norm_epsilon: float = 1e-6, **options: Any
+) -> Cell:
+    """One block of a Comba.
+
+        x = x + comba(norm(x))
+        y = x + feed_forward(norm(x))
+
+    Args:
+      features: width of the input and of the output.
+      hidden: of the feed-forward layer, see `sj.feed_forward`.
+      norm_epsilon: of the norms in front of both.
+      **options: further arguments of `sj.comba`, such as `heads`.
+
+    Returns:
+      A cell; `sj.block_stack("comba", 64, layers=6)` is the trunk of a language model.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.comba_block(8, heads=2)
+      >>> sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((5, 8)))[1].shape
+      (5, 8)
+
+    Source: Hu et al. 2025, arXiv:2506.02475.
+    """
+    mixer = comba(features, **options)
+    return mixer_block(mixer, hidden=hidden, norm_epsilon=norm_epsilon)

@@ -11,11 +11,9 @@ from seqjax.cells.delta_rule import (
     delta_rule_layer,
 )
 from seqjax.core import initializers
-from seqjax.core.blocks import prenorm
 from seqjax.core.cell import Cell, factory, positive_int
 from seqjax.core.heads import head_width
-from seqjax.core.layers import feed_forward
-from seqjax.core.stack import stack
+from seqjax.core.mixer_block import mixer_block
 from seqjax.core.types import Initializer
 
 
@@ -131,7 +129,8 @@ def gated_delta_net(
     of 0.001 to 0.1, as in Mamba. Fewer q and k than memories: Qwen3-Next.
     """
     heads = positive_int("gated_delta_net", "heads", heads)
-    if heads % positive_int("gated_delta_net", "key_heads", key_heads or heads):
+    key_heads = heads if key_heads is None else key_heads
+    if heads % positive_int("gated_delta_net", "key_heads", key_heads):
         raise ValueError(
             f"gated_delta_net: `key_heads={key_heads}` must divide `heads`, which is {heads}."
         )
@@ -143,7 +142,7 @@ def gated_delta_net(
     return delta_rule_layer(
         features,
         heads=heads,
-        key_heads=key_heads or heads,
+        key_heads=key_heads,
         keys=keys,
         values=values,
         convolution=convolution,
@@ -261,8 +260,5 @@ def gated_delta_net_block(
 
     Source: Yang et al. 2024, arXiv:2412.06464.
     """
-    memory = gated_delta_net(features, **options)
-    return stack(
-        time=prenorm(memory, epsilon=norm_epsilon),
-        channel=prenorm(feed_forward(features, hidden=hidden), epsilon=norm_epsilon),
-    )
+    mixer = gated_delta_net(features, **options)
+    return mixer_block(mixer, hidden=hidden, norm_epsilon=norm_epsilon)

@@ -1,5 +1,7 @@
 """Gated DeltaNet-2: what a step erases and what it writes have gates of their own."""
 
+from typing import Any
+
 import jax
 
 from seqjax.cells.delta_rule import decays_of_channels, delta_rule_layer
@@ -7,6 +9,7 @@ from seqjax.core import initializers
 from seqjax.core.cell import Cell, factory, positive_int
 from seqjax.core.heads import head_width
 from seqjax.core.matrix_step import Access
+from seqjax.core.mixer_block import mixer_block
 from seqjax.core.types import Array, Initializer, Params
 
 
@@ -103,3 +106,34 @@ def gated_delta_net2(
         gate_width=values,
         **decays,
     )
+
+
+@factory
+def gated_delta_net2_block(
+    features: int, *, hidden: int | None = None, norm_epsilon: float = 1e-6, **options: Any
+) -> Cell:
+    """One block of a Gated DeltaNet-2.
+
+        x = x + gated_delta_net2(norm(x))
+        y = x + feed_forward(norm(x))
+
+    Args:
+      features: width of the input and of the output.
+      hidden: of the feed-forward layer, see `sj.feed_forward`.
+      norm_epsilon: of the norms in front of both.
+      **options: further arguments of `sj.gated_delta_net2`, such as `heads`.
+
+    Returns:
+      A cell; `sj.block_stack("gated_delta_net2", 64, layers=6)` is the trunk of a language model.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.gated_delta_net2_block(8, heads=2)
+      >>> sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((5, 8)))[1].shape
+      (5, 8)
+
+    Source: Hatamizadeh et al. 2026, arXiv:2605.22791.
+    """
+    mixer = gated_delta_net2(features, **options)
+    return mixer_block(mixer, hidden=hidden, norm_epsilon=norm_epsilon)

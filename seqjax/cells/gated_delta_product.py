@@ -1,11 +1,14 @@
 """Gated DeltaProduct: several corrections at each step, for groups that one cannot turn through."""
 
+from typing import Any
+
 import jax
 
 from seqjax.cells.delta_rule import at_one_rate, decays_of_heads, delta_rule_layer
 from seqjax.core import initializers
 from seqjax.core.cell import Cell, factory, positive_int
 from seqjax.core.heads import head_width
+from seqjax.core.mixer_block import mixer_block
 from seqjax.core.types import Initializer
 
 
@@ -89,3 +92,35 @@ def gated_delta_product(
         **at_one_rate(negative_eigenvalues=negative_eigenvalues),
         **decays_of_heads(heads),
     )
+
+
+@factory
+def gated_delta_product_block(
+    features: int, *, hidden: int | None = None, norm_epsilon: float = 1e-6, **options: Any
+) -> Cell:
+    """One block of a Gated DeltaProduct.
+
+        x = x + gated_delta_product(norm(x))
+        y = x + feed_forward(norm(x))
+
+    Args:
+      features: width of the input and of the output.
+      hidden: of the feed-forward layer, see `sj.feed_forward`.
+      norm_epsilon: of the norms in front of both.
+      **options: further arguments of `sj.gated_delta_product`, such as `writes`.
+
+    Returns:
+      A cell; `sj.block_stack("gated_delta_product", 64, layers=6)` is the trunk of a language
+      model.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.gated_delta_product_block(8, heads=2)
+      >>> sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((5, 8)))[1].shape
+      (5, 8)
+
+    Source: Siems et al. 2025, arXiv:2502.10297.
+    """
+    mixer = gated_delta_product(features, **options)
+    return mixer_block(mixer, hidden=hidden, norm_epsilon=norm_epsilon)

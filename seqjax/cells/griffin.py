@@ -210,6 +210,7 @@ def griffin_block(
 
     Source: De et al. 2024, arXiv:2402.19427.
     """
+    features = positive_int("griffin_block", "features", features)
     if blocks is None:
         blocks = max(1, (4 * features // 3 if inner is None else inner) // 256)
     if inner is None:

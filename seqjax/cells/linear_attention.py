@@ -127,8 +127,8 @@ def gated_linear_attention(
     Source: Yang et al. 2023, arXiv:2312.06635. The released code shares the gain of the norm
     between heads, as here; its weights start that small.
     """
-    width = head_width("gated_linear_attention", "features / 2", features // 2, heads)
     values = head_width("gated_linear_attention", "features", features, heads)
+    width = head_width("gated_linear_attention", "features / 2", features // 2, heads)
     rank = positive_int("gated_linear_attention", "rank", rank)
     if not temperature > 0:
         raise ValueError(

@@ -1,6 +1,7 @@
 """A nonlinear recurrence whose state is a matrix."""
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,7 @@ from seqjax.core.cell import Cell, expect_real, expect_width, factory, positive_
 from seqjax.core.gates import Gates, Projection, flat, like_features
 from seqjax.core.heads import head_width
 from seqjax.core.layers import dense, draw, scale_to_one
+from seqjax.core.mixer_block import mixer_block
 from seqjax.core.recurrence import multiply, updated
 from seqjax.core.shift import short_convolution
 from seqjax.core.stack import stack
@@ -59,7 +61,7 @@ def m2rnn(
       gradient_bound: in the backward pass, clip what comes back to H at each step to plus or minus
         this, number by number. What comes out is no gradient any more, and a loss that falls along
         it falls by luck; it is what the authors' code does against gradients that explode.
-        `method="newton"` makes the tangents of all steps at once, and clips once, not in each.
+        `method="newton"` makes the tangents of all steps at once, and refuses it.
       epsilon: of the norm.
       weight_init: initializer of W.
 
@@ -89,7 +91,8 @@ def m2rnn(
     features = positive_int("m2rnn", "features", features)
     if keys is None or values is None:
         width = head_width("m2rnn", "features", features, heads)
-        keys, values = keys or width, values or width
+        keys = width if keys is None else keys
+        values = width if values is None else values
     memory = _Memory(
         features=features,
         heads=positive_int("m2rnn", "heads", heads),
@@ -113,6 +116,37 @@ def m2rnn(
             memory=_matrix(memory),
         )
     )
+
+
+@factory
+def m2rnn_block(
+    features: int, *, hidden: int | None = None, norm_epsilon: float = 1e-6, **options: Any
+) -> Cell:
+    """One block of an M2RNN.
+
+        x = x + m2rnn(norm(x))
+        y = x + feed_forward(norm(x))
+
+    Args:
+      features: width of the input and of the output.
+      hidden: of the feed-forward layer, see `sj.feed_forward`.
+      norm_epsilon: of the norms in front of both.
+      **options: further arguments of `sj.m2rnn`, such as `heads`.
+
+    Returns:
+      A cell; `sj.block_stack("m2rnn", 64, layers=6)` is the trunk of a language model.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.m2rnn_block(8, heads=2)
+      >>> sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((5, 8)))[1].shape
+      (5, 8)
+
+    Source: Mishra et al. 2026, arXiv:2603.14360.
+    """
+    mixer = m2rnn(features, **options)
+    return mixer_block(mixer, hidden=hidden, norm_epsilon=norm_epsilon)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,7 +252,7 @@ def _matrix(memory: _Memory) -> Cell:
     )
 
 
-@factory
+@functools.cache
 def _rows(heads: int, values: int, gradient_bound: float | None) -> Cell:
     """The recurrence of one row of every head, which the output is."""
     parts = _Row(heads, values, gradient_bound)
@@ -230,6 +264,7 @@ def _rows(heads: int, values: int, gradient_bound: float | None) -> Cell:
         in_features=heads * values + heads,
         output=parts.output,
         structure=parts,
+        call=f"m2rnn({heads=}, {values=}, {gradient_bound=})",
     )
 
 

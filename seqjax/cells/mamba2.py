@@ -11,7 +11,7 @@ from seqjax.core import initializers
 from seqjax.core.blocks import checkpointed, on_slice, prenorm
 from seqjax.core.cell import Cell, factory, positive_int
 from seqjax.core.gates import like_features
-from seqjax.core.heads import from_heads, head_width, heads_of_64
+from seqjax.core.heads import from_heads, head_width, heads_of_64, inner_width
 from seqjax.core.layers import dense, draw, scale_to_one
 from seqjax.core.matrix import matrix_state
 from seqjax.core.matrix_step import Access
@@ -86,7 +86,7 @@ def mamba2(
     first; that of the released code has them last.
     """
     named = "expansion * features" if inner is None else "inner"
-    inner = expansion * features if inner is None else inner
+    inner = inner_width("mamba2", features, expansion, inner)
     heads = heads_of_64(inner) if heads is None else heads
     width = head_width("mamba2", named, inner, heads)
     if heads % positive_int("mamba2", "groups", groups):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,11 @@ from seqjax.core.affine import Complex
 from seqjax.core.blocks import checkpointed, on_slice
 from seqjax.core.cell import Cell, expect_real, factory, positive_int
 from seqjax.core.gates import like_features
-from seqjax.core.heads import from_heads, head_width, heads_of_64
+from seqjax.core.heads import from_heads, head_width, heads_of_64, inner_width
 from seqjax.core.layers import dense, draw, scale_to_one
 from seqjax.core.linear import diagonal
 from seqjax.core.matrix_step import Access
+from seqjax.core.mixer_block import mixer_block
 from seqjax.core.several_writes import several_writes
 from seqjax.core.shift import windowed
 from seqjax.core.stack import stack
@@ -94,14 +95,14 @@ def mamba3(
     W_o that hybrid models have is left out.
     """
     named = "expansion * features" if inner is None else "inner"
-    inner = expansion * features if inner is None else inner
+    inner = inner_width("mamba3", features, expansion, inner)
     heads = heads_of_64(inner) if heads is None else heads
     width = head_width("mamba3", named, inner, heads)
     if heads % positive_int("mamba3", "groups", groups):
         raise ValueError(f"mamba3: `groups={groups}` must divide `heads`, which is {heads}.")
     states = positive_int("mamba3", "states", states)
-    pairs = int(states * turning) // 2
-    if not 0 < turning <= 1 or not pairs:
+    pairs = int(states * turning) // 2 if 0 < turning <= 1 else 0
+    if not pairs:
         raise ValueError(
             f"mamba3: `turning` must be a share of the states, in (0, 1], that holds a pair; got "
             f"{turning} of {states} states."
@@ -143,6 +144,43 @@ def mamba3(
             ),
         )
     )
+
+
+@factory
+def mamba3_block(
+    features: int,
+    *,
+    hidden: int | None = None,
+    layers: int = 1,
+    norm_epsilon: float = 1e-6,
+    **options: Any,
+) -> Cell:
+    """One block of a Mamba-3.
+
+        x = x + mamba3(norm(x))
+        y = x + feed_forward(norm(x))
+
+    Args:
+      features: width of the input and of the output.
+      hidden: of the feed-forward layer, see `sj.feed_forward`.
+      layers: how many such blocks the model has.
+      norm_epsilon: of the norms in front of both.
+      **options: further arguments of `sj.mamba3`, such as `states`.
+
+    Returns:
+      A cell; `sj.block_stack("mamba3", 64, layers=6)` is the trunk of a language model.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import seqjax as sj
+      >>> cell = sj.mamba3_block(8, heads=2)
+      >>> sj.scan(cell, cell.init(jax.random.key(0), 8), jnp.ones((5, 8)))[1].shape
+      (5, 8)
+
+    Source: Lahoti et al. 2026, arXiv:2603.15569.
+    """
+    mixer = mamba3(features, layers=layers, **options)
+    return mixer_block(mixer, hidden=hidden, norm_epsilon=norm_epsilon)
 
 
 @factory

@@ -252,6 +252,7 @@ def retention_block(
     Source: Sun et al. 2023, arXiv:2307.08621. Later versions of the released code have a gate in
     the feed-forward layer and RMS norms.
     """
+    features = positive_int("retention_block", "features", features)
     hidden = 2 * features if hidden is None else hidden
     wide = dense(hidden, bias=False, activation=jax.nn.gelu)
     forward = stack(up=wide, down=dense(features, bias=False))

@@ -10,7 +10,7 @@ from seqjax.cells.decay import log_decay
 from seqjax.cells.rwkv_initializers import Bonus, NormGain, Power, Ramp
 from seqjax.core import initializers
 from seqjax.core.blocks import checkpointed, prenorm
-from seqjax.core.cell import Cell, expect_width, factory, position_in_stack
+from seqjax.core.cell import Cell, expect_width, factory, position_in_stack, positive_int
 from seqjax.core.gates import like_features
 from seqjax.core.heads import from_heads, head_width, heads_of_64
 from seqjax.core.layers import draw, layer_norm, standardize
@@ -70,6 +70,7 @@ def rwkv6_time_mix(
     Source: Peng et al. 2024, arXiv:2404.05892; initialisation: the released training code. Decays
     are stored as there: `decay` is w_0.
     """
+    features = positive_int("rwkv6_time_mix", "features", features)
     heads = heads_of_64(features) if heads is None else heads
     width = head_width("rwkv6_time_mix", "features", features, heads)
     depth, rise = position_in_stack("rwkv6_time_mix", layer, layers)
@@ -211,6 +212,7 @@ def rwkv6_channel_mix(
 
     Source: Peng et al. 2024, arXiv:2404.05892.
     """
+    features = positive_int("rwkv6_channel_mix", "features", features)
     wide = 7 * features // 2 if hidden is None else hidden
     _, rise = position_in_stack("rwkv6_channel_mix", layer, layers)
 

@@ -84,6 +84,7 @@ def rwkv7_time_mix(
     Source: Peng et al. 2025, arXiv:2503.14456; initialisation: the released training code. The
     memory there is the transpose of ours.
     """
+    features = positive_int("rwkv7_time_mix", "features", features)
     heads = heads_of_64(features) if heads is None else heads
     width = head_width("rwkv7_time_mix", "features", features, heads)
     depth, rise = position_in_stack("rwkv7_time_mix", layer, layers)
@@ -264,6 +265,7 @@ def rwkv7_channel_mix(
 
     Source: Peng et al. 2025, arXiv:2503.14456.
     """
+    features = positive_int("rwkv7_channel_mix", "features", features)
     wide = 4 * features if hidden is None else hidden
     _, rise = position_in_stack("rwkv7_channel_mix", layer, layers)
 

@@ -253,6 +253,7 @@ def attention_block(
 
     Source: Xiong et al. 2020, arXiv:2002.04745; in hybrids: De et al. 2024, arXiv:2402.19427.
     """
+    features = positive_int("attention_block", "features", features)
     heads = heads_of_64(features) if heads is None else heads
     attention = sliding_window_attention(features, heads=heads, **options)
     forward = feed_forward(features, hidden=hidden, bias=bias, activation=activation)

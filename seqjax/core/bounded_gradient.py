@@ -1,14 +1,15 @@
 """A bound for gradients on their way back, which is no derivative of anything."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Primitive
+from jax.extend.core import Primitive, jaxprs_in_params
 from jax.interpreters import ad, batching, mlir
 
-from seqjax.core.types import Array
+from seqjax.core.types import Array, PyTree
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
@@ -42,3 +43,25 @@ _tangent.def_abstract_eval(lambda d, bound: d)
 mlir.register_lowering(_tangent, lambda context, d, bound: [d])
 batching.primitive_batchers[_tangent] = _batch
 ad.deflinear2(_tangent, lambda ct, _, bound: [jnp.clip(ct, -bound, bound)])
+
+
+def bounds_gradient(function: Callable[..., PyTree], x: PyTree, *others: PyTree) -> bool:
+    """Whether what comes back to `x` through `function(x, *others)` is clipped on its way.
+
+    Args:
+      function: any function of arrays.
+      x: floating-point numbers; shapes are enough.
+      *others: what else it is called with; likewise.
+    """
+
+    def tangent(x: PyTree, *others: PyTree) -> PyTree:
+        return jax.jvp(lambda x: function(x, *others), (x,), (x,))[1]
+
+    return _bounds(jax.make_jaxpr(tangent)(x, *others).jaxpr)
+
+
+def _bounds(jaxpr: Any) -> bool:
+    return any(
+        eqn.primitive is _tangent or any(map(_bounds, jaxprs_in_params(eqn.params)))
+        for eqn in jaxpr.eqns
+    )

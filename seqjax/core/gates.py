@@ -117,7 +117,7 @@ class Projection:
             return self._apart(x, weights.reshape(self.blocks or 1, -1, weights.shape[-1]))
         if self.blocks is None:
             return Gates(jnp.split(x @ weights, self.gates, axis=-1))
-        parts = x.reshape(*x.shape[:-1], self.blocks, -1)
+        parts = x.reshape(*x.shape[:-1], self.blocks, weights.shape[1])
         products = jnp.einsum("...bi,bio->...bo", parts, weights)
         return Gates(part.reshape(x.shape) for part in jnp.split(products, self.gates, axis=-1))
 

@@ -67,12 +67,13 @@ class GuardedInit(Guarded):
     """The `init` of a cell."""
 
     def explain(self, key: Any = None, in_features: Any = None) -> ArgumentError | None:
-        if isinstance(key, jax.Array | np.ndarray) and hasattr(in_features, "__index__"):
+        wide = hasattr(in_features, "__index__") and in_features.__index__() > 0
+        if isinstance(key, jax.Array | np.ndarray) and wide:
             return None
         return MisfitError(
             "init",
-            "`init` takes a key, such as jax.random.key(0), and the width of the inputs, a whole "
-            f"number; got {spell_argument(key)} and {spell_argument(in_features)}.",
+            "`init` takes a key, such as jax.random.key(0), and the width of the inputs, a "
+            f"positive whole number; got {spell_argument(key)} and {spell_argument(in_features)}.",
         )
 
 

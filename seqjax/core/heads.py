@@ -32,10 +32,17 @@ def from_heads(o: Array) -> Array:
 
 def head_width(owner: str, name: str, features: int, heads: int) -> int:
     """The width of a head; raises, in the name of `owner`, unless heads divide the features."""
-    heads = positive_int(owner, "heads", heads)
-    if features < 1 or features % heads:
+    heads, features = positive_int(owner, "heads", heads), positive_int(owner, name, features)
+    if features % heads:
         raise ValueError(f"{owner}: `heads={heads}` must divide `{name}`, which is {features}.")
     return features // heads
+
+
+def inner_width(owner: str, features: int, expansion: int, inner: int | None) -> int:
+    """`inner`, or `expansion * features` unless it is given; raises if one is no width."""
+    if inner is not None:
+        return positive_int(owner, "inner", inner)
+    return positive_int(owner, "expansion", expansion) * positive_int(owner, "features", features)
 
 
 def heads_of_64(features: int) -> int:

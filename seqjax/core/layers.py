@@ -154,6 +154,7 @@ def dense(
     """
 
     def init(key, in_features):
+        in_features = positive_int("init", "in_features", in_features)
         weights: Recipes = {"weights": (weight_init, (in_features, features))}
         start: Recipes = {"bias": (initializers.Constant(0.0), (features,))}
         return draw(key, {**weights, **start} if bias else weights)

@@ -16,7 +16,7 @@ from seqjax.core.types import Params
 
 Shape = tuple[int, ...]
 
-FAILURES = (ValueError, TypeError, LookupError, AttributeError)
+FAILURES = (ValueError, TypeError, LookupError, AttributeError, ZeroDivisionError)
 """What arguments that do not fit end in."""
 
 

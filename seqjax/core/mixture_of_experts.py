@@ -139,7 +139,7 @@ def _in_best_groups(ranked: Array, groups: int, chosen: int) -> Array:
     """The scores of experts of the best groups, and below all numbers those of the others."""
     if groups == chosen:
         return ranked
-    grouped = ranked.reshape(*ranked.shape[:-1], groups, -1)
+    grouped = ranked.reshape(*ranked.shape[:-1], groups, ranked.shape[-1] // groups)
     best = jax.lax.top_k(grouped, min(2, grouped.shape[-1]))[0].sum(-1)
     names = jax.lax.top_k(best, chosen)[1]
     kept = jax.nn.one_hot(names, groups, dtype=bool).any(-2)

@@ -22,18 +22,19 @@ al. 2024, arXiv:2407.19115 (ELK).
 """
 
 import dataclasses
-import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from seqjax.core.bounded_gradient import bounds_gradient
 from seqjax.core.cell import Cell
 from seqjax.core.programs import closed_over
 from seqjax.core.recurrence import Recurrence
 from seqjax.core.steps import Run, Steps, batch_shape_of, time_of
-from seqjax.core.trees import floats, is_float
+from seqjax.core.trees import floats, is_float, put_floats
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
 from seqjax.engines.block_affine import multiply_blocks, solve_blocks
 from seqjax.engines.boundaries import Boundaries
@@ -65,12 +66,12 @@ def newton(
 
     Raises:
       ValueError: if its state is complex, its counters depend on its numbers, or its step closes
-        over traced numbers.
+        over traced numbers or clips the gradient.
     """
     _expect_solvable(cell, params, carry, xs)
     time, batch_ndim = time_of(xs), len(batch_shape_of(cell, xs))
     numbers = floats(carry)
-    layout = StateBlocks.of(numbers, batch_ndim, _blocks_of(method, cell, numbers, batch_ndim))
+    layout = _layout(method, cell, numbers, batch_ndim)
     kinds = tuple(map(is_float, jax.tree.leaves(carry)))
     equations = _Equations(cell, layout, jax.tree.structure(carry), kinds)
     inputs = xs, Boundaries(*steps.flags)
@@ -86,7 +87,7 @@ def newton(
 
     window = divisor(time, method.window or time)
     whole = time - time % window
-    cut = lambda leaf: leaf[:whole].reshape(-1, window, *leaf.shape[1:])  # noqa: E731
+    cut = lambda leaf: leaf[:whole].reshape(whole // window, window, *leaf.shape[1:])  # noqa: E731
     last, (after, report) = jax.lax.scan(run_window, start, jax.tree.map(cut, inputs))
     after = after.reshape(whole, *after.shape[2:])
     if whole < time:
@@ -115,18 +116,18 @@ def _before(start: Array, after: Array) -> Array:
     return jnp.concatenate([start[None], after[:-1]])
 
 
-def _blocks_of(method: Newton, cell: Cell, numbers: list[Array], batch_ndim: int) -> int:
-    """Into how many blocks the state falls: what the method says, or the cell."""
+def _layout(method: Newton, cell: Cell, numbers: list[Array], batch_ndim: int) -> StateBlocks:
+    """The state in the blocks that it falls into, as the method says, or the cell."""
     structure = cell.structure
     own = structure.state_blocks if isinstance(structure, Recurrence) else 1
     blocks = own if method.blocks is None else method.blocks
-    sizes = [math.prod(leaf.shape[batch_ndim:]) for leaf in numbers]
-    if any(size % blocks for size in sizes):
+    layout = StateBlocks.of(f"Newton, {cell}", numbers, batch_ndim, blocks)
+    if isinstance(structure, Recurrence) and own % blocks:
         raise ValueError(
-            f"Newton: `blocks` must divide the numbers in each leaf of the state of {cell}, which "
-            f"are {sizes}; got {blocks}."
+            f"Newton: the state of {cell} falls into {own} blocks that do not see one another, and "
+            f"not into {blocks}; leave `blocks` out."
         )
-    return blocks
+    return layout
 
 
 def _expect_solvable(cell: Cell, params: Params, carry: Carry, xs: Inputs) -> None:
@@ -141,8 +142,18 @@ def _expect_solvable(cell: Cell, params: Params, carry: Carry, xs: Inputs) -> No
             "differentiates by what is in `params`, but the step of {} closes over a number that "
             "is traced, as the argument of a function under jax.grad is"
         )
+    elif bounds_gradient(_numbers_after(cell, carry), floats(carry), params, x):
+        wrong = (
+            "makes the tangents of all steps at once, so it cannot clip the gradient in each, as "
+            "{} says"
+        )
     if wrong is not None:
         raise ValueError(f"scan: method='newton' {wrong.format(cell)}. Use method='auto'.")
+
+
+def _numbers_after(cell: Cell, like: Carry) -> Callable[..., list[Array]]:
+    """The floating-point numbers of the state after a step, from those before it."""
+    return lambda numbers, params, x: floats(cell.step(params, put_floats(like, numbers), x)[0])
 
 
 def _tolerance(dtype: Any) -> float:
@@ -205,7 +216,7 @@ def _solve(equations: _Equations, method: Newton, known: tuple) -> tuple[Array, 
     def residual(after: Array) -> tuple[Array, Array]:
         made = equations.after(params, initial, _before(start, after), inputs)
         size = jnp.abs(made - after) / (1 + jnp.abs(made))
-        largest = size.max(axis=tuple(range(1, size.ndim)))
+        largest = size.max(axis=tuple(range(1, size.ndim)), initial=0.0)
         return made, jnp.where(jnp.isfinite(largest), largest, jnp.inf)
 
     def unsolved(state: tuple) -> Array:

@@ -1,6 +1,8 @@
 """Newton's method as a value: how many rounds, how exact, how much at once."""
 
 import dataclasses
+import math
+from numbers import Real
 
 from seqjax.engines.method import Method
 
@@ -53,7 +55,8 @@ class Newton(Method):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.tolerance is not None and not self.tolerance > 0:
-            raise ValueError(f"Newton: `tolerance` must be above 0, got {self.tolerance}.")
-        if not 0 <= self.damping < 1:
-            raise ValueError(f"Newton: `damping` must be in [0, 1), got {self.damping}.")
+        given = self.tolerance
+        if given is not None and not (isinstance(given, Real) and 0 < given < math.inf):
+            raise ValueError(f"Newton: `tolerance` must be above 0 and finite, got {given!r}.")
+        if not (isinstance(self.damping, Real) and 0 <= self.damping < 1):
+            raise ValueError(f"Newton: `damping` must be in [0, 1), got {self.damping!r}.")

@@ -4,6 +4,7 @@ from functools import partial
 from typing import Unpack
 
 import jax
+import jax.numpy as jnp
 
 from seqjax.core.cell import Cell
 from seqjax.core.linear import Diagonal
@@ -67,6 +68,9 @@ def newton_report(
 def _report(request: Request) -> NewtonReport:
     method = request.method
     assert isinstance(method, Newton)
+    if not request.time:  # No windows.
+        rounds = jnp.zeros(0, jnp.int32)
+        return NewtonReport(rounds, jnp.zeros(0), jnp.zeros(0, bool), rounds)
     params, start, initial, xs, steps = opened(request)
     steps = steps.counted(request.time, request.batch_shape)
     return newton(method, request.cell, params, start, initial, xs, steps)[1]

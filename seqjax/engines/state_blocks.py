@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from seqjax.core.cell import positive_int
 from seqjax.core.types import Array, Carry
 
 
@@ -29,10 +30,18 @@ class StateBlocks:
     tree: Any
 
     @classmethod
-    def of(cls, state: Carry, rows: int, blocks: int) -> "StateBlocks":
-        """Those of a state with some dimensions of rows."""
+    def of(cls, owner: str, state: Carry, rows: int, blocks: int) -> "StateBlocks":
+        """Those of a state with some dimensions of rows; raises, in the name of `owner`, if so many
+        blocks do not divide each leaf."""
+        blocks = positive_int(owner, "blocks", blocks)
         leaves, tree = jax.tree.flatten(state)
-        shapes = tuple(leaf.shape[rows:] for leaf in leaves)
+        shapes = tuple(jnp.shape(leaf)[rows:] for leaf in leaves)
+        sizes = list(map(math.prod, shapes))
+        if any(size % blocks for size in sizes):
+            raise ValueError(
+                f"{owner}: `blocks` must divide the numbers in each leaf of the state, which are "
+                f"{sizes}; got {blocks}."
+            )
         return cls(blocks, shapes, tuple(leaf.dtype for leaf in leaves), tree)
 
     @property
@@ -46,7 +55,8 @@ class StateBlocks:
         parts = []
         for leaf, shape in zip(jax.tree.leaves(state), self.shapes, strict=True):
             rows = leaf.shape[: leaf.ndim - len(shape)]
-            parts.append(leaf.astype(dtype).reshape(*rows, self.blocks, -1))
+            width = math.prod(shape) // self.blocks
+            parts.append(leaf.astype(dtype).reshape(*rows, self.blocks, width))
         return jnp.concatenate(parts, axis=-1)
 
     def unpack(self, packed: Array) -> Carry:

@@ -14,7 +14,7 @@ from seqjax.core.noise import with_keys_of
 from seqjax.core.trees import floats, put_floats
 from seqjax.core.types import Array, Carry, Params, PyTree
 from seqjax.engines.boundaries import Boundaries
-from seqjax.online.expectations import expect_cotangent, expect_flags
+from seqjax.online.expectations import expect_cotangent, expect_flags, expect_influence
 from seqjax.online.transition import expect_real_state, vector, wide_dtype
 
 Influence = PyTree
@@ -92,6 +92,7 @@ class Learner:
         """
         for name, value in (("mask", mask), ("reset", reset)):
             expect_flags(self, name, value, batch_of(self.cell, x))
+        expect_influence(self, params, x, influence)
         flags, x = Boundaries(mask, reset), without_masked(x, mask)
         start, before = self.begun(params, carry, influence, flags)
         new, y = self.cell.step(params, start, x)

@@ -12,6 +12,7 @@ from seqjax.core.steps import time_major
 from seqjax.core.trees import floats, put_floats, widen
 from seqjax.core.types import Array, Carry, Inputs, Params, PyTree
 from seqjax.engines.boundaries import Boundaries
+from seqjax.engines.placement import all_varying, place_rows
 from seqjax.engines.request import checked
 from seqjax.online.expectations import (
     expect_influence,
@@ -20,6 +21,7 @@ from seqjax.online.expectations import (
     loss_function,
 )
 from seqjax.online.learner import Influence, Learner, batch_of, without_masked
+from seqjax.online.rows_on_devices import rows_apart
 
 Loss = Callable[[PyTree, PyTree], Array]
 """`(y, target) -> (*batch,)`: the loss of one step of each sequence."""
@@ -156,6 +158,7 @@ def opened_stream(
         influence = learner.init(params, first, key)
     else:
         expect_influence(learner, params, first, influence)
+    carry, influence = place_rows((carry, influence), steps[0], len(batch))
     return Stream(carry, influence, steps)
 
 
@@ -168,15 +171,23 @@ def run_steps(
     steps: tuple,
 ) -> SequenceGradient:
     """`sequence_gradient` of steps that are opened already."""
+    run = rows_apart(partial(_run, learner, loss), learner.cell, SequenceGradient)
+    return run(params, carry, influence, steps)
+
+
+def _run(
+    learner: Learner, loss: Loss, params: Params, carry: Carry, influence: Influence, steps: tuple
+) -> tuple[Array, Params, Carry, Influence]:
+    """What one device makes of the rows that it has."""
     wide = [jnp.zeros_like(widen(leaf)) for leaf in floats(params)]
     # Without parameters it is the inputs that say in which dtype the loss is.
     total = jnp.zeros((), jnp.result_type(jnp.float32, *wide, *floats(steps[0])))
     body = partial(_step, learner, params, loss)
-    start = carry, influence, total, wide
+    start = all_varying(((carry, influence, total, wide), steps))[0]
     (carry, influence, total, found), _ = jax.lax.scan(body, start, steps)
     found = [leaf.astype(own.dtype) for leaf, own in zip(found, floats(params), strict=True)]
     gradient = put_floats(jax.tree.map(jnp.zeros_like, params), found)
-    return SequenceGradient(total, gradient, carry, influence)
+    return total, gradient, carry, influence
 
 
 _compiled_steps = jax.jit(run_steps, static_argnames=("learner", "loss"))

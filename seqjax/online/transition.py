@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from seqjax.core.cell import StepFn
 from seqjax.core.trees import floats, is_float, put_floats
 from seqjax.core.types import Array, Carry, Params, PyTree
+from seqjax.engines.placement import all_varying
 
 
 def vector(leaves: Sequence[Array], dtype: Any) -> Array:
@@ -75,10 +76,12 @@ def pulled(
       args: where to take the Jacobian.
       seeds: `(seeds, n)`.
     """
-    after, pull = jax.vjp(function, *args)
+    # Inside `shard_map` seeds may vary where results do not, and the other way round.
+    args = all_varying((args, seeds))[0]
+    after, pull = jax.vjp(lambda *args: all_varying((function(*args), seeds))[0], *args)
 
     def row(seed: Array) -> tuple[Array, ...]:
-        found = pull(leaves_of(seed, after))
+        found = pull(all_varying((leaves_of(seed, after), after))[0])
         return tuple(vector(leaves, seeds.dtype) for leaves in found)
 
     return jax.vmap(row)(seeds)

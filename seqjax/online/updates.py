@@ -125,6 +125,7 @@ def learn(
             f"learn: `every` must divide the steps of xs, {time}; got {every}. Cut the stream into "
             "pieces of such lengths; carry and influence go on from one to the next."
         )
+    state = state._replace(carry=stream.carry, influence=stream.influence)
     return _updated(learner, optimizer, loss, every, state, stream.steps)
 
 

@@ -33,6 +33,7 @@ def check_state_blocks(
       params, inputs, seed: as for `check_cell`.
 
     Raises:
+      ValueError: if so many blocks do not divide each leaf.
       AssertionError: naming two numbers of the state, of different blocks, of which one depends on
         the other.
 
@@ -52,7 +53,7 @@ number 0 of block 1.
         case = make_case(cell, in_features, inputs, seed, place(params))
         one = lambda leaf: leaf[0]  # noqa: E731
         carry, x = jax.tree.map(one, case.carry), jax.tree.map(lambda leaf: leaf[0, 0], case.xs)
-        layout = StateBlocks.of(carry, 0, blocks)
+        layout = StateBlocks.of(f"check_state_blocks({cell})", carry, 0, blocks)
 
         def step(packed, params, x):
             return layout.pack(cell.step(params, layout.unpack(packed), x)[0])

@@ -29,9 +29,9 @@ class CellConfig:
     """Keyword arguments of the cell, or of each block, as name=value, such as heads=2."""
     block: str | None = None
     """Layers are blocks of this architecture instead of cells, with a norm after the last:
-    attention, gated_delta_net, hawk (Griffin without its local attention), mamba, mamba2,
-    minimal_gru, retnet, rwkv4, rwkv6, rwkv7, xlstm or xlstm_7b; or several blocks in turn, such as
-    griffin,griffin,attention."""
+    attention, comba, gated_delta_net, gated_delta_net2, gated_delta_product, hawk (Griffin without
+    its local attention), m2rnn, mamba, mamba2, mamba3, minimal_gru, retnet, rwkv4, rwkv6, rwkv7,
+    xlstm or xlstm_7b; or several blocks in turn, such as griffin,griffin,attention."""
     features: PositiveInt = 256
     """Width of each layer's state."""
     layers: PositiveInt = 1

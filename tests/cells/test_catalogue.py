@@ -5,6 +5,9 @@ import pkgutil
 import re
 from importlib import import_module
 
+import jax
+import pytest
+
 import seqjax as sj
 from seqjax import cells
 from seqjax.cells.block_stack import TRUNKS
@@ -32,6 +35,26 @@ def test_what_it_lists_is_exported():
         for item in entry.beside:
             assert getattr(sj, item.__name__) is item
     assert len(sj.__all__) == len(set(sj.__all__))
+
+
+def needed(make):
+    """Sizes for what has no default."""
+    parameters = list(inspect.signature(make).parameters.values())[1:]
+    bare = [p for p in parameters if p.default is p.empty and p.kind != p.VAR_KEYWORD]
+    return {p.name: 4 for p in bare}
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in CATALOGUE if entry.takes_vectors])
+def test_widths_that_are_none(name):
+    """One error that says what was expected, of the cell and of its parameters."""
+    make = getattr(sj, name)
+    for features in (0, True, 2.0, "4", None):
+        with pytest.raises(ValueError, match="`features` must be a positive whole number, got"):
+            make(features, **needed(make))
+    cell = make(8, **needed(make))
+    for width in (0, -1, 2.0):
+        with pytest.raises(ValueError, match="positive whole number|must be 8 wide"):
+            jax.eval_shape(lambda width=width: cell.init(jax.random.key(0), width))
 
 
 def test_the_command_line_offers_every_trunk():

@@ -87,8 +87,9 @@ def comba(p, xs):
         o = []
         for h in range(H):
             qh, kh, beta = unit(q[h]), unit(k[h]), sigmoid(rate[h])
-            S[h] = forget(m, h, a[h]) * S[h]
-            S[h] += beta * np.outer(kh, v[h] - sigmoid(m["state_feedback"][h]) * S[h].T @ kh)
+            kept = np.eye(K) * forget(m, h, a[h])
+            kept -= beta * sigmoid(m["state_feedback"][h]) * np.outer(kh, kh)
+            S[h] = kept @ S[h] + beta * np.outer(kh, v[h])
             read = S[h].T @ (qh - m["output_feedback"][h] * kh) / np.sqrt(K)
             o.append(rms(read, 1e-5) * m["norm_gain"])
         ys.append((np.concatenate(o) * sigmoid(gate)) @ m["output"])

@@ -83,6 +83,14 @@ def test_a_bound_for_the_gradient(x64):
     assert 0 < clipped < 0.5 * whole
 
 
+def test_newton_refuses_a_bound_for_the_gradient():
+    """The gradient would be another one than that of all other ways."""
+    cell = sj.residual(sj.m2rnn(IN, heads=3, values=2, keys=1, gradient_bound=0.1))
+    params, xs = cell.init(jax.random.key(0), IN), jnp.ones((TIME, IN))
+    with pytest.raises(ValueError, match=r"newton' .* cannot clip .* m2rnn\(heads=3, values=2, "):
+        jax.eval_shape(lambda: sj.scan(cell, params, xs, method="newton"))
+
+
 def test_what_is_clipped(x64):
     """By hand: of h_t = r h_{t-1} + x_t near zero, the loss h_3, what comes back is r, r^2, ..."""
 
@@ -99,6 +107,7 @@ def test_what_is_clipped(x64):
     [
         (lambda: sj.m2rnn(4, heads=3), "`heads=3` must divide `features`, which is 4"),
         (lambda: sj.m2rnn(6, heads=3, key_heads=2), "`key_heads=2` must divide `heads=3`"),
+        (lambda: sj.m2rnn(4, heads=2, keys=0), "`keys` must be a positive whole number, got 0"),
         (lambda: sj.m2rnn(4, gradient_bound=0.0), "`gradient_bound` must be above 0, got 0.0"),
     ],
 )

@@ -11,7 +11,7 @@ from tests.table import CELLS, IN_FEATURES
 
 TIME = 6
 
-EACH = ["lstm", "minimal_gru", "short_convolution", "attentive", "bidirectional"]
+EACH = ["lstm", "lstm_heads", "minimal_gru", "short_convolution", "attentive", "bidirectional"]
 """One for every engine that is no other's part, and every way to run all steps at once."""
 
 

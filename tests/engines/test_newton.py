@@ -29,6 +29,8 @@ def test_cells_say_their_blocks(name):
 
 
 def test_blocks_that_are_not_there_are_found():
+    with pytest.raises(ValueError, match=r"`blocks` must divide .* \[4\]; got 3"):
+        check_state_blocks(sj.gru(4), IN_FEATURES, blocks=3)
     with pytest.raises(AssertionError, match=r"blocks=2, number 0 of block 0 depends on"):
         check_state_blocks(sj.gru(4), IN_FEATURES, blocks=2)
 
@@ -142,7 +144,10 @@ def test_second_derivatives(x64):
     ("call", "message"),
     [
         (lambda: sj.Newton(damping=1.0), r"`damping` must be in \[0, 1\), got 1.0"),
-        (lambda: sj.Newton(tolerance=0.0), "`tolerance` must be above 0"),
+        (lambda: sj.Newton(damping="a"), r"`damping` must be in \[0, 1\), got 'a'"),
+        (lambda: sj.Newton(tolerance=0.0), "`tolerance` must be above 0 and finite, got 0.0"),
+        (lambda: sj.Newton(tolerance="a"), "`tolerance` must be above 0 and finite, got 'a'"),
+        (lambda: sj.Newton(tolerance=float("inf")), "`tolerance` must be above 0 and finite"),
         (lambda: sj.Newton(window=0), "`window` must be a positive whole number"),
     ],
 )
@@ -151,11 +156,20 @@ def test_mistakes_in_the_method(call, message):
         call()
 
 
+def test_a_report_of_no_steps_and_of_no_sequences():
+    cell = sj.gru(4)
+    params = drawn(cell, 3)
+    assert sj.newton_report(cell, params, jnp.ones((2, 0, 3))).iterations.shape == (0,)
+    assert bool(sj.newton_report(cell, params, jnp.ones((0, 5, 3))).converged.all())
+
+
 def test_mistakes():
     cell, xs = sj.gru(4), jnp.ones((5, 3))
     params = drawn(cell, 3)
     with pytest.raises(ValueError, match=r"`blocks` must divide .* are \[4\]; got 3"):
         sj.scan(cell, params, xs, method=sj.Newton(blocks=3))
+    with pytest.raises(ValueError, match=r"state of gru\(4\) falls into 1 blocks .* not into 2"):
+        sj.scan(cell, params, xs, method=sj.Newton(blocks=2))  # Or the gradient would be wrong.
     with pytest.raises(ValueError, match="expected one cell that is nonlinear"):
         sj.newton_report(sj.stack(cell), drawn(sj.stack(cell), 3), xs)
     with pytest.raises(ValueError, match="`method` must be 'newton'"):

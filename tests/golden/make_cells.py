@@ -611,11 +611,13 @@ def gated_delta_net2():
 
 
 def comba():
-    loop = naive("comba/naive").naive_recurrent_comba
+    # Its loop forgets before the feedback; these chunks and its kernels do not.
+    chunks = naive("comba/naive").naive_chunk_comba
 
     def attend(w, q, k, v, rates, decay):
         q, p = q - w["output_feedback"][:, None] * k, w["state_feedback"].sigmoid()[:, None] * k
-        return loop(q, k, v, p, rates.sigmoid(), decay[..., 0], output_final_state=True)
+        sizes = {"chunk_size": 4, "output_final_state": True}
+        return chunks(q, k, v, p, decay[..., 0], rates.sigmoid(), **sizes)
 
     own = {name: (HEADS,) for name in ("decay_bias", "state_feedback", "output_feedback")}
     return corrected(HEADS, "sigmoid", attend, **own)

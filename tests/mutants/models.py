@@ -133,6 +133,13 @@ FAULTS = (
         "tests/decode/test_sampling.py",
     ),
     Fault(
+        "a model writes the unknown token",
+        "decode",
+        "logits.at[..., never].set(-jnp.inf)",
+        "logits",
+        "tests/decode/test_sampling.py -k suppressed",
+    ),
+    Fault(
         "a prefix cache knows a piece by its tokens alone, wherever it stands",
         "decode/prompts.py",
         "hashlib.blake2b(name + piece.tobytes(), digest_size=16)",
@@ -208,6 +215,13 @@ FAULTS = (
         "anew = jax.tree.map(partial(select, flags.resets), fresh, influence)",
         "anew = influence",
         f"{ONLINE} -k lstm_heads",
+    ),
+    Fault(
+        "devices of an Explicit mesh keep their gradients to themselves",
+        "online",
+        "*jax.lax.psum((loss, gradient), tuple(axes)), *after",
+        "*jax.lax.pmean((loss, gradient), tuple(axes)), *after",
+        "tests/online/test_rows_on_devices.py -k rtrl",
     ),
     Fault(
         "an influence changes at masked steps",

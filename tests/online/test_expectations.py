@@ -106,6 +106,14 @@ MISTAKES = {
         ),
         "`reset` must be bool .* got int32",
     ),
+    "a step of another algorithm": (
+        lambda: LEARNER.step(PARAMS, CARRY, influence(snap(CELL)), XS[:, 0]),
+        "of this learner for these inputs",
+    ),
+    "a step of another batch": (
+        lambda: LEARNER.step(PARAMS, CARRY, influence(LEARNER, 1), XS[:, 0]),
+        r"got shape \(1, 1, 2, 12\)",
+    ),
     "a wide cotangent": (
         lambda: LEARNER.gradient(PARAMS, influence(LEARNER), jnp.ones((2, 3))),
         r"`cotangent` like the carry, with one array of shape \(2, 2\); got shape \(2, 3\)",
