@@ -13,6 +13,7 @@ from seqjax.core.matrix_step import MatrixState
 from seqjax.engines import sizes
 from seqjax.engines.boundaries import Boundaries
 from seqjax.engines.fused.checkpointed import Tangents, forward
+from seqjax.engines.fused.fused_memory import tile_of
 from seqjax.engines.fused.kernel import scan_in_kernel
 from seqjax.engines.fused.lanes import Lanes
 from seqjax.engines.fused.linear_pair import linear_pair
@@ -195,6 +196,14 @@ def check_memory(cell, reverse):
         for method in (sj.Fused(tile=4, block=2), "plain")
     )
     chex.assert_trees_all_close(got, wanted, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("time", "block", "most", "tile"),
+    [(2048, 32, 416, 256), (2048, 512, 4096, 2048), (100, 8, 30, 32), (7, 3, 4, 3), (7, 7, 7, 7)],
+)
+def test_tiles_are_of_one_size_if_possible(time, block, most, tile):
+    assert tile_of(time, block, most) == tile
 
 
 @pytest.mark.parametrize("rows, heads, values", [(2, 3, 5), (10, 3, 5), (67, 3, 2), (200, 1, 4)])

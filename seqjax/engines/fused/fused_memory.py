@@ -25,6 +25,7 @@ from seqjax.engines.fused.choice import suits_kernels
 from seqjax.engines.fused.lanes import Lanes
 from seqjax.engines.methods import Fused
 from seqjax.engines.sequential import sequential
+from seqjax.engines.tiles import divisor
 
 
 def fused_memory(
@@ -54,11 +55,18 @@ def fused_memory(
     access = jax.eval_shape(recurrence.checked_access, params, xs)
     step_bytes = tree_bytes(jax.eval_shape(lanes.access, access)) // time
     step_bytes += lanes.groups * lanes.memory_bytes // block
-    tiles = -(-time // (method.tile or max(block, sizes.MEMORIES_OF_KERNEL.here // step_bytes)))
-    # Of equal size if possible: each size is a program.
-    tile = min(time, -(-time // (tiles * block)) * block)
+    tile = tile_of(
+        time, block, method.tile or max(block, sizes.MEMORIES_OF_KERNEL.here // step_bytes)
+    )
     run = partial(_by_kernel, recurrence, lanes, block)
     return in_tiles(run, tile, params, carry, initial, xs, steps)
+
+
+def tile_of(time: int, block: int, most: int) -> int:
+    """Steps of a tile: whole blocks, in tiles of equal size if possible. Each size is a program of
+    its own, kernels included, which takes as long again to compile."""
+    blocks, tiles = -(-time // block), -(-time // most)
+    return min(time, divisor(blocks, -(-blocks // tiles)) * block)
 
 
 def memory_wins(
