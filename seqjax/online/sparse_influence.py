@@ -39,7 +39,7 @@ class SparseInfluence:
       sparsity: which parameters and which numbers.
     """
 
-    blocks: tuple[Array, ...]
+    blocks: tuple[PyTree, ...]
     sparsity: Sparsity = dataclasses.field(metadata={"static": True})
 
 
