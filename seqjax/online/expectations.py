@@ -25,7 +25,9 @@ class InfluenceSizeError(ValueError):
       rows: sequences of the batch.
     """
 
-    def __init__(self, owner: str, *, limit: float, weights: int, state: int, size: int, rows: int):
+    def __init__(
+        self, owner: str, *, limit: int | float, weights: int, state: int, size: int, rows: int
+    ):
         self.limit = limit
         self.need = (
             f"that of {weights:,} parameters on a state of {state:,} numbers takes "

@@ -39,13 +39,13 @@ class SparseInfluence:
       sparsity: which parameters and which numbers.
     """
 
-    blocks: tuple[Array, ...]
+    blocks: tuple[PyTree, ...]
     sparsity: Sparsity = dataclasses.field(metadata={"static": True})
 
 
 @functools.lru_cache(maxsize=256)
 def sparse_learner(
-    cell: Cell, step: StepFn, observed: StepFn, steps: int | None, limit: float, call: str
+    cell: Cell, step: StepFn, observed: StepFn, steps: int | None, limit: int | float, call: str
 ) -> Learner:
     """The learner of a step, whose Jacobians make the influence, and of a pattern.
 
@@ -62,7 +62,7 @@ class _Sparse:
     cell: Cell
     step: StepFn
     steps: int | None
-    limit: float
+    limit: int | float
     call: str
 
     def make(self, params: Params, x: PyTree, key: Any) -> SparseInfluence:
