@@ -1,11 +1,13 @@
-"""Whole train steps of `seqjax train lm`, compiled for four TPUs: every loop over time is a kernel,
-and the gradient is summed over the devices once.
+"""Whole train steps of `seqjax train lm`, compiled for several TPUs: every loop over time is a
+kernel, and the gradient is summed over the devices once.
 
-    python -m tests.compiled_steps
+    python -m tests.compiled_steps [TOPOLOGY ...]
 
+compiles for four of a v5e; for two hosts of four it is `v5e:2x4`, for four hosts `v5e:4x4`.
 It needs `jax[tpu]` and the extra `train`, in an environment of its own; no TPU.
 """
 
+import itertools
 import re
 import sys
 from typing import Any
@@ -32,14 +34,14 @@ CELLS = {
     "mlstm": "bfloat16",
 }
 """Gates, a diagonal state, a memory; and what the model computes in."""
-STREAMS, TIME, FEATURES, LAYERS, DEVICES = 16, 64, 256, 2, 4
+STREAMS, TIME, FEATURES, LAYERS = 16, 64, 256, 2
 DOCUMENTS = [
     Document(str(i), f"document {i} is about {'abcdefgh'[i % 8] * 40}. ") for i in range(64)
 ]
 
 
-def compile_step(cell: str, dtype: str) -> jax.stages.Compiled:
-    """The step as four devices run it, of shapes alone."""
+def compile_step(cell: str, dtype: str, topology: str) -> jax.stages.Compiled:
+    """The step as all devices run it, of shapes alone."""
     config = lm.LanguageConfig(
         model=LanguageModelConfig(
             cell=cell, features=FEATURES, embedding=FEATURES, layers=LAYERS, dropout=0.1
@@ -54,8 +56,7 @@ def compile_step(cell: str, dtype: str) -> jax.stages.Compiled:
     here = make_mesh(STREAMS, 1)
     state = start(task, optimizer, seed=0, dtype=dtype, mesh=here)
     batch = next(task.batches(0, here))
-    chips = np.array(devices_of("v5e")[:DEVICES])
-    mesh = Mesh(chips, (AXIS,), axis_types=(AxisType.Auto,))
+    mesh = Mesh(np.array(devices_of("v5e", topology)), (AXIS,), axis_types=(AxisType.Auto,))
 
     def there(spec, leaf):
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=NamedSharding(mesh, spec))
@@ -68,11 +69,11 @@ def compile_step(cell: str, dtype: str) -> jax.stages.Compiled:
         return step.lower(shapes, rows).compile()
 
 
-def main() -> int:
+def main(topologies: list[str]) -> int:
     """How many steps have a loop that is no kernel, or more than one sum over devices."""
     failed = 0
-    for cell, dtype in CELLS.items():
-        compiled = compile_step(cell, dtype)
+    for topology, (cell, dtype) in itertools.product(topologies, CELLS.items()):
+        compiled = compile_step(cell, dtype, topology)
         program = compiled.as_text() or ""
         kernels = program.count('custom_call_target="tpu_custom_call"')
         loops = len(re.findall(r" while\(", program))
@@ -80,12 +81,12 @@ def main() -> int:
         good = kernels == 2 * LAYERS and not loops and sums == 1
         failed += not good
         print(
-            f"{cell:<16} {dtype:<9} {kernels} kernels, {loops} loops, {sums} all-reduce, "
-            f"{(temporary_bytes(compiled) or 0) / 1e6:.1f} MB{'' if good else '  WRONG'}",
+            f"{topology} {cell:<12} {dtype:<9} {kernels} kernels, {loops} loops, "
+            f"{sums} all-reduce, {(temporary_bytes(compiled) or 0) / 1e6:.1f} MB{'' if good else '  WRONG'}",
             flush=True,
         )
     return failed
 
 
 if __name__ == "__main__":
-    sys.exit(bool(main()))
+    sys.exit(bool(main(sys.argv[1:] or ["v5e:2x2"])))

@@ -159,8 +159,12 @@ def cost(
 
 
 @cache
-def devices_of(target: Target) -> Any:
+def devices_of(target: Target, topology: str | None = None) -> Any:
     """Devices that are not here, for their compiler.
+
+    Args:
+      target: their kind.
+      topology: of TPUs, such as `"v5e:4x4"`, four hosts of four; by default the smallest.
 
     Raises:
       InputError: if the compiler is not installed.
@@ -177,7 +181,7 @@ def devices_of(target: Target) -> Any:
         os.environ.setdefault("TPU_WORKER_ID", "0")
         os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "true")
         schedule_folder()
-        options = {"topology_name": CHIPS[target].topology}
+        options = {"topology_name": topology or CHIPS[target].topology}
         package, platform = "jax[tpu]", "tpu"
     try:
         return topologies.get_topology_desc(platform=platform, **options).devices
