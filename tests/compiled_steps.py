@@ -80,9 +80,10 @@ def main(topologies: list[str]) -> int:
         sums = len(re.findall(r" all-reduce(?:-start)?\(", program))
         good = kernels == 2 * LAYERS and not loops and sums == 1
         failed += not good
+        megabytes = (temporary_bytes(compiled) or 0) / 1e6
         print(
             f"{topology} {cell:<12} {dtype:<9} {kernels} kernels, {loops} loops, "
-            f"{sums} all-reduce, {(temporary_bytes(compiled) or 0) / 1e6:.1f} MB{'' if good else '  WRONG'}",
+            f"{sums} all-reduce, {megabytes:.1f} MB{'' if good else '  WRONG'}",
             flush=True,
         )
     return failed

@@ -72,8 +72,8 @@ class GuardedInit(Guarded):
             return None
         return MisfitError(
             "init",
-            "`init` takes a key, such as jax.random.key(0), and the width of the inputs, a "
-            f"positive whole number; got {spell_argument(key)} and {spell_argument(in_features)}.",
+            "`init` takes a key, such as jax.random.key(0), and in_features, the width of the "
+            f"inputs, a positive whole number; got {spell_argument(key)} and {spell_argument(in_features)}.",
         )
 
 
