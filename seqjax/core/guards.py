@@ -73,7 +73,8 @@ class GuardedInit(Guarded):
         return MisfitError(
             "init",
             "`init` takes a key, such as jax.random.key(0), and in_features, the width of the "
-            f"inputs, a positive whole number; got {spell_argument(key)} and {spell_argument(in_features)}.",
+            f"inputs, a positive whole number; got {spell_argument(key)} and "
+            f"{spell_argument(in_features)}.",
         )
 
 
